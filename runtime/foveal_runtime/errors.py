@@ -1,0 +1,165 @@
+"""The error tree, and the one table from it to gRPC codes and exit codes. Raises nothing itself.
+
+    FovealError
+    ├── InputError (ValueError)      what the caller gave is wrong; exit 2, INVALID_ARGUMENT
+    │   ├── StudyError               one study of many; carries the field path
+    │   │   └── ImageError           bytes that are no usable photograph
+    │   ├── DataError                a data set or CSV
+    │   └── ConfigError              recipe, flag, configuration file
+    ├── PreconditionError            legal, but not with this bundle or store; FAILED_PRECONDITION
+    │   ├── BundleError              missing, changed, or of another schema version
+    │   ├── UntrainedError           a head or modality subset that was never trained
+    │   └── SpaceMismatchError       vectors of another embedding space
+    ├── CheckFailed                  a verification ran and did not pass; exit 1
+    ├── OverloadedError              RESOURCE_EXHAUSTED, with a time after which to retry
+    ├── DeadlineError                DEADLINE_EXCEEDED before any work was done
+    ├── UnavailableError             UNAVAILABLE: a worker, the server or the store is not there
+    │   └── StoreError               PostgreSQL unreachable, too old, or its folder unusable
+    └── NotFoundError                NOT_FOUND
+
+Every message says what, got and how to mend, and never holds note text, record values, image bytes or tokens.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FovealError(Exception):
+    """Base of every error foveal raises on purpose.
+
+    Attributes:
+        exit_code: what the command line exits with: 1 a check failed, 2 the input is wrong.
+        grpc_code: name of the `grpc.StatusCode` a server answers with.
+        reason: stable upper-case identifier for `google.rpc.ErrorInfo.reason`.
+    """
+
+    exit_code: ClassVar[int] = 2
+    grpc_code: ClassVar[str] = "INTERNAL"
+    reason: ClassVar[str] = "INTERNAL"
+
+
+class InputError(FovealError, ValueError):
+    """What the caller gave is wrong."""
+
+    grpc_code = "INVALID_ARGUMENT"
+    reason = "INVALID_INPUT"
+
+
+class StudyError(InputError):
+    """One study is unusable; its neighbours are not affected.
+
+    Attributes:
+        field: path of the field inside the study, for example `image` or `record.age_years`.
+    """
+
+    reason = "INVALID_STUDY"
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Crosses the worker's pipe: keyword-only arguments do not survive the default reduction.
+        return (_rebuild_study_error, (type(self), str(self), self.field))
+
+
+def _rebuild_study_error(kind: type[StudyError], message: str, field: str) -> StudyError:
+    return kind(message, field=field)
+
+
+class ImageError(StudyError):
+    """Bytes that are no usable photograph."""
+
+    reason = "INVALID_IMAGE"
+
+    def __init__(self, message: str, *, field: str = "image") -> None:
+        super().__init__(message, field=field)
+
+
+class DataError(InputError):
+    """A data set, CSV or split is unusable."""
+
+    reason = "INVALID_DATA"
+
+
+class ConfigError(InputError):
+    """A recipe, flag or configuration file is unusable."""
+
+    reason = "INVALID_CONFIG"
+
+
+class PreconditionError(FovealError):
+    """The request is legal, but not with this bundle or store."""
+
+    grpc_code = "FAILED_PRECONDITION"
+    reason = "FAILED_PRECONDITION"
+
+
+class BundleError(PreconditionError):
+    """A bundle is missing, changed since it was written, or of another schema version."""
+
+    reason = "BUNDLE_INVALID"
+
+
+class UntrainedError(PreconditionError):
+    """A head or modality subset that this model was never trained for."""
+
+    reason = "UNTRAINED"
+
+
+class SpaceMismatchError(PreconditionError):
+    """Vectors of one embedding space met a collection of another."""
+
+    reason = "SPACE_MISMATCH"
+
+
+class CheckFailed(FovealError):
+    """A verification ran and did not pass."""
+
+    exit_code = 1
+    grpc_code = "FAILED_PRECONDITION"
+    reason = "CHECK_FAILED"
+
+
+class OverloadedError(FovealError):
+    """The queue is full.
+
+    Attributes:
+        retry_after_s: seconds after which a retry is likely to be admitted.
+    """
+
+    grpc_code = "RESOURCE_EXHAUSTED"
+    reason = "OVERLOADED"
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineError(FovealError):
+    """The caller's deadline passed, or would pass, before the work."""
+
+    grpc_code = "DEADLINE_EXCEEDED"
+    reason = "DEADLINE"
+
+
+class UnavailableError(FovealError):
+    """A worker, the server or the store is not there right now."""
+
+    exit_code = 1
+    grpc_code = "UNAVAILABLE"
+    reason = "UNAVAILABLE"
+
+
+class StoreError(UnavailableError):
+    """PostgreSQL is unreachable, too old, or its folder is unusable."""
+
+    reason = "STORE_UNAVAILABLE"
+
+
+class NotFoundError(FovealError):
+    """The named thing does not exist."""
+
+    grpc_code = "NOT_FOUND"
+    reason = "NOT_FOUND"

@@ -1,0 +1,55 @@
+"""Grading schemes and what is derived from them: heads, grade names, referable DR. Knows nothing of models."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+GRADES = 5
+"""Grades of both schemes, 0 to 4."""
+
+REFERABLE_GRADE = 2
+"""Referable DR is ICDR grade >= 2 (International Clinical Diabetic Retinopathy scale, Wilkinson et al. 2003)."""
+
+
+class Head(StrEnum):
+    """A classification head of the model."""
+
+    ICDR = "icdr"
+    """International Clinical Diabetic Retinopathy severity scale."""
+    SDRG = "sdrg"
+    """Scottish Diabetic Retinopathy Grading scheme, retinopathy levels R0 to R4."""
+
+
+GRADE_NAMES: dict[Head, tuple[str, ...]] = {
+    Head.ICDR: (
+        "no apparent retinopathy",
+        "mild non-proliferative retinopathy",
+        "moderate non-proliferative retinopathy",
+        "severe non-proliferative retinopathy",
+        "proliferative retinopathy",
+    ),
+    Head.SDRG: (
+        "R0: no retinopathy",
+        "R1: mild background retinopathy",
+        "R2: observable background retinopathy",
+        "R3: referable background retinopathy",
+        "R4: proliferative retinopathy",
+    ),
+}
+
+
+def softmax(logits_BG: npt.NDArray[np.floating[Any]], temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """Probabilities of `logits_BG / temperature` along the last axis, computed in float64."""
+    scaled = np.asarray(logits_BG, dtype=np.float64) / temperature
+    scaled = scaled - scaled.max(axis=-1, keepdims=True)
+    exp = np.exp(scaled)
+    return np.asarray(exp / exp.sum(axis=-1, keepdims=True))
+
+
+def referable_probability(probabilities_BG: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    """P(ICDR grade >= 2) from ICDR probabilities, along the last axis."""
+    return np.asarray(np.asarray(probabilities_BG, dtype=np.float64)[..., REFERABLE_GRADE:].sum(axis=-1))

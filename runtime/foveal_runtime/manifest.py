@@ -1,0 +1,136 @@
+"""The manifest: everything a bundle says of itself, as validated data. Reads and writes JSON; opens no graphs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from foveal_runtime.imaging import ImageSpec
+from foveal_runtime.labels import Head
+from foveal_runtime.notes import TextSpec
+from foveal_runtime.record import FeatureStats
+from foveal_runtime.study import Modality, Subset, subset_of
+
+SCHEMA_VERSION = 1
+"""Raised when an older runtime could misread a bundle; adding an optional field is no reason."""
+
+
+class Precision(StrEnum):
+    """Numeric format of a bundle's weights."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class Target(StrEnum):
+    """What the graphs are written for."""
+
+    ONNX = "onnx"
+    """ONNX Runtime's CPU and CUDA providers."""
+    TENSORRT = "tensorrt"
+
+
+FUSION = "fusion"
+"""Name of the fusion graph; the encoders' graphs are named by their modality."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Tensor(_Model):
+    """One input or output of a graph."""
+
+    name: str
+    dtype: str
+    """ONNX Runtime's spelling, `float32` or `int64` or `bool`."""
+    shape: tuple[int | str, ...]
+    """A string names a dynamic axis: `batch`, `tokens`."""
+
+
+class Graph(_Model):
+    """One ONNX file."""
+
+    file: str
+    sha256: str
+    bytes: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    one_at_a_time: bool = False
+    """Run one study a call and unpadded: true of dynamically quantised graphs, whose scales span the batch."""
+
+
+class OperatingPoint(_Model):
+    """A threshold on the calibrated probability of referable DR, with what it reached on validation data."""
+
+    name: str
+    threshold: float = Field(ge=0, le=1)
+    sensitivity: float | None = None
+    specificity: float | None = None
+    studies: int = 0
+    """Labelled validation studies it was fitted on; 0 means the default threshold of 0.5, not fitted."""
+
+
+class SubsetCalibration(_Model):
+    """What makes the logits of one modality subset readable as probabilities."""
+
+    temperature: dict[Head, float] = {}
+    """Divides the logits before the softmax (Guo et al. 2017); fitted on validation data. 1.0 where absent."""
+    operating_points: tuple[OperatingPoint, ...] = ()
+    """The first is the default one."""
+
+
+class Tolerances(_Model):
+    """What `foveal verify` and the start-up self-test accept as agreement with the PyTorch reference."""
+
+    min_cosine: float
+    """Least cosine similarity of any embedding."""
+    max_abs_embedding: float
+    """Largest absolute difference on unit vectors."""
+    max_abs_probability: float
+    """Largest absolute difference of any grade probability (temperature 1)."""
+    icdr_flips: float
+    """Largest share of studies whose ICDR grade changes; one study is always allowed."""
+    referable_flips: float
+    """Largest share of studies whose referable decision changes; one study is always allowed."""
+    neighbour_dependence: float = 1e-4
+    """Largest difference on unit vectors between a study alone and the same study in any batch."""
+
+
+class Manifest(_Model):
+    """A bundle's manifest.json."""
+
+    schema_version: Literal[1] = 1
+    foveal_version: str
+    profile: str
+    precision: Precision
+    target: Target = Target.ONNX
+    space_id: str
+    embedding_dim: int
+    graphs: dict[str, Graph]
+    """By name: `image`, `text`, `structured` (those that were trained) and `fusion`."""
+    files: dict[str, str]
+    """SHA-256 of every other file of the bundle but manifest.json, by path relative to the bundle."""
+    image: ImageSpec
+    text: TextSpec
+    features: FeatureStats
+    trained_heads: tuple[Head, ...]
+    trained_subsets: tuple[str, ...]
+    """By `subset_name`; another subset is answered with FAILED_PRECONDITION."""
+    aligned: tuple[Modality, ...] = ()
+    """Modalities whose single-modality vectors were trained to be comparable with each other by the contrastive losses."""
+    calibration: dict[str, SubsetCalibration] = {}
+    """By `subset_name`."""
+    tolerances: Tolerances
+    parity: dict[str, Any] = {}
+    """Summary of parity.json: what was compared and how large the differences were."""
+    made_with: dict[str, str] = {}
+    """Versions of the libraries that wrote it."""
+
+    @property
+    def subsets(self) -> frozenset[Subset]:
+        """The trained subsets as sets."""
+        return frozenset(subset_of(name) for name in self.trained_subsets)
