@@ -1,0 +1,116 @@
+"""What every data set becomes: samples with labels, and the rows that could not be one. Reads nothing but an image's bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import EllipsisType
+
+from foveal_runtime.errors import DataError
+from foveal_runtime.labels import GRADES
+from foveal_runtime.study import Record, Study
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labels:
+    """What is to be learnt. `None` is missing: losses and metrics skip it."""
+
+    icdr: int | None = None
+    """International Clinical Diabetic Retinopathy grade, 0 to 4."""
+    sdrg: int | None = None
+    """Scottish Diabetic Retinopathy Grading level, 0 to 4."""
+    macular_edema: int | None = None
+    """Risk (IDRiD, 0 to 2) or flag (BRSET, mBRSET, 0 or 1): scales differ between data sets, so for reports only."""
+
+    def __post_init__(self) -> None:
+        for name in ("icdr", "sdrg"):
+            grade = getattr(self, name)
+            if grade is not None and not 0 <= grade < GRADES:
+                raise DataError(f"{name} grade is {grade}, grades are 0 to {GRADES - 1}; correct the label or leave it empty")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One photograph (or none) with what is known of it."""
+
+    id: str
+    """The data set's own name of the image."""
+    patient_id: str
+    """`kind:patient`, so that patients of two data sets never meet; the image's own where a data set has no patients."""
+    image_path: Path | None
+    note: str = ""
+    """Note with every sentence; "" is absent."""
+    note_without_dr: str = ""
+    """The note without the sentences that name diabetic retinopathy and so leak the label."""
+    record: Record | None = None
+    labels: Labels = Labels()
+    camera: str = ""
+    findings: tuple[str, ...] = ()
+    """Positive flags by canonical name (`foveal_train.data.notes.Finding`)."""
+    keywords: tuple[str, ...] = ()
+
+    def study(self, *, note: str | EllipsisType | None = ...) -> Study:
+        """The study of this sample, image bytes read from disk; whether they decode is the worker's business.
+
+        Args:
+            note: replaces the sample's own note; None or "" leaves the note out.
+
+        Raises:
+            DataError: the image file can't be read.
+        """
+        text = self.note if isinstance(note, EllipsisType) else note
+        return Study(id=self.id, image=self.image_bytes(), note=text or None, record=self.record)
+
+    def image_bytes(self) -> bytes | None:
+        """The compressed photograph, None for a sample that has none.
+
+        Raises:
+            DataError: the file can't be read.
+        """
+        if self.image_path is None:
+            return None
+        try:
+            return self.image_path.read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"image {self.image_path} can't be read ({error.strerror}); restore it, or remove its row"
+            ) from None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """A row that is no sample. Never holds patient values beyond the id and the code at fault."""
+
+    row: int
+    """Line of the table, the header being line 1; 0 where there is no table."""
+    id: str
+    what: str
+
+    def __str__(self) -> str:
+        where = f"row {self.row}" if self.row else "file"
+        return f"{where} ({self.id}): {self.what}" if self.id else f"{where}: {self.what}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """Samples in the order of the table, and what was skipped."""
+
+    name: str
+    """Kind and release, for example `brset 1.0.1`."""
+    spec: str
+    samples: tuple[Sample, ...]
+    problems: tuple[Problem, ...] = ()
+    """Rows that were skipped; empty unless skipping was asked for."""
+    remarks: tuple[str, ...] = ()
+    """Known quirks that were read as the documentation says, counted; no row is lost by them."""
+
+
+_LISTED = 20
+
+
+def refuse(spec: str, problems: list[Problem]) -> DataError:
+    """One error that lists the first rows at fault."""
+    listed = "; ".join(str(problem) for problem in problems[:_LISTED])
+    more = f"; and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
+    rows = "row is" if len(problems) == 1 else "rows are"
+    return DataError(f"{spec}: {len(problems)} {rows} unusable: {listed}{more}. Correct them, or skip them (--skip-bad)")
