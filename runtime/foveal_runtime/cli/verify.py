@@ -1,0 +1,67 @@
+"""`foveal verify`: does this bundle, on this machine, still answer as PyTorch did? Golden replay here; `--run` is export's."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from foveal_runtime.errors import CheckFailed, ConfigError
+
+
+def verify(
+    bundle: Path,
+    /,
+    *,
+    run: Path | None = None,
+    data: list[str] | None = None,
+    json: Path | None = None,
+    provider: str = "cpu",
+    threads: Annotated[int | None, Parameter(name="--threads")] = None,
+) -> None:
+    """Check a bundle: its hashes, then its golden studies against PyTorch's stored outputs, on this machine.
+
+    With --run the PyTorch model itself is asked again, on real data (needs foveal[export]).
+    Exit code 0 in tolerance, 1 out of tolerance, 2 unusable.
+
+    Examples:
+        foveal verify runs/edge/bundle-int8
+        foveal verify runs/edge/bundle-int8 --run runs/edge --data idrid:/data/idrid --json parity.json
+
+    Args:
+        bundle: folder that `foveal export` wrote.
+        run: the run the bundle was exported from.
+        data: data sets to compare on, `kind:path`; may be repeated. Default with --run: the run's own validation data.
+        json: also write the report to this file.
+        provider: cpu, cuda or tensorrt.
+        threads: threads in one graph call; default: every core this process may use.
+    """
+    if run is not None:
+        from foveal_runtime.cli.rooms import import_room
+
+        import_room("foveal_export.cli", extra="export").verify_against_run(bundle, run=run, data=data, json=json)
+        return
+    if data:
+        raise ConfigError("--data needs --run: golden replay uses the studies inside the bundle; add --run RUN")
+    from foveal_runtime.bundle import Bundle
+    from foveal_runtime.engine import Engine
+    from foveal_runtime.selftest import self_test
+
+    opened = Bundle.open(bundle)
+    report = self_test(Engine(opened, provider=provider, threads=threads))
+    if json is not None:
+        document = {"bundle": opened.sha256, "space_id": opened.manifest.space_id, "provider": provider, **report.to_json()}
+        json.write_text(json_module.dumps(document, indent=1) + "\n", encoding="utf-8")
+    sys.stderr.write(report.summary() + "\n")
+    for drift in report.failures:
+        where = f"study {drift.study} ({drift.subset})" if drift.study else "all studies"
+        sys.stderr.write(f"  {where}: {drift.quantity} is {drift.got:.6g}, the limit is {drift.limit:.6g}\n")
+    if not report.passed:
+        raise CheckFailed(
+            f"{bundle} is out of tolerance on this machine in {len(report.failures)} places; export it for this provider, "
+            f"or do not serve it here"
+        )
+    sys.stderr.write("verified: this machine answers as the PyTorch reference did\n")

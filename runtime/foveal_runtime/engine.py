@@ -1,0 +1,316 @@
+"""Studies to vectors and logits with a bundle's graphs, in this process. Knows nothing of queues, workers or gRPC.
+
+`prepare` decodes and tokenises one study; `run` takes any mix of prepared studies through the graphs. Encoders run only
+on the rows that have their modality, rows of like length share a call, and no answer depends on its neighbours
+(DESIGN, section 7). Shape legend: see `foveal_runtime.session`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from foveal_runtime.bundle import Bundle
+from foveal_runtime.errors import UntrainedError
+from foveal_runtime.imaging import Float32, ImageLimits, load_square, standardise
+from foveal_runtime.labels import Head
+from foveal_runtime.manifest import FUSION, Manifest
+from foveal_runtime.notes import Int64, NoteTokeniser, pad_notes
+from foveal_runtime.record import encode_record
+from foveal_runtime.session import GraphSession, Provider, open_sessions, provider_of, usable_cores
+from foveal_runtime.study import Modality, Study, Subset, subset_name
+
+_A = TypeVar("_A", bound=npt.NDArray[Any])
+
+TEXT_BUCKET_TOKENS = 16
+"""Notes whose lengths round up to the same multiple share a call; padding costs at most this many tokens a row."""
+FUSION_BUCKET_TOKENS = 32
+"""The same for rows of the fusion graph."""
+
+
+class VectorKind(StrEnum):
+    """Which 256-d vector of a study (DESIGN, section 4, "Which vector")."""
+
+    JOINT = "joint"
+    """One pass over everything given."""
+    IMAGE = "image"
+    """CLS of a pass that sees the photograph alone."""
+    TEXT = "text"
+    STRUCTURED = "structured"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """One study, ready for the graphs."""
+
+    subset: Subset
+    pixels_CHW: Float32 | None = field(default=None, repr=False)
+    ids_T: Int64 | None = field(default=None, repr=False)
+    features_F: Float32 | None = field(default=None, repr=False)
+    imputed: tuple[str, ...] = ()
+    """Record features that were missing and got the training split's median or mode."""
+    truncated: bool = False
+    """True when the note was longer than the text encoder reads."""
+    prepare_ms: float = 0.0
+    """Time spent decoding, cropping and tokenising."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What the graphs say of one study; logits are raw, calibration is `grading`'s."""
+
+    subset: Subset
+    logits: dict[Head, Float32]
+    """Five logits a trained head; empty when grades were not asked for."""
+    vectors: dict[VectorKind, Float32]
+    """Unit vectors of the kinds that were asked for and whose modality the study has."""
+    imputed: tuple[str, ...]
+    truncated: bool
+    prepare_ms: float
+    compute_ms: float
+    """Time of the whole `run` this study was part of."""
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """One row of the fusion graph: a study seen through some of its modalities."""
+
+    study: int
+    sees: Subset
+
+
+class Engine:
+    """A bundle's graphs on one provider. Not thread-safe: one engine a worker."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        provider: Provider | str = Provider.CPU,
+        threads: int | None = None,
+        limits: ImageLimits | None = None,
+        max_rows: int = 32,
+    ) -> None:
+        """Load the graphs.
+
+        Args:
+            bundle: an opened bundle.
+            provider: where the graphs run.
+            threads: threads inside one graph call; None is every core this process may use.
+            limits: what is refused before decoding; None is the default.
+            max_rows: rows in one graph call; more are split, which bounds memory.
+
+        Raises:
+            ConfigError: the provider is not available.
+            BundleError: a graph does not load.
+        """
+        self.bundle = bundle
+        self.manifest: Manifest = bundle.manifest
+        self.provider = provider_of(provider)
+        self._limits = ImageLimits() if limits is None else limits
+        self._max_rows = max_rows
+        self._sessions = open_sessions(bundle, self.provider, usable_cores() if threads is None else threads)
+        self._tokenise = NoteTokeniser(bundle.tokenizer_json, self.manifest.text) if Modality.TEXT in self._sessions else None
+
+    def check(self, subset: Subset, *, kinds: Iterable[VectorKind], grade: bool) -> None:
+        """Refuse what was never trained, so that no number comes from an untrained part.
+
+        Raises:
+            UntrainedError: the subset, a head or a vector kind was not trained.
+        """
+        check_trained(self.manifest, subset, kinds=kinds, grade=grade)
+
+    def prepare(self, study: Study) -> Prepared:
+        """Decode, tokenise and standardise one study.
+
+        Raises:
+            StudyError: no modality, or one that is malformed; `ImageError` for the photograph.
+            UntrainedError: a modality that the bundle has no encoder for.
+        """
+        started = time.perf_counter()
+        study.validate()
+        subset = study.modalities
+        for modality in subset:
+            if modality not in self._sessions:
+                raise UntrainedError(
+                    f"this bundle has no {modality.value} encoder; leave the {modality.value} out of the study"
+                )
+        pixels_CHW = ids_T = features_F = None
+        imputed: tuple[str, ...] = ()
+        truncated = False
+        if Modality.IMAGE in subset:
+            assert study.image is not None
+            pixels_CHW = standardise(load_square(study.image, self.manifest.image, self._limits), self.manifest.image)
+        if Modality.TEXT in subset:
+            assert study.note is not None
+            assert self._tokenise is not None
+            note = self._tokenise(study.note)
+            ids_T, truncated = note.ids_T, note.truncated
+        if Modality.STRUCTURED in subset:
+            assert study.record is not None
+            record = encode_record(study.record, self.manifest.features)
+            features_F, imputed = record.features_F, record.imputed
+        return Prepared(
+            subset=subset,
+            pixels_CHW=pixels_CHW,
+            ids_T=ids_T,
+            features_F=features_F,
+            imputed=imputed,
+            truncated=truncated,
+            prepare_ms=(time.perf_counter() - started) * 1e3,
+        )
+
+    def run(
+        self, prepared: Sequence[Prepared], *, kinds: frozenset[VectorKind] = frozenset(), grade: bool = True
+    ) -> list[Outcome]:
+        """Take studies through the graphs; one outcome a study, in order.
+
+        Args:
+            prepared: any mix of subsets; an empty sequence gives an empty list.
+            kinds: vectors to return. A kind whose modality a study lacks is left out of its outcome.
+            grade: also return the logits of the trained heads.
+
+        Raises:
+            UntrainedError: for any of the studies, before anything is computed.
+        """
+        for item in prepared:
+            self.check(item.subset, kinds=kinds, grade=grade)
+        started = time.perf_counter()
+        tokens = {modality: self._encode(modality, prepared) for modality in Modality if modality in self._sessions}
+        passes = _passes(prepared, kinds, grade)
+        fused = self._fuse(passes, tokens)
+        compute_ms = (time.perf_counter() - started) * 1e3
+        outcomes = []
+        for i, item in enumerate(prepared):
+            logits: dict[Head, Float32] = {}
+            vectors: dict[VectorKind, Float32] = {}
+            whole = fused.get(_Pass(i, item.subset))
+            if grade and whole is not None:
+                logits = {head: whole[f"{head.value}_BG"] for head in self.manifest.trained_heads}
+            if VectorKind.JOINT in kinds and whole is not None:
+                vectors[VectorKind.JOINT] = whole["joint_BD"]
+            for row, modality in enumerate(Modality):
+                kind = VectorKind(modality.value)
+                if kind in kinds and modality in item.subset:
+                    vectors[kind] = fused[_Pass(i, frozenset({modality}))]["cls_BMD"][row]
+            outcomes.append(
+                Outcome(
+                    subset=item.subset,
+                    logits=logits,
+                    vectors=vectors,
+                    imputed=item.imputed,
+                    truncated=item.truncated,
+                    prepare_ms=item.prepare_ms,
+                    compute_ms=compute_ms,
+                    batch_size=len(prepared),
+                )
+            )
+        return outcomes
+
+    def _encode(self, modality: Modality, prepared: Sequence[Prepared]) -> dict[int, Float32]:
+        """Tokens_TD, CLS first and padding cut off, of every study that has the modality."""
+        session = self._sessions[modality]
+        rows = [i for i, item in enumerate(prepared) if modality in item.subset]
+        lengths = [_note_tokens(prepared[i]) for i in rows] if modality is Modality.TEXT else [0] * len(rows)
+        tokens: dict[int, Float32] = {}
+        for group in self._groups(session, rows, lengths, TEXT_BUCKET_TOKENS):
+            if modality is Modality.TEXT:
+                notes = [_given(prepared[i].ids_T) for i in group]
+                input_ids_BT, attention_mask_BT = pad_notes(notes)
+                out = session({"input_ids_BT": input_ids_BT, "attention_mask_BT": attention_mask_BT})["tokens_BTD"]
+                keep = [min(ids.size, 1 + self.manifest.text.kept_tokens) for ids in notes]
+            else:
+                feed = (
+                    {"pixels_BCHW": np.stack([_given(prepared[i].pixels_CHW) for i in group])}
+                    if modality is Modality.IMAGE
+                    else {"features_BF": np.stack([_given(prepared[i].features_F) for i in group])}
+                )
+                out = session(feed)["tokens_BTD"]
+                keep = [out.shape[1]] * len(group)
+            for row, i in enumerate(group):
+                tokens[i] = out[row, : keep[row]]
+        return tokens
+
+    def _fuse(self, passes: Sequence[_Pass], tokens: dict[Modality, dict[int, Float32]]) -> dict[_Pass, dict[str, Float32]]:
+        """The fusion graph's outputs, by pass and output name, batch axis removed."""
+        session = self._sessions[FUSION]
+        lengths = [sum(tokens[m][p.study].shape[0] - 1 for m in p.sees) for p in passes]
+        fused: dict[_Pass, dict[str, Float32]] = {}
+        for group in self._groups(session, list(range(len(passes))), lengths, FUSION_BUCKET_TOKENS):
+            width = len(Modality) + max(lengths[i] for i in group)
+            tokens_BTD = np.zeros((len(group), width, self.manifest.embedding_dim), np.float32)
+            mask_BT = np.zeros((len(group), width), np.bool_)
+            for row, i in enumerate(group):
+                end = len(Modality)
+                for place, modality in enumerate(Modality):
+                    if modality in passes[i].sees:
+                        part_TD = tokens[modality][passes[i].study]
+                        tokens_BTD[row, place] = part_TD[0]
+                        tokens_BTD[row, end : end + len(part_TD) - 1] = part_TD[1:]
+                        mask_BT[row, place] = True
+                        end += len(part_TD) - 1
+                mask_BT[row, len(Modality) : end] = True
+            out = session({"tokens_BTD": tokens_BTD, "mask_BT": mask_BT})
+            for row, i in enumerate(group):
+                # Copied, so that a cached row does not keep its whole batch alive.
+                fused[passes[i]] = {name: values[row].copy() for name, values in out.items()}
+        return fused
+
+    def _groups(self, session: GraphSession, rows: list[int], lengths: list[int], bucket_tokens: int) -> list[list[int]]:
+        """Split rows into graph calls: like lengths together, at most `max_rows`, or one by one where the graph says so."""
+        if session.one_at_a_time:
+            return [[row] for row in rows]
+        buckets: dict[int, list[int]] = {}
+        for row, length in zip(rows, lengths, strict=True):
+            buckets.setdefault(-(-length // bucket_tokens), []).append(row)
+        step = self._max_rows
+        return [bucket[i : i + step] for bucket in buckets.values() for i in range(0, len(bucket), step)]
+
+
+def check_trained(manifest: Manifest, subset: Subset, *, kinds: Iterable[VectorKind], grade: bool) -> None:
+    """`Engine.check` without an engine: the server refuses before it queues.
+
+    Raises:
+        UntrainedError: the subset, a head or a vector kind was not trained.
+    """
+    name = subset_name(subset)
+    trained = name in manifest.trained_subsets
+    if grade and not manifest.trained_heads:
+        raise UntrainedError("this bundle has no trained grading head; it embeds and searches, but does not grade")
+    if not trained and (grade or VectorKind.JOINT in kinds):
+        raise UntrainedError(
+            f"the modality subset {name!r} was not trained; this bundle was trained for {', '.join(manifest.trained_subsets)}"
+        )
+    for kind in kinds:
+        if kind is VectorKind.JOINT:
+            continue
+        modality = Modality(kind.value)
+        if modality in subset and modality not in manifest.aligned and modality.value not in manifest.trained_subsets:
+            raise UntrainedError(f"vectors of kind {kind.value!r} were not trained in this bundle; ask for 'joint'")
+
+
+def _passes(prepared: Sequence[Prepared], kinds: frozenset[VectorKind], grade: bool) -> list[_Pass]:
+    passes: dict[_Pass, None] = {}
+    for i, item in enumerate(prepared):
+        if grade or VectorKind.JOINT in kinds:
+            passes[_Pass(i, item.subset)] = None
+        for modality in Modality:
+            if modality in item.subset and VectorKind(modality.value) in kinds:
+                passes[_Pass(i, frozenset({modality}))] = None
+    return list(passes)
+
+
+def _note_tokens(item: Prepared) -> int:
+    return int(_given(item.ids_T).size)
+
+
+def _given(array: _A | None) -> _A:
+    assert array is not None
+    return array

@@ -1,0 +1,159 @@
+"""ONNX Runtime sessions of a bundle for one provider. Knows nothing of studies or batches.
+
+Legend of shape suffixes used from here to the worker: B batch, T tokens, D embedding width, C channels, H/W pixels,
+F record features, G grades, M modalities.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy.typing as npt
+
+from foveal_runtime.bundle import Bundle
+from foveal_runtime.errors import BundleError, ConfigError
+from foveal_runtime.manifest import FUSION, Graph
+from foveal_runtime.study import Modality
+
+Array = npt.NDArray[Any]
+
+
+class Provider(StrEnum):
+    """An ONNX Runtime execution provider."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+
+
+_ORT_NAMES: dict[Provider, str] = {
+    Provider.CPU: "CPUExecutionProvider",
+    Provider.CUDA: "CUDAExecutionProvider",
+    Provider.TENSORRT: "TensorrtExecutionProvider",
+}
+_ORT_STACKS: dict[Provider, tuple[Provider, ...]] = {
+    Provider.CPU: (Provider.CPU,),
+    Provider.CUDA: (Provider.CUDA, Provider.CPU),
+    Provider.TENSORRT: (Provider.TENSORRT, Provider.CUDA, Provider.CPU),
+}
+"""A node that a provider has no kernel for runs on the next; the first one must be there, or opening fails."""
+
+
+def provider_of(name: str) -> Provider:
+    """The provider of that name.
+
+    Raises:
+        ConfigError: there is no such provider.
+    """
+    try:
+        return Provider(name)
+    except ValueError:
+        raise ConfigError(f"no provider {name!r}; this runtime knows {', '.join(Provider)}") from None
+
+
+def available_providers() -> tuple[Provider, ...]:
+    """What the installed ONNX Runtime was built with.
+
+    Raises:
+        ConfigError: no ONNX Runtime is installed.
+    """
+    ort = _onnxruntime()
+    built = set(ort.get_available_providers())
+    return tuple(p for p in Provider if _ORT_NAMES[p] in built)
+
+
+def usable_cores() -> int:
+    """Cores this process may run on (its affinity, not the machine's size)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ConfigError("no ONNX Runtime is installed; install foveal[cpu], or foveal[gpu] on a machine with CUDA") from None
+    return onnxruntime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GraphSession:
+    """One graph, loaded."""
+
+    name: str
+    one_at_a_time: bool
+    """True: call with one row, unpadded."""
+    _session: Any
+    _outputs: tuple[str, ...]
+
+    def __call__(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        """Run the graph; outputs by name."""
+        return dict(zip(self._outputs, self._session.run(list(self._outputs), feeds), strict=True))
+
+
+def open_sessions(bundle: Bundle, provider: Provider, threads: int) -> dict[str, GraphSession]:
+    """Load every graph of a bundle, by its name in the manifest.
+
+    Args:
+        bundle: whose hashes were checked.
+        provider: where to run; nothing else is tried when it is missing.
+        threads: threads inside one graph call, at least 1.
+
+    Raises:
+        ConfigError: the provider is not in this installation, or cannot start on this machine.
+        BundleError: a graph does not load, or its inputs are not those of the manifest.
+    """
+    present = available_providers()
+    if provider not in present:
+        raise ConfigError(
+            f"provider {provider.value!r} is not in the installed ONNX Runtime, which has {', '.join(present)}; "
+            f"choose one of those, or install foveal[gpu]"
+        )
+    if threads < 1:
+        raise ConfigError(f"threads is {threads}, at least 1 is needed")
+    order = [name for name in (*Modality, FUSION) if name in bundle.manifest.graphs]
+    return {str(name): _open(bundle, str(name), provider, threads) for name in order}
+
+
+def _open(bundle: Bundle, name: str, provider: Provider, threads: int) -> GraphSession:
+    ort = _onnxruntime()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that spin between the many small calls of a batch take the cores that decode the next photographs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    spec = bundle.manifest.graphs[name]
+    stack = [_ORT_NAMES[p] for p in _ORT_STACKS[provider]]
+    try:
+        session = ort.InferenceSession(str(bundle.graph_path(name)), options, providers=stack)
+    except Exception as error:
+        raise BundleError(
+            f"graph {spec.file} does not load on provider {provider.value!r} ({type(error).__name__}); "
+            f"export the bundle again, or use another provider"
+        ) from error
+    if session.get_providers()[0] != stack[0]:
+        # ORT drops a provider whose libraries it can't load and goes on without a word.
+        raise ConfigError(
+            f"provider {provider.value!r} is built in but cannot start on this machine "
+            f"(only {', '.join(session.get_providers())} did); check its driver and libraries, or choose another"
+        )
+    session.disable_fallback()
+    _check_names(spec, {i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()})
+    return GraphSession(
+        name=name,
+        one_at_a_time=spec.one_at_a_time,
+        _session=session,
+        _outputs=tuple(o.name for o in session.get_outputs()),
+    )
+
+
+def _check_names(spec: Graph, inputs: set[str], outputs: set[str]) -> None:
+    expected_in, expected_out = {t.name for t in spec.inputs}, {t.name for t in spec.outputs}
+    if inputs != expected_in or not expected_out <= outputs:
+        raise BundleError(
+            f"graph {spec.file} has inputs {sorted(inputs)} and outputs {sorted(outputs)} where the manifest says "
+            f"{sorted(expected_in)} and {sorted(expected_out)}; export the bundle again"
+        )
