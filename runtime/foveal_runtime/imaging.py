@@ -75,6 +75,7 @@ def open_header(image_bytes: bytes, limits: ImageLimits = ImageLimits()) -> Imag
     Raises:
         ImageError: not one of `FORMATS`, too small, too many pixels, or more than one frame.
     """
+    Image.init()  # Pillow loads its plugins one by one; naming `formats` fails for one that is not loaded yet.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images; the limit below refuses them by name.
