@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from foveal_runtime.codes import BadCode, integer_code
 from foveal_runtime.errors import DataError
-from foveal_train.data.codes import BadCode, integer_code
+from foveal_runtime.table import read_table, require_columns
 from foveal_train.data.sample import Dataset, Labels, Problem, Sample
-from foveal_train.data.table import read_table, require_columns
 
 _PART = "B. Disease Grading"
 _IMAGES = Path("1. Original Images") / "a. Training Set"

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from foveal_runtime.errors import DataError
-from foveal_train.data import idrid
+from foveal_train.data import brset, deepeyenet, folder, idrid, mbrset
 from foveal_train.data.sample import Dataset, refuse
 
 
@@ -24,7 +24,11 @@ class Kind(StrEnum):
 
 def _reader(kind: Kind) -> Callable[[Path, str], Dataset]:
     readers: dict[Kind, Callable[[Path, str], Dataset]] = {
+        Kind.BRSET: brset.read,
+        Kind.MBRSET: mbrset.read,
+        Kind.DEEPEYENET: deepeyenet.read,
         Kind.IDRID: idrid.read,
+        Kind.FOLDER: folder.read,
     }
     return readers[kind]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Container, Mapping
 from typing import TypeVar
 
@@ -11,10 +12,18 @@ from foveal_runtime.study import MAX_AGE_YEARS
 T = TypeVar("T")
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "?", "-"})
+_NUMBER = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(?P<unit>|y|yrs?|years?|a|anos?|m|months?|mes|mês|meses)\.?")
+_MONTHS = frozenset({"m", "month", "months", "mes", "mês", "meses"})
+
+YES_NO: Mapping[str, bool] = {
+    "yes": True, "y": True, "true": True, "1": True, "1.0": True, "sim": True,
+    "no": False, "n": False, "false": False, "0": False, "0.0": False, "não": False, "nao": False,
+}  # fmt: skip
+"""Words for a flag, English and Portuguese, lower case."""
 
 
 class BadCode(ValueError):
-    """A cell that means nothing known; becomes a `Problem` with its row."""
+    """A cell that means nothing known; whoever reads the table adds the row."""
 
 
 def is_missing(cell: str) -> bool:
@@ -53,18 +62,28 @@ def word_code(name: str, cell: str, words: Mapping[str, T]) -> T | None:
         raise BadCode(f"{name} has the unknown code {_short(cell)}") from None
 
 
+def flag(name: str, cell: str) -> bool | None:
+    """Yes or no in any of the words of `YES_NO`; a missing cell is None.
+
+    Raises:
+        BadCode: another word.
+    """
+    return word_code(name, cell, YES_NO)
+
+
 def years(name: str, cell: str) -> float | None:
-    """Years as typed: decimal commas and the letter O for zero are read; a missing cell is None.
+    """Years as typed: decimal commas, the letter O for zero, `5 anos` and `6 months` are read; a missing cell is None.
 
     Raises:
         BadCode: no number, or outside 0 to 125.
     """
     if is_missing(cell):
         return None
-    try:
-        value = float(cell.strip().replace(",", ".").replace("O", "0").replace("o", "0"))
-    except ValueError:
-        value = math.nan
+    text = cell.strip().replace(",", ".")
+    # The letter O is a zero where it touches a digit or separator, never in a word.
+    text = re.sub(r"(?<![a-z])o(?![a-z])", "0", text.casefold())
+    match = _NUMBER.fullmatch(text)
+    value = float(match[1]) / (12 if match["unit"] in _MONTHS else 1) if match else math.nan
     if not (math.isfinite(value) and 0 <= value <= MAX_AGE_YEARS):
         # The value is the patient's: the message names the column alone.
         raise BadCode(f"{name} is no number of years from 0 to {MAX_AGE_YEARS:g}")

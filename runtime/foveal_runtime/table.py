@@ -28,7 +28,11 @@ def read_table(path: Path) -> Table:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.reader(file)
+            first = file.readline()
+            file.seek(0)
+            # Spreadsheets in countries with a decimal comma save "CSV" with semicolons.
+            delimiter = max(",;\t", key=first.count)
+            lines = csv.reader(file, delimiter=delimiter)
             header = [name.strip() for name in next(lines, [])]
             named = [(i, name) for i, name in enumerate(header) if name]
             rows = []

@@ -1,0 +1,43 @@
+"""A clinic's own folder as a data set: the runtime's reader, with the note stripped of its label for the ablations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foveal_runtime.folder import read_folder
+from foveal_train.data.notes import without_dr
+from foveal_train.data.sample import Dataset, Labels, Problem, Sample
+
+
+def read(path: Path, spec: str) -> Dataset:
+    """Read a folder of photographs and at most one CSV (`foveal_runtime.folder`).
+
+    Raises:
+        DataError: see `read_folder`.
+    """
+    folder = read_folder(path)
+    samples = tuple(
+        Sample(
+            id=row.id,
+            patient_id=f"folder:{row.patient_id}",
+            image_path=row.image_path,
+            note=row.note or "",
+            note_without_dr=without_dr(row.note or ""),
+            record=row.record,
+            labels=Labels(icdr=row.icdr, sdrg=row.sdrg, macular_edema=row.macular_edema),
+            camera=row.camera,
+        )
+        for row in folder.rows
+    )
+    remarks = []
+    if folder.unused_columns:
+        remarks.append(f"columns that are not used: {', '.join(folder.unused_columns)}")
+    if folder.unlisted_images:
+        remarks.append(f"{folder.unlisted_images} photographs are in no row and are not read")
+    return Dataset(
+        name="folder",
+        spec=spec,
+        samples=samples,
+        problems=tuple(Problem(row=bad.row, id=bad.id, what=bad.what) for bad in folder.bad_rows),
+        remarks=tuple(remarks),
+    )
