@@ -22,8 +22,8 @@ from foveal_runtime.errors import ImageError
 UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 
-FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP")
-"""Pillow formats that are read. MPO is what some cameras write under the name .jpg."""
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
+"""Pillow formats that are read. MPO, which some cameras write under the name .jpg, is opened by Pillow as JPEG."""
 
 _FIELD_THRESHOLD = 18
 """A pixel whose brightest channel exceeds this (0 to 255) belongs to the field of view; camera black stays below it."""
@@ -75,7 +75,6 @@ def open_header(image_bytes: bytes, limits: ImageLimits = ImageLimits()) -> Imag
     Raises:
         ImageError: not one of `FORMATS`, too small, too many pixels, or more than one frame.
     """
-    Image.init()  # Pillow loads its plugins one by one; naming `formats` fails for one that is not loaded yet.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images; the limit below refuses them by name.
