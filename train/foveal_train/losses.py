@@ -1,0 +1,77 @@
+"""Losses as pure functions of logits, vectors and labels. Missing labels and absent modalities are skipped, never guessed.
+
+Shapes: B studies, G grades, D = 256.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MISSING = -1
+"""Label of a study that has none."""
+
+
+def squared_emd(logits_BG: Tensor, labels_B: Tensor) -> Tensor:
+    """Squared earth mover's distance between predicted and true grade (Hou, Yu, Samaras 2016), mean over studies."""
+    probabilities = logits_BG.softmax(-1).cumsum(-1)
+    truth = F.one_hot(labels_B, logits_BG.shape[-1]).to(probabilities.dtype).cumsum(-1)
+    return (probabilities - truth).square().sum(-1).mean()
+
+
+def grading_loss(
+    logits_BG: Tensor, labels_B: Tensor, *, class_weights_G: Tensor | None, label_smoothing: float, ordinal: float
+) -> Tensor | None:
+    """Cross-entropy plus `ordinal` times the squared EMD over the labelled studies.
+
+    Args:
+        logits_BG: any float dtype; computed in float32.
+        labels_B: grades, `MISSING` where unknown.
+        class_weights_G: weight of each grade in the cross-entropy.
+        label_smoothing: mass spread over all grades.
+        ordinal: weight of the EMD term; 0 leaves it out.
+
+    Returns:
+        None when no study of the batch has a label.
+    """
+    known = labels_B != MISSING
+    if not bool(known.any()):
+        return None
+    logits, labels = logits_BG[known].float(), labels_B[known]
+    loss = F.cross_entropy(logits, labels, weight=class_weights_G, label_smoothing=label_smoothing)
+    return loss + ordinal * squared_emd(logits, labels) if ordinal else loss
+
+
+def contrastive_loss(a_BD: Tensor, b_BD: Tensor, groups_B: Tensor, *, temperature: float) -> Tensor | None:
+    """Symmetric InfoNCE between two sets of unit vectors, with several positives a row.
+
+    Rows of one group (identical notes) are positives of each other: the target is uniform over them
+    (supervised contrastive, Khosla et al. 2020). With one row a group it is CLIP's loss.
+
+    Args:
+        a_BD: unit vectors of one side.
+        b_BD: unit vectors of the other side, row i belonging to row i of `a_BD`.
+        groups_B: integer group of each row.
+        temperature: divides the cosine similarities.
+
+    Returns:
+        None when fewer than two groups are present: there is no negative to learn from.
+    """
+    if groups_B.numel() == 0 or bool((groups_B == groups_B[0]).all()):
+        return None
+    similarity_BB = a_BD.float() @ b_BD.float().T / temperature
+    positive_BB = (groups_B[:, None] == groups_B[None, :]).float()
+    target_BB = positive_BB / positive_BB.sum(1, keepdim=True)
+    forward = torch.sum(-target_BB * F.log_softmax(similarity_BB, dim=1), dim=1).mean()
+    backward = torch.sum(-target_BB * F.log_softmax(similarity_BB.T, dim=1), dim=1).mean()
+    return (forward + backward) / 2
+
+
+def class_weights(counts_G: Tensor, exponent: float) -> Tensor | None:
+    """Weights proportional to (1 / frequency) ** exponent over the grades that occur, mean 1 over studies; None for 0."""
+    if exponent == 0:
+        return None
+    counts = counts_G.float()
+    weights = torch.where(counts > 0, (counts.sum() / counts.clamp(min=1)) ** exponent, torch.zeros_like(counts))
+    return weights * counts.sum() / (weights * counts).sum()
