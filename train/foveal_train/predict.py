@@ -55,11 +55,13 @@ def predict(
         rows = np.flatnonzero(able)
     was_training = model.training
     model.eval()
-    parts: list[Fused] = []
+    parts: list[Fused]
     try:
         with torch.inference_mode():
-            for start in range(0, len(rows), batch_size):
-                parts.append(model(arrays.inputs(rows[start : start + batch_size], subset=subset)))
+            parts = [
+                model(arrays.inputs(rows[start : start + batch_size], subset=subset))
+                for start in range(0, len(rows), batch_size)
+            ]
     finally:
         model.train(was_training)
     if not parts:

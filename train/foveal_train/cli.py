@@ -1,0 +1,87 @@
+"""`foveal train`: the command line of training. Heavy imports happen inside the command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+RUNS = Path("runs")
+
+
+def train(
+    *,
+    data: Annotated[list[str], Parameter(name=["--data"], negative=(), consume_multiple=False)],
+    recipe: str = "edge",
+    out: Path | None = None,
+    set_: Annotated[list[str] | None, Parameter(name=["--set"], negative=(), consume_multiple=False)] = None,
+    resume: bool = False,
+    skip_bad: bool = False,
+    json_: Annotated[bool, Parameter(name=["--json"], negative=())] = False,
+) -> None:
+    """Train a model and write a run.
+
+    Examples:
+
+        foveal train --recipe edge --data brset:data/brset
+
+        foveal train --recipe edge --data "idrid:data/idrid" --out runs/idrid --set optimiser.epochs=8
+
+        foveal train --recipe base --data brset:data/brset --set image.weights=weights/vit_base.safetensors
+
+        foveal train --recipe edge --data brset:data/brset --out runs/edge --resume
+
+    Parameters
+    ----------
+    data
+        Data set as kind:path (brset, mbrset, deepeyenet, idrid, folder); repeat for several.
+    recipe
+        Name of a recipe that comes with foveal, or the path of a .toml file.
+    out
+        The run's folder; runs/RECIPE-DATE-TIME by default.
+    set_
+        Override one key of the recipe as key=value; repeat for several.
+    resume
+        Go on where the last checkpoint of --out (by default the newest unfinished run) stood.
+    skip_bad
+        Leave unusable rows and photographs out instead of refusing the data set.
+    json_
+        Print one JSON document on stdout: the run's folder and its held-out metrics.
+    """
+    from foveal_train.recipe import load_recipe
+
+    chosen = load_recipe(recipe, tuple(set_ or ()))
+    folder = out or (_unfinished() if resume else RUNS / f"{Path(recipe).stem}-{datetime.now():%Y%m%d-%H%M%S}")
+    from foveal_train.pipeline import train as run_training
+    from foveal_train.progress import ProgressReporter
+    from foveal_train.run import METRICS_FILE
+
+    with ProgressReporter(chosen.optimiser.epochs) as reporter:
+        run = run_training(chosen, data, folder, resume=resume, skip_bad=skip_bad, reporter=reporter)
+    metrics = json.loads((run.path / METRICS_FILE).read_text(encoding="utf-8"))
+    if json_:
+        sys.stdout.write(json.dumps({"run": str(run.path), "space_id": run.info.space_id, "metrics": metrics}) + "\n")
+        return
+    from rich.console import Console
+
+    from foveal_train.evaluation import table
+
+    console = Console(stderr=True)
+    console.print(table(metrics))
+    console.print(f"run written to [bold]{run.path}[/bold]; next: foveal export {run.path} --precision int8")
+
+
+def _unfinished() -> Path:
+    """The newest unfinished run under ./runs."""
+    from foveal_runtime.errors import DataError
+    from foveal_train.pipeline import REQUEST_FILE
+    from foveal_train.run import RUN_FILE
+
+    started = [path.parent for path in RUNS.glob(f"*/{REQUEST_FILE}") if not (path.parent / RUN_FILE).exists()]
+    if not started:
+        raise DataError(f"there is no unfinished run under {RUNS} to resume; name one with --out, or leave --resume out")
+    return max(started, key=lambda path: (path / REQUEST_FILE).stat().st_mtime)

@@ -1,0 +1,256 @@
+"""From data specs and a recipe to a finished run: load, split, fit, calibrate, evaluate, write. The steps are others'."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import foveal_runtime
+from foveal_runtime.errors import ConfigError, DataError
+from foveal_runtime.labels import Head
+from foveal_runtime.notes import NoteTokeniser
+from foveal_runtime.record import FeatureStats, fit_stats
+from foveal_runtime.study import ALL_SUBSETS, Modality, Subset, subset_name
+from foveal_train import calibration, checkpoint
+from foveal_train.arrays import StudyArrays, load_arrays
+from foveal_train.data import Sample, Split, load, split_patients
+from foveal_train.data.split import PARTS
+from foveal_train.losses import MISSING
+from foveal_train.recipe import Alignment, Recipe
+from foveal_train.run import HISTORY_FILE, METRICS_FILE, RUN_FILE, SPLIT_FILE, Run, RunInfo, space_id, write_json, write_run
+from foveal_train.trainer import Fitted, fit
+from foveal_train.weights import BuiltModel, build_model
+
+MIN_SUBSET_STUDIES = 8
+"""Training studies a modality subset needs before it counts as trained."""
+REQUEST_FILE = "request.json"
+"""What a run was asked to be; a resume must ask for the same."""
+_CACHE = "cache"
+_LIBRARIES = ("torch", "timm", "transformers", "accelerate", "numpy", "pillow", "tokenizers")
+
+
+class Reporter(Protocol):
+    """Told how a run gets on."""
+
+    def stage(self, name: str) -> None:
+        """A new stage begins."""
+
+    def progress(self, done: int, total: int) -> None:
+        """The stage's countable work."""
+
+    def step(self, epoch: int, step: int, steps: int, losses: dict[str, float]) -> None:
+        """A training step was made; `losses` are the epoch's running means."""
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def stage(self, name: str) -> None:
+        """Ignored."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Ignored."""
+
+    def step(self, epoch: int, step: int, steps: int, losses: dict[str, float]) -> None:
+        """Ignored."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """Data of a run, decoded."""
+
+    train: StudyArrays
+    validation: StudyArrays
+    test: StudyArrays
+    features: FeatureStats
+    tokenise: NoteTokeniser
+
+
+def load_samples(specs: Sequence[str], *, skip_bad: bool = False) -> list[Sample]:
+    """Samples of several data sets, in order.
+
+    Raises:
+        DataError: see `foveal_train.data.load`.
+    """
+    if not specs:
+        raise ConfigError("no data given; name at least one --data SPEC, for example --data brset:PATH")
+    return [sample for spec in specs for sample in load(spec, skip_bad=skip_bad).samples]
+
+
+def split_samples(samples: Sequence[Sample], recipe: Recipe) -> Split:
+    """The split a recipe asks for."""
+    shares = recipe.split
+    return split_patients(samples, fractions=(shares.train, shares.validation, shares.test), seed=recipe.seed)
+
+
+def trained_heads(train: StudyArrays) -> tuple[Head, ...]:
+    """Heads whose labels show at least two grades in the training studies."""
+    return tuple(head for head in Head if len(set(train.labels[head].tolist()) - {MISSING}) >= 2)
+
+
+def trained_subsets(train: StudyArrays, recipe: Recipe) -> tuple[Subset, ...]:
+    """Modality subsets that enough training studies show, as they are, by dropout or in a pass of their own."""
+    shown = [frozenset(m for i, m in enumerate(Modality) if row[i]) for row in train.present_NM]
+    subsets = []
+    for subset in ALL_SUBSETS:
+        if recipe.modality_dropout > 0 or (len(subset) == 1 and recipe.alignment is Alignment.INDEPENDENT):
+            count = sum(subset <= has for has in shown)
+        else:
+            count = sum(subset == has for has in shown)
+        if count >= MIN_SUBSET_STUDIES:
+            subsets.append(subset)
+    return tuple(subsets)
+
+
+def aligned_modalities(train: StudyArrays, recipe: Recipe) -> tuple[Modality, ...]:
+    """Modalities whose single vectors the contrastive losses made comparable."""
+    present = [m for m in Modality if train.rows(m).sum() >= MIN_SUBSET_STUDIES]
+    losses = recipe.losses
+    pairs = {
+        (Modality.IMAGE, Modality.TEXT): losses.image_text,
+        (Modality.IMAGE, Modality.STRUCTURED): losses.image_structured,
+        (Modality.TEXT, Modality.STRUCTURED): losses.text_structured,
+    }
+    linked = {m for pair, weight in pairs.items() if weight > 0 and all(p in present for p in pair) for m in pair}
+    return tuple(m for m in Modality if m in linked) if recipe.alignment is Alignment.INDEPENDENT else ()
+
+
+def prepare(split: Split, built: BuiltModel, recipe: Recipe, *, cache: Path | None, reporter: Reporter) -> Prepared:
+    """Decode every part of a split; statistics come from the training part alone."""
+    features = fit_stats(s.record for s in split.train if s.record is not None)
+    tokenise = NoteTokeniser(built.tokenizer_json, recipe.model.text_spec)
+    parts: dict[str, StudyArrays] = {}
+    total = sum(len(getattr(split, name)) for name in PARTS)
+    before = 0
+    for name in PARTS:
+        samples = getattr(split, name)
+
+        def report(done: int, _: int, before: int = before) -> None:
+            reporter.progress(before + done, total)
+
+        parts[name] = load_arrays(
+            samples,
+            image_spec=recipe.model.image_spec,
+            tokenise=tokenise,
+            features=features,
+            modalities=recipe.modalities,
+            keep_empty_notes=recipe.keep_empty_notes,
+            cache=cache / f"{name}.npy" if cache is not None and samples else None,
+            progress=report,
+        )
+        before += len(samples)
+    return Prepared(**parts, features=features, tokenise=tokenise)
+
+
+def train(
+    recipe: Recipe,
+    specs: Sequence[str],
+    out: Path,
+    *,
+    resume: bool = False,
+    skip_bad: bool = False,
+    reporter: Reporter | None = None,
+) -> Run:
+    """Train a recipe on data sets and write the run.
+
+    Args:
+        recipe: what to train.
+        specs: data sets, `kind:path`.
+        out: the run's folder; must not hold a finished run.
+        resume: go on where the last checkpoint of `out` stood.
+        skip_bad: leave unusable rows out instead of refusing the data set.
+        reporter: told how it gets on.
+
+    Raises:
+        ConfigError: recipe or weights; or a resume that asks for something else.
+        DataError: data, or a folder that can't be used.
+        CheckFailed: a loss became NaN.
+    """
+    say = reporter or Silent()
+    _claim(out, recipe, specs, resume=resume)
+    say.stage("reading data")
+    split = split_samples(load_samples(specs, skip_bad=skip_bad), recipe)
+    say.stage("loading weights")
+    built = build_model(recipe.model, seed=recipe.seed)
+    say.stage("decoding photographs")
+    data = prepare(split, built, recipe, cache=out / _CACHE, reporter=say)
+    heads = trained_heads(data.train)
+    if not heads:
+        raise DataError("the training split has no head to train: labels of at least two grades are needed; give graded data")
+    say.stage("training")
+    validation = data.validation if len(data.validation) else None
+    fitted = fit(built.model, recipe, data.train, validation, heads, out=out, resume=resume, report=say.step)
+    say.stage("calibrating and evaluating")
+    info = describe(built, recipe, specs, data, heads, fitted)
+    write_json(out / SPLIT_FILE, {name: [sample.id for sample in getattr(split, name)] for name in PARTS})
+    history = "".join(json.dumps(row) + "\n" for row in fitted.history)
+    (out / HISTORY_FILE).write_text(history, encoding="utf-8")
+    from foveal_train.evaluation import evaluate_arrays
+
+    held_out, name = (data.test, "test") if len(data.test) else (data.validation, "validation")
+    metrics = evaluate_arrays(built.model, held_out, info, seed=recipe.seed, tokenise=data.tokenise)
+    write_json(out / METRICS_FILE, {"split": name, **metrics})
+    write_run(out, info, built.model, built.tokenizer_json)
+    checkpoint.discard(out)
+    del data, held_out, validation  # the cache below is memory-mapped by them
+    shutil.rmtree(out / _CACHE, ignore_errors=True)
+    return Run(out, info, built.model, built.tokenizer_json)
+
+
+def describe(
+    built: BuiltModel, recipe: Recipe, specs: Sequence[str], data: Prepared, heads: tuple[Head, ...], fitted: Fitted
+) -> RunInfo:
+    """run.json of a model that was just fitted, calibration included."""
+    subsets = trained_subsets(data.train, recipe)
+    return RunInfo(
+        foveal_version=foveal_runtime.__version__,
+        recipe=recipe_document(recipe),
+        model=built.config,
+        data=tuple(specs),
+        seed=recipe.seed,
+        features=data.features,
+        trained_heads=heads,
+        trained_subsets=tuple(subset_name(subset) for subset in subsets),
+        aligned=aligned_modalities(data.train, recipe),
+        calibration=calibration.fit(built.model, data.validation, heads, subsets) if len(data.validation) else {},
+        space_id=space_id(built.model, built.config, data.features, built.tokenizer_json),
+        best_epoch=fitted.best_epoch,
+        epochs=fitted.epochs,
+        train_studies=len(data.train),
+        validation_studies=len(data.validation),
+        made_with={name: importlib.metadata.version(name) for name in _LIBRARIES},
+    )
+
+
+def recipe_document(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as JSON."""
+    document: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
+    return document
+
+
+def _claim(out: Path, recipe: Recipe, specs: Sequence[str], *, resume: bool) -> None:
+    """Take the run's folder, or make sure that a resume is of the run that is in it."""
+    request = {"recipe": recipe_document(recipe), "data": list(specs)}
+    if (out / RUN_FILE).exists():
+        raise DataError(f"{out} already holds a finished run; name another folder with --out")
+    path = out / REQUEST_FILE
+    if path.is_file():
+        if not resume:
+            raise DataError(f"{out} holds an unfinished run; go on with --resume, or name another folder with --out")
+        if json.loads(path.read_text(encoding="utf-8")) != request:
+            raise ConfigError(f"{out} was started with another recipe or data; resume with the same, or name another --out")
+        return
+    if resume:
+        raise DataError(f"there is no unfinished run in {out} to resume; leave --resume out")
+    if out.exists() and any(out.iterdir()):
+        raise DataError(f"{out} is not empty and holds no run; name another folder with --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(path, request)
+    except OSError as error:
+        raise DataError(f"run folder {out} can't be written ({error.strerror}); name another with --out") from None

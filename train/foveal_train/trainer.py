@@ -1,0 +1,253 @@
+"""The training loop: epochs, schedule, early stop, moving average, checkpoints. Knows nothing of data sets or of runs.
+
+`accelerate` carries mixed precision, gradient accumulation and checkpoints; `transformers.Trainer` was weighed and left
+(docs/decisions.md). Everything random draws from torch's global generator, whose state is part of a checkpoint.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from foveal_runtime.errors import CheckFailed
+from foveal_runtime.labels import GRADES, Head
+from foveal_train import checkpoint
+from foveal_train.arrays import StudyArrays
+from foveal_train.augment import augment
+from foveal_train.checkpoint import LoopState
+from foveal_train.losses import MISSING, class_weights
+from foveal_train.model import MultimodalModel
+from foveal_train.objective import Batch, Losses, Objective, drop_modalities
+from foveal_train.recipe import Keep, Recipe, Schedule
+
+StepReport = Callable[[int, int, int, dict[str, float]], None]
+"""Called after every step with (epoch, step, steps in the epoch, running mean of the losses)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fitted:
+    """What training leaves besides the model's weights."""
+
+    history: list[dict[str, Any]]
+    """A row an epoch: losses, their weights, learning rates, validation loss."""
+    best_epoch: int
+    epochs: int
+
+
+def grade_counts(arrays: StudyArrays, head: Head) -> Tensor:
+    """Labelled studies of each grade."""
+    labels = arrays.labels[head]
+    return torch.from_numpy(np.bincount(labels[labels != MISSING], minlength=GRADES))
+
+
+def _objective(model: MultimodalModel, recipe: Recipe, train: StudyArrays, heads: tuple[Head, ...]) -> Objective:
+    balance = recipe.losses.class_balance
+    weights = {head: class_weights(grade_counts(train, head), balance) for head in heads}
+    return Objective(model, recipe.losses, recipe.alignment, heads, weights)
+
+
+def _optimizer(objective: Objective, recipe: Recipe) -> torch.optim.AdamW:
+    config = recipe.optimiser
+    model = objective.model
+    image, text = set(model.image.backbone.parameters()), set(model.text.bert.parameters())
+    groups: list[dict[str, Any]] = []
+    for rate, belongs in (
+        (config.image_learning_rate, lambda p: p in image),
+        (config.text_learning_rate, lambda p: p in text),
+        (config.learning_rate, lambda p: p not in image and p not in text),
+    ):
+        parameters = [p for p in objective.parameters() if p.requires_grad and belongs(p)]
+        if parameters:
+            groups.append({"params": parameters, "lr": rate})
+    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, updates: int) -> torch.optim.lr_scheduler.LRScheduler:
+    config = recipe.optimiser
+    if config.schedule is Schedule.PLATEAU:
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, factor=config.plateau_factor, patience=config.plateau_patience
+        )
+    warmup = max(1, round(config.warmup * updates))
+
+    def scale(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, updates - warmup))))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
+
+
+def _batch(arrays: StudyArrays, rows: np.ndarray[Any, np.dtype[np.int64]], recipe: Recipe, *, training: bool) -> Batch:
+    images = arrays.images(rows) if arrays.present_NM[rows, 0].any() else None
+    if images is not None and training:
+        images = augment(images, recipe.augmentation)
+    inputs = arrays.inputs(rows, images_BCSS=images)
+    shown = drop_modalities(inputs.present_BM, recipe.modality_dropout) if training and recipe.modality_dropout else None
+    return Batch(
+        inputs=inputs,
+        labels={head: torch.from_numpy(labels[rows]) for head, labels in arrays.labels.items()},
+        note_groups_B=torch.from_numpy(arrays.note_groups_N[rows]),
+        shown_BM=shown,
+    )
+
+
+def _steps(
+    rows: np.ndarray[Any, np.dtype[np.int64]], size: int, *, whole: bool
+) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
+    """Batches of `size`; with `whole` a short last batch is left out (batch statistics and negatives need company)."""
+    end = len(rows) - len(rows) % size if whole and len(rows) >= size else len(rows)
+    for start in range(0, end, size):
+        yield rows[start : start + size]
+
+
+class _Mean:
+    """Running means of named numbers."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, values: dict[str, float], count: int = 1) -> None:
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value * count
+            self._counts[name] = self._counts.get(name, 0) + count
+
+    def means(self) -> dict[str, float]:
+        return {name: total / self._counts[name] for name, total in self._sums.items()}
+
+
+def _numbers(losses: Losses) -> dict[str, float]:
+    return {"loss": float(losses.total.detach()), **{name: float(part.detach()) for name, part in losses.parts.items()}}
+
+
+def _validate(objective: Objective, arrays: StudyArrays, recipe: Recipe) -> dict[str, float]:
+    objective.eval()
+    mean = _Mean()
+    rows = np.flatnonzero(arrays.present_NM.any(axis=1))
+    with torch.inference_mode():
+        for part in _steps(rows, 32, whole=False):
+            mean.add(_numbers(objective(_batch(arrays, part, recipe, training=False))), len(part))
+    return mean.means()
+
+
+def _check_finite(values: dict[str, float], epoch: int, step: int, out: Path | None) -> None:
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    if bad:
+        kept = f"; the last good checkpoint stays in {out}" if out is not None else ""
+        raise CheckFailed(
+            f"loss {', '.join(bad)} is not finite in epoch {epoch}, batch {step}{kept}; "
+            "lower optimiser.learning_rate or check that batch's labels and photographs"
+        )
+
+
+def fit(
+    model: MultimodalModel,
+    recipe: Recipe,
+    train: StudyArrays,
+    validation: StudyArrays | None,
+    heads: tuple[Head, ...],
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    report: StepReport | None = None,
+) -> Fitted:
+    """Train `model` in place.
+
+    Args:
+        model: trained in place; holds the kept weights afterwards, in evaluation mode.
+        recipe: how.
+        train: training studies.
+        validation: for the schedule, early stopping and the best epoch; None trains to the last epoch.
+        heads: heads to train.
+        out: folder for checkpoints, one after every epoch; None writes none.
+        resume: go on from the checkpoint in `out` when there is one.
+        report: called after every step.
+
+    Raises:
+        CheckFailed: a loss is NaN or infinite; names the loss and the batch.
+        DataError: a checkpoint can't be written or read.
+    """
+    config = recipe.optimiser
+    torch.manual_seed(recipe.seed)
+    model.to(memory_format=torch.channels_last)
+    objective = _objective(model, recipe, train, heads)
+    optimizer = _optimizer(objective, recipe)
+    rows = np.flatnonzero(train.present_NM.any(axis=1))
+    steps = max(1, len(rows) // config.batch_size)
+    updates = math.ceil(steps / config.accumulate)
+    scheduler = _scheduler(optimizer, recipe, updates * config.epochs)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True) if config.ema else None
+    best = AveragedModel(model) if config.keep is Keep.BEST and validation is not None else None
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(), mixed_precision="bf16" if config.bf16 else "no", step_scheduler_with_optimizer=False
+    )
+    objective, optimizer = accelerator.prepare(objective, optimizer)
+    for holder in (scheduler, average, best):
+        if holder is not None:
+            accelerator.register_for_checkpointing(holder)
+    state = LoopState()
+    if resume and out is not None:
+        state = checkpoint.load(accelerator, out) or state
+    while state.epoch < config.epochs and not (config.early_stop_patience and state.stalled >= config.early_stop_patience):
+        objective.train()
+        mean = _Mean()
+        order = rows[torch.randperm(len(rows)).numpy()]
+        optimizer.zero_grad()
+        for step, part in enumerate(_steps(order, config.batch_size, whole=True), start=1):
+            with accelerator.autocast():
+                losses = objective(_batch(train, part, recipe, training=True))
+            numbers = _numbers(losses)
+            _check_finite(numbers, state.epoch + 1, step, out)
+            accelerator.backward(losses.total / config.accumulate)
+            if step % config.accumulate == 0 or step == steps:
+                accelerator.clip_grad_norm_(objective.parameters(), config.clip_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+                if config.schedule is Schedule.COSINE:
+                    scheduler.step()
+                if average is not None:
+                    average.update_parameters(model)
+            mean.add(numbers)
+            if report is not None:
+                report(state.epoch + 1, step, steps, mean.means())
+        row: dict[str, Any] = {
+            "epoch": state.epoch + 1,
+            "train": mean.means(),
+            "weights": losses.weights,
+            "learning_rates": [group["lr"] for group in optimizer.param_groups],
+        }
+        if validation is not None:
+            row["validation"] = _validate(objective, validation, recipe)
+            _check_finite(row["validation"], state.epoch + 1, 0, out)
+            _track(state, row["validation"]["loss"], model, best)
+            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                scheduler.step(row["validation"]["loss"])
+        state.epoch += 1
+        state.history.append(row)
+        if out is not None:
+            checkpoint.save(accelerator, state, out)
+    kept = best if best is not None else average
+    if kept is not None:
+        model.load_state_dict(kept.module.state_dict())
+    model.eval()
+    return Fitted(history=state.history, best_epoch=state.best_epoch or state.epoch, epochs=state.epoch)
+
+
+def _track(state: LoopState, loss: float, model: MultimodalModel, best: AveragedModel | None) -> None:
+    if state.best_loss is None or loss < state.best_loss:
+        state.best_loss, state.best_epoch, state.stalled = loss, state.epoch + 1, 0
+        if best is not None:
+            best.module.load_state_dict(copy.deepcopy(model.state_dict()))
+    else:
+        state.stalled += 1
