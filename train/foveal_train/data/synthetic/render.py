@@ -1,0 +1,289 @@
+"""A fundus photograph from a plan of one eye: layers of tissue, blood and light put together, then the camera's look.
+
+Colour is built as light returning from the retina: pale tissue is mixed in, blood and pigment absorb (green and blue more
+than red), and the flash's uneven illumination multiplies the whole. Planes are planar `rgb_CSS` until the end.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFilter
+
+from foveal_runtime.study import Eye
+from foveal_train.data.notes import Finding
+from foveal_train.data.synthetic.anatomy import Anatomy, draw_anatomy
+from foveal_train.data.synthetic.canvas import Field, Float32, Mask, grain, smooth_noise
+from foveal_train.data.synthetic.lesions import LesionArtist, Lesions
+from foveal_train.data.synthetic.patients import Camera, Quality
+
+UInt8 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """How a camera renders the same eye."""
+
+    tissue: tuple[float, float, float]
+    """RGB of healthy retina in the middle of the field, 0 to 1."""
+    vignette: float
+    """Light lost at the field's edge."""
+    radius: float
+    """Field of view's radius over half the photograph's side; above 1 it is cut at the borders."""
+    grain: float
+    edge_glow: float
+    """Brightness of the rim of stray light."""
+
+
+LOOKS = {
+    Camera.CANON: Look(tissue=(0.72, 0.36, 0.17), vignette=0.34, radius=1.03, grain=0.008, edge_glow=0.0),
+    Camera.NIKON: Look(tissue=(0.62, 0.345, 0.215), vignette=0.20, radius=0.96, grain=0.013, edge_glow=0.10),
+}
+
+# Optical density per unit of blood and of pigment, for R, G, B.
+_BLOOD = (0.52, 1.35, 1.15)
+_PIGMENT = (0.95, 1.05, 0.8)
+_DISC = (0.97, 0.74, 0.46)
+_CUP = (1.0, 0.88, 0.66)
+_EXUDATE = (0.98, 0.86, 0.42)
+_COTTON = (0.93, 0.84, 0.68)
+_DRUSEN = (0.93, 0.69, 0.33)
+_SCLERA = (0.95, 0.82, 0.60)
+_VEIL = (0.66, 0.52, 0.40)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FundusPlan:
+    """Everything that decides a photograph besides its random details."""
+
+    eye: Eye
+    icdr: int = 0
+    severity: float = 0.5
+    findings: frozenset[Finding] = frozenset()
+    camera: Camera = Camera.CANON
+    quality: Quality = field(default_factory=Quality)
+    laser: bool = False
+    age_years: float = 58.0
+
+
+def render(rng: np.random.Generator, plan: FundusPlan, side_px: int = 512) -> UInt8:
+    """Draw the photograph, `rgb_HWC` of side_px x side_px."""
+    look = LOOKS[plan.camera]
+    shift = rng.normal(0, 0.16, size=2) if plan.quality.image_field else np.zeros(2)
+    radius_px = side_px / 2 * look.radius
+    view = Field(side_px=side_px, radius_px=radius_px, centre_x_px=side_px / 2, centre_y_px=side_px / 2)
+    # A badly aimed camera moves the eye, not the field: landmarks are drawn on a shifted field.
+    aimed = Field(
+        side_px=side_px,
+        radius_px=radius_px,
+        centre_x_px=side_px / 2 + float(shift[0]) * radius_px,
+        centre_y_px=side_px / 2 + float(shift[1]) * radius_px,
+    )
+    myopic = Finding.MYOPIC_FUNDUS in plan.findings
+    anatomy = draw_anatomy(
+        rng,
+        plan.eye,
+        cupped=Finding.INCREASED_CUP_DISC in plan.findings,
+        narrow_arteries=0.6 if Finding.HYPERTENSIVE_RETINOPATHY in plan.findings else 1.0,
+        tilt=0.25 if myopic else 0.0,
+    )
+    lesions = Lesions(aimed)
+    LesionArtist(rng, anatomy, lesions).draw(plan.icdr, plan.severity, plan.findings, laser=plan.laser)
+    rgb_CSS = _tissue(rng, plan, look, anatomy, aimed, tessellation=0.16 if myopic else float(rng.uniform(0.0, 0.07)))
+    _blend(rgb_CSS, lesions.drusen, _DRUSEN, blur=0.004)
+    _blend(rgb_CSS, lesions.pale, _SCLERA, blur=0.008)
+    _blend_disc(rng, rgb_CSS, anatomy, aimed)
+    _absorb(rgb_CSS, _vessels(rng, anatomy, aimed, beading=plan.icdr >= 3), _BLOOD)
+    _blend(rgb_CSS, lesions.veil, _VEIL, blur=0.05, strength=0.55)
+    _blend(rgb_CSS, lesions.exudate, _EXUDATE, blur=0.0028)
+    _blend(rgb_CSS, lesions.cotton, _COTTON, blur=0.010)
+    if lesions.pigment.used:
+        _absorb(rgb_CSS, lesions.pigment.plane(0.006), _PIGMENT)
+    if lesions.new_vessels.used:
+        _absorb(rgb_CSS, lesions.new_vessels.plane(0.0015) * np.float32(0.8), _BLOOD)
+    if lesions.blood.used:
+        _absorb(rgb_CSS, lesions.blood.plane(0.0035) * np.float32(1.25), _BLOOD)
+    return _photograph(rng, rgb_CSS, plan, look, view)
+
+
+def render_fundus(
+    *,
+    seed: int,
+    eye: Eye,
+    icdr: int = 0,
+    findings: Collection[Finding | str] = (),
+    camera: Camera | str = Camera.CANON,
+    side_px: int = 512,
+) -> UInt8:
+    """A generated photograph, `rgb_HWC`, the same for the same arguments; no patient ever had this eye.
+
+    Args:
+        seed: of the random details, the place within the grade among them.
+        eye: the disc lies on the right of a right eye, on the left of a left one.
+        icdr: grade 0 to 4; its lesions are drawn.
+        findings: BRSET flags by canonical name; unlike the table's, the retinopathy flag itself draws nothing.
+        camera: BRSET's name of a camera.
+        side_px: height and width.
+    """
+    rng = np.random.default_rng([seed, int(eye is Eye.LEFT)])
+    plan = FundusPlan(
+        eye=eye,
+        icdr=icdr,
+        severity=float(rng.random()),
+        findings=frozenset(Finding(f) for f in findings),
+        camera=Camera(camera),
+        laser=icdr == 4 and bool(rng.random() < 0.5),
+    )
+    return render(rng, plan, side_px)
+
+
+def jpeg_bytes(rgb_HWC: UInt8, *, quality: int = 88) -> bytes:
+    """The photograph as a baseline JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(rgb_HWC).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def _tissue(
+    rng: np.random.Generator, plan: FundusPlan, look: Look, anatomy: Anatomy, view: Field, *, tessellation: float
+) -> Float32:
+    """Retina without vessels: colour of the eye, mottling, macular pigment, nerve-fibre sheen."""
+    side = view.side_px
+    x_1S, y_S1 = view.grid()
+    hue = rng.normal(0, 1, size=3)
+    tissue = np.asarray(look.tissue) * (1 + 0.07 * hue[0] + np.asarray([0.0, 0.085, 0.22]) * hue[1])
+    aged = (plan.age_years - 58.0) / 40.0
+    # The lens yellows with age: blue goes first.
+    tissue = tissue * np.asarray([1.0, 1 - 0.04 * aged, 1 - 0.25 * aged])
+    density = np.float32(0.055) * smooth_noise(rng, side, 5) + np.float32(0.03) * smooth_noise(rng, side, 24)
+    density += np.float32(0.022) * smooth_noise(rng, side, 90)
+    if tessellation > 0.02:
+        # Choroidal vessels shine through: ridges of noise, long in one direction.
+        ridges = np.abs(smooth_noise(rng, side, 46, stretch=2))
+        density += np.float32(tessellation) * (np.float32(0.8) - ridges)
+    fx, fy = anatomy.fovea
+    squared_SS = (x_1S - fx) ** 2 + (y_S1 - fy) ** 2
+    macula = float(rng.uniform(0.24, 0.42))
+    density += np.float32(macula) * np.exp(squared_SS * np.float32(-1 / (2 * 0.17**2)))
+    density += np.float32(0.6 * macula) * np.exp(squared_SS * np.float32(-1 / (2 * 0.045**2)))
+    dx, dy = anatomy.disc
+    # Nerve fibres brighten the ground around the disc.
+    density -= np.float32(0.20) * np.exp(((x_1S - dx) ** 2 + (y_S1 - dy) ** 2) * np.float32(-1 / (2 * 0.26**2)))
+    rgb_CSS = np.empty((3, side, side), np.float32)
+    for channel, (value, weight) in enumerate(zip(tissue, (0.62, 1.0, 1.05), strict=True)):
+        np.exp(density * np.float32(-weight), out=rgb_CSS[channel])
+        rgb_CSS[channel] *= np.float32(value)
+    return rgb_CSS
+
+
+def _blend(rgb_CSS: Float32, mask: Mask, colour: tuple[float, float, float], *, blur: float, strength: float = 0.92) -> None:
+    """Mix a colour in where the mask is set."""
+    if not mask.used:
+        return
+    alpha = mask.plane(blur) * np.float32(strength)
+    for plane, value in zip(rgb_CSS, colour, strict=True):
+        plane += alpha * (np.float32(value) - plane)
+
+
+def _absorb(rgb_CSS: Float32, density: Float32, weights: tuple[float, float, float]) -> None:
+    for plane, weight in zip(rgb_CSS, weights, strict=True):
+        plane *= np.exp(density * np.float32(-weight))
+
+
+def _blend_disc(rng: np.random.Generator, rgb_CSS: Float32, anatomy: Anatomy, view: Field) -> None:
+    """The optic disc: soft-edged, its temporal side and its cup paler."""
+    x_1S, y_S1 = view.grid()
+    (dx, dy), (rx, ry) = anatomy.disc, anatomy.disc_radius
+    reach = 1.5
+    # Only the patch round the disc is touched: the rest of the plane would cost ten times as much.
+    columns = np.flatnonzero(np.abs(x_1S[0] - dx) < reach * rx)
+    rows = np.flatnonzero(np.abs(y_S1[:, 0] - dy) < reach * ry)
+    if not columns.size or not rows.size:
+        return
+    where = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    x, y = (x_1S[:, where[1]] - dx) / rx, (y_S1[where[0]] - dy) / ry
+    r = np.sqrt(x**2 + y**2)
+    disc = _edge(1.0 - r, 0.13)
+    # The cup lies a little temporal of the middle.
+    cup_r = np.sqrt((x - 0.08 * anatomy.temporal) ** 2 + y**2)
+    cup = _edge(anatomy.cup_ratio - cup_r, 0.16) * np.float32(rng.uniform(0.75, 0.95))
+    shade = 1 + 0.07 * anatomy.temporal * x
+    warmth = float(rng.normal(1.0, 0.04))
+    for channel in range(3):
+        plane = rgb_CSS[channel][where]
+        rim = np.float32(_DISC[channel] * (warmth if channel else 1.0)) * shade
+        colour = rim + cup * (np.float32(_CUP[channel]) - rim)
+        plane += disc * np.float32(0.93) * (colour - plane)
+
+
+def _edge(distance: npt.NDArray[Any], softness: float) -> Float32:
+    """0 outside, 1 inside, smooth over `softness`."""
+    t = np.clip(distance / np.float32(softness) + np.float32(0.5), 0, 1)
+    return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
+
+
+def _vessels(rng: np.random.Generator, anatomy: Anatomy, view: Field, *, beading: bool) -> Float32:
+    """Density of all vessels; arteries are lighter, with a reflex along the middle; veins may be beaded."""
+    mask = Mask(view)
+    for vessel in anatomy.vessels:
+        level = (0.60, 0.50, 0.40, 0.32)[vessel.order] if vessel.artery else (0.86, 0.68, 0.52, 0.40)[vessel.order]
+        widths = list(vessel.widths)
+        if beading and not vessel.artery and vessel.order == 0:
+            phase = float(rng.uniform(0, 6.28))
+            widths = [w * (1 + 0.4 * float(np.sin(phase + 0.75 * i))) for i, w in enumerate(widths)]
+        mask.line(vessel.points, widths, level)
+        if vessel.order == 0:
+            mask.line(vessel.points, [0.3 * w for w in widths], level * (0.62 if vessel.artery else 0.85))
+    return mask.plane(0.0026)
+
+
+def _photograph(rng: np.random.Generator, rgb_CSS: Float32, plan: FundusPlan, look: Look, view: Field) -> UInt8:
+    """Light, lens and sensor: vignette, haze, blur, grain, and the black outside the field."""
+    side = view.side_px
+    x_1S, y_S1 = view.grid()
+    aim = rng.normal(0, 0.14, size=2)
+    poor = plan.quality.illumination
+    tilt = rng.normal(0, 0.22 if poor else 0.05, size=2)
+    r2_SS = x_1S**2 + y_S1**2
+    light = 1 - np.float32(look.vignette * (1.7 if poor else 1.0)) * ((x_1S - aim[0]) ** 2 + (y_S1 - aim[1]) ** 2)
+    light += np.float32(tilt[0]) * x_1S + np.float32(tilt[1]) * y_S1
+    light *= np.float32(float(np.exp(rng.normal(0.02, 0.10))) * (float(rng.uniform(0.5, 0.75)) if poor else 1.0))
+    np.maximum(light, np.float32(0.03), out=light)
+    haze = max(0.0, float(rng.normal(0.02, 0.02)) + 0.0012 * max(plan.age_years - 60, 0))
+    if look.edge_glow:
+        light += np.float32(look.edge_glow) * np.maximum(r2_SS - np.float32(0.72), 0)
+    for plane, veil in zip(rgb_CSS, (0.62, 0.42, 0.30), strict=True):
+        plane += np.float32(haze) * (np.float32(veil) - plane)
+        plane *= light
+    if plan.quality.artifacts:
+        _dust(rng, rgb_CSS, view)
+    noise = grain(rng, side) * np.float32(look.grain)
+    inside = _edge(np.float32(1.0) - np.sqrt(r2_SS), 2.5 / view.radius_px)
+    for plane in rgb_CSS:
+        plane += noise
+        plane *= inside
+    rgb_HWC = np.empty((side, side, 3), np.uint8)
+    for channel, plane in enumerate(rgb_CSS):
+        # Highlights roll off like film: discs and exudates keep their texture.
+        np.clip(plane, 0, 1.2, out=plane)
+        rgb_HWC[..., channel] = np.minimum(plane * np.float32(255) * (1 - np.float32(0.13) * plane * plane), 255)
+    sigma = float(rng.uniform(1.6, 3.2)) if plan.quality.focus else float(rng.uniform(0.0, 0.5))
+    if sigma > 0.3:
+        blurred = Image.fromarray(rgb_HWC).filter(ImageFilter.GaussianBlur(sigma * side / 512))
+        rgb_HWC = np.asarray(blurred, dtype=np.uint8)
+    return rgb_HWC
+
+
+def _dust(rng: np.random.Generator, rgb_CSS: Float32, view: Field) -> None:
+    """Out-of-focus dust on the lens: pale discs."""
+    mask = Mask(view)
+    for _ in range(int(rng.integers(3, 9))):
+        x, y = (float(v) for v in rng.uniform(-0.7, 0.7, size=2))
+        radius = float(rng.uniform(0.03, 0.09))
+        mask.disc((x, y), radius, radius, float(rng.uniform(0.2, 0.5)))
+    _blend(rgb_CSS, mask, (0.80, 0.72, 0.62), blur=0.012, strength=0.6)
