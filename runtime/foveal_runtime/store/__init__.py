@@ -1,0 +1,33 @@
+"""The archive of vectors: PostgreSQL with pgvector, embedded in a folder or any server by its URL (DESIGN, section 9).
+
+    archive = await Archive.open("clinic-store", space_id=manifest.space_id, dim=256)
+    await archive.upsert([Item(id="eye-1", kind="image", vector=vector_D)])
+    result = await archive.search(vector_D, kind="image", k=10, filter=Equals(Column.EYE, "left"))
+
+Needs the `[store]` extra, which is imported when an archive is opened and not before.
+"""
+
+from foveal_runtime.store.archive import Archive, Stats
+from foveal_runtime.store.filter import AllOf, AnyOf, AttributeEquals, Column, Equals, Filter, In, Not, Range
+from foveal_runtime.store.item import KINDS, Facts, Hit, Item, SearchResult
+from foveal_runtime.store.options import StoreOptions
+
+__all__ = [
+    "KINDS",
+    "AllOf",
+    "AnyOf",
+    "Archive",
+    "AttributeEquals",
+    "Column",
+    "Equals",
+    "Facts",
+    "Filter",
+    "Hit",
+    "In",
+    "Item",
+    "Not",
+    "Range",
+    "SearchResult",
+    "Stats",
+    "StoreOptions",
+]

@@ -1,0 +1,272 @@
+"""One collection of vectors: upsert, delete, get, search, count. SQL is made here; connections are `database`'s.
+
+A collection belongs to one embedding space. Each vector kind has a table of its own, so an index never mixes kinds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal_runtime.errors import InputError
+from foveal_runtime.store import rows
+from foveal_runtime.store.filter import Filter, compile_filter
+from foveal_runtime.store.item import KINDS, Float32, Hit, Item, SearchResult, check_id, check_item, check_kind, check_vector
+from foveal_runtime.store.options import StoreOptions
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+    from foveal_runtime.store.database import Database
+    from foveal_runtime.store.schema import Collection
+
+MAX_K = 10_000
+"""Most results of one search."""
+MAX_IDS = 10_000
+"""Most ids in one get or delete."""
+_COPY_FROM = 256
+"""From this many items of one kind, COPY through a staging table is faster than pipelined inserts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stats:
+    """What a collection holds."""
+
+    collection: str
+    space_id: str
+    dim: int
+    counts: Mapping[str, int]
+    """Vectors per kind, counted exactly."""
+    indexed: Mapping[str, bool]
+    """Per kind, whether an approximate index answers unfiltered searches."""
+    schema_version: int
+    server_version: str
+    bytes_on_disk: int
+
+
+class Archive:
+    """An open collection. Made by `open`; safe to use from many tasks of one event loop."""
+
+    def __init__(self, database: Database, collection: Collection, options: StoreOptions) -> None:
+        self._database = database
+        self._collection = collection
+        self._options = options
+
+    @classmethod
+    async def open(
+        cls,
+        location: str | Path,
+        *,
+        space_id: str,
+        dim: int = 256,
+        collection: str = "default",
+        create: bool = True,
+        options: StoreOptions | None = None,
+    ) -> Archive:
+        """Open a collection, and create it when it is new.
+
+        Args:
+            location: a folder for the embedded PostgreSQL, or a `postgresql://` URL.
+            space_id: embedding space of every vector that will be stored or searched.
+            dim: components of a vector.
+            collection: name of the collection in that database.
+            create: False refuses a collection that does not exist.
+            options: None takes the defaults.
+
+        Raises:
+            SpaceMismatchError: the collection holds vectors of another space.
+            NotFoundError: it does not exist and `create` is False.
+            StoreError: PostgreSQL is unreachable or too old, the folder is in use or unusable.
+            ConfigError: the location is neither a usable folder name nor a URL PostgreSQL understands.
+        """
+        from foveal_runtime.store.database import Database
+        from foveal_runtime.store.schema import open_collection
+
+        options = options or StoreOptions()
+        database = await Database.open(location, options)
+        try:
+            found = await database.run(lambda c: open_collection(c, collection, space_id=space_id, dim=dim, create=create))
+        except BaseException:
+            await database.close()
+            raise
+        return cls(database, found, options)
+
+    @property
+    def space_id(self) -> str:
+        """The embedding space of this collection."""
+        return self._collection.space_id
+
+    @property
+    def dim(self) -> int:
+        """Components of a vector."""
+        return self._collection.dim
+
+    async def upsert(self, items: Sequence[Item]) -> int:
+        """Store items, all or none, durable on return. Of several with one id and kind the last wins, and over what was stored.
+
+        Returns:
+            How many were new or changed.
+
+        Raises:
+            InputError: an item is unusable; nothing was stored.
+        """
+        batches: dict[str, dict[str, tuple[object, ...]]] = {kind: {} for kind in KINDS}
+        for item in items:
+            vector_D = check_item(item, self.dim)
+            batches[item.kind][item.id] = rows.to_row(item, vector_D)
+        if not items:
+            return 0
+
+        async def work(connection: AsyncConnection) -> int:
+            written = 0
+            async with connection.transaction():
+                for kind, batch in batches.items():
+                    if batch:
+                        # Sorted, so that two writers of the same ids take their row locks in one order.
+                        written += await self._write(connection, kind, [batch[key] for key in sorted(batch)])
+            return written
+
+        return await self._database.run(work)
+
+    async def _write(self, connection: AsyncConnection, kind: str, batch: list[tuple[object, ...]]) -> int:
+        table = self._collection.table(kind)
+        if len(batch) < _COPY_FROM:
+            cursor = connection.cursor()
+            await cursor.executemany(rows.upsert_sql(table), batch)
+            return cursor.rowcount
+        staging = await rows.create_staging(connection, kind, self.dim)
+        async with connection.cursor() as cursor:
+            async with cursor.copy(rows.copy_sql(staging)) as copy:
+                copy.set_types([*rows.COPY_TYPES, self._database.halfvec_oid])
+                for row in batch:
+                    await copy.write_row(row)
+            await cursor.execute(rows.merge_sql(table, staging))
+            return cursor.rowcount
+
+    async def delete(self, ids: Iterable[str], *, kind: str | None = None) -> int:
+        """Remove the vectors of these ids, of one kind or of all. Unknown ids are no error.
+
+        Returns:
+            How many vectors were removed.
+        """
+        wanted = _ids(ids)
+        tables = [self._collection.table(k) for k in _kinds(kind)]
+
+        async def work(connection: AsyncConnection) -> int:
+            removed = 0
+            async with connection.transaction():
+                for table in tables:
+                    removed += (await connection.execute(rows.delete_sql(table), (wanted,))).rowcount
+            return removed
+
+        return await self._database.run(work)
+
+    async def get(self, ids: Iterable[str], *, kind: str | None = None) -> list[Item]:
+        """The stored items of these ids, in the order of the ids, kinds in the order of `KINDS`. Unknown ids are left out."""
+        wanted = _ids(ids)
+        kinds = _kinds(kind)
+
+        async def work(connection: AsyncConnection) -> list[Item]:
+            found: list[Item] = []
+            for each in kinds:
+                cursor = await connection.execute(rows.get_sql(self._collection.table(each)), (wanted,), binary=True)
+                found.extend(rows.to_item(each, row) for row in await cursor.fetchall())
+            return found
+
+        found = await self._database.run(work)
+        order = {item_id: n for n, item_id in reversed(list(enumerate(wanted)))}
+        return sorted(found, key=lambda item: (order[item.id], KINDS.index(item.kind)))
+
+    async def known(self, ids: Iterable[str], *, kind: str) -> set[str]:
+        """Those of the ids that are stored with a vector of this kind; what an interrupted indexing run need not do again."""
+        wanted = _ids(ids)
+        table = self._collection.table(check_kind(kind))
+
+        async def work(connection: AsyncConnection) -> set[str]:
+            cursor = await connection.execute(rows.known_sql(table), (wanted,))
+            return {row[0] for row in await cursor.fetchall()}
+
+        return await self._database.run(work)
+
+    async def search(
+        self,
+        vector: Float32,
+        *,
+        kind: str,
+        k: int = 10,
+        filter: Filter | None = None,
+        exact: bool = False,
+        with_vectors: bool = False,
+    ) -> SearchResult:
+        """The `k` stored vectors of this kind nearest to `vector` by cosine, among the items that pass the filter.
+
+        Args:
+            vector: unit length, float32 [dim].
+            kind: which vectors to compare with.
+            k: results wanted; fewer come back only when fewer exist.
+            filter: None compares with every item.
+            exact: compare with every item that passes the filter, however many there are.
+            with_vectors: give the stored vectors back as well.
+
+        Raises:
+            InputError: an unusable vector, kind, k or filter.
+        """
+        query_D = check_vector(vector, self.dim, what="query vector")
+        table = self._collection.table(check_kind(kind))
+        if not (isinstance(k, int) and 1 <= k <= MAX_K):
+            raise InputError(f"k is {k}; want 1 to {MAX_K}")
+        condition = compile_filter(filter)
+
+        async def work(connection: AsyncConnection) -> SearchResult:
+            statement, params = rows.exact_search(table, query_D, condition, k, with_vectors)
+            cursor = await connection.execute(statement, params, binary=True)
+            hits = tuple(rows.to_hit(kind, row) for row in await cursor.fetchall())
+            return SearchResult(hits=hits, exact=True)
+
+        return await self._database.run(work)
+
+    async def count(self, *, kind: str | None = None, filter: Filter | None = None) -> int:
+        """Stored vectors that pass the filter, of one kind or of all, counted exactly."""
+        condition = compile_filter(filter)
+        tables = [self._collection.table(each) for each in _kinds(kind)]
+
+        async def work(connection: AsyncConnection) -> int:
+            total = 0
+            for table in tables:
+                cursor = await connection.execute(rows.count_sql(table, condition), condition.params)
+                row = await cursor.fetchone()
+                total += int(row[0]) if row else 0
+            return total
+
+        return await self._database.run(work)
+
+    async def alive(self) -> bool:
+        """Whether PostgreSQL answers right now. Never raises, never waits longer than two seconds."""
+        try:
+            async with asyncio.timeout(2.0):
+                return await self._database.ping()
+        except TimeoutError:
+            return False
+
+    async def close(self) -> None:
+        """Give back the connections, and stop the embedded PostgreSQL. Idempotent."""
+        await self._database.close()
+
+
+def _ids(ids: Iterable[str]) -> list[str]:
+    if isinstance(ids, str):
+        raise InputError("ids is one string; give a list of ids")
+    wanted = list(dict.fromkeys(check_id(item_id) for item_id in ids))
+    if len(wanted) > MAX_IDS:
+        raise InputError(f"{len(wanted)} ids in one call, at most {MAX_IDS} are allowed; send them in parts")
+    return wanted
+
+
+def _kinds(kind: str | None) -> tuple[str, ...]:
+    return KINDS if kind is None else (check_kind(kind),)
+
+
+__all__ = ["Archive", "Hit", "Stats"]

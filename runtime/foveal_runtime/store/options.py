@@ -1,0 +1,53 @@
+"""How an archive is opened: limits, timeouts and the switch between exact and approximate search. No behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from foveal_runtime.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoreOptions:
+    """Settings of one open archive; the defaults suit a two-core clinic box."""
+
+    connections_min: int = 1
+    """Connections kept open."""
+    connections_max: int = 8
+    """Connections at most; further calls wait."""
+    statement_timeout_s: float = 30.0
+    """A single statement of a request is cancelled after this long."""
+    connect_timeout_s: float = 10.0
+    """For a server that does not answer, and for a free connection of the pool."""
+    retry_for_s: float = 15.0
+    """How long a request is retried over serialisation failures and lost connections; covers a restart of PostgreSQL."""
+    start_timeout_s: float = 3600.0
+    """Embedded: longest start, crash recovery included. It is left alone as long as the process lives and makes progress."""
+    index_from_rows: int = 20_000
+    """A collection's kind is searched exactly below this many vectors, and gets an HNSW index from here on."""
+    exact_filter_rows: int = 20_000
+    """A filter that keeps at most about this many rows is answered by comparing them all."""
+    ef_search: int = 100
+    """Candidates the HNSW search keeps: more is slower and finds more."""
+    maintain: bool = True
+    """Build indexes in the background while serving. Several servers on one database agree on who does."""
+    maintain_every_s: float = 30.0
+    """Pause between looks at what needs an index."""
+    patient_key: bytes | None = field(default=None, repr=False)
+    """With a key, patient references are stored and filtered as HMAC-SHA256 of themselves."""
+    run_as: str = ""
+    """Embedded, started as root: the unprivileged user PostgreSQL runs as. Empty: the folder's owner, `foveal`, `postgres`
+    or `nobody`, the first that exists."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.connections_min <= self.connections_max <= 500:
+            raise ConfigError(f"connections are {self.connections_min} to {self.connections_max}; want 1 <= min <= max <= 500")
+        for name in ("statement_timeout_s", "connect_timeout_s", "start_timeout_s", "maintain_every_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; want a number above 0")
+        if self.retry_for_s < 0:
+            raise ConfigError(f"retry_for_s is {self.retry_for_s}; want 0 or more")
+        if not 10 <= self.ef_search <= 1000:
+            raise ConfigError(f"ef_search is {self.ef_search}; pgvector takes 1 to 1000, below 10 finds too little")
+        if self.patient_key is not None and len(self.patient_key) < 16:
+            raise ConfigError(f"the patient key has {len(self.patient_key)} bytes, at least 16 are wanted")

@@ -1,0 +1,205 @@
+"""The database's own shape: forward migrations, and collections bound to one embedding space. Holds no items.
+
+A migration is SQL that takes the schema from one version to the next; a version that was ever released is never edited.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from foveal_runtime.errors import InputError, NotFoundError, SpaceMismatchError, StoreError
+from foveal_runtime.store.item import KINDS
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_SPACE = re.compile(r"[A-Za-z0-9:_.-]{1,128}")
+_LOCK = 0x666F76656D6967  # "fovemig": one migration at a time per database
+MAX_DIM = 4000
+"""pgvector's HNSW takes halfvec of at most 4,000 components."""
+
+MIGRATIONS: tuple[str, ...] = (
+    # 1: collections, and a function that makes one, so that serving needs no right to create tables.
+    """
+    CREATE TABLE foveal.collections (
+        name text COLLATE "C" PRIMARY KEY,
+        generation integer GENERATED ALWAYS AS IDENTITY UNIQUE,
+        space_id text NOT NULL,
+        dim integer NOT NULL CHECK (dim BETWEEN 1 AND 4000),
+        created_at timestamptz NOT NULL DEFAULT now()
+    );
+    CREATE FUNCTION foveal.create_collection(wanted_name text, wanted_space text, wanted_dim integer) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = foveal, {extension_schema}, pg_temp AS $body$
+    DECLARE
+        made integer;
+        kind text;
+    BEGIN
+        INSERT INTO foveal.collections (name, space_id, dim) VALUES (wanted_name, wanted_space, wanted_dim)
+            ON CONFLICT (name) DO NOTHING RETURNING generation INTO made;
+        IF made IS NULL THEN
+            RETURN;
+        END IF;
+        FOREACH kind IN ARRAY ARRAY['image', 'text', 'structured', 'joint'] LOOP
+            EXECUTE format(
+                'CREATE TABLE foveal.v%s_%s (
+                    id text COLLATE "C" PRIMARY KEY,
+                    content_sha256 bytea,
+                    source text NOT NULL,
+                    patient text COLLATE "C" NOT NULL,
+                    eye text COLLATE "C" NOT NULL,
+                    camera text COLLATE "C" NOT NULL,
+                    site text COLLATE "C" NOT NULL,
+                    acquired date,
+                    icdr smallint,
+                    referable boolean,
+                    precision text NOT NULL,
+                    attributes jsonb NOT NULL,
+                    embedding halfvec(%s) NOT NULL)', made, kind, wanted_dim);
+        END LOOP;
+    END
+    $body$;
+    REVOKE ALL ON FUNCTION foveal.create_collection FROM PUBLIC;
+    """,
+)
+SCHEMA_VERSION = len(MIGRATIONS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Collection:
+    """A collection as it was when it was opened."""
+
+    name: str
+    generation: int
+    space_id: str
+    dim: int
+
+    def table(self, kind: str) -> str:
+        """Qualified name of a kind's table, made of an integer and a checked word."""
+        assert kind in KINDS
+        return f"foveal.v{int(self.generation)}_{kind}"
+
+
+async def migrate(connection: AsyncConnection, *, extension_schema: str, app_role: str | None) -> int:
+    """Bring the schema to `SCHEMA_VERSION`, each version in a transaction of its own. Returns the version found.
+
+    Args:
+        connection: of the schema's owner, autocommit.
+        extension_schema: where pgvector's types live.
+        app_role: gets the rights that serving needs, and no more; None when the owner serves.
+
+    Raises:
+        StoreError: the schema is newer than this foveal.
+    """
+    from psycopg import sql
+
+    await connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+    try:
+        async with connection.transaction():
+            await connection.execute("CREATE SCHEMA IF NOT EXISTS foveal")
+            await connection.execute(
+                "CREATE TABLE IF NOT EXISTS foveal.schema_version"
+                " (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+            )
+        found = await schema_version(connection)
+        check_version(found)
+        for version in range(found + 1, SCHEMA_VERSION + 1):
+            text = MIGRATIONS[version - 1].replace("{extension_schema}", sql.Identifier(extension_schema).as_string(connection))
+            async with connection.transaction():
+                await connection.execute(text)
+                await connection.execute("INSERT INTO foveal.schema_version (version) VALUES (%s)", (version,))
+        if app_role is not None:
+            async with connection.transaction():
+                await _grant(connection, app_role)
+        return found
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+
+
+async def _grant(connection: AsyncConnection, app_role: str) -> None:
+    from psycopg import sql
+
+    role = sql.Identifier(app_role)
+    for text in (
+        "GRANT USAGE ON SCHEMA foveal TO {}",
+        "GRANT SELECT ON foveal.collections, foveal.schema_version TO {}",
+        "GRANT EXECUTE ON FUNCTION foveal.create_collection TO {}",
+        # The tables of collections yet to come get the same rights.
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA foveal GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {}",
+    ):
+        await connection.execute(sql.SQL(text).format(role))
+
+
+async def schema_version(connection: AsyncConnection) -> int:
+    """The newest migration that was applied; 0 for an empty database."""
+    cursor = await connection.execute("SELECT to_regclass('foveal.schema_version') IS NOT NULL")
+    row = await cursor.fetchone()
+    if row is None or not row[0]:
+        return 0
+    cursor = await connection.execute("SELECT coalesce(max(version), 0) FROM foveal.schema_version")
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+def check_version(found: int) -> None:
+    """Refuse a schema from the future.
+
+    Raises:
+        StoreError: naming both versions.
+    """
+    if found > SCHEMA_VERSION:
+        raise StoreError(
+            f"the store's schema is version {found}, this foveal knows versions up to {SCHEMA_VERSION}; upgrade foveal"
+        )
+
+
+async def open_collection(connection: AsyncConnection, name: str, *, space_id: str, dim: int, create: bool) -> Collection:
+    """Look a collection up, and create it when it is new and `create` is set.
+
+    Raises:
+        SpaceMismatchError: it belongs to another space, or has another dimension.
+        NotFoundError: it does not exist.
+        InputError: the name, space or dimension is malformed.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            "collection names are 1 to 63 letters, digits, dots, dashes and underscores, and start with a letter or digit"
+        )
+    if not _SPACE.fullmatch(space_id):
+        raise InputError("space_id is malformed; take it from the bundle's manifest")
+    if not 1 <= dim <= MAX_DIM:
+        raise InputError(f"vectors have {dim} components, 1 to {MAX_DIM} are possible")
+    found = await _find(connection, name)
+    if found is None:
+        if not create:
+            raise NotFoundError(
+                f"there is no collection {name!r} in this store; index something into it first, or check the name"
+            )
+        await connection.execute("SELECT foveal.create_collection(%s, %s, %s)", (name, space_id, dim))
+        found = await _find(connection, name)
+        assert found is not None
+    check_space(found, space_id, dim)
+    return found
+
+
+def check_space(found: Collection, space_id: str, dim: int) -> None:
+    """Refuse to mix spaces.
+
+    Raises:
+        SpaceMismatchError: naming both.
+    """
+    if found.space_id != space_id:
+        raise SpaceMismatchError(
+            f"collection {found.name!r} holds vectors of space {found.space_id}, this bundle makes vectors of space {space_id};"
+            " serve the bundle it was indexed with, choose another collection, or run `foveal store migrate --to BUNDLE`"
+        )
+    if found.dim != dim:
+        raise SpaceMismatchError(f"collection {found.name!r} holds vectors of dimension {found.dim}, got {dim}")
+
+
+async def _find(connection: AsyncConnection, name: str) -> Collection | None:
+    cursor = await connection.execute("SELECT name, generation, space_id, dim FROM foveal.collections WHERE name = %s", (name,))
+    row = await cursor.fetchone()
+    return None if row is None else Collection(name=row[0], generation=row[1], space_id=row[2], dim=row[3])

@@ -1,0 +1,87 @@
+"""One embedded PostgreSQL for the session; every test gets a collection of its own on it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foveal_runtime.store import Archive, Item, StoreOptions
+from foveal_runtime.store.item import Float32
+from foveal_runtime.store.postgres import OWNER_ROLE, EmbeddedPostgres
+
+SPACE = "a" * 64
+DIM = 256
+
+OpenArchive = Callable[..., "object"]
+
+
+def make_folder() -> Path:
+    """A new folder that PostgreSQL's user can reach: pytest's own are closed to it when the tests run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="foveal-test-"))
+    if os.geteuid() == 0:
+        folder.chmod(0o711)
+    return folder
+
+
+@pytest.fixture
+def store_parent() -> Iterator[Path]:
+    """A reachable empty folder, to make store folders in."""
+    folder = make_folder()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A running embedded PostgreSQL."""
+    folder = make_folder()
+    server = EmbeddedPostgres(folder / "store")
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def store_url(postgres: EmbeddedPostgres) -> str:
+    """The running server as a URL, as its owner."""
+    info = dict(part.split("=", 1) for part in postgres.conninfo(OWNER_ROLE).split())
+    return f"postgresql://{OWNER_ROLE}@/foveal?host={info['host']}"
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def collection_name() -> str:
+    """A name no other test uses."""
+    return f"test-{next(_numbers)}"
+
+
+@pytest.fixture
+async def archive(store_url: str, collection_name: str) -> AsyncIterator[Archive]:
+    """An empty collection."""
+    opened = await Archive.open(store_url, space_id=SPACE, collection=collection_name, options=StoreOptions(maintain=False))
+    yield opened
+    await opened.close()
+
+
+def unit_vectors(n: int, *, seed: int = 0, dim: int = DIM) -> Float32:
+    """`n` random unit vectors."""
+    vectors_ND = np.random.default_rng(seed).normal(size=(n, dim))
+    return np.asarray(vectors_ND / np.linalg.norm(vectors_ND, axis=1, keepdims=True), dtype=np.float32)
+
+
+def make_items(n: int, *, seed: int = 0, kind: str = "image", prefix: str = "eye") -> list[Item]:
+    """`n` items whose facts follow from their number."""
+    return [
+        Item(id=f"{prefix}-{i:05d}", kind=kind, vector=v, eye=("left", "right")[i % 2], icdr=i % 5, patient=f"patient-{i // 4}")
+        for i, v in enumerate(unit_vectors(n, seed=seed))
+    ]
