@@ -38,14 +38,24 @@ class Field:
 
 
 class Mask:
-    """A plane in [0, 1] that shapes are drawn into; soft edges come from oversampling and `plane`'s blur."""
+    """A plane in [0, 1] that shapes are drawn into; costs nothing until the first shape."""
 
     def __init__(self, field: Field) -> None:
         self._field = field
-        size = field.side_px * _OVERSAMPLE
-        self._image = Image.new("L", (size, size), 0)
-        self._draw = ImageDraw.Draw(self._image)
-        self.used = False
+        self._image: Image.Image | None = None
+        self._pen: ImageDraw.ImageDraw | None = None
+
+    @property
+    def used(self) -> bool:
+        """True when anything was drawn."""
+        return self._image is not None
+
+    def _draw(self) -> ImageDraw.ImageDraw:
+        if self._pen is None:
+            size = self._field.side_px * _OVERSAMPLE
+            self._image = Image.new("L", (size, size), 0)
+            self._pen = ImageDraw.Draw(self._image)
+        return self._pen
 
     def _px(self, point: Point) -> Point:
         field = self._field
@@ -56,43 +66,72 @@ class Mask:
 
     def line(self, points: Sequence[Point], widths: Sequence[float], level: float) -> None:
         """A line whose width (radii) may change from point to point."""
-        self.used = True
-        fill = round(255 * level)
+        draw, fill = self._draw(), round(255 * level)
         scale = self._field.radius_px * _OVERSAMPLE
+        whole = [max(1, round(width * scale)) for width in widths]
         pixels = [self._px(point) for point in points]
-        for start, end, width in zip(pixels, pixels[1:], widths, strict=False):
-            self._draw.line((start, end), fill=fill, width=max(1, round(width * scale)))
+        first = 0
+        # Pieces of one width are one call: Pillow's calls cost more than its pixels.
+        for i in range(1, len(pixels)):
+            if i == len(pixels) - 1 or whole[i] != whole[first]:
+                draw.line(pixels[first : i + 1], fill=fill, width=whole[first])
+                first = i
 
     def disc(self, centre: Point, radius_x: float, radius_y: float, level: float) -> None:
         """An upright ellipse."""
-        self.used = True
         x, y = self._px(centre)
         scale = self._field.radius_px * _OVERSAMPLE
         rx, ry = max(radius_x * scale, 0.7), max(radius_y * scale, 0.7)
-        self._draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=round(255 * level))
+        self._draw().ellipse((x - rx, y - ry, x + rx, y + ry), fill=round(255 * level))
 
     def polygon(self, points: Sequence[Point], level: float) -> None:
         """A filled polygon."""
-        self.used = True
-        self._draw.polygon([self._px(point) for point in points], fill=round(255 * level))
+        self._draw().polygon([self._px(point) for point in points], fill=round(255 * level))
 
-    def plane(self, blur: float = 0.0) -> Float32:
-        """The mask at the photograph's size.
+    def patch(self, blur: float = 0.0) -> tuple[tuple[slice, slice], Float32]:
+        """The part of the mask that holds anything: where it lies in the photograph, and its values.
 
         Args:
-            blur: radius of a Gaussian blur, in radii of the field of view.
+            blur: radius of the blur, in radii of the field of view.
         """
-        image = self._image.reduce(_OVERSAMPLE)
-        if blur > 0:
-            image = image.filter(ImageFilter.GaussianBlur(blur * self._field.radius_px))
-        return np.asarray(image, dtype=np.float32) * np.float32(1 / 255)
+        assert self._image is not None, "an unused mask has no patch"
+        side = self._field.side_px
+        blur_px = blur * self._field.radius_px
+        box = self._image.getbbox()
+        if box is None:  # everything was drawn outside the photograph
+            return (slice(0, 0), slice(0, 0)), np.zeros((0, 0), np.float32)
+        margin = 3 * blur_px + 1
+        left, top = (max(int(v / _OVERSAMPLE - margin), 0) for v in box[:2])
+        right, bottom = (min(int(v / _OVERSAMPLE + margin) + 1, side) for v in box[2:])
+        image = self._image.reduce(
+            _OVERSAMPLE, (left * _OVERSAMPLE, top * _OVERSAMPLE, right * _OVERSAMPLE, bottom * _OVERSAMPLE)
+        )
+        if blur_px >= 4:
+            # A wide blur needs no fine pixels.
+            small = image.reduce(4).filter(ImageFilter.GaussianBlur(blur_px / 4))
+            image = small.resize(image.size, Image.Resampling.BILINEAR)
+        elif blur_px > 0:
+            image = image.filter(ImageFilter.BoxBlur(blur_px))
+        return (slice(top, bottom), slice(left, right)), np.asarray(image, dtype=np.float32) * np.float32(1 / 255)
 
 
-def smooth_noise(rng: np.random.Generator, side_px: int, cells: int, *, stretch: int = 1) -> Float32:
-    """Noise of unit deviation whose grains are about side / cells pixels; `stretch` makes them longer in y."""
-    coarse = rng.normal(size=(max(cells // stretch, 2), cells)).astype(np.float32)
-    image = Image.fromarray(coarse).resize((side_px, side_px), Image.Resampling.BICUBIC)
-    return np.asarray(image, dtype=np.float32)
+def mottle(rng: np.random.Generator, side_px: int, octaves: Sequence[tuple[int, float]]) -> Float32:
+    """Smooth noise: for each (cells, deviation), coarsest first, grains of about side / cells pixels."""
+    total: Float32 | None = None
+    for cells, deviation in octaves:
+        fresh = np.float32(deviation) * rng.standard_normal((cells, cells), dtype=np.float32)
+        total = fresh if total is None else fresh + _enlarge(total, cells)
+    assert total is not None, "at least one octave"
+    return _enlarge(total, side_px)
+
+
+def ridges(rng: np.random.Generator, side_px: int, cells: int) -> Float32:
+    """Bright ridges in a net, as choroidal vessels shine through a thin retina; mean about 0."""
+    return np.float32(0.8) - np.abs(_enlarge(rng.standard_normal((cells * 2 // 3, cells), dtype=np.float32), side_px))
+
+
+def _enlarge(plane: Float32, side_px: int) -> Float32:
+    return np.asarray(Image.fromarray(plane).resize((side_px, side_px), Image.Resampling.BICUBIC), dtype=np.float32)
 
 
 def grain(rng: np.random.Generator, side_px: int) -> Float32:

@@ -15,6 +15,9 @@ from foveal_train.data.notes import Finding
 from foveal_train.data.synthetic.anatomy import Anatomy
 from foveal_train.data.synthetic.canvas import Field, Mask, Point
 
+_OUTLINE = tuple((math.cos(i * math.tau / 12), math.sin(i * math.tau / 12)) for i in range(12))
+"""A circle in twelve points, to be made irregular."""
+
 
 class Lesions:
     """The masks of one eye; those without a lesion stay unused and cost nothing when composing."""
@@ -32,6 +35,8 @@ class Lesions:
         """Pale yellow, soft, under the vessels."""
         self.pale = Mask(field)
         """Atrophy and scars through which the sclera shows."""
+        self.burns = Mask(field)
+        """Laser burns, over the vessels."""
         self.pigment = Mask(field)
         """Dark brown pigment: scar rims, naevi."""
         self.veil = Mask(field)
@@ -76,13 +81,13 @@ class LesionArtist:
             return
         aneurysms = {1: 3 + 9 * severity, 2: 10 + 16 * severity, 3: 26 + 18 * severity, 4: 14 + 14 * severity}[icdr]
         for _ in range(round(aneurysms)):
-            radius = float(rng.uniform(0.0075, 0.0115))
+            radius = float(rng.uniform(0.0075, 0.012))
             self._lesions.blood.disc(self._retina(), radius, radius, float(rng.uniform(0.75, 1.0)))
         if icdr == 1:
             return
         blots = {2: 3 + 9 * severity, 3: 22 + 22 * severity, 4: 8 + 10 * severity}[icdr]
         for _ in range(round(blots)):
-            self._blot(self._retina(), float(rng.uniform(0.013, 0.03)))
+            self._blot(self._retina(), float(rng.gamma(5.0, 0.0042)))
         for _ in range(round({2: 1 + 2 * severity, 3: 6 + 6 * severity, 4: 3.0}[icdr])):
             self._flame(self._retina())
         if edema or rng.random() < {2: 0.55, 3: 0.7, 4: 0.5}[icdr]:
@@ -122,14 +127,15 @@ class LesionArtist:
         density = float(rng.uniform(0.7, 0.95))
         for row, y in enumerate(steps):
             for x in steps + (spacing / 2 if row % 2 else 0.0):
-                px, py = (float(v) for v in rng.normal((x, y), 0.014))
+                px, py = (float(v) for v in rng.normal((x, y), 0.022))
                 macula = math.hypot((px - fx) / 0.62, (py - fy) / 0.5)
                 if math.hypot(px, py) > 1.0 or macula < 1 or math.hypot(px - dx, py - dy) < 0.24 or rng.random() > density:
                     continue
-                radius = float(rng.uniform(0.016, 0.026))
-                self._lesions.pale.disc((px, py), radius, radius, float(rng.uniform(0.35, 0.75)))
-                if rng.random() < 0.6:
-                    self._lesions.pigment.disc((px, py), 0.55 * radius, 0.55 * radius, float(rng.uniform(0.3, 0.8)))
+                size = float(rng.uniform(0.013, 0.03))
+                self._lesions.burns.polygon(self._blob((px, py), size, 0.18), float(rng.uniform(0.3, 0.8)))
+                if rng.random() < 0.5:
+                    heart = (px + float(rng.normal(0, 0.004)), py + float(rng.normal(0, 0.004)))
+                    self._lesions.pigment.polygon(self._blob(heart, 0.5 * size, 0.3), float(rng.uniform(0.2, 0.8)))
 
     def _tangle(self, centre: Point, size: float, loops: int) -> None:
         """New vessels: fine loops that wind round a centre."""
@@ -162,7 +168,7 @@ class LesionArtist:
     # Single lesions
 
     def _blot(self, centre: Point, size: float, level: float | None = None) -> None:
-        self._lesions.blood.polygon(self._blob(centre, size, 0.28), level or float(self._rng.uniform(0.7, 1.0)))
+        self._lesions.blood.polygon(self._blob(centre, size, 0.42), level or float(self._rng.uniform(0.5, 0.95)))
 
     def _flame(self, centre: Point) -> None:
         """A haemorrhage in the nerve-fibre layer: streaks that point away from the disc."""
@@ -328,16 +334,13 @@ class LesionArtist:
     def _blob(self, centre: Point, size: float, roughness: float) -> list[Point]:
         """An irregular round outline."""
         rng = self._rng
-        count = 12
-        wave = rng.normal(0, roughness, size=count)
-        # Neighbours are averaged: outlines of tissue have no spikes.
-        radii = size * np.clip(1 + (wave + np.roll(wave, 1)) / 2, 0.4, 1.8)
-        squash = float(rng.uniform(0.7, 1.0))
-        turn = float(rng.uniform(0, 6.28))
-        return [
-            (
-                centre[0] + r * math.cos(a) * math.cos(turn) - squash * r * math.sin(a) * math.sin(turn),
-                centre[1] + r * math.cos(a) * math.sin(turn) + squash * r * math.sin(a) * math.cos(turn),
-            )
-            for r, a in zip(radii, np.linspace(0, 6.28, count, endpoint=False), strict=True)
-        ]
+        wave = rng.normal(0, roughness, size=len(_OUTLINE)).tolist()
+        squash, turn = 0.7 + 0.3 * float(rng.random()), math.tau * float(rng.random())
+        cos, sin = math.cos(turn), math.sin(turn)
+        points = []
+        for i, (x, y) in enumerate(_OUTLINE):
+            # Neighbours are averaged: outlines of tissue have no spikes.
+            radius = size * min(max(1 + (wave[i] + wave[i - 1]) / 2, 0.4), 1.8)
+            along, across = radius * x, squash * radius * y
+            points.append((centre[0] + along * cos - across * sin, centre[1] + along * sin + across * cos))
+        return points

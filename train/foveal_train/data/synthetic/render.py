@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from PIL import Image, ImageFilter
 from foveal_runtime.study import Eye
 from foveal_train.data.notes import Finding
 from foveal_train.data.synthetic.anatomy import Anatomy, draw_anatomy
-from foveal_train.data.synthetic.canvas import Field, Float32, Mask, grain, smooth_noise
+from foveal_train.data.synthetic.canvas import Field, Float32, Mask, Point, grain, mottle, ridges
 from foveal_train.data.synthetic.lesions import LesionArtist, Lesions
 from foveal_train.data.synthetic.patients import Camera, Quality
 
@@ -41,20 +42,24 @@ class Look:
 
 
 LOOKS = {
-    Camera.CANON: Look(tissue=(0.72, 0.36, 0.17), vignette=0.34, radius=1.03, grain=0.008, edge_glow=0.0),
-    Camera.NIKON: Look(tissue=(0.62, 0.345, 0.215), vignette=0.20, radius=0.96, grain=0.013, edge_glow=0.10),
+    Camera.CANON: Look(tissue=(0.76, 0.37, 0.16), vignette=0.34, radius=1.03, grain=0.008, edge_glow=0.0),
+    Camera.NIKON: Look(tissue=(0.68, 0.36, 0.20), vignette=0.20, radius=0.96, grain=0.013, edge_glow=0.10),
 }
 
 # Optical density per unit of blood and of pigment, for R, G, B.
-_BLOOD = (0.52, 1.35, 1.15)
+_BLOOD = (0.38, 1.12, 0.86)
 _PIGMENT = (0.95, 1.05, 0.8)
-_DISC = (0.97, 0.74, 0.46)
-_CUP = (1.0, 0.88, 0.66)
+# Blood column seen in a vessel, by order: thin vessels are paler.
+_ARTERY = (0.56, 0.50, 0.42, 0.34)
+_VEIN = (0.94, 0.76, 0.58, 0.44)
+_DISC = (0.99, 0.68, 0.44)
+_CUP = (1.0, 0.90, 0.70)
 _EXUDATE = (0.98, 0.86, 0.42)
 _COTTON = (0.93, 0.84, 0.68)
 _DRUSEN = (0.93, 0.69, 0.33)
 _SCLERA = (0.95, 0.82, 0.60)
-_VEIL = (0.66, 0.52, 0.40)
+_BURN = (0.84, 0.66, 0.40)
+_VEIL = (0.76, 0.56, 0.38)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,16 +103,14 @@ def render(rng: np.random.Generator, plan: FundusPlan, side_px: int = 512) -> UI
     _blend(rgb_CSS, lesions.drusen, _DRUSEN, blur=0.004)
     _blend(rgb_CSS, lesions.pale, _SCLERA, blur=0.008)
     _blend_disc(rng, rgb_CSS, anatomy, aimed)
-    _absorb(rgb_CSS, _vessels(rng, anatomy, aimed, beading=plan.icdr >= 3), _BLOOD)
-    _blend(rgb_CSS, lesions.veil, _VEIL, blur=0.05, strength=0.55)
-    _blend(rgb_CSS, lesions.exudate, _EXUDATE, blur=0.0028)
-    _blend(rgb_CSS, lesions.cotton, _COTTON, blur=0.010)
-    if lesions.pigment.used:
-        _absorb(rgb_CSS, lesions.pigment.plane(0.006), _PIGMENT)
-    if lesions.new_vessels.used:
-        _absorb(rgb_CSS, lesions.new_vessels.plane(0.0015) * np.float32(0.8), _BLOOD)
-    if lesions.blood.used:
-        _absorb(rgb_CSS, lesions.blood.plane(0.0035) * np.float32(1.25), _BLOOD)
+    _absorb(rgb_CSS, _vessels(rng, anatomy, aimed, beading=plan.icdr >= 3), _BLOOD, blur=0.0022)
+    _blend(rgb_CSS, lesions.veil, _VEIL, blur=0.05, strength=0.5)
+    _blend(rgb_CSS, lesions.burns, _BURN, blur=0.006)
+    _blend(rgb_CSS, lesions.exudate, _EXUDATE, blur=0.003)
+    _blend(rgb_CSS, lesions.cotton, _COTTON, blur=0.016)
+    _absorb(rgb_CSS, lesions.pigment, _PIGMENT, blur=0.007)
+    _absorb(rgb_CSS, lesions.new_vessels, _BLOOD, blur=0.002, strength=0.75)
+    _absorb(rgb_CSS, lesions.blood, _BLOOD, blur=0.006, strength=0.92)
     return _photograph(rng, rgb_CSS, plan, look, view)
 
 
@@ -154,26 +157,19 @@ def _tissue(
 ) -> Float32:
     """Retina without vessels: colour of the eye, mottling, macular pigment, nerve-fibre sheen."""
     side = view.side_px
-    x_1S, y_S1 = view.grid()
     hue = rng.normal(0, 1, size=3)
     tissue = np.asarray(look.tissue) * (1 + 0.07 * hue[0] + np.asarray([0.0, 0.085, 0.22]) * hue[1])
     aged = (plan.age_years - 58.0) / 40.0
     # The lens yellows with age: blue goes first.
     tissue = tissue * np.asarray([1.0, 1 - 0.04 * aged, 1 - 0.25 * aged])
-    density = np.float32(0.055) * smooth_noise(rng, side, 5) + np.float32(0.03) * smooth_noise(rng, side, 24)
-    density += np.float32(0.022) * smooth_noise(rng, side, 90)
+    density = mottle(rng, side, ((4, 0.075), (13, 0.035), (40, 0.028), (120, 0.018)))
     if tessellation > 0.02:
-        # Choroidal vessels shine through: ridges of noise, long in one direction.
-        ridges = np.abs(smooth_noise(rng, side, 46, stretch=2))
-        density += np.float32(tessellation) * (np.float32(0.8) - ridges)
-    fx, fy = anatomy.fovea
-    squared_SS = (x_1S - fx) ** 2 + (y_S1 - fy) ** 2
+        density = density + np.float32(tessellation) * ridges(rng, side, 44)
     macula = float(rng.uniform(0.24, 0.42))
-    density += np.float32(macula) * np.exp(squared_SS * np.float32(-1 / (2 * 0.17**2)))
-    density += np.float32(0.6 * macula) * np.exp(squared_SS * np.float32(-1 / (2 * 0.045**2)))
-    dx, dy = anatomy.disc
+    density = density + np.float32(macula) * _bump(view, anatomy.fovea, 0.17)
+    density += np.float32(0.6 * macula) * _bump(view, anatomy.fovea, 0.045)
     # Nerve fibres brighten the ground around the disc.
-    density -= np.float32(0.20) * np.exp(((x_1S - dx) ** 2 + (y_S1 - dy) ** 2) * np.float32(-1 / (2 * 0.26**2)))
+    density -= np.float32(0.20) * _bump(view, anatomy.disc, 0.26)
     rgb_CSS = np.empty((3, side, side), np.float32)
     for channel, (value, weight) in enumerate(zip(tissue, (0.62, 1.0, 1.05), strict=True)):
         np.exp(density * np.float32(-weight), out=rgb_CSS[channel])
@@ -181,18 +177,32 @@ def _tissue(
     return rgb_CSS
 
 
+def _bump(view: Field, centre: Point, width: float) -> Float32:
+    """A Gaussian hill of height 1, as the product of two curves: no exponential per pixel."""
+    x_1S, y_S1 = view.grid()
+    k = np.float32(-0.5 / width**2)
+    return np.asarray(np.exp(k * (x_1S - centre[0]) ** 2) * np.exp(k * (y_S1 - centre[1]) ** 2), dtype=np.float32)
+
+
 def _blend(rgb_CSS: Float32, mask: Mask, colour: tuple[float, float, float], *, blur: float, strength: float = 0.92) -> None:
     """Mix a colour in where the mask is set."""
     if not mask.used:
         return
-    alpha = mask.plane(blur) * np.float32(strength)
+    where, alpha = mask.patch(blur)
+    alpha *= np.float32(strength)
     for plane, value in zip(rgb_CSS, colour, strict=True):
-        plane += alpha * (np.float32(value) - plane)
+        part = plane[where]
+        part += alpha * (np.float32(value) - part)
 
 
-def _absorb(rgb_CSS: Float32, density: Float32, weights: tuple[float, float, float]) -> None:
+def _absorb(rgb_CSS: Float32, mask: Mask, weights: tuple[float, float, float], *, blur: float, strength: float = 1.0) -> None:
+    """Darken where the mask is set, as a pigment of these optical densities does."""
+    if not mask.used:
+        return
+    where, density = mask.patch(blur)
     for plane, weight in zip(rgb_CSS, weights, strict=True):
-        plane *= np.exp(density * np.float32(-weight))
+        part = plane[where]
+        part *= np.exp(density * np.float32(-weight * strength))
 
 
 def _blend_disc(rng: np.random.Generator, rgb_CSS: Float32, anatomy: Anatomy, view: Field) -> None:
@@ -208,12 +218,12 @@ def _blend_disc(rng: np.random.Generator, rgb_CSS: Float32, anatomy: Anatomy, vi
     where = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     x, y = (x_1S[:, where[1]] - dx) / rx, (y_S1[where[0]] - dy) / ry
     r = np.sqrt(x**2 + y**2)
-    disc = _edge(1.0 - r, 0.13)
+    disc = _edge(1.0 - r, 0.22)
     # The cup lies a little temporal of the middle.
     cup_r = np.sqrt((x - 0.08 * anatomy.temporal) ** 2 + y**2)
-    cup = _edge(anatomy.cup_ratio - cup_r, 0.16) * np.float32(rng.uniform(0.75, 0.95))
+    cup = _edge(anatomy.cup_ratio - cup_r, 0.28) * np.float32(rng.uniform(0.75, 0.95))
     shade = 1 + 0.07 * anatomy.temporal * x
-    warmth = float(rng.normal(1.0, 0.04))
+    warmth = float(rng.normal(1.0, 0.06))
     for channel in range(3):
         plane = rgb_CSS[channel][where]
         rim = np.float32(_DISC[channel] * (warmth if channel else 1.0)) * shade
@@ -227,19 +237,20 @@ def _edge(distance: npt.NDArray[Any], softness: float) -> Float32:
     return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
 
 
-def _vessels(rng: np.random.Generator, anatomy: Anatomy, view: Field, *, beading: bool) -> Float32:
-    """Density of all vessels; arteries are lighter, with a reflex along the middle; veins may be beaded."""
+def _vessels(rng: np.random.Generator, anatomy: Anatomy, view: Field, *, beading: bool) -> Mask:
+    """All vessels; arteries are lighter, with a reflex along the middle; veins may be beaded."""
     mask = Mask(view)
-    for vessel in anatomy.vessels:
-        level = (0.60, 0.50, 0.40, 0.32)[vessel.order] if vessel.artery else (0.86, 0.68, 0.52, 0.40)[vessel.order]
+    # Full vessels last: a thin branch never lightens the trunk it springs from.
+    for vessel in sorted(anatomy.vessels, key=lambda v: (_ARTERY if v.artery else _VEIN)[v.order]):
+        level = (_ARTERY if vessel.artery else _VEIN)[vessel.order]
         widths = list(vessel.widths)
         if beading and not vessel.artery and vessel.order == 0:
             phase = float(rng.uniform(0, 6.28))
             widths = [w * (1 + 0.4 * float(np.sin(phase + 0.75 * i))) for i, w in enumerate(widths)]
         mask.line(vessel.points, widths, level)
         if vessel.order == 0:
-            mask.line(vessel.points, [0.3 * w for w in widths], level * (0.62 if vessel.artery else 0.85))
-    return mask.plane(0.0026)
+            mask.line(vessel.points, [0.3 * w for w in widths], level * (0.55 if vessel.artery else 0.85))
+    return mask
 
 
 def _photograph(rng: np.random.Generator, rgb_CSS: Float32, plan: FundusPlan, look: Look, view: Field) -> UInt8:
@@ -249,34 +260,44 @@ def _photograph(rng: np.random.Generator, rgb_CSS: Float32, plan: FundusPlan, lo
     aim = rng.normal(0, 0.14, size=2)
     poor = plan.quality.illumination
     tilt = rng.normal(0, 0.22 if poor else 0.05, size=2)
-    r2_SS = x_1S**2 + y_S1**2
-    light = 1 - np.float32(look.vignette * (1.7 if poor else 1.0)) * ((x_1S - aim[0]) ** 2 + (y_S1 - aim[1]) ** 2)
-    light += np.float32(tilt[0]) * x_1S + np.float32(tilt[1]) * y_S1
-    light *= np.float32(float(np.exp(rng.normal(0.02, 0.10))) * (float(rng.uniform(0.5, 0.75)) if poor else 1.0))
-    np.maximum(light, np.float32(0.03), out=light)
     haze = max(0.0, float(rng.normal(0.02, 0.02)) + 0.0012 * max(plan.age_years - 60, 0))
+    # Separable in x and y: one addition a pixel.
+    fall = np.float32(look.vignette * (1.7 if poor else 1.0))
+    level = np.float32(float(np.exp(rng.normal(0.02, 0.10))) * (float(rng.uniform(0.5, 0.75)) if poor else 1.0))
+    across_1S = level * (1 - fall * (x_1S - aim[0]) ** 2 + np.float32(tilt[0]) * x_1S)
+    down_S1 = level * (np.float32(tilt[1]) * y_S1 - fall * (y_S1 - aim[1]) ** 2)
+    light = np.maximum(across_1S + down_S1, np.float32(0.03), dtype=np.float32)
+    inside, rim = _aperture(view)
     if look.edge_glow:
-        light += np.float32(look.edge_glow) * np.maximum(r2_SS - np.float32(0.72), 0)
+        light += np.float32(look.edge_glow) * rim
     for plane, veil in zip(rgb_CSS, (0.62, 0.42, 0.30), strict=True):
-        plane += np.float32(haze) * (np.float32(veil) - plane)
+        plane *= np.float32(1 - haze)
+        plane += np.float32(haze * veil)
         plane *= light
     if plan.quality.artifacts:
         _dust(rng, rgb_CSS, view)
     noise = grain(rng, side) * np.float32(look.grain)
-    inside = _edge(np.float32(1.0) - np.sqrt(r2_SS), 2.5 / view.radius_px)
+    planes = []
     for plane in rgb_CSS:
         plane += noise
-        plane *= inside
-    rgb_HWC = np.empty((side, side, 3), np.uint8)
-    for channel, plane in enumerate(rgb_CSS):
+        np.clip(plane, 0, 1.15, out=plane)
         # Highlights roll off like film: discs and exudates keep their texture.
-        np.clip(plane, 0, 1.2, out=plane)
-        rgb_HWC[..., channel] = np.minimum(plane * np.float32(255) * (1 - np.float32(0.13) * plane * plane), 255)
-    sigma = float(rng.uniform(1.6, 3.2)) if plan.quality.focus else float(rng.uniform(0.0, 0.5))
-    if sigma > 0.3:
-        blurred = Image.fromarray(rgb_HWC).filter(ImageFilter.GaussianBlur(sigma * side / 512))
-        rgb_HWC = np.asarray(blurred, dtype=np.uint8)
-    return rgb_HWC
+        plane *= 1 - np.float32(0.12) * plane * plane
+        plane *= inside
+        plane *= np.float32(255)
+        planes.append(Image.fromarray(plane.astype(np.uint8)))
+    image = Image.merge("RGB", planes)
+    if plan.quality.focus:
+        image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(1.6, 3.2)) * side / 512))
+    return np.asarray(image, dtype=np.uint8)
+
+
+@lru_cache(maxsize=4)
+def _aperture(view: Field) -> tuple[Float32, Float32]:
+    """1 inside the field of view, 0 outside; and a rim that grows towards the edge."""
+    x_1S, y_S1 = view.grid()
+    r2_SS = x_1S**2 + y_S1**2
+    return _edge(1 - np.sqrt(r2_SS), 2.5 / view.radius_px), np.maximum(r2_SS - np.float32(0.72), 0)
 
 
 def _dust(rng: np.random.Generator, rgb_CSS: Float32, view: Field) -> None:
