@@ -6,22 +6,25 @@ A collection belongs to one embedding space. Each vector kind has a table of its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from foveal_runtime.errors import InputError
+from foveal_runtime.errors import InputError, NotFoundError
 from foveal_runtime.store import rows
-from foveal_runtime.store.filter import Filter, compile_filter
+from foveal_runtime.store.filter import Compiled, Filter, compile_filter
 from foveal_runtime.store.item import KINDS, Float32, Hit, Item, SearchResult, check_id, check_item, check_kind, check_vector
 from foveal_runtime.store.options import StoreOptions
+from foveal_runtime.store.patients import PatientRefs
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from foveal_runtime.store.database import Database
     from foveal_runtime.store.schema import Collection
+
+T = TypeVar("T")
 
 MAX_K = 10_000
 """Most results of one search."""
@@ -51,9 +54,14 @@ class Archive:
     """An open collection. Made by `open`; safe to use from many tasks of one event loop."""
 
     def __init__(self, database: Database, collection: Collection, options: StoreOptions) -> None:
+        from foveal_runtime.store.index import Keeper
+
         self._database = database
         self._collection = collection
         self._options = options
+        self._patients = PatientRefs(options.patient_key) if options.patient_key is not None else None
+        self._keeper = Keeper(database, collection, options)
+        self._written = 0
 
     @classmethod
     async def open(
@@ -86,13 +94,20 @@ class Archive:
         from foveal_runtime.store.schema import open_collection
 
         options = options or StoreOptions()
+        key_id = PatientRefs(options.patient_key).key_id if options.patient_key is not None else ""
         database = await Database.open(location, options)
         try:
-            found = await database.run(lambda c: open_collection(c, collection, space_id=space_id, dim=dim, create=create))
+            found = await database.run(
+                lambda c: open_collection(c, collection, space_id=space_id, dim=dim, create=create, patient_key_id=key_id)
+            )
+            archive = cls(database, found, options)
+            await archive._keeper.look()
         except BaseException:
             await database.close()
             raise
-        return cls(database, found, options)
+        if options.maintain:
+            archive._keeper.start()
+        return archive
 
     @property
     def space_id(self) -> str:
@@ -116,7 +131,7 @@ class Archive:
         batches: dict[str, dict[str, tuple[object, ...]]] = {kind: {} for kind in KINDS}
         for item in items:
             vector_D = check_item(item, self.dim)
-            batches[item.kind][item.id] = rows.to_row(item, vector_D)
+            batches[item.kind][item.id] = rows.to_row(item, vector_D, self._patients)
         if not items:
             return 0
 
@@ -129,7 +144,12 @@ class Archive:
                         written += await self._write(connection, kind, [batch[key] for key in sorted(batch)])
             return written
 
-        return await self._database.run(work)
+        written = await self._run(work)
+        self._written += written
+        if self._written >= self._options.index_from_rows:
+            self._written = 0
+            self._keeper.nudge()
+        return written
 
     async def _write(self, connection: AsyncConnection, kind: str, batch: list[tuple[object, ...]]) -> int:
         table = self._collection.table(kind)
@@ -162,7 +182,7 @@ class Archive:
                     removed += (await connection.execute(rows.delete_sql(table), (wanted,))).rowcount
             return removed
 
-        return await self._database.run(work)
+        return await self._run(work)
 
     async def get(self, ids: Iterable[str], *, kind: str | None = None) -> list[Item]:
         """The stored items of these ids, in the order of the ids, kinds in the order of `KINDS`. Unknown ids are left out."""
@@ -176,7 +196,7 @@ class Archive:
                 found.extend(rows.to_item(each, row) for row in await cursor.fetchall())
             return found
 
-        found = await self._database.run(work)
+        found = await self._run(work)
         order = {item_id: n for n, item_id in reversed(list(enumerate(wanted)))}
         return sorted(found, key=lambda item: (order[item.id], KINDS.index(item.kind)))
 
@@ -189,7 +209,7 @@ class Archive:
             cursor = await connection.execute(rows.known_sql(table), (wanted,))
             return {row[0] for row in await cursor.fetchall()}
 
-        return await self._database.run(work)
+        return await self._run(work)
 
     async def search(
         self,
@@ -218,19 +238,55 @@ class Archive:
         table = self._collection.table(check_kind(kind))
         if not (isinstance(k, int) and 1 <= k <= MAX_K):
             raise InputError(f"k is {k}; want 1 to {MAX_K}")
-        condition = compile_filter(filter)
+        condition = compile_filter(filter, patient_ref=self._patient_ref)
+        approximate = not exact and self._keeper.is_indexed(kind)
+
+        async def ask(connection: AsyncConnection, by_index: bool) -> SearchResult:
+            make = rows.index_search if by_index else rows.exact_search
+            statement, params = make(table, query_D, condition, k, with_vectors)
+            cursor = await connection.execute(statement, params, binary=True)
+            return SearchResult(hits=tuple(rows.to_hit(kind, row) for row in await cursor.fetchall()), exact=not by_index)
 
         async def work(connection: AsyncConnection) -> SearchResult:
-            statement, params = rows.exact_search(table, query_D, condition, k, with_vectors)
-            cursor = await connection.execute(statement, params, binary=True)
-            hits = tuple(rows.to_hit(kind, row) for row in await cursor.fetchall())
-            return SearchResult(hits=hits, exact=True)
+            if approximate and (filter is None or await self._keeps_many(connection, table, condition)):
+                found = await ask(connection, True)
+                if len(found.hits) == k:
+                    return found
+            # Also when the index ran dry: a filtered search gives k results when k exist.
+            return await ask(connection, False)
 
-        return await self._database.run(work)
+        return await self._run(work)
+
+    async def _keeps_many(self, connection: AsyncConnection, table: str, condition: Compiled) -> bool:
+        """Whether the planner expects more rows to pass the filter than are quickly compared one by one."""
+        cursor = await connection.execute(rows.estimate_sql(table, condition), condition.params)
+        row = await cursor.fetchone()
+        return row is not None and int(row[0][0]["Plan"]["Plan Rows"]) > self._options.exact_filter_rows
+
+    def _patient_ref(self, patient: str) -> str:
+        return patient if self._patients is None else self._patients.ref(patient)
+
+    async def _run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """`Database.run`, and a clear word when the collection was migrated to another space under our feet.
+
+        Raises:
+            SpaceMismatchError: it was.
+        """
+        from foveal_runtime.store.database import TableGoneError
+        from foveal_runtime.store.schema import check_space, find_collection
+
+        try:
+            return await self._database.run(work)
+        except TableGoneError:
+            found = await self._database.run(lambda c: find_collection(c, self._collection.name))
+            if found is None:
+                raise NotFoundError(f"collection {self._collection.name!r} was dropped; restart to make it anew") from None
+            check_space(found, self.space_id, self.dim)
+            raise
 
     async def count(self, *, kind: str | None = None, filter: Filter | None = None) -> int:
         """Stored vectors that pass the filter, of one kind or of all, counted exactly."""
-        condition = compile_filter(filter)
+        condition = compile_filter(filter, patient_ref=self._patient_ref)
         tables = [self._collection.table(each) for each in _kinds(kind)]
 
         async def work(connection: AsyncConnection) -> int:
@@ -241,7 +297,7 @@ class Archive:
                 total += int(row[0]) if row else 0
             return total
 
-        return await self._database.run(work)
+        return await self._run(work)
 
     async def alive(self) -> bool:
         """Whether PostgreSQL answers right now. Never raises, never waits longer than two seconds."""
@@ -251,8 +307,43 @@ class Archive:
         except TimeoutError:
             return False
 
+    async def stats(self) -> Stats:
+        """What the collection holds; counts every vector, so not for every request."""
+        await self._keeper.look()
+        counts = {kind: await self.count(kind=kind) for kind in KINDS}
+
+        async def work(connection: AsyncConnection) -> tuple[int, str, int]:
+            size = 0
+            for kind in KINDS:
+                cursor = await connection.execute(
+                    "SELECT pg_total_relation_size(%s::regclass)", (self._collection.table(kind),)
+                )
+                row = await cursor.fetchone()
+                size += int(row[0]) if row else 0
+            version = connection.info.server_version
+            return await schema_version(connection), f"{version // 10_000}.{version % 10_000}", size
+
+        from foveal_runtime.store.schema import schema_version
+
+        schema, server, size = await self._run(work)
+        return Stats(
+            collection=self._collection.name,
+            space_id=self.space_id,
+            dim=self.dim,
+            counts=counts,
+            indexed={kind: self._keeper.is_indexed(kind) for kind in KINDS},
+            schema_version=schema,
+            server_version=server,
+            bytes_on_disk=size,
+        )
+
+    async def build_indexes(self) -> None:
+        """Build the indexes that are due now, and return when they are there. `maintain` does the same by itself."""
+        await self._keeper.build_now()
+
     async def close(self) -> None:
         """Give back the connections, and stop the embedded PostgreSQL. Idempotent."""
+        await self._keeper.stop()
         await self._database.close()
 
 

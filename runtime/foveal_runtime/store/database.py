@@ -32,6 +32,10 @@ OLDEST_PGVECTOR = (0, 8, 0)
 """The first with iterative index scans, which filtered searches need."""
 
 
+class TableGoneError(StoreError):
+    """A table that was there when the collection was opened is there no more."""
+
+
 class Database:
     """An open database. Made by `open`."""
 
@@ -167,6 +171,7 @@ class Database:
             "statement_timeout": str(round(self._options.statement_timeout_s * 1000)),
             "search_path": sql.Identifier(self._extension_schema).as_string(connection) + ", pg_temp",
             "hnsw.ef_search": str(self._options.ef_search),
+            "hnsw.iterative_scan": "relaxed_order",
             # Plans depend on the vector, k and filter at hand; a generic plan knows none of them.
             "plan_cache_mode": "force_custom_plan",
             "synchronous_commit": "on",
@@ -240,6 +245,8 @@ class Database:
             return PreconditionError(
                 f"{at} is read-only (a standby?); give the URL of the primary, or target_session_attrs=read-write"
             )
+        if isinstance(error, pg.UndefinedTable):
+            return TableGoneError(f"{at} lacks a table of this collection")
         if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
             return StoreError(f"{at} can't be reached: {_first_line(error)}")
         return StoreError(f"{at} refused: {_state(error)}")

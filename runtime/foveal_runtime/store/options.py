@@ -49,5 +49,3 @@ class StoreOptions:
             raise ConfigError(f"retry_for_s is {self.retry_for_s}; want 0 or more")
         if not 10 <= self.ef_search <= 1000:
             raise ConfigError(f"ef_search is {self.ef_search}; pgvector takes 1 to 1000, below 10 finds too little")
-        if self.patient_key is not None and len(self.patient_key) < 16:
-            raise ConfigError(f"the patient key has {len(self.patient_key)} bytes, at least 16 are wanted")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal_runtime.store.filter import Compiled
 from foveal_runtime.store.item import KINDS, Float32, Hit, Item
+from foveal_runtime.store.patients import PatientRefs
 from foveal_runtime.store.vectors import HalfVector
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _CHANGE = (
 )
 
 
-def to_row(item: Item, vector_D: Float32) -> tuple[object, ...]:
+def to_row(item: Item, vector_D: Float32, patients: PatientRefs | None = None) -> tuple[object, ...]:
     """Values of `COLUMNS`."""
     from psycopg.types.json import Jsonb
 
@@ -40,7 +41,7 @@ def to_row(item: Item, vector_D: Float32) -> tuple[object, ...]:
         item.id,
         item.content_sha256,
         item.source,
-        item.patient,
+        item.patient if patients is None else patients.ref(item.patient),
         item.eye,
         item.camera,
         item.site,
@@ -134,3 +135,25 @@ def exact_search(
         f" WHERE {condition.sql} ORDER BY distance, id LIMIT %s) AS nearest ORDER BY distance, id"
     )
     return text, (half, *condition.params, k)
+
+
+def index_search(
+    table: str, query_D: Float32, condition: Compiled, k: int, with_vectors: bool
+) -> tuple[str, tuple[object, ...]]:
+    """Ask the approximate index for more than `k`, and keep the best `k`.
+
+    The index yields its finds in batches whose order is only roughly that of the distance (`relaxed_order`): a few more than
+    are wanted, sorted here, lift recall.
+    """
+    half = HalfVector.of(query_D)
+    vector = ", embedding" if with_vectors else ""
+    text = (
+        f"SELECT {', '.join(FACTS)}, distance{vector} FROM (SELECT *, embedding <=> %s AS distance FROM {table}"
+        f" WHERE {condition.sql} ORDER BY embedding <=> %s LIMIT %s) AS nearest ORDER BY distance, id LIMIT %s"
+    )
+    return text, (half, *condition.params, half, 2 * k, k)
+
+
+def estimate_sql(table: str, condition: Compiled) -> str:
+    """What the planner thinks how many rows pass, without looking at any."""
+    return f"EXPLAIN (FORMAT JSON) SELECT FROM {table} WHERE {condition.sql}"

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from foveal_runtime.errors import InputError, NotFoundError, SpaceMismatchError, StoreError
+from foveal_runtime.errors import InputError, NotFoundError, PreconditionError, SpaceMismatchError, StoreError
 from foveal_runtime.store.item import KINDS
 
 if TYPE_CHECKING:
@@ -63,6 +63,19 @@ MIGRATIONS: tuple[str, ...] = (
     $body$;
     REVOKE ALL ON FUNCTION foveal.create_collection FROM PUBLIC;
     """,
+    # 2: which key a collection's patient references were made with; empty for references stored as they came.
+    """
+    ALTER TABLE foveal.collections ADD COLUMN patient_key_id text NOT NULL DEFAULT '';
+    CREATE FUNCTION foveal.create_collection(wanted_name text, wanted_space text, wanted_dim integer, wanted_key text)
+    RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = foveal, pg_temp AS $body$
+    BEGIN
+        PERFORM foveal.create_collection(wanted_name, wanted_space, wanted_dim);
+        UPDATE foveal.collections SET patient_key_id = wanted_key
+            WHERE name = wanted_name AND created_at = now() AND patient_key_id = '';
+    END
+    $body$;
+    REVOKE ALL ON FUNCTION foveal.create_collection(text, text, integer, text) FROM PUBLIC;
+    """,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 
@@ -75,6 +88,7 @@ class Collection:
     generation: int
     space_id: str
     dim: int
+    patient_key_id: str
 
     def table(self, kind: str) -> str:
         """Qualified name of a kind's table, made of an integer and a checked word."""
@@ -125,7 +139,7 @@ async def _grant(connection: AsyncConnection, app_role: str) -> None:
     for text in (
         "GRANT USAGE ON SCHEMA foveal TO {}",
         "GRANT SELECT ON foveal.collections, foveal.schema_version TO {}",
-        "GRANT EXECUTE ON FUNCTION foveal.create_collection TO {}",
+        "GRANT EXECUTE ON FUNCTION foveal.create_collection(text, text, integer, text) TO {}",
         # The tables of collections yet to come get the same rights.
         "ALTER DEFAULT PRIVILEGES IN SCHEMA foveal GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {}",
     ):
@@ -155,13 +169,16 @@ def check_version(found: int) -> None:
         )
 
 
-async def open_collection(connection: AsyncConnection, name: str, *, space_id: str, dim: int, create: bool) -> Collection:
+async def open_collection(
+    connection: AsyncConnection, name: str, *, space_id: str, dim: int, create: bool, patient_key_id: str = ""
+) -> Collection:
     """Look a collection up, and create it when it is new and `create` is set.
 
     Raises:
         SpaceMismatchError: it belongs to another space, or has another dimension.
         NotFoundError: it does not exist.
         InputError: the name, space or dimension is malformed.
+        PreconditionError: its patient references were made with another key.
     """
     if not _NAME.fullmatch(name):
         raise InputError(
@@ -171,17 +188,26 @@ async def open_collection(connection: AsyncConnection, name: str, *, space_id: s
         raise InputError("space_id is malformed; take it from the bundle's manifest")
     if not 1 <= dim <= MAX_DIM:
         raise InputError(f"vectors have {dim} components, 1 to {MAX_DIM} are possible")
-    found = await _find(connection, name)
+    found = await find_collection(connection, name)
     if found is None:
         if not create:
             raise NotFoundError(
                 f"there is no collection {name!r} in this store; index something into it first, or check the name"
             )
-        await connection.execute("SELECT foveal.create_collection(%s, %s, %s)", (name, space_id, dim))
-        found = await _find(connection, name)
+        await connection.execute("SELECT foveal.create_collection(%s, %s, %s, %s)", (name, space_id, dim, patient_key_id))
+        found = await find_collection(connection, name)
         assert found is not None
     check_space(found, space_id, dim)
+    if found.patient_key_id != patient_key_id:
+        raise PreconditionError(
+            f"collection {name!r} keeps patient references {_keyed(found.patient_key_id)}, and this server was started"
+            f" {_keyed(patient_key_id)}; give --hash-patients the key it was made with, or choose another collection"
+        )
     return found
+
+
+def _keyed(key_id: str) -> str:
+    return f"keyed with key {key_id}" if key_id else "without a key"
 
 
 def check_space(found: Collection, space_id: str, dim: int) -> None:
@@ -199,7 +225,17 @@ def check_space(found: Collection, space_id: str, dim: int) -> None:
         raise SpaceMismatchError(f"collection {found.name!r} holds vectors of dimension {found.dim}, got {dim}")
 
 
-async def _find(connection: AsyncConnection, name: str) -> Collection | None:
-    cursor = await connection.execute("SELECT name, generation, space_id, dim FROM foveal.collections WHERE name = %s", (name,))
-    row = await cursor.fetchone()
-    return None if row is None else Collection(name=row[0], generation=row[1], space_id=row[2], dim=row[3])
+async def find_collection(connection: AsyncConnection, name: str) -> Collection | None:
+    """The collection of that name, if there is one."""
+    return next((c for c in await all_collections(connection) if c.name == name), None)
+
+
+async def all_collections(connection: AsyncConnection) -> list[Collection]:
+    """Every collection of the database, by name."""
+    cursor = await connection.execute(
+        "SELECT name, generation, space_id, dim, patient_key_id FROM foveal.collections ORDER BY name"
+    )
+    return [
+        Collection(name=row[0], generation=row[1], space_id=row[2], dim=row[3], patient_key_id=row[4])
+        for row in await cursor.fetchall()
+    ]
