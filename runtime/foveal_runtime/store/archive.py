@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from foveal_runtime.store.database import Database
+    from foveal_runtime.store.postgres import EmbeddedPostgres
     from foveal_runtime.store.schema import Collection
 
 T = TypeVar("T")
@@ -113,6 +114,11 @@ class Archive:
     def space_id(self) -> str:
         """The embedding space of this collection."""
         return self._collection.space_id
+
+    @property
+    def server(self) -> EmbeddedPostgres | None:
+        """The embedded PostgreSQL, None for a URL."""
+        return self._database.server
 
     @property
     def dim(self) -> int:

@@ -107,6 +107,12 @@ class EmbeddedPostgres:
         return self._folder
 
     @property
+    def user(self) -> RunAs:
+        """Who PostgreSQL runs as."""
+        assert self._user is not None, "start() first"
+        return self._user
+
+    @property
     def pid(self) -> int | None:
         """Process id of the running postmaster."""
         return self._child.pid if self._child is not None and self._child.poll() is None else None

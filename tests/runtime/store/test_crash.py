@@ -1,0 +1,262 @@
+"""Kill -9 of foveal, of PostgreSQL and of both, stale pid files, and folders that can't be used: on the real thing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from foveal_runtime.errors import ConfigError, StoreError
+from foveal_runtime.store import Archive, StoreOptions
+from foveal_runtime.store.leftovers import workers_in
+from foveal_runtime.store.postgres import ROOT_ROLE, EmbeddedPostgres
+
+from .conftest import SPACE
+from .foveal_like import BATCH, items_of
+
+SCRIPT = Path(__file__).with_name("foveal_like.py")
+QUIET = StoreOptions(maintain=False)
+
+
+class Writer:
+    """A running foveal_like.py."""
+
+    def __init__(self, folder: Path, first: int = 0) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(folder), str(first)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().split()
+        assert line, self.process.stderr.read() if self.process.stderr else ""
+        assert line[0] == "ready"
+        self.postgres = int(line[1])
+        self.acknowledged = -1
+
+    def write_for(self, writes: int) -> None:
+        """Read acknowledgements of so many writes."""
+        assert self.process.stdout is not None
+        for _ in range(writes):
+            self.acknowledged = int(self.process.stdout.readline())
+
+    def finish(self) -> None:
+        """Read what was acknowledged before it died."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.endswith("\n"):
+                self.acknowledged = int(line)
+        self.process.wait()
+        self.process.stdout.close()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+
+
+@pytest.fixture
+def writer_of() -> Iterator[list[Writer]]:
+    """Writers to be ended whatever happens."""
+    made: list[Writer] = []
+    yield made
+    for writer in made:
+        if writer.process.poll() is None:
+            writer.process.kill()
+            writer.finish()
+
+
+async def check_nothing_lost(folder: Path, acknowledged: int) -> float:
+    """Open the store, find every acknowledged write whole, and at most one more. Returns the seconds it took to be back."""
+    began = time.monotonic()
+    archive = await Archive.open(folder, space_id=SPACE, options=QUIET)
+    back_s = time.monotonic() - began
+    try:
+        for number in range(acknowledged + 2):
+            stored = await archive.get([item.id for item in items_of(number)])
+            if number <= acknowledged:
+                assert stored == items_of(number)
+            else:
+                assert len(stored) in (0, BATCH), "a write was torn"
+        assert await archive.count() in (BATCH * (acknowledged + 1), BATCH * (acknowledged + 2))
+    finally:
+        await archive.close()
+    return back_s
+
+
+def wait_until_gone(pgdata: Path, within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while workers_in(pgdata):
+        assert time.monotonic() < deadline, "PostgreSQL outlived foveal"
+        time.sleep(0.02)
+
+
+async def test_kill_9_of_foveal_loses_nothing_and_takes_postgres_along(store_parent: Path, writer_of: list[Writer]) -> None:
+    folder = store_parent / "store"
+    writer = Writer(folder)
+    writer_of.append(writer)
+    writer.write_for(10)
+    writer.process.kill()
+    writer.finish()
+    wait_until_gone(folder / "pgdata", 10.0)
+    await check_nothing_lost(folder, writer.acknowledged)
+
+
+async def test_kill_9_of_both_loses_nothing(store_parent: Path, writer_of: list[Writer]) -> None:
+    folder = store_parent / "store"
+    writer = Writer(folder)
+    writer_of.append(writer)
+    writer.write_for(10)
+    os.kill(writer.postgres, signal.SIGKILL)
+    writer.process.kill()
+    writer.finish()
+    assert await check_nothing_lost(folder, writer.acknowledged) < 10.0
+
+
+async def test_foveal_rides_out_kill_9_of_postgres(store_parent: Path, writer_of: list[Writer]) -> None:
+    folder = store_parent / "store"
+    writer = Writer(folder)
+    writer_of.append(writer)
+    writer.write_for(5)
+    os.kill(writer.postgres, signal.SIGKILL)
+    began = time.monotonic()
+    writer.write_for(5)  # a write under way may still be acknowledged; five more need the new server
+    assert time.monotonic() - began < 10.0
+    writer.process.kill()
+    writer.finish()
+    await check_nothing_lost(folder, writer.acknowledged)
+
+
+@pytest.mark.slow
+async def test_fifty_kills_at_random_moments_lose_nothing(store_parent: Path, writer_of: list[Writer]) -> None:
+    folder = store_parent / "store"
+    rng = random.Random(6)
+    acknowledged = -1
+    for turn in range(50):
+        writer = Writer(folder, acknowledged + 1)
+        writer_of.append(writer)
+        writer.acknowledged = acknowledged
+        time.sleep(rng.uniform(0.0, 0.3))
+        victim = turn % 3
+        if victim in (1, 2):
+            os.kill(writer.postgres, signal.SIGKILL)
+        if victim == 1:
+            writer.write_for(3)
+        writer.process.kill()
+        writer.finish()
+        acknowledged = writer.acknowledged
+        assert await check_nothing_lost(folder, acknowledged) < 10.0
+        # A write that was stored but not acknowledged is written again with the same content.
+
+
+def test_an_orphaned_postgres_is_stopped_before_its_folder_is_used(store_parent: Path) -> None:
+    folder = store_parent / "store"
+    first = EmbeddedPostgres(folder)
+    first.start()
+    orphan = first.pid
+    assert orphan is not None
+    # As if foveal had gone without the kernel's help: nobody holds the folder, PostgreSQL runs on.
+    first._stopping.set()
+    first._lock.release()
+    second = EmbeddedPostgres(folder)
+    second.start()
+    try:
+        assert second.pid not in (None, orphan)
+        assert orphan not in workers_in(folder / "pgdata")
+    finally:
+        second.stop()
+
+
+def test_a_stale_pid_file_whose_id_was_reused_is_seen_through(store_parent: Path) -> None:
+    folder = store_parent / "store"
+    server = EmbeddedPostgres(folder)
+    server.start()
+    assert server.pid is not None
+    user = server.user
+    saved = (folder / "pgdata" / "postmaster.pid").read_text().splitlines()
+    saved_lock = (folder / "run" / ".s.PGSQL.5432.lock").read_text().splitlines()
+    server.stop()
+    # A process of the same user, as PostgreSQL would take for a running postmaster.
+    other = subprocess.Popen(["sleep", "60"], user=user.uid if user.switched else None)
+    try:
+        for path, lines in ((folder / "pgdata" / "postmaster.pid", saved), (folder / "run" / ".s.PGSQL.5432.lock", saved_lock)):
+            path.write_text("\n".join([str(other.pid), *lines[1:]]) + "\n")
+            if user.switched:
+                os.chown(path, user.uid, user.gid)
+        again = EmbeddedPostgres(folder)
+        again.start()
+        again.stop()
+        assert other.poll() is None, "a stranger's process was ended"
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_folder_in_use_is_refused_at_once(postgres: EmbeddedPostgres) -> None:
+    with pytest.raises(StoreError, match=rf"in use by another foveal \(process {os.getpid()}\)"):
+        EmbeddedPostgres(postgres.folder.root).start()
+
+
+def test_a_folder_with_other_files_is_refused_untouched(store_parent: Path) -> None:
+    (store_parent / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds other files"):
+        EmbeddedPostgres(store_parent).start()
+    assert [p.name for p in store_parent.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_is_no_store_folder(store_parent: Path) -> None:
+    (store_parent / "file").write_text("")
+    with pytest.raises(ConfigError, match="is a file"):
+        EmbeddedPostgres(store_parent / "file").start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="as an ordinary user PostgreSQL reaches what foveal reaches")
+def test_a_folder_that_postgres_cannot_reach_is_refused_and_not_opened_up(store_parent: Path) -> None:
+    closed = store_parent / "closed"
+    closed.mkdir(mode=0o700)
+    with pytest.raises(StoreError, match=r"may not enter .*closed \(drwx------\); choose a folder"):
+        EmbeddedPostgres(closed / "store").start()
+    assert closed.stat().st_mode & 0o777 == 0o700
+    assert not (closed / "store").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_folder_is_refused(store_parent: Path) -> None:
+    store_parent.chmod(0o500)
+    with pytest.raises(StoreError, match="Permission denied"):
+        EmbeddedPostgres(store_parent / "store").start()
+
+
+def test_a_path_too_long_for_a_socket_works(store_parent: Path) -> None:
+    folder = store_parent / ("x" * 120) / "store"
+    server = EmbeddedPostgres(folder)
+    server.start()
+    try:
+        assert str(folder) not in server.conninfo(ROOT_ROLE)
+    finally:
+        server.stop()
+
+
+def test_data_of_another_postgresql_is_refused(store_parent: Path) -> None:
+    folder = store_parent / "store"
+    server = EmbeddedPostgres(folder)
+    server.start()
+    server.stop()
+    (folder / "pgdata" / "PG_VERSION").write_text("16\n")
+    with pytest.raises(StoreError, match="made by PostgreSQL 16"):
+        EmbeddedPostgres(folder).start()
+    assert not workers_in(folder / "pgdata")
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing_running(store_parent: Path) -> None:
+    folder = store_parent / "store"
+    server = EmbeddedPostgres(folder)
+    server.start()
+    server.stop()
+    with (folder / "conf" / "postgresql.conf").open("a") as conf:
+        conf.write("shared_buffers = nonsense\n")
+    with pytest.raises(StoreError, match="does not start"):
+        EmbeddedPostgres(folder).start()
+    assert not workers_in(folder / "pgdata")
