@@ -1,0 +1,167 @@
+"""The inputs that grading is measured on: what of each study the model is shown, and its answers. Computes no figure.
+
+The note says "Diabetic retinopathy is present": it leaks the label. So grading is measured with everything, with such
+sentences removed from the notes, with photograph and record, with the photograph alone, and for each other trained subset
+(DESIGN, section 4). Shapes: N studies, M = 3 modalities, S studies of one input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from foveal_runtime.labels import Head
+from foveal_runtime.manifest import SubsetCalibration
+from foveal_runtime.notes import NoteTokeniser
+from foveal_runtime.study import ALL_SUBSETS, Modality, Subset, subset_name
+from foveal_train.arrays import StudyArrays, with_notes
+from foveal_train.model import MultimodalModel
+from foveal_train.predict import Predictions, predict
+
+FULL = "full"
+WITHOUT_DR = "full_without_dr"
+PHOTOGRAPH_AND_RECORD = "image+structured"
+PHOTOGRAPH = "image"
+MAIN_INPUTS = (FULL, WITHOUT_DR, PHOTOGRAPH_AND_RECORD, PHOTOGRAPH)
+"""The four that every report of grading needs (DESIGN, section 4)."""
+_WORDS = {Modality.IMAGE: "photograph", Modality.TEXT: "note", Modality.STRUCTURED: "record"}
+
+Say = Callable[[str], None]
+
+
+class Trained(Protocol):
+    """What evaluation must know of a run; `RunInfo` is one."""
+
+    @property
+    def trained_heads(self) -> tuple[Head, ...]:
+        """Heads that may be reported."""
+
+    @property
+    def subsets(self) -> tuple[Subset, ...]:
+        """Modality subsets that may be reported."""
+
+    @property
+    def aligned(self) -> tuple[Modality, ...]:
+        """Modalities whose single vectors were trained to be comparable."""
+
+    @property
+    def calibration(self) -> Mapping[str, SubsetCalibration]:
+        """By `subset_name`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answers:
+    """The model's answers to one input."""
+
+    name: str
+    title: str
+    predictions: Predictions
+    shown_S: tuple[str, ...]
+    """`subset_name` of what each study showed."""
+    untrained: int
+    """Studies left out, since what they would show was never trained."""
+    same_as: str | None = None
+    """An earlier input that shows the very same."""
+
+    @property
+    def subsets(self) -> dict[str, int]:
+        """Studies by what they showed."""
+        return {name: self.shown_S.count(name) for name in sorted(set(self.shown_S))}
+
+
+def title_of(subset: Subset) -> str:
+    """Words for a subset: "photograph and record"."""
+    words = [_WORDS[m] for m in Modality if m in subset]
+    return f"{words[0]} alone" if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def trained_part(arrays: StudyArrays, subsets: tuple[Subset, ...]) -> StudyArrays:
+    """The same studies without modalities that occur in no trained subset."""
+    known = frozenset[Modality]().union(*subsets)
+    return replace(arrays, present_NM=arrays.present_NM & np.asarray([m in known for m in Modality]))
+
+
+def without_dr_sentences(arrays: StudyArrays, tokenise: NoteTokeniser) -> StudyArrays | None:
+    """The studies with notes that no longer name diabetic retinopathy; None when no note names it."""
+    text_N = arrays.rows(Modality.TEXT)
+    notes = [sample.note_without_dr if has else "" for sample, has in zip(arrays.samples, text_N, strict=True)]
+    if all(not has or note == sample.note for note, sample, has in zip(notes, arrays.samples, text_N, strict=True)):
+        return None
+    # A recipe that keeps empty notes as text shows in the arrays themselves: a blank note that counts as present.
+    keep_empty = any(has and not sample.note.strip() for sample, has in zip(arrays.samples, text_N, strict=True))
+    stripped = with_notes(arrays, notes, tokenise, keep_empty=keep_empty)
+    return replace(stripped, present_NM=stripped.present_NM & arrays.present_NM)
+
+
+def answers(
+    model: MultimodalModel, arrays: StudyArrays, trained: Trained, tokenise: NoteTokeniser, say: Say
+) -> tuple[list[Answers], list[dict[str, str]]]:
+    """Ask the model for every input that it was trained for.
+
+    Returns:
+        The answers, the four of DESIGN section 4 first; and what was left out, with the reason.
+    """
+    allowed = {subset_name(subset) for subset in trained.subsets}
+    whole = trained_part(arrays, trained.subsets)
+    wanted: list[tuple[str, str, StudyArrays, Subset | None]] = [(FULL, "everything the study has", whole, None)]
+    left_out: list[dict[str, str]] = []
+    stripped = without_dr_sentences(whole, tokenise) if whole.rows(Modality.TEXT).any() else None
+    if stripped is not None:
+        wanted.append((WITHOUT_DR, "everything, notes without DR sentences", stripped, None))
+    elif whole.rows(Modality.TEXT).any():
+        left_out.append({"what": WITHOUT_DR, "reason": "no note has a sentence on diabetic retinopathy to remove"})
+    named = (PHOTOGRAPH_AND_RECORD, PHOTOGRAPH)
+    order = sorted(ALL_SUBSETS, key=lambda s: (subset_name(s) not in named, subset_name(s) == PHOTOGRAPH))
+    for one_subset in order:
+        name = subset_name(one_subset)
+        if name in allowed:
+            wanted.append((name, title_of(one_subset), whole, one_subset))
+        elif name in named:
+            left_out.append({"what": name, "reason": "this subset was not trained"})
+    found: list[Answers] = []
+    seen: dict[bytes, Answers] = {}
+    for name, title, studies, subset in wanted:
+        able_N = studies.present_NM.any(axis=1) if subset is None else studies.has(subset)
+        shown = _shown(studies.present_NM, subset)
+        rows = np.flatnonzero(able_N & np.asarray([label in allowed for label in shown]))
+        untrained = int(able_N.sum()) - len(rows)
+        if not len(rows):
+            reason = "no study has these modalities" if not untrained else "what the studies show was never trained together"
+            left_out.append({"what": name, "reason": reason})
+            continue
+        labels = tuple(shown[row] for row in rows)
+        key = _key(rows, labels, studies)
+        if key in seen:
+            found.append(replace(seen[key], name=name, title=title, untrained=untrained, same_as=seen[key].name))
+            continue
+        say(title)
+        predictions = predict(model, studies, subset=subset, rows=rows)
+        seen[key] = Answers(name=name, title=title, predictions=predictions, shown_S=labels, untrained=untrained)
+        found.append(seen[key])
+    return found, left_out
+
+
+def _shown(present_NM: npt.NDArray[np.bool_], subset: Subset | None) -> list[str]:
+    """Name of what each study shows; "" when nothing."""
+    modalities = tuple(Modality)
+    names = {}
+    result = []
+    for row in present_NM:
+        code = tuple(bool(has) and (subset is None or m in subset) for has, m in zip(row, modalities, strict=True))
+        if code not in names:
+            names[code] = subset_name(m for m, has in zip(modalities, code, strict=True) if has)
+        result.append(names[code])
+    return result
+
+
+def _key(rows: npt.NDArray[np.int64], labels: tuple[str, ...], studies: StudyArrays) -> bytes:
+    """Equal for inputs that show the model the very same."""
+    notes = b"".join(
+        studies.notes[row].tobytes() if Modality.TEXT.value in label.split("+") else b"-"
+        for row, label in zip(rows, labels, strict=True)
+    )
+    return rows.tobytes() + "|".join(labels).encode() + notes

@@ -1,0 +1,103 @@
+"""Sentences that keep a reader from taking a figure for more than it is. Computes nothing new."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from foveal_train.evaluation.inputs import FULL, PHOTOGRAPH, WITHOUT_DR
+
+LOPSIDED = 0.8
+"""Share of one grade from which accuracy says little."""
+FEW_STUDIES = 100
+FEW_OF_A_GRADE = 10
+
+
+def percent(value: float) -> str:
+    """93.8 %"""
+    return f"{100 * value:.1f} %"
+
+
+def warnings_of(metrics: dict[str, Any]) -> list[str]:
+    """What must be said beside the figures."""
+    grading = metrics["grading"]
+    found: list[str] = []
+    reference = grading.get(FULL) or next(iter(grading.values()), None)
+    if reference is None:
+        return ["nothing could be measured: no study shows what this run was trained for"]
+    for head, figures in reference["heads"].items():
+        found += _grades(head.upper(), figures)
+    for head in metrics["heads"]:
+        found += _no_better_than_chance(head, grading)
+    if reference["untrained"]:
+        found.append(
+            f"{reference['untrained']} studies are left out of {FULL!r}: what they hold was never trained together, "
+            "and an untrained subset has no answer."
+        )
+    if WITHOUT_DR in grading:
+        found.append(
+            'Notes name the label ("Diabetic retinopathy is present"): figures of inputs with the full note measure reading, '
+            "not seeing. Judge grading by the input without such sentences, by photograph and record, and by the photograph."
+        )
+    image = grading.get(PHOTOGRAPH, {}).get("heads", {}).get("icdr")
+    for point in (image or {}).get("referable", {}).get("operating_points", []):
+        if not point["fitted"]:
+            found.append(
+                "The threshold for referable DR is the default 0.5, not a fitted one: validation had too few studies with or "
+                "without referable DR."
+            )
+            break
+    found += _retrieval(metrics["retrieval"])
+    return found
+
+
+def _grades(head: str, figures: dict[str, Any]) -> list[str]:
+    found = []
+    base = figures["majority"]
+    share = base["accuracy"]["value"]
+    if share >= LOPSIDED:
+        found.append(
+            f"{head}: {percent(share)} of the graded studies have grade {base['grade']}, so always answering "
+            f"{base['grade']} is already {percent(share)} accurate. Read balanced accuracy, kappa and "
+            "recall instead of accuracy."
+        )
+    if figures["n"] < FEW_STUDIES:
+        found.append(f"{head}: only {figures['n']} graded studies; the intervals are wide and one study moves every figure.")
+    rare = [f"{grade} ({count})" for grade, count in enumerate(figures["counts"]) if 0 < count < FEW_OF_A_GRADE]
+    if rare:
+        found.append(f"{head}: fewer than {FEW_OF_A_GRADE} studies of grade {', '.join(rare)}; their recall is anecdotal.")
+    absent = [str(grade) for grade, count in enumerate(figures["counts"]) if not count]
+    if absent:
+        found.append(f"{head}: no study of grade {', '.join(absent)}; balanced accuracy is over the grades that occur.")
+    return found
+
+
+def _no_better_than_chance(head: str, grading: dict[str, Any]) -> list[str]:
+    titles = []
+    for one in grading.values():
+        interval = one["heads"].get(head, {}).get("kappa", {}).get("interval")
+        if one["same_as"] is None and interval is not None and interval[0] <= 0:
+            titles.append(one["title"])
+    return [f"{head.upper()}: kappa can't be told from 0, that is from chance, for {'; '.join(titles)}."] if titles else []
+
+
+def _retrieval(retrieval: dict[str, Any] | None) -> list[str]:
+    found = []
+    independent = (retrieval or {}).get("independent")
+    if independent:
+        ceiling = independent["text_to_image"]["strict"]["ceiling"]["1"]
+        notes, queries = independent["text_to_image"]["distinct_notes"], independent["text_to_image"]["queries"]
+        found.append(
+            f"Retrieval: {queries} queries share {notes} distinct notes, so no text-only query can exceed {percent(ceiling)} "
+            "strict R@1 on this gallery, whatever the model."
+        )
+        if not independent["aligned"]:
+            found.append(
+                "Retrieval: training did not align the photograph and note vectors of independent passes; the independent "
+                "figures show what a real query would get all the same."
+            )
+    if (retrieval or {}).get("joint"):
+        found.append(
+            "Retrieval: the joint protocol lets the photograph leak into the text vector. It is reported because the paper's "
+            "99.94 % can only have been measured so; it is no search a clinic could make."
+        )
+    return found
