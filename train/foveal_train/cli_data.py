@@ -6,10 +6,14 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from foveal_train.data.check import CheckReport, Duplicate
 
 Progress = Callable[[int, int], None]
 
@@ -31,6 +35,7 @@ def synth(
     The same arguments give the same bytes. No generated eye is anybody's.
 
     Examples:
+
         foveal data synth ./brset-like --patients 500 --seed 1
         foveal data synth ./small --patients 60 --seed 1 --balanced --release 1.0.2
 
@@ -55,7 +60,7 @@ def synth(
     """
     from foveal_train.data.synthetic import synthesise
 
-    with progress_bar("photographs", quiet=False) as progress:
+    with progress_bar("photographs") as progress:
         made = synthesise(
             out,
             patients=patients,
@@ -79,14 +84,88 @@ def synth(
         print(f"{2 * patients} photographs of {patients} patients in {made}; read them as brset:{made}")  # noqa: T201
 
 
+def check(
+    spec: str,
+    /,
+    *,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> None:
+    """Read a data set as training would and report on it: counts, grades, missing values, duplicates, refused files.
+
+    Every photograph is decoded. Exit code 1 when something needs mending.
+
+    Examples:
+
+        foveal data check idrid:/data/IDRiD
+        foveal data check brset:/data/brset-1.0.1 --json
+
+    Parameters
+    ----------
+    spec
+        KIND:PATH; the kinds are brset, mbrset, deepeyenet, idrid and folder.
+    as_json
+        Print one JSON document and nothing else on stdout.
+    """
+    from foveal_runtime.errors import CheckFailed
+    from foveal_train.data import load
+    from foveal_train.data.check import check as check_dataset
+
+    dataset = load(spec, skip_bad=True)
+    with progress_bar("decoding") as progress:
+        report = check_dataset(dataset, progress=progress)
+    if as_json:
+        document = asdict(report) | {"ok": report.faults == 0, "faults": report.faults}
+        print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201
+    else:
+        print(_as_text(report))  # noqa: T201
+    if report.faults:
+        things = "thing needs" if report.faults == 1 else "things need"
+        raise CheckFailed(f"{spec}: {report.faults} {things} mending, as listed; or let training skip bad rows (--skip-bad)")
+
+
+_LISTED = 50
+
+
+def _as_text(report: CheckReport) -> str:
+    lines = [f"{report.name}: {report.images} photographs of {report.patients} patients"]
+    for title, counts in (
+        ("ICDR grade", report.icdr),
+        ("SDRG level", report.sdrg),
+        ("macular edema", report.macular_edema),
+        ("missing", {name: count for name, count in report.missing.items() if count}),
+        ("findings", report.findings),
+        ("cameras", report.cameras),
+    ):
+        told = "   ".join(f"{name}: {count}" for name, count in counts.items()) or "none"
+        lines.append(f"  {title:<14} {told}")
+    lines.append(f"  {'notes':<14} {report.distinct_notes} distinct")
+    lines += [f"  remark         {remark}" for remark in report.remarks]
+    duplicates = [f"same photograph: {', '.join(d.ids)}{_why(d)}" for d in report.duplicates]
+    for title, items in (
+        ("unusable rows", [str(p) for p in report.problems]),
+        ("refused files", [str(p) for p in report.refused]),
+        ("duplicates", duplicates),
+    ):
+        lines.append(f"{title}: {len(items) or 'none'}")
+        lines += [f"  {item}" for item in items[:_LISTED]]
+        if len(items) > _LISTED:
+            lines.append(f"  and {len(items) - _LISTED} more; --json lists all")
+    return "\n".join(lines)
+
+
+def _why(duplicate: Duplicate) -> str:
+    across = f" (of {duplicate.patients} patients)" if duplicate.patients > 1 else ""
+    return across + (" with labels that differ" if duplicate.contradicting else "")
+
+
 @contextmanager
-def progress_bar(what: str, *, quiet: bool) -> Iterator[Progress]:
+def progress_bar(what: str) -> Iterator[Progress]:
     """A bar on stderr that is gone when the work is done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    console = Console(file=sys.stderr, quiet=quiet)
+    console = Console(file=sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)

@@ -49,7 +49,7 @@ SENTENCES: dict[Finding, str] = {
 # English and Portuguese; DR, NPDR, PDR and DME as abbreviations in capitals alone ("Dr." is a title).
 _NAMES_DR = re.compile(
     r"(?i:diabetic\s+(?:retin|macul|eye)\w*|proliferative\s+(?:diabetic\s+)?retinopath\w*|retinopatia\s+diab\w+"
-    r"|retinopath\w+,?\s+diabetic)|\b(?:N?PDR|DR|DME)\b(?!\.\s+[A-Z][a-z])"
+    r"|retinopath\w+,?\s+diabetic)|\b(?:N?PDR|DR|DME)\b"
 )
 _SENTENCE_END = re.compile(r"(?<=[.!?;\n])\s+")
 

@@ -54,6 +54,21 @@ def add_quirks(rows: Sequence[Row], seed: int, release: Release) -> None:
     rows[order[0]]["vessels"] = "bv"
     for index in order[1:3]:
         rows[index]["optic_disc"] = "0"
+    _spoil_durations(rows)
+
+
+def _spoil_durations(rows: Sequence[Row]) -> None:
+    """Where chance left them out: one duration with a decimal comma, one with a letter O, one `Não`; alike in both eyes."""
+    by_patient: dict[str, list[Row]] = {}
+    for row in rows:
+        by_patient.setdefault(row["patient_id"], []).append(row)
+    typed = [pair for pair in by_patient.values() if pair[0]["diabetes_time_y"].isdigit()]
+    healthy = [pair for pair in by_patient.values() if pair[0]["diabetes"] == "No"]
+    seen = "".join(row["diabetes_time_y"] for row in rows)
+    for sign, pairs, text in ((",", typed[:1], "2,5"), ("O", typed[1:2], "1O"), ("Não", healthy[:1], "Não")):
+        if sign not in seen:
+            for row in (row for pair in pairs for row in pair):
+                row["diabetes_time_y"] = text
 
 
 def _comorbidities(rng: np.random.Generator, patient: Patient) -> str:
