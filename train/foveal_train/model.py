@@ -47,13 +47,14 @@ class MultimodalModel(nn.Module):
         Rows that lack the modality get zero tokens; their masks are all True and are combined with presence in `fuse`.
         """
         encoded: dict[Modality, tuple[Tensor, Tensor]] = {}
-        if inputs.pixels_BCHW is not None:
+        shown_M = inputs.present_BM.any(dim=0).tolist()
+        if inputs.pixels_BCHW is not None and shown_M[0]:
             tokens = self._on_present(inputs.present_BM[:, 0], self.image, inputs.pixels_BCHW)
             encoded[Modality.IMAGE] = tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        if inputs.input_ids_BT is not None and inputs.attention_mask_BT is not None:
+        if inputs.input_ids_BT is not None and inputs.attention_mask_BT is not None and shown_M[1]:
             tokens = self._on_present(inputs.present_BM[:, 1], self.text, inputs.input_ids_BT, inputs.attention_mask_BT)
             encoded[Modality.TEXT] = tokens, inputs.attention_mask_BT[:, : self.text.kept].bool()
-        if inputs.features_BF is not None:
+        if inputs.features_BF is not None and shown_M[2]:
             tokens = self._on_present(inputs.present_BM[:, 2], self.structured, inputs.features_BF)
             encoded[Modality.STRUCTURED] = tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         return encoded

@@ -1,0 +1,38 @@
+"""What the rooms' tests share: a small generated data set, a tiny trained run, and the real photographs when they are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED_IDRID = Path(__file__).resolve().parents[2] / "shared" / "data" / "idrid"
+
+
+@pytest.fixture(scope="session")
+def idrid() -> Path:
+    """The folder of real photographs (IDRiD's own layout); the test is skipped by name where it is absent."""
+    if not SHARED_IDRID.is_dir():
+        pytest.skip(f"real photographs are absent: no {SHARED_IDRID}")
+    return SHARED_IDRID
+
+
+@pytest.fixture(scope="session")
+def synth_spec(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A BRSET-shaped data set of 40 patients, small photographs, balanced grades."""
+    from foveal_train.data.synthetic import synthesise
+
+    out = tmp_path_factory.mktemp("data") / "synth"
+    synthesise(out, patients=40, seed=7, balanced=True, side_px=160)
+    return f"brset:{out}"
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, synth_spec: str) -> Path:
+    """A finished run of the `tiny` recipe on `synth_spec`: every head and every subset of modalities trained."""
+    from foveal_train.pipeline import train
+    from foveal_train.recipe import load_recipe
+
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    train(load_recipe("tiny", ("optimiser.epochs=2",)), [synth_spec], out)
+    return out
