@@ -10,9 +10,10 @@ from rich.text import Text
 
 from foveal_runtime.labels import Head
 from foveal_train.evaluation.inputs import MAIN_INPUTS
-from foveal_train.evaluation.retrieval import KS
+from foveal_train.evaluation.retrieval import KS, NDCG_AT
 from foveal_train.evaluation.warn import percent
 
+_WORDS = ("direction", "same")
 DIRECTIONS = {"text_to_image": "note → photograph", "image_to_text": "photograph → note"}
 
 
@@ -43,23 +44,25 @@ def table(metrics: dict[str, Any]) -> RenderableType:
     referable = _main_inputs(metrics, Head.ICDR.value)
     if referable:
         parts.append(_referable(referable))
-    if metrics["retrieval"]:
-        parts.append(_retrieval(metrics["retrieval"]))
+    measured = {name: protocol for name, protocol in (metrics["retrieval"] or {}).items() if protocol is not None}
+    if measured:
+        parts += [_strict(measured), _same_label(measured)]
     parts += [Text(f"• {warning}", style="yellow") for warning in metrics["warnings"]]
     return Group(*parts)
 
 
 def _main_inputs(metrics: dict[str, Any], head: str) -> list[dict[str, Any]]:
-    """The four inputs every report needs (all of them where none was trained); the others are in metrics.json and the report."""
+    """The four inputs every report needs, or all when none of them was trained; the report has the others."""
     able = {name: one for name, one in metrics["grading"].items() if one["same_as"] is None and head in one["heads"]}
     return [one for name, one in able.items() if name in MAIN_INPUTS] or list(able.values())
 
 
 def _new(title: str, first: str, *columns: str) -> Table:
     made = Table(title=title, title_justify="left", title_style="bold", caption_justify="left", pad_edge=False)
-    made.add_column(first)
+    made.add_column(first, no_wrap=first == "protocol")
     for column in columns:
-        made.add_column(column, justify="left" if column == "direction" else "right", no_wrap=column == "direction")
+        words = column in _WORDS
+        made.add_column(column, justify="left" if words else "right", no_wrap=words)
     return made
 
 
@@ -102,33 +105,43 @@ def _point(point: dict[str, Any]) -> list[str | Text]:
     return [f"{point['name']}\n{threshold}", cell(point["sensitivity"]), cell(point["specificity"])]
 
 
-def _retrieval(protocols: dict[str, Any]) -> Table:
+def _strict(protocols: dict[str, Any]) -> Table:
     made = _new(
-        "Retrieval (strict: the query's own study; same labels: any study with them)",
-        "protocol", "direction", "queries /\ngallery", *(f"strict\nR@{k} %" for k in KS),
-        "same labels\nR@1 %", "mAP %", "nDCG %",
+        "Retrieval, strict: is the query's own study among the first K?",
+        "protocol", "direction", "queries / gallery", *(f"R@{k} %" for k in KS),
     )  # fmt: skip
     for name, protocol in protocols.items():
-        if protocol is None:
-            continue
         for key, words in DIRECTIONS.items():
             found = protocol[key]
-            label = next(iter(found["labels"].values()))
-            made.add_row(
-                name, words, f"{found['queries']} /\n{found['gallery']}",
-                *(cell(found["strict"]["recall"][str(k)]) for k in KS),
-                cell(label["recall"]["1"]), cell(label["map"]), cell(label["ndcg"]),
-            )  # fmt: skip
-        ceiling = protocol["text_to_image"]["strict"]["ceiling"]
-        chance = next(iter(protocol["text_to_image"]["labels"].values()))["chance"]
-        made.add_row(
-            "", Text("best a note can do", style="italic"), "",
-            *(Text(f"{100 * ceiling[str(k)]:.1f}", style="italic") for k in KS), "", "", "",
-        )  # fmt: skip
-        made.add_row(
-            "", Text("chance", style="italic"), "",
-            *(Text(f"{100 * protocol['text_to_image']['strict']['chance'][str(k)]:.1f}", style="italic") for k in KS),
-            *(Text(f"{100 * value:.1f}", style="italic") for value in (chance["recall"]["1"], chance["map"], chance["ndcg"])),
-            end_section=True,
-        )  # fmt: skip
+            recalls = (cell(found["strict"]["recall"][str(k)]) for k in KS)
+            made.add_row(name, words, f"{found['queries']} / {found['gallery']}", *recalls)
+        for key, words in (("ceiling", "best a note alone can do"), ("chance", "chance")):
+            values = protocol["text_to_image"]["strict"][key]
+            made.add_row("", Text(words, "italic"), "", *(Text(f"{100 * values[str(k)]:.1f}", "italic") for k in KS))
+        made.add_section()
     return made
+
+
+def _same_label(protocols: dict[str, Any]) -> Table:
+    made = _new(
+        f"Retrieval, by label: has what was found the same label? (chance in brackets; nDCG of the first {NDCG_AT})",
+        "protocol", "direction", "same", *(f"R@{k} %" for k in KS), "mAP %", "nDCG %",
+    )  # fmt: skip
+    for name, protocol in protocols.items():
+        for key, words in DIRECTIONS.items():
+            for label, found in protocol[key]["labels"].items():
+                chance = found["chance"]
+                cells = [_beside(found["recall"][str(k)], chance["recall"][str(k)]) for k in KS]
+                made.add_row(
+                    name, words, label, *cells,
+                    _beside(found["map"], chance["map"]), _beside(found["ndcg"], chance["ndcg"]),
+                )  # fmt: skip
+        made.add_section()
+    return made
+
+
+def _beside(figure: dict[str, Any], chance: float | None) -> Text:
+    """A figure with what chance would give, its interval left to the report."""
+    if figure["value"] is None or chance is None:
+        return Text("–", style="dim")
+    return Text(f"{100 * figure['value']:.1f}", style="bold").append(f" ({100 * chance:.1f})", style="not bold dim")
