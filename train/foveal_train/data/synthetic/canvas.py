@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -147,3 +148,30 @@ def _grain_sheet(side_px: int) -> Float32:
     # Neighbouring pixels of a JPEG from a colour sensor share their noise.
     soft = raw + 0.5 * (np.roll(raw, 1, 0) + np.roll(raw, 1, 1))
     return np.asarray(soft / soft.std(), dtype=np.float32)
+
+
+def blend(rgb_CSS: Float32, mask: Mask, colour: tuple[float, float, float], *, blur: float, strength: float = 0.92) -> None:
+    """Mix a colour in where the mask is set."""
+    if not mask.used:
+        return
+    where, alpha = mask.patch(blur)
+    alpha *= np.float32(strength)
+    for plane, value in zip(rgb_CSS, colour, strict=True):
+        part = plane[where]
+        part += alpha * (np.float32(value) - part)
+
+
+def absorb(rgb_CSS: Float32, mask: Mask, weights: tuple[float, float, float], *, blur: float, strength: float = 1.0) -> None:
+    """Darken where the mask is set, as a pigment of these optical densities does."""
+    if not mask.used:
+        return
+    where, density = mask.patch(blur)
+    for plane, weight in zip(rgb_CSS, weights, strict=True):
+        part = plane[where]
+        part *= np.exp(density * np.float32(-weight * strength))
+
+
+def smoothstep(distance: npt.NDArray[Any], softness: float) -> Float32:
+    """0 outside, 1 inside, smooth over `softness`."""
+    t = np.clip(distance / np.float32(softness) + np.float32(0.5), 0, 1)
+    return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)

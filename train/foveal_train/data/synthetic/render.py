@@ -6,45 +6,22 @@ than red), and the flash's uneven illumination multiplies the whole. Planes are 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageFilter
 
+from foveal_runtime.errors import DataError
+from foveal_runtime.labels import GRADES
 from foveal_runtime.study import Eye
 from foveal_train.data.notes import Finding
 from foveal_train.data.synthetic.anatomy import Anatomy, draw_anatomy
-from foveal_train.data.synthetic.canvas import Field, Float32, Mask, Point, grain, mottle, ridges
+from foveal_train.data.synthetic.camera import LOOKS, Look, UInt8, photograph
+from foveal_train.data.synthetic.canvas import Field, Float32, Mask, Point, absorb, blend, mottle, ridges, smoothstep
+from foveal_train.data.synthetic.findings import draw_findings
 from foveal_train.data.synthetic.lesions import LesionArtist, Lesions
 from foveal_train.data.synthetic.patients import Camera, Quality
-
-UInt8 = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """How a camera renders the same eye."""
-
-    tissue: tuple[float, float, float]
-    """RGB of healthy retina in the middle of the field, 0 to 1."""
-    vignette: float
-    """Light lost at the field's edge."""
-    radius: float
-    """Field of view's radius over half the photograph's side; above 1 it is cut at the borders."""
-    grain: float
-    edge_glow: float
-    """Brightness of the rim of stray light."""
-
-
-LOOKS = {
-    Camera.CANON: Look(tissue=(0.76, 0.37, 0.16), vignette=0.34, radius=1.03, grain=0.008, edge_glow=0.0),
-    Camera.NIKON: Look(tissue=(0.68, 0.36, 0.20), vignette=0.20, radius=0.96, grain=0.013, edge_glow=0.10),
-}
+from foveal_train.data.synthetic.retinopathy import draw_retinopathy
 
 # Optical density per unit of blood and of pigment, for R, G, B.
 _BLOOD = (0.38, 1.12, 0.86)
@@ -98,20 +75,22 @@ def render(rng: np.random.Generator, plan: FundusPlan, side_px: int = 512) -> UI
         tilt=0.25 if myopic else 0.0,
     )
     lesions = Lesions(aimed)
-    LesionArtist(rng, anatomy, lesions).draw(plan.icdr, plan.severity, plan.findings, laser=plan.laser)
+    artist = LesionArtist(rng, anatomy, lesions)
+    draw_retinopathy(artist, plan.icdr, plan.severity, edema=Finding.MACULAR_EDEMA in plan.findings, laser=plan.laser)
+    draw_findings(artist, plan.findings, diabetic=plan.icdr > 0)
     rgb_CSS = _tissue(rng, plan, look, anatomy, aimed, tessellation=0.16 if myopic else float(rng.uniform(0.0, 0.07)))
-    _blend(rgb_CSS, lesions.drusen, _DRUSEN, blur=0.004)
-    _blend(rgb_CSS, lesions.pale, _SCLERA, blur=0.008)
+    blend(rgb_CSS, lesions.drusen, _DRUSEN, blur=0.004)
+    blend(rgb_CSS, lesions.pale, _SCLERA, blur=0.008)
     _blend_disc(rng, rgb_CSS, anatomy, aimed)
-    _absorb(rgb_CSS, _vessels(rng, anatomy, aimed, beading=plan.icdr >= 3), _BLOOD, blur=0.0022)
-    _blend(rgb_CSS, lesions.veil, _VEIL, blur=0.05, strength=0.5)
-    _blend(rgb_CSS, lesions.burns, _BURN, blur=0.006)
-    _blend(rgb_CSS, lesions.exudate, _EXUDATE, blur=0.003)
-    _blend(rgb_CSS, lesions.cotton, _COTTON, blur=0.016)
-    _absorb(rgb_CSS, lesions.pigment, _PIGMENT, blur=0.007)
-    _absorb(rgb_CSS, lesions.new_vessels, _BLOOD, blur=0.002, strength=0.75)
-    _absorb(rgb_CSS, lesions.blood, _BLOOD, blur=0.006, strength=0.92)
-    return _photograph(rng, rgb_CSS, plan, look, view)
+    absorb(rgb_CSS, _vessels(rng, anatomy, aimed, beading=plan.icdr >= 3), _BLOOD, blur=0.0022)
+    blend(rgb_CSS, lesions.veil, _VEIL, blur=0.05, strength=0.5)
+    blend(rgb_CSS, lesions.burns, _BURN, blur=0.006)
+    blend(rgb_CSS, lesions.exudate, _EXUDATE, blur=0.003)
+    blend(rgb_CSS, lesions.cotton, _COTTON, blur=0.016)
+    absorb(rgb_CSS, lesions.pigment, _PIGMENT, blur=0.007)
+    absorb(rgb_CSS, lesions.new_vessels, _BLOOD, blur=0.002, strength=0.75)
+    absorb(rgb_CSS, lesions.blood, _BLOOD, blur=0.006, strength=0.92)
+    return photograph(rng, rgb_CSS, view, camera=plan.camera, quality=plan.quality, age_years=plan.age_years)
 
 
 def render_fundus(
@@ -132,7 +111,12 @@ def render_fundus(
         findings: BRSET flags by canonical name; unlike the table's, the retinopathy flag itself draws nothing.
         camera: BRSET's name of a camera.
         side_px: height and width.
+
+    Raises:
+        DataError: a grade that does not exist.
     """
+    if not 0 <= icdr < GRADES:
+        raise DataError(f"icdr grade is {icdr}, grades are 0 to {GRADES - 1}")
     rng = np.random.default_rng([seed, int(eye is Eye.LEFT)])
     plan = FundusPlan(
         eye=eye,
@@ -143,13 +127,6 @@ def render_fundus(
         laser=icdr == 4 and bool(rng.random() < 0.5),
     )
     return render(rng, plan, side_px)
-
-
-def jpeg_bytes(rgb_HWC: UInt8, *, quality: int = 88) -> bytes:
-    """The photograph as a baseline JPEG."""
-    buffer = io.BytesIO()
-    Image.fromarray(rgb_HWC).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
 
 
 def _tissue(
@@ -184,27 +161,6 @@ def _bump(view: Field, centre: Point, width: float) -> Float32:
     return np.asarray(np.exp(k * (x_1S - centre[0]) ** 2) * np.exp(k * (y_S1 - centre[1]) ** 2), dtype=np.float32)
 
 
-def _blend(rgb_CSS: Float32, mask: Mask, colour: tuple[float, float, float], *, blur: float, strength: float = 0.92) -> None:
-    """Mix a colour in where the mask is set."""
-    if not mask.used:
-        return
-    where, alpha = mask.patch(blur)
-    alpha *= np.float32(strength)
-    for plane, value in zip(rgb_CSS, colour, strict=True):
-        part = plane[where]
-        part += alpha * (np.float32(value) - part)
-
-
-def _absorb(rgb_CSS: Float32, mask: Mask, weights: tuple[float, float, float], *, blur: float, strength: float = 1.0) -> None:
-    """Darken where the mask is set, as a pigment of these optical densities does."""
-    if not mask.used:
-        return
-    where, density = mask.patch(blur)
-    for plane, weight in zip(rgb_CSS, weights, strict=True):
-        part = plane[where]
-        part *= np.exp(density * np.float32(-weight * strength))
-
-
 def _blend_disc(rng: np.random.Generator, rgb_CSS: Float32, anatomy: Anatomy, view: Field) -> None:
     """The optic disc: soft-edged, its temporal side and its cup paler."""
     x_1S, y_S1 = view.grid()
@@ -218,10 +174,10 @@ def _blend_disc(rng: np.random.Generator, rgb_CSS: Float32, anatomy: Anatomy, vi
     where = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     x, y = (x_1S[:, where[1]] - dx) / rx, (y_S1[where[0]] - dy) / ry
     r = np.sqrt(x**2 + y**2)
-    disc = _edge(1.0 - r, 0.22)
+    disc = smoothstep(1.0 - r, 0.22)
     # The cup lies a little temporal of the middle.
     cup_r = np.sqrt((x - 0.08 * anatomy.temporal) ** 2 + y**2)
-    cup = _edge(anatomy.cup_ratio - cup_r, 0.28) * np.float32(rng.uniform(0.75, 0.95))
+    cup = smoothstep(anatomy.cup_ratio - cup_r, 0.28) * np.float32(rng.uniform(0.75, 0.95))
     shade = 1 + 0.07 * anatomy.temporal * x
     warmth = float(rng.normal(1.0, 0.06))
     for channel in range(3):
@@ -229,12 +185,6 @@ def _blend_disc(rng: np.random.Generator, rgb_CSS: Float32, anatomy: Anatomy, vi
         rim = np.float32(_DISC[channel] * (warmth if channel else 1.0)) * shade
         colour = rim + cup * (np.float32(_CUP[channel]) - rim)
         plane += disc * np.float32(0.93) * (colour - plane)
-
-
-def _edge(distance: npt.NDArray[Any], softness: float) -> Float32:
-    """0 outside, 1 inside, smooth over `softness`."""
-    t = np.clip(distance / np.float32(softness) + np.float32(0.5), 0, 1)
-    return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
 
 
 def _vessels(rng: np.random.Generator, anatomy: Anatomy, view: Field, *, beading: bool) -> Mask:
@@ -251,60 +201,3 @@ def _vessels(rng: np.random.Generator, anatomy: Anatomy, view: Field, *, beading
         if vessel.order == 0:
             mask.line(vessel.points, [0.3 * w for w in widths], level * (0.55 if vessel.artery else 0.85))
     return mask
-
-
-def _photograph(rng: np.random.Generator, rgb_CSS: Float32, plan: FundusPlan, look: Look, view: Field) -> UInt8:
-    """Light, lens and sensor: vignette, haze, blur, grain, and the black outside the field."""
-    side = view.side_px
-    x_1S, y_S1 = view.grid()
-    aim = rng.normal(0, 0.14, size=2)
-    poor = plan.quality.illumination
-    tilt = rng.normal(0, 0.22 if poor else 0.05, size=2)
-    haze = max(0.0, float(rng.normal(0.02, 0.02)) + 0.0012 * max(plan.age_years - 60, 0))
-    # Separable in x and y: one addition a pixel.
-    fall = np.float32(look.vignette * (1.7 if poor else 1.0))
-    level = np.float32(float(np.exp(rng.normal(0.02, 0.10))) * (float(rng.uniform(0.5, 0.75)) if poor else 1.0))
-    across_1S = level * (1 - fall * (x_1S - aim[0]) ** 2 + np.float32(tilt[0]) * x_1S)
-    down_S1 = level * (np.float32(tilt[1]) * y_S1 - fall * (y_S1 - aim[1]) ** 2)
-    light = np.maximum(across_1S + down_S1, np.float32(0.03), dtype=np.float32)
-    inside, rim = _aperture(view)
-    if look.edge_glow:
-        light += np.float32(look.edge_glow) * rim
-    for plane, veil in zip(rgb_CSS, (0.62, 0.42, 0.30), strict=True):
-        plane *= np.float32(1 - haze)
-        plane += np.float32(haze * veil)
-        plane *= light
-    if plan.quality.artifacts:
-        _dust(rng, rgb_CSS, view)
-    noise = grain(rng, side) * np.float32(look.grain)
-    planes = []
-    for plane in rgb_CSS:
-        plane += noise
-        np.clip(plane, 0, 1.15, out=plane)
-        # Highlights roll off like film: discs and exudates keep their texture.
-        plane *= 1 - np.float32(0.12) * plane * plane
-        plane *= inside
-        plane *= np.float32(255)
-        planes.append(Image.fromarray(plane.astype(np.uint8)))
-    image = Image.merge("RGB", planes)
-    if plan.quality.focus:
-        image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(1.6, 3.2)) * side / 512))
-    return np.asarray(image, dtype=np.uint8)
-
-
-@lru_cache(maxsize=4)
-def _aperture(view: Field) -> tuple[Float32, Float32]:
-    """1 inside the field of view, 0 outside; and a rim that grows towards the edge."""
-    x_1S, y_S1 = view.grid()
-    r2_SS = x_1S**2 + y_S1**2
-    return _edge(1 - np.sqrt(r2_SS), 2.5 / view.radius_px), np.maximum(r2_SS - np.float32(0.72), 0)
-
-
-def _dust(rng: np.random.Generator, rgb_CSS: Float32, view: Field) -> None:
-    """Out-of-focus dust on the lens: pale discs."""
-    mask = Mask(view)
-    for _ in range(int(rng.integers(3, 9))):
-        x, y = (float(v) for v in rng.uniform(-0.7, 0.7, size=2))
-        radius = float(rng.uniform(0.03, 0.09))
-        mask.disc((x, y), radius, radius, float(rng.uniform(0.2, 0.5)))
-    _blend(rgb_CSS, mask, (0.80, 0.72, 0.62), blur=0.012, strength=0.6)

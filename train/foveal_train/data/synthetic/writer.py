@@ -13,8 +13,9 @@ import numpy as np
 from foveal_runtime.errors import DataError
 from foveal_runtime.study import Eye
 from foveal_train.data.brset import IMAGES, RELEASES, Release
+from foveal_train.data.synthetic.camera import jpeg_bytes
 from foveal_train.data.synthetic.patients import EyeState, Patient, draw_patient
-from foveal_train.data.synthetic.render import FundusPlan, jpeg_bytes, render
+from foveal_train.data.synthetic.render import FundusPlan, render
 from foveal_train.data.synthetic.table import Row, add_quirks, image_id, rows_of
 
 MARKER = "synthetic.json"
