@@ -140,7 +140,7 @@ class Objective(nn.Module):
         else:
             scale = {name: torch.tensor(fixed[name]) for name in LOSSES}
             total = sum((scale[name] * loss for name, loss in parts.items()), torch.zeros(()))
-        return Losses(total=total, parts=parts, weights={name: float(scale[name]) for name in parts})
+        return Losses(total=total, parts=parts, weights={name: float(scale[name].detach()) for name in parts})
 
 
 def drop_modalities(present_BM: Tensor, share: float) -> Tensor:

@@ -1,0 +1,94 @@
+"""From data to a run: what it says of itself is true, and what can't work is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from foveal_runtime.errors import ConfigError, DataError
+from foveal_runtime.labels import Head
+from foveal_runtime.study import ALL_SUBSETS, subset_name
+from foveal_train.pipeline import train
+from foveal_train.recipe import load_recipe
+from foveal_train.run import METRICS_FILE, WEIGHTS_FILE, Run, newest_run, space_id, write_run
+
+
+def test_a_run_says_what_was_trained_and_opens_again(tiny_run: Path) -> None:
+    run = Run.open(tiny_run)
+    assert run.info.trained_heads == (Head.ICDR, Head.SDRG)
+    assert set(run.info.trained_subsets) == {subset_name(subset) for subset in ALL_SUBSETS}
+    assert run.info.space_id == space_id(run.model, run.info.model, run.info.features, run.tokenizer_json)
+    assert not set(run.split["train"]) & set(run.split["test"])
+    metrics = json.loads((tiny_run / METRICS_FILE).read_text())
+    assert metrics["split"] == "test"
+    assert not (tiny_run / "checkpoint").exists()
+    assert not (tiny_run / "cache").exists()
+
+
+def test_the_space_does_not_change_with_the_heads_but_with_the_encoders(tiny_run: Path) -> None:
+    run = Run.open(tiny_run)
+
+    def current() -> str:
+        return space_id(run.model, run.info.model, run.info.features, run.tokenizer_json)
+
+    before = current()
+    run.model.fusion.head_icdr.weight.data.add_(1)
+    assert current() == before
+    run.model.image.project.weight.data[0, 0] += 1e-3
+    assert current() != before
+
+
+def test_photographs_alone_train_one_subset_and_one_head(tmp_path: Path, idrid: Path) -> None:
+    overrides = ("optimiser.epochs=1", "image_spec.side_px=32", "split.train=0.2", "split.validation=0.2", "split.test=0.6")
+    run = train(load_recipe("tiny", overrides), [f"idrid:{idrid}"], tmp_path / "run")
+    assert run.info.trained_heads == (Head.ICDR,)
+    assert run.info.trained_subsets == ("image",)
+    assert run.info.aligned == ()
+
+
+def test_a_finished_run_is_never_written_over(tiny_run: Path, synth_spec: str) -> None:
+    with pytest.raises(DataError, match="already holds a finished run"):
+        train(load_recipe("tiny"), [synth_spec], tiny_run)
+
+
+def test_a_resume_must_ask_for_the_same_run(tmp_path: Path, synth_spec: str) -> None:
+    with pytest.raises(DataError, match="no unfinished run"):
+        train(load_recipe("tiny"), [synth_spec], tmp_path / "new", resume=True)
+    started = tmp_path / "started"
+    with pytest.raises(DataError):
+        train(load_recipe("tiny"), ["brset:/no/such/folder"], started)
+    with pytest.raises(DataError, match="--resume"):
+        train(load_recipe("tiny"), [synth_spec], started)
+    with pytest.raises(ConfigError, match="another recipe or data"):
+        train(load_recipe("tiny"), [synth_spec], started, resume=True)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, synth_spec: str) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(DataError, match="not empty"):
+        train(load_recipe("tiny"), [synth_spec], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_weights_with_nan_are_refused_by_name(tmp_path: Path, tiny_run: Path) -> None:
+    run = Run.open(tiny_run)
+    write_run(tmp_path, run.info, run.model, run.tokenizer_json)
+    state = load_file(tmp_path / WEIGHTS_FILE)
+    state["fusion.join.bias"][0] = float("nan")
+    save_file(state, tmp_path / WEIGHTS_FILE)
+    with pytest.raises(DataError, match=r"NaN or infinity in fusion\.join\.bias"):
+        Run.open(tmp_path)
+
+
+def test_a_run_of_another_schema_or_an_unfinished_one_is_refused(tmp_path: Path, tiny_run: Path) -> None:
+    with pytest.raises(DataError, match="no run at"):
+        Run.open(tmp_path)
+    with pytest.raises(DataError, match="no finished run under"):
+        newest_run(tmp_path)
+    document = json.loads((tiny_run / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**document, "schema_version": 99}))
+    with pytest.raises(DataError, match="schema version 99"):
+        Run.open(tmp_path)

@@ -1,0 +1,144 @@
+"""The loop: exact resume, NaN stops by name, best and average weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from foveal_runtime.errors import CheckFailed, DataError
+from foveal_runtime.imaging import ImageSpec
+from foveal_runtime.labels import Head
+from foveal_runtime.study import Modality
+from foveal_train import checkpoint
+from foveal_train.arrays import StudyArrays
+from foveal_train.data import Sample
+from foveal_train.losses import MISSING
+from foveal_train.model import MultimodalModel
+from foveal_train.objective import drop_modalities
+from foveal_train.recipe import Recipe, load_recipe
+from foveal_train.trainer import fit
+from foveal_train.weights import build_model
+
+COUNT = 24
+
+
+def _recipe(*overrides: str) -> Recipe:
+    return load_recipe("tiny", ("optimiser.epochs=3", "optimiser.batch_size=8", *overrides))
+
+
+def _arrays(recipe: Recipe) -> StudyArrays:
+    rng = np.random.default_rng(0)
+    side = recipe.model.image_spec.side_px
+    return StudyArrays(
+        ids=tuple(str(i) for i in range(COUNT)),
+        squares_NSSC=rng.integers(0, 256, (COUNT, side, side, 3), dtype=np.uint8),
+        notes=tuple(np.asarray([101, 2000 + i % 5, 102], np.int64) for i in range(COUNT)),
+        features_NF=rng.normal(size=(COUNT, 6)).astype(np.float32),
+        present_NM=np.ones((COUNT, len(Modality)), bool),
+        labels={
+            Head.ICDR: rng.integers(0, 5, COUNT).astype(np.int64),
+            Head.SDRG: np.full(COUNT, MISSING, np.int64),
+        },
+        note_groups_N=np.arange(COUNT) % 5,
+        image_spec=ImageSpec(side_px=side),
+        samples=tuple(Sample(id=str(i), patient_id=str(i), image_path=None) for i in range(COUNT)),
+    )
+
+
+def _model(recipe: Recipe) -> MultimodalModel:
+    return build_model(recipe.model, seed=recipe.seed).model
+
+
+def _same(a: MultimodalModel, b: MultimodalModel) -> bool:
+    other = b.state_dict()
+    return all(torch.equal(tensor, other[name]) for name, tensor in a.state_dict().items())
+
+
+class Killed(Exception):
+    """Stands for the power cut in the middle of an epoch."""
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_a_run_that_was_cut_off_resumes_to_the_very_same_weights(tmp_path: Path, schedule: str) -> None:
+    recipe = _recipe(f"optimiser.schedule={schedule}", "optimiser.ema=0.9")
+    arrays = _arrays(recipe)
+    whole = _model(recipe)
+    fit(whole, recipe, arrays, arrays, (Head.ICDR,))
+
+    def cut(epoch: int, step: int, steps: int, losses: dict[str, float]) -> None:
+        if (epoch, step) == (2, 2):
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(_model(recipe), recipe, arrays, arrays, (Head.ICDR,), out=tmp_path, report=cut)
+    resumed = _model(recipe)
+    fitted = fit(resumed, recipe, arrays, arrays, (Head.ICDR,), out=tmp_path, resume=True)
+    assert [row["epoch"] for row in fitted.history] == [1, 2, 3]
+    assert _same(whole, resumed)
+
+
+def test_a_loss_that_is_not_finite_stops_by_name_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    recipe = _recipe()
+    arrays = _arrays(recipe)
+    model = _model(recipe)
+
+    def poison(epoch: int, step: int, steps: int, losses: dict[str, float]) -> None:
+        if (epoch, step) == (2, 1):
+            with torch.no_grad():
+                model.fusion.join.weight.fill_(float("nan"))
+
+    with pytest.raises(CheckFailed, match=r"classification.* not finite in epoch 2, batch 2"):
+        fit(model, recipe, arrays, None, (Head.ICDR,), out=tmp_path, report=poison)
+    assert (tmp_path / checkpoint.FOLDER).is_dir()
+
+
+def test_an_unwritable_checkpoint_is_a_clear_error_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    recipe = _recipe()
+    (tmp_path / f"{checkpoint.FOLDER}.new").write_text("a file where the folder must go")
+    with pytest.raises(DataError, match="checkpoint can't be written"):
+        fit(_model(recipe), recipe, _arrays(recipe), None, (Head.ICDR,), out=tmp_path)
+    assert not (tmp_path / checkpoint.FOLDER).exists()
+
+
+def test_the_best_epoch_is_kept_when_the_recipe_says_so() -> None:
+    recipe = _recipe("optimiser.keep=best", "optimiser.learning_rate=0.5", "optimiser.epochs=2")
+    arrays = _arrays(recipe)
+    model = _model(recipe)
+    fitted = fit(model, recipe, arrays, arrays, (Head.ICDR,))
+    losses = [row["validation"]["loss"] for row in fitted.history]
+    assert fitted.best_epoch == 1 + int(np.argmin(losses))
+
+
+def test_training_lowers_the_loss() -> None:
+    recipe = _recipe("optimiser.epochs=8", "modality_dropout=0.2")
+    arrays = _arrays(recipe)
+    fitted = fit(_model(recipe), recipe, arrays, None, (Head.ICDR,))
+    assert fitted.history[-1]["train"]["classification"] < fitted.history[0]["train"]["classification"]
+    assert set(fitted.history[0]["train"]) == {"loss", "classification", "image_text", "image_structured", "text_structured"}
+
+
+@pytest.mark.parametrize("weighting", ["softmax", "uncertainty"])
+def test_learnt_weights_move_and_are_logged(weighting: str) -> None:
+    recipe = _recipe(f"losses.weighting={weighting}")
+    arrays = _arrays(recipe)
+    fitted = fit(_model(recipe), recipe, arrays, None, (Head.ICDR,))
+    first, last = fitted.history[0]["weights"], fitted.history[-1]["weights"]
+    assert set(first) == {"classification", "image_text", "image_structured", "text_structured"}
+    assert first != last
+    if weighting == "softmax":
+        assert sum(last.values()) == pytest.approx(1.0)
+
+
+def test_dropout_of_modalities_always_leaves_one_and_shows_every_proper_subset() -> None:
+    torch.manual_seed(0)
+    present = torch.ones(600, 3, dtype=torch.bool)
+    present[300:, 1] = False
+    shown = drop_modalities(present, 1.0)
+    assert bool(shown.any(dim=1).all())
+    assert not bool((shown & ~present).any())
+    codes = {tuple(row) for row in shown[:300].tolist()}
+    assert len(codes) == 6  # every proper subset of three
+    assert {tuple(row) for row in shown[300:].tolist()} == {(True, False, False), (False, False, True)}

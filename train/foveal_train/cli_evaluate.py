@@ -1,0 +1,147 @@
+"""`foveal evaluate`: the command line of evaluation. Heavy imports happen inside the command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from foveal_train.evaluation.held_out import HeldOut
+    from foveal_train.run import Run
+
+RUNS = Path("runs")
+REPORT_FILE = "report.html"
+
+
+def evaluate(
+    run: Path | None = None,
+    /,
+    *,
+    data: Annotated[list[str] | None, Parameter(name=["--data"], negative=(), consume_multiple=False)] = None,
+    json_: Annotated[Path | None, Parameter(name=["--json"])] = None,
+    out: Path | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    keep_seen: bool = False,
+    skip_bad: bool = False,
+) -> None:
+    """Judge a run on studies it has not seen: grading, referable DR, subgroups and retrieval, with intervals.
+
+    Prints tables and writes metrics.json and report.html.
+
+    Examples:
+
+        foveal evaluate
+
+        foveal evaluate runs/edge --data idrid:data/idrid-test
+
+        foveal evaluate runs/edge --data mbrset:data/mbrset --json mbrset.json --out reports/mbrset
+
+        foveal evaluate runs/edge --json - | jq .grading.image.heads.icdr.kappa
+
+    Parameters
+    ----------
+    run
+        Folder that `foveal train` wrote; the newest under ./runs by default.
+    data
+        Data set as kind:path; repeat for several. Studies that the run's training or validation saw are left out.
+        By default the run's own test split.
+    json_
+        Also write the metrics to this file; - prints them on stdout, and nothing else.
+    out
+        Folder for metrics.json and report.html; the run's own for its test split, else evaluation-DATA in the run.
+    bootstrap
+        Replicates behind each 95 % interval; patients are resampled.
+    seed
+        Seed of the bootstrap.
+    keep_seen
+        Do not leave out what training or validation saw. The figures then say nothing of new patients.
+    skip_bad
+        Leave unusable rows and photographs out instead of refusing the data set.
+    """
+    from foveal_runtime.errors import ConfigError, DataError
+
+    if bootstrap < 0:
+        raise ConfigError(f"--bootstrap is {bootstrap}, it must be 0 or more; 1000 is usual")
+    from rich.console import Console
+
+    from foveal_train.evaluation import table
+    from foveal_train.evaluation.held_out import own_test, unseen
+    from foveal_train.evaluation.report import write_html
+    from foveal_train.run import METRICS_FILE, Run, newest_run, write_json
+
+    console = Console(stderr=True)
+    with console.status("opening the run"):
+        opened = Run.open(run or newest_run(RUNS))
+        chosen = unseen(opened, data, skip_bad=skip_bad, keep_seen=keep_seen) if data else own_test(opened, skip_bad=skip_bad)
+    metrics = _measure(opened, chosen, data or list(opened.info.data), bootstrap=bootstrap, seed=seed, console=console)
+    folder = out or (opened.path / _folder_name(data) if data else opened.path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / METRICS_FILE, metrics)
+        write_html(folder / REPORT_FILE, metrics, opened.info, _history(opened.path))
+        if json_ is not None and str(json_) != "-":
+            write_json(json_, metrics)
+    except OSError as error:
+        raise DataError(f"the report can't be written to {folder} ({error.strerror}); name another folder with --out") from None
+    if json_ is not None and str(json_) == "-":
+        sys.stdout.write(json.dumps(metrics, allow_nan=False) + "\n")
+    else:
+        console.print(table(metrics))
+    console.print(f"report written to [bold]{folder / REPORT_FILE}[/bold]", soft_wrap=True)
+
+
+def _measure(run: Run, chosen: HeldOut, specs: list[str], *, bootstrap: int, seed: int, console: Any) -> dict[str, Any]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from foveal_runtime.notes import NoteTokeniser
+    from foveal_train.arrays import load_arrays
+    from foveal_train.evaluation import evaluate_arrays
+    from foveal_train.recipe import recipe_from_document
+
+    recipe = recipe_from_document(run.info.recipe)
+    tokenise = NoteTokeniser(run.tokenizer_json, run.info.model.text_spec)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("decoding photographs", total=len(chosen.samples))
+        arrays = load_arrays(
+            chosen.samples,
+            image_spec=run.info.model.image_spec,
+            tokenise=tokenise,
+            features=run.info.features,
+            modalities=recipe.modalities,
+            keep_empty_notes=recipe.keep_empty_notes,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    with console.status("measuring") as status:
+        metrics = evaluate_arrays(
+            run.model,
+            arrays,
+            run.info,
+            seed=seed,
+            bootstrap=bootstrap,
+            tokenise=tokenise,
+            say=lambda what: status.update(f"measuring: {what}"),
+        )
+    metrics["warnings"] = [*chosen.remarks, *metrics["warnings"]]
+    return {"split": chosen.split, "data": specs, "run": run.path.name, "seen": chosen.seen, **metrics}
+
+
+def _folder_name(specs: list[str]) -> str:
+    """`evaluation-idrid-test` for `idrid:data/idrid-test`."""
+    names = ["-".join((spec.partition(":")[0], Path(spec.partition(":")[2]).name)) for spec in specs]
+    return "evaluation-" + "+".join("".join(c if c.isalnum() or c in "-_." else "_" for c in name) for name in names)
+
+
+def _history(run: Path) -> list[dict[str, Any]]:
+    """Rows of history.jsonl; empty when the run has none."""
+    from foveal_train.run import HISTORY_FILE
+
+    path = run / HISTORY_FILE
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
