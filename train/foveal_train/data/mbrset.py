@@ -1,4 +1,4 @@
-"""mBRSET (Wu et al. 2025, PhysioNet): people with diabetes, photographed with a handheld Phelcom Eyer.
+"""mBRSET (Wu et al. 2024, PhysioNet): people with diabetes, photographed with a handheld Phelcom Eyer.
 
 The table flags macular edema alone; diabetic retinopathy is taken as present where `final_icdr` is 1 or more. Notes are
 made from these two as for BRSET. Everyone in this data set has diabetes, so the record says so.

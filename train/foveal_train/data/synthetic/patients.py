@@ -124,7 +124,7 @@ def _draw(rng: np.random.Generator, number: int, *, diabetic: bool | None) -> Pa
         number=number,
         age_years=float(round(age)),
         sex=Sex.FEMALE if rng.random() < 0.62 else Sex.MALE,
-        camera=Camera.NIKON if rng.random() < 0.4 else Camera.CANON,
+        camera=Camera.NIKON if rng.random() < 0.35 else Camera.CANON,
         diabetes=diabetes,
         diabetes_years=round(years, 1) if years < 3 else float(round(years)) if diabetes else None,
         insulin=insulin,

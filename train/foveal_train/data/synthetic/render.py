@@ -25,7 +25,7 @@ from foveal_train.data.synthetic.retinopathy import draw_retinopathy
 
 # Optical density per unit of blood and of pigment, for R, G, B.
 _BLOOD = (0.38, 1.12, 0.86)
-_PIGMENT = (0.95, 1.05, 0.8)
+_PIGMENT = (0.85, 1.10, 1.20)
 # Blood column seen in a vessel, by order: thin vessels are paler.
 _ARTERY = (0.56, 0.50, 0.42, 0.34)
 _VEIN = (0.94, 0.76, 0.58, 0.44)

@@ -81,10 +81,10 @@ def _laser(artist: LesionArtist) -> None:
             if math.hypot(px, py) > 1.0 or macula < 1 or math.hypot(px - dx, py - dy) < 0.24 or rng.random() > density:
                 continue
             size = float(rng.uniform(0.013, 0.03))
-            artist.lesions.burns.polygon(artist.outline((px, py), size, 0.18), float(rng.uniform(0.3, 0.8)))
+            artist.lesions.burns.disc((px, py), size, size * float(rng.uniform(0.75, 1.3)), float(rng.uniform(0.2, 0.65)))
             if rng.random() < 0.5:
-                heart = (px + float(rng.normal(0, 0.004)), py + float(rng.normal(0, 0.004)))
-                artist.lesions.pigment.polygon(artist.outline(heart, 0.5 * size, 0.3), float(rng.uniform(0.2, 0.8)))
+                heart = float(rng.uniform(0.3, 0.65)) * size
+                artist.lesions.pigment.disc((px + 0.15 * size, py), heart, 0.8 * heart, float(rng.uniform(0.2, 0.8)))
 
 
 def _fibrosis(artist: LesionArtist) -> None:
