@@ -6,6 +6,7 @@ A collection belongs to one embedding space. Each vector kind has a table of its
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, TypeVar
 from foveal_runtime.errors import InputError, NotFoundError
 from foveal_runtime.store import rows
 from foveal_runtime.store.filter import Compiled, Filter, compile_filter
-from foveal_runtime.store.item import KINDS, Float32, Hit, Item, SearchResult, check_id, check_item, check_kind, check_vector
+from foveal_runtime.store.item import KINDS, Float32, Hit, Item, SearchResult, check_id, check_items, check_kind, check_vector
 from foveal_runtime.store.options import StoreOptions
 from foveal_runtime.store.patients import PatientRefs
+from foveal_runtime.store.vectors import HalfVector
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -110,6 +112,34 @@ class Archive:
             archive._keeper.start()
         return archive
 
+    @classmethod
+    async def inspect(
+        cls, location: str | Path, *, collection: str = "default", options: StoreOptions | None = None
+    ) -> Archive:
+        """Open a collection that exists, whatever its space, next to a foveal that serves it. For `foveal store` commands.
+
+        Raises:
+            NotFoundError: it does not exist.
+            StoreError, PreconditionError, ConfigError: see `open`.
+        """
+        from foveal_runtime.store.database import Database
+        from foveal_runtime.store.schema import all_collections
+
+        options = options or StoreOptions(maintain=False)
+        database = await Database.open(location, options, attach=True)
+        try:
+            found = await database.run(all_collections)
+            for each in found:
+                if each.name == collection:
+                    archive = cls(database, each, options)
+                    await archive._keeper.look()
+                    return archive
+            names = ", ".join(each.name for each in found) or "none"
+            raise NotFoundError(f"there is no collection {collection!r} in {database.place}; there are: {names}")
+        except BaseException:
+            await database.close()
+            raise
+
     @property
     def space_id(self) -> str:
         """The embedding space of this collection."""
@@ -119,6 +149,20 @@ class Archive:
     def server(self) -> EmbeddedPostgres | None:
         """The embedded PostgreSQL, None for a URL."""
         return self._database.server
+
+    @property
+    def database(self) -> Database:
+        """The database the collection is in."""
+        return self._database
+
+    @property
+    def collection(self) -> Collection:
+        """The collection as it was when it was opened."""
+        return self._collection
+
+    def beside(self, collection: Collection) -> Archive:
+        """Another collection of the same database, over the same connections; closed with this one."""
+        return Archive(self._database, collection, self._options)
 
     @property
     def dim(self) -> int:
@@ -135,11 +179,10 @@ class Archive:
             InputError: an item is unusable; nothing was stored.
         """
         batches: dict[str, dict[str, tuple[object, ...]]] = {kind: {} for kind in KINDS}
-        for item in items:
-            vector_D = check_item(item, self.dim)
-            batches[item.kind][item.id] = rows.to_row(item, vector_D, self._patients)
         if not items:
             return 0
+        for item, vector in zip(items, HalfVector.all_of(check_items(items, self.dim)), strict=True):
+            batches[item.kind][item.id] = rows.to_row(item, vector, self._patients)
 
         async def work(connection: AsyncConnection) -> int:
             written = 0
@@ -254,7 +297,7 @@ class Archive:
             return SearchResult(hits=tuple(rows.to_hit(kind, row) for row in await cursor.fetchall()), exact=not by_index)
 
         async def work(connection: AsyncConnection) -> SearchResult:
-            if approximate and (filter is None or await self._keeps_many(connection, table, condition)):
+            if approximate and (filter is None or await self._keeps_many(connection, kind, condition, k)):
                 found = await ask(connection, True)
                 if len(found.hits) == k:
                     return found
@@ -263,11 +306,13 @@ class Archive:
 
         return await self._run(work)
 
-    async def _keeps_many(self, connection: AsyncConnection, table: str, condition: Compiled) -> bool:
+    async def _keeps_many(self, connection: AsyncConnection, kind: str, condition: Compiled, k: int) -> bool:
         """Whether the planner expects more rows to pass the filter than are quickly compared one by one."""
-        cursor = await connection.execute(rows.estimate_sql(table, condition), condition.params)
+        cursor = await connection.execute(rows.estimate_sql(self._collection.table(kind), condition), condition.params)
         row = await cursor.fetchone()
-        return row is not None and int(row[0][0]["Plan"]["Plan Rows"]) > self._options.exact_filter_rows
+        assert row is not None
+        kept = float(row[0][0]["Plan"]["Plan Rows"])
+        return kept > math.sqrt(self._options.exact_filter_cost * k * self._keeper.rows(kind))
 
     def _patient_ref(self, patient: str) -> str:
         return patient if self._patients is None else self._patients.ref(patient)
@@ -289,6 +334,16 @@ class Archive:
                 raise NotFoundError(f"collection {self._collection.name!r} was dropped; restart to make it anew") from None
             check_space(found, self.space_id, self.dim)
             raise
+
+    async def sample(self, n: int, *, kind: str, seed: int = 0) -> list[tuple[str, Float32]]:
+        """A random sample of at most `n` stored vectors with their ids; reads the whole kind once."""
+        table = self._collection.table(check_kind(kind))
+
+        async def work(connection: AsyncConnection) -> list[tuple[str, Float32]]:
+            cursor = await connection.execute(rows.sample_sql(table), (seed, n), binary=True)
+            return [(row[0], row[1]) for row in await cursor.fetchall()]
+
+        return await self._run(work)
 
     async def count(self, *, kind: str | None = None, filter: Filter | None = None) -> int:
         """Stored vectors that pass the filter, of one kind or of all, counted exactly."""

@@ -51,8 +51,13 @@ class Database:
         self._extension_schema = "public"
 
     @classmethod
-    async def open(cls, location: str | Path, options: StoreOptions) -> Database:
+    async def open(cls, location: str | Path, options: StoreOptions, *, attach: bool = False) -> Database:
         """Start or reach the server, bring its schema up to date, open the pool.
+
+        Args:
+            location: a folder or a `postgresql://` URL.
+            options: limits and timeouts.
+            attach: use the server that another foveal runs in this folder, if one does, as `foveal store` commands do.
 
         Raises:
             StoreError, PreconditionError, ConfigError: see `Archive.open`.
@@ -67,11 +72,13 @@ class Database:
             url = str(location)
             app = owner = places.conninfo_of(url, connect_timeout_s=options.connect_timeout_s)
         else:
-            from foveal_runtime.store.postgres import APP_ROLE, OWNER_ROLE, EmbeddedPostgres
+            from foveal_runtime.store.postgres import APP_ROLE, OWNER_ROLE, EmbeddedPostgres, running_server
 
-            server = EmbeddedPostgres(
-                places.folder_of(location), run_as=options.run_as, start_timeout_s=options.start_timeout_s
-            )
+            folder = places.folder_of(location)
+            running = running_server(folder) if attach else None
+            if running is not None:
+                return await cls._opened(location, options, None, running(APP_ROLE), running(OWNER_ROLE))
+            server = EmbeddedPostgres(folder, run_as=options.run_as, start_timeout_s=options.start_timeout_s)
             starting = asyncio.ensure_future(asyncio.to_thread(server.start))
             try:
                 await asyncio.shield(starting)
@@ -81,28 +88,47 @@ class Database:
                 await asyncio.to_thread(server.stop)
                 raise
             app, owner = server.conninfo(APP_ROLE), server.conninfo(OWNER_ROLE)
+        return await cls._opened(location, options, server, app, owner)
+
+    @classmethod
+    async def _opened(
+        cls, location: str | Path, options: StoreOptions, server: EmbeddedPostgres | None, app: str, owner: str
+    ) -> Database:
         database = cls(places.printable(location), options, server, app, owner)
         try:
-            await database._prepare()
+            await database.bring_up_to_date()
+            await database._open_pool()
         except BaseException:
             await database.close()
             raise
         return database
 
-    async def _prepare(self) -> None:
-        from psycopg_pool import AsyncConnectionPool
+    async def bring_up_to_date(self, app_role: str | None = None) -> None:
+        """Check the server, then migrate its schema where this role may.
 
+        Args:
+            app_role: role of a remote server that gets the rights serving needs; the embedded one's is known.
+
+        Raises:
+            StoreError: too old, without pgvector, or with a schema from the future.
+            PreconditionError: the schema is old and this role may not change it.
+        """
         from foveal_runtime.store.postgres import APP_ROLE
+
+        granted = app_role or (APP_ROLE if self.owner_conninfo != self.app_conninfo else None)
 
         async def prepare(connection: AsyncConnection) -> None:
             await self._check_server(connection)
-            await schema.migrate(
-                connection,
-                extension_schema=self._extension_schema,
-                app_role=APP_ROLE if self.server is not None else None,
-            )
+            found = await schema.schema_version(connection)
+            schema.check_version(found)
+            if found < schema.SCHEMA_VERSION or granted is not None:
+                await schema.migrate(connection, extension_schema=self._extension_schema, app_role=granted)
 
         await self.as_owner(prepare)
+
+    async def _open_pool(self) -> None:
+        from psycopg_pool import AsyncConnectionPool
+
         self._pool = AsyncConnectionPool(
             self.app_conninfo,
             kwargs={"autocommit": True, "prepare_threshold": 2},

@@ -114,6 +114,20 @@ class DataFolder:
             raise ConfigError(f"store folder {self.root} has layout {layout}, this foveal knows {LAYOUT}; upgrade foveal")
         return True
 
+    def lock_is_held(self) -> bool:
+        """Whether a foveal runs PostgreSQL here now."""
+        try:
+            fd = os.open(self.root / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
     def socket_folder(self, user: RunAs) -> Path:
         """A folder for the socket whose path is short enough, owned by PostgreSQL's user, closed to all others."""
         run = self.root / "run"

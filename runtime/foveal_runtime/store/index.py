@@ -38,7 +38,6 @@ _FILTER_INDEXES = {
     "site": "(site)",
     "camera": "(camera)",
     "icdr": "(icdr)",
-    "source": "(source) WHERE source <> ''",
     "attributes": "USING gin (attributes jsonb_path_ops)",
 }
 
@@ -74,6 +73,13 @@ async def is_large(connection: AsyncConnection, table: str, rows: int) -> bool:
     cursor = await connection.execute(f"SELECT count(*) >= %s FROM (SELECT FROM {table} LIMIT %s) AS few", (rows, rows))
     row = await cursor.fetchone()
     return bool(row and row[0])
+
+
+async def estimated_rows(connection: AsyncConnection, table: str) -> float:
+    """The planner's idea of the table's size; 0 before the first ANALYZE."""
+    cursor = await connection.execute("SELECT greatest(reltuples, 0) FROM pg_class WHERE oid = %s::regclass", (table,))
+    row = await cursor.fetchone()
+    return float(row[0]) if row else 0.0
 
 
 async def build(connection: AsyncConnection, table: str, *, local: bool) -> bool:
@@ -147,12 +153,17 @@ class Keeper:
         self._collection = collection
         self._options = options
         self._indexed: dict[str, bool] = dict.fromkeys(KINDS, False)
+        self._rows: dict[str, float] = dict.fromkeys(KINDS, 0.0)
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
 
     def is_indexed(self, kind: str) -> bool:
         """Whether the kind had a finished HNSW index at the last look."""
         return self._indexed[kind]
+
+    def rows(self, kind: str) -> float:
+        """About how many vectors of the kind there were at the last look."""
+        return self._rows[kind]
 
     async def look(self) -> list[str]:
         """Look which kinds are indexed now. Returns the tables that are large and lack an index."""
@@ -164,6 +175,7 @@ class Keeper:
             for kind in KINDS:
                 table = self._collection.table(kind)
                 done = await valid_indexes(connection, table)
+                self._rows[kind] = await estimated_rows(connection, table)
                 seen[kind] = wanted(table)[0].name in done
                 if any(index.name not in done for index in wanted(table)) and await is_large(
                     connection, table, self._options.index_from_rows

@@ -25,8 +25,9 @@ class StoreOptions:
     """Embedded: longest start, crash recovery included. It is left alone as long as the process lives and makes progress."""
     index_from_rows: int = 20_000
     """A collection's kind is searched exactly below this many vectors, and gets an HNSW index from here on."""
-    exact_filter_rows: int = 20_000
-    """A filter that keeps at most about this many rows is answered by comparing them all."""
+    exact_filter_cost: float = 30.0
+    """A filter that keeps at most sqrt(this * k * vectors) rows is answered by comparing them all: that costs in proportion to
+    the rows kept, the index in inverse proportion to their share (docs/decisions.md has the measurement). 0: never."""
     ef_search: int = 100
     """Candidates the HNSW search keeps: more is slower and finds more."""
     maintain: bool = True
@@ -45,7 +46,8 @@ class StoreOptions:
         for name in ("statement_timeout_s", "connect_timeout_s", "start_timeout_s", "maintain_every_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want a number above 0")
-        if self.retry_for_s < 0:
-            raise ConfigError(f"retry_for_s is {self.retry_for_s}; want 0 or more")
+        for name in ("retry_for_s", "exact_filter_cost"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; want 0 or more")
         if not 10 <= self.ef_search <= 1000:
             raise ConfigError(f"ef_search is {self.ef_search}; pgvector takes 1 to 1000, below 10 finds too little")

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -356,6 +357,24 @@ class EmbeddedPostgres:
             )
 
 
+def running_server(root: Path) -> Callable[[str], str] | None:
+    """How to reach the PostgreSQL that another foveal runs in this folder: role to conninfo. None when none does.
+
+    Raises:
+        StoreError: the folder is in use and nothing says where its server listens.
+    """
+    from psycopg.conninfo import make_conninfo
+
+    folder = DataFolder(root.expanduser().resolve())
+    if not folder.lock_is_held():
+        return None
+    try:
+        socket = json.loads(folder.runtime_note.read_text())["socket"]
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"store folder {folder.root} is in use, and its server is not ready yet; try again soon") from error
+    return lambda role: make_conninfo(host=socket, port=5432, user=role, dbname=DATABASE, connect_timeout=10)
+
+
 def _environment(user: RunAs) -> dict[str, str]:
     # PG* variables of foveal's own environment are none of the server's business.
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC", "HOME": "/", "USER": user.name}
@@ -376,4 +395,4 @@ def _sync(folder: Path) -> None:
         os.close(fd)
 
 
-__all__ = ["APP_ROLE", "DATABASE", "OWNER_ROLE", "ROOT_ROLE", "Binaries", "EmbeddedPostgres"]
+__all__ = ["APP_ROLE", "DATABASE", "OWNER_ROLE", "ROOT_ROLE", "Binaries", "EmbeddedPostgres", "running_server"]

@@ -33,7 +33,7 @@ _CHANGE = (
 )
 
 
-def to_row(item: Item, vector_D: Float32, patients: PatientRefs | None = None) -> tuple[object, ...]:
+def to_row(item: Item, vector: HalfVector, patients: PatientRefs | None = None) -> tuple[object, ...]:
     """Values of `COLUMNS`."""
     from psycopg.types.json import Jsonb
 
@@ -50,7 +50,7 @@ def to_row(item: Item, vector_D: Float32, patients: PatientRefs | None = None) -
         item.referable,
         item.precision,
         Jsonb(dict(item.attributes)),
-        HalfVector.of(vector_D),
+        vector,
     )
 
 
@@ -119,6 +119,11 @@ def known_sql(table: str) -> str:
 def count_sql(table: str, condition: Compiled) -> str:
     """How many rows pass."""
     return f"SELECT count(*) FROM {table} WHERE {condition.sql}"
+
+
+def sample_sql(table: str) -> str:
+    """A random sample, the same for one seed and one set of ids."""
+    return f"SELECT id, embedding FROM {table} ORDER BY hashtextextended(id, %s), id LIMIT %s"
 
 
 def exact_search(

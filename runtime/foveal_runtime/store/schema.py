@@ -138,9 +138,10 @@ async def _grant(connection: AsyncConnection, app_role: str) -> None:
     role = sql.Identifier(app_role)
     for text in (
         "GRANT USAGE ON SCHEMA foveal TO {}",
-        "GRANT SELECT ON foveal.collections, foveal.schema_version TO {}",
         "GRANT EXECUTE ON FUNCTION foveal.create_collection(text, text, integer, text) TO {}",
-        # The tables of collections yet to come get the same rights.
+        # What is there, as after a restore; and the tables of collections yet to come.
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA foveal TO {}",
+        "REVOKE INSERT, UPDATE, DELETE ON foveal.collections, foveal.schema_version FROM {}",
         "ALTER DEFAULT PRIVILEGES IN SCHEMA foveal GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {}",
     ):
         await connection.execute(sql.SQL(text).format(role))

@@ -30,6 +30,14 @@ class HalfVector:
         """Round to float16, nearest even. Components of a unit vector cannot overflow."""
         return cls(_HEADER.pack(vector_D.shape[0], 0) + vector_D.astype(">f2").tobytes())
 
+    @classmethod
+    def all_of(cls, vectors_ND: Float32) -> list[HalfVector]:
+        """`of` for the rows of an array, at once."""
+        count, dim = vectors_ND.shape
+        header = _HEADER.pack(dim, 0)
+        body = vectors_ND.astype(">f2").tobytes()
+        return [cls(header + body[i * 2 * dim : (i + 1) * 2 * dim]) for i in range(count)]
+
 
 def from_wire(data: bytes | bytearray | memoryview) -> Float32:
     """The float32 components of a halfvec in binary form."""

@@ -1,0 +1,314 @@
+"""`foveal store …`: look after an archive: stats, check, index, dump, restore, init, migrate. The work is `store`'s."""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_module
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from foveal_runtime.errors import CheckFailed, ConfigError
+
+if TYPE_CHECKING:
+    from foveal_runtime.store import Archive, Stats
+
+app = App(
+    name="store",
+    help="Look after an archive: a store folder or a postgresql:// URL.",
+    help_epilogue="A folder that a running `foveal serve` uses is looked after through that server.",
+)
+
+
+@app.command
+def stats(location: str, /, *, collection: str = "default", json: bool = False) -> None:
+    """Say what a collection holds.
+
+    Examples:
+        foveal store stats /var/lib/foveal/store
+        foveal store stats postgresql://foveal@db.example.org/foveal --json
+
+    Args:
+        location: store folder or postgresql:// URL.
+        collection: its name.
+        json: print one JSON document.
+    """
+
+    async def work() -> Stats:
+        archive = await _inspect(location, collection)
+        try:
+            return await archive.stats()
+        finally:
+            await archive.close()
+
+    found = asyncio.run(work())
+    document = _stats_document(found)
+    if json:
+        _print_json(document)
+        return
+    for name, value in document.items():
+        sys.stdout.write(f"{name}: {json_module.dumps(value) if isinstance(value, dict) else value}\n")
+
+
+@app.command
+def check(
+    location: str,
+    /,
+    *,
+    collection: str = "default",
+    sample: int = 50,
+    k: int = 10,
+    min_recall: Annotated[float, Parameter(name="--min-recall")] = 0.95,
+    json: bool = False,
+) -> None:
+    """Compare approximate with exact search on sampled live vectors; exit code 1 when too little is found.
+
+    Examples:
+        foveal store check /var/lib/foveal/store
+        foveal store check /var/lib/foveal/store --sample 200 --min-recall 0.98 --json
+
+    Args:
+        location: store folder or postgresql:// URL.
+        collection: its name.
+        sample: stored vectors searched for, of each kind.
+        k: neighbours compared.
+        min_recall: least mean recall of each kind.
+        json: print one JSON document.
+    """
+    if not 1 <= sample <= 10_000 or not 1 <= k <= 1000 or not 0 <= min_recall <= 1:
+        raise ConfigError("want --sample 1 to 10000, --k 1 to 1000, --min-recall 0 to 1")
+
+    async def work() -> dict[str, Any]:
+        from dataclasses import asdict
+
+        from foveal_runtime.store import KINDS
+        from foveal_runtime.store.recall import check_recall
+
+        archive = await _inspect(location, collection)
+        try:
+            document = _stats_document(await archive.stats())
+            found = [await check_recall(archive, kind=kind, sample=sample, k=k) for kind in KINDS]
+            document["recall"] = {each.kind: asdict(each) for each in found if each is not None}
+            return document
+        finally:
+            await archive.close()
+
+    document = asyncio.run(work())
+    if json:
+        _print_json(document)
+    for kind, found in document["recall"].items():
+        how = "exact" if found["exact"] else "HNSW"
+        sys.stderr.write(
+            f"{kind}: {document['counts'][kind]} vectors, recall@{k} {found['recall']:.4f} (worst {found['worst']:.2f}), {how},"
+            f" p50 {found['search_p50_ms']:.1f} ms, exact {found['exact_p50_ms']:.1f} ms\n"
+        )
+    low = [kind for kind, found in document["recall"].items() if found["recall"] < min_recall]
+    if low:
+        raise CheckFailed(f"recall of {', '.join(low)} is below {min_recall:g}; raise ef_search, or REINDEX after many deletes")
+
+
+@app.command
+def index(location: str, /, *, collection: str = "default") -> None:
+    """Build the indexes that are due now, while serving goes on. `foveal serve` does so by itself when it owns the tables.
+
+    Examples:
+        foveal store index postgresql://admin@db.example.org/foveal
+
+    Args:
+        location: store folder or postgresql:// URL of the tables' owner.
+        collection: its name.
+    """
+
+    async def work() -> Stats:
+        archive = await _inspect(location, collection)
+        try:
+            await archive.build_indexes()
+            return await archive.stats()
+        finally:
+            await archive.close()
+
+    done = asyncio.run(work())
+    indexed = [kind for kind, there in done.indexed.items() if there] or ["none: exact search is fast enough"]
+    sys.stderr.write(f"indexed: {', '.join(indexed)}\n")
+
+
+@app.command
+def dump(location: str, target: Path, /) -> None:
+    """Write all collections to a plain SQL file, as of one moment, while serving goes on.
+
+    Examples:
+        foveal store dump /var/lib/foveal/store backup-2026-11-23.sql
+
+    Args:
+        location: store folder or postgresql:// URL.
+        target: a new file; it is readable for you alone.
+    """
+
+    async def work() -> int:
+        from foveal_runtime.store import StoreOptions, backup
+        from foveal_runtime.store.database import Database
+
+        database = await Database.open(location, StoreOptions(maintain=False), attach=True)
+        try:
+            return await backup.dump(database, target)
+        finally:
+            await database.close()
+
+    sys.stderr.write(f"{target}: {asyncio.run(work()):,} bytes\n")
+
+
+@app.command
+def restore(location: str, source: Path, /) -> None:
+    """Fill an empty store from a dump, all or nothing, and bring its schema up to date.
+
+    Examples:
+        foveal store restore /var/lib/foveal/new-store backup-2026-11-23.sql
+
+    Args:
+        location: a new folder, or the URL of an empty database.
+        source: a file that `foveal store dump` wrote.
+    """
+
+    async def work() -> list[str]:
+        from foveal_runtime.store import StoreOptions, backup, schema
+        from foveal_runtime.store.database import Database
+
+        database = await Database.open(location, StoreOptions(maintain=False), attach=True)
+        try:
+            await backup.restore(database, source)
+            return [each.name for each in await database.as_owner(schema.all_collections)]
+        finally:
+            await database.close()
+
+    sys.stderr.write(f"restored: {', '.join(asyncio.run(work())) or 'no collection'}\n")
+
+
+@app.command
+def init(location: str, /, *, app_role: Annotated[str | None, Parameter(name="--app-role")] = None) -> None:
+    """Prepare a database: pgvector, schema, and the rights of the role that `foveal serve` connects as.
+
+    Examples:
+        foveal store init postgresql://admin@db.example.org/foveal --app-role foveal_app
+
+    Args:
+        location: URL of the database as its owner (or as a superuser, where pgvector is not there yet).
+        app_role: an existing role; it may then read and write items and create collections, and nothing else.
+    """
+
+    async def work() -> None:
+        from foveal_runtime.store import StoreOptions
+        from foveal_runtime.store.database import Database
+
+        database = await Database.open(location, StoreOptions(maintain=False), attach=True)
+        try:
+            if app_role is not None:
+                await database.bring_up_to_date(app_role)
+        finally:
+            await database.close()
+
+    asyncio.run(work())
+    sys.stderr.write("the schema is up to date\n")
+
+
+@app.command
+def migrate(
+    location: str,
+    /,
+    *,
+    to: Path,
+    collection: str = "default",
+    images: Path | None = None,
+    provider: str = "cpu",
+    json: bool = False,
+) -> None:
+    """Re-embed a collection's photographs with another bundle, then switch to its space in one step.
+
+    What has no photograph at hand stays, with all old vectors, in a collection whose name is printed.
+
+    Examples:
+        foveal store migrate /var/lib/foveal/store --to runs/edge-2/bundle-int8 --images /data/photographs
+
+    Args:
+        location: store folder or postgresql:// URL of the tables' owner.
+        to: the new bundle.
+        collection: its name.
+        images: folder that relative sources start from.
+        provider: cpu, cuda or tensorrt.
+        json: print one JSON document.
+    """
+    from foveal_runtime.bundle import Bundle
+    from foveal_runtime.engine import Engine, Prepared, VectorKind
+    from foveal_runtime.errors import StudyError
+    from foveal_runtime.store.item import Float32
+    from foveal_runtime.store.reembed import Migration
+    from foveal_runtime.store.reembed import migrate as run_migration
+    from foveal_runtime.study import Study
+
+    bundle = Bundle.open(to)
+    engine = Engine(bundle, provider=provider)
+
+    def embed(photographs: Any) -> list[Float32 | None]:
+        prepared: list[Prepared | None] = []
+        for data in photographs:
+            try:
+                prepared.append(engine.prepare(Study(image=data)))
+            except StudyError:
+                prepared.append(None)
+        good = [each for each in prepared if each is not None]
+        outcomes = iter(engine.run(good, kinds=frozenset({VectorKind.IMAGE}), grade=False))
+        return [None if each is None else next(outcomes).vectors[VectorKind.IMAGE] for each in prepared]
+
+    async def work() -> Migration:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        archive = await _inspect(location, collection)
+        try:
+            with Progress(console=Console(stderr=True)) as progress:
+                task = progress.add_task("re-embedding", total=await archive.count(kind="image"))
+                return await run_migration(
+                    archive,
+                    space_id=bundle.manifest.space_id,
+                    dim=bundle.manifest.embedding_dim,
+                    precision=str(bundle.manifest.precision),
+                    embed=embed,
+                    images=images,
+                    progress=lambda count: progress.advance(task, count),
+                )
+        finally:
+            await archive.close()
+
+    done = asyncio.run(work())
+    if json:
+        _print_json({"embedded": done.embedded, "left_behind": done.left_behind, "old_collection": done.old_collection})
+    sys.stderr.write(
+        f"{collection}: {done.embedded} photographs embedded again, {done.left_behind} vectors without one at hand;"
+        f" the old vectors are in collection {done.old_collection}\n"
+    )
+
+
+def _inspect(location: str, collection: str) -> Coroutine[Any, Any, Archive]:
+    from foveal_runtime.store import Archive, StoreOptions
+
+    # An exact search of a large collection may take its time here.
+    return Archive.inspect(location, collection=collection, options=StoreOptions(maintain=False, statement_timeout_s=600))
+
+
+def _stats_document(found: Stats) -> dict[str, Any]:
+    return {
+        "collection": found.collection,
+        "space_id": found.space_id,
+        "dim": found.dim,
+        "counts": dict(found.counts),
+        "indexed": dict(found.indexed),
+        "schema_version": found.schema_version,
+        "server_version": found.server_version,
+        "bytes_on_disk": found.bytes_on_disk,
+    }
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    sys.stdout.write(json_module.dumps(document, indent=1) + "\n")
