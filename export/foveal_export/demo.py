@@ -93,7 +93,7 @@ def demo(
     seed: int = 0,
     json_: Annotated[bool, Parameter(name=["--json"], negative=())] = False,
 ) -> None:
-    """Show the whole path on generated data: make a data set, train, evaluate, export INT8, verify, serve, grade, embed, index, search.
+    """Show the whole path on generated data: data set, train, evaluate, export, verify, serve, grade, embed, index, search.
 
     Takes about five minutes of two cores. The data set is generated, so the figures say that the path works, not how good
     the model is on people.
