@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,10 +25,10 @@ class Trained:
     trained_heads: tuple[Head, ...] = tuple(Head)
     subsets: tuple[Subset, ...] = ALL_SUBSETS
     aligned: tuple[Modality, ...] = tuple(Modality)
-    calibration: dict[str, SubsetCalibration] | None = None
+    calibration: dict[str, SubsetCalibration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.calibration is None:
+        if not self.calibration:
             points = (OperatingPoint(name="default 0.5", threshold=0.5),)
             fitted = {
                 subset_name(s): SubsetCalibration(temperature=dict.fromkeys(Head, 2.0), operating_points=points)

@@ -28,7 +28,8 @@ IMAGE, TEXT, STRUCTURED = Modality
 
 @pytest.fixture(scope="module")
 def arrays(tiny: Tiny) -> StudyArrays:
-    return make_arrays(make_samples(80), tiny[1])
+    studies: StudyArrays = make_arrays(make_samples(80), tiny[1])
+    return studies
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,207 @@
+"""The report's figures as SVG: ROC, reliability, subgroups, retrieval, training curves. Reads metrics; computes nothing.
+
+matplotlib's object interface alone: no display, no global state. Colours are Okabe and Ito's, which the
+colour-blind can tell apart.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from foveal_train.evaluation.retrieval import KS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#8a8f98"
+COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, "#56B4E9", "#000000", "#a6761d", "#666666")
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#9aa1ab",
+    "axes.labelcolor": "#3c4450",
+    "xtick.color": "#5b6470",
+    "ytick.color": "#5b6470",
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "legend.frameon": False,
+    "svg.fonttype": "path",  # the reader's machine need not have our fonts
+    "svg.hashsalt": "foveal",  # the same metrics give the same bytes
+}
+
+
+def _figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+
+
+def _svg(draw: Any) -> bytes:
+    """Draw under our style and render."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE):
+        figure: Figure = draw()
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    return buffer.getvalue()
+
+
+def roc(inputs: Sequence[dict[str, Any]]) -> bytes | None:
+    """ROC curves of referable DR, operating points of each as dots; None when no input has a curve."""
+    shown = [one for one in inputs if one["heads"]["icdr"]["referable"]["roc"]]
+    if not shown:
+        return None
+
+    def draw() -> Figure:
+        figure, (axes,) = _figure(5.2, 4.6)
+        axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
+        for one, colour in zip(shown, COLOURS, strict=False):
+            found = one["heads"]["icdr"]["referable"]
+            label = f"{one['title']}  ({found['auroc']['value']:.3f})"
+            axes.plot(
+                found["roc"]["false_positive_rate"], found["roc"]["true_positive_rate"], color=colour, lw=1.6, label=label
+            )
+            for point in found["operating_points"]:
+                sensitivity, specificity = point["sensitivity"]["value"], point["specificity"]["value"]
+                if sensitivity is not None and specificity is not None:
+                    axes.plot(1 - specificity, sensitivity, "o", color=colour, ms=5, mec="white", mew=0.8)
+        axes.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
+        axes.legend(loc="lower right", title="shown to the model (AUROC)", fontsize=8, title_fontsize=8)
+        return figure
+
+    return _svg(draw)
+
+
+def reliability(panels: Sequence[tuple[str, Sequence[tuple[str, list[dict[str, Any]]]]]]) -> bytes:
+    """Reliability diagrams.
+
+    Args:
+        panels: title and curves (label, bins) of each diagram.
+    """
+
+    def draw() -> Figure:
+        figure, every = _figure(2.9 * len(panels) + 0.2, 3.1, columns=len(panels))
+        for axes, (title, curves) in zip(every, panels, strict=True):
+            axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
+            for (label, bins), colour in zip(curves, (ORANGE, BLUE) if len(curves) > 1 else (BLUE,), strict=True):
+                most = max((b["n"] for b in bins), default=1)
+                x, y = [b["predicted"] for b in bins], [b["observed"] for b in bins]
+                axes.plot(x, y, color=colour, lw=1.2, label=label)
+                axes.scatter(x, y, s=[8 + 50 * b["n"] / most for b in bins], color=colour, alpha=0.75, lw=0)
+            axes.set(title=title, xlabel="predicted probability", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+            if len(curves) > 1:
+                axes.legend(loc="upper left", fontsize=8)
+        every[0].set_ylabel("how often it was so")
+        return figure
+
+    return _svg(draw)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForestRow:
+    """One line of a forest plot; an empty label is a gap."""
+
+    label: str
+    n: int = 0
+    figures: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+
+
+def forest(rows: Sequence[ForestRow], titles: tuple[str, str]) -> bytes:
+    """Two figures by subgroup with their intervals.
+
+    Args:
+        rows: the first one is everyone, drawn as a band.
+        titles: of the two columns.
+    """
+
+    def draw() -> Figure:
+        figure, every = _figure(8.2, 0.27 * len(rows) + 0.9, columns=2)
+        places = list(range(len(rows)))[::-1]
+        for column, axes in enumerate(every):
+            reference = rows[0].figures[column]
+            if reference.get("interval"):
+                axes.axvspan(*reference["interval"], color=BLUE, alpha=0.10, lw=0)
+            if reference.get("value") is not None:
+                axes.axvline(reference["value"], color=BLUE, lw=0.8, ls=":")
+            for place, row in zip(places, rows, strict=True):
+                found = row.figures[column]
+                if found.get("value") is None:
+                    continue
+                colour = BLUE if place == places[0] else "#3c4450"
+                if found["interval"]:
+                    axes.plot(found["interval"], [place, place], color=colour, lw=1.3)
+                axes.plot(found["value"], place, "o", color=colour, ms=4.5, mfc=colour if found["interval"] else "white")
+            axes.set(title=titles[column], ylim=(-0.7, len(rows) - 0.3))
+            axes.grid(axis="x", color="#e4e7eb", lw=0.7)
+            axes.set_axisbelow(True)
+            axes.tick_params(length=0)
+            axes.spines["left"].set_visible(False)
+            axes.set_yticks(places, [f"{row.label}  ({row.n})" if row.label else "" for row in rows])
+            if column:
+                axes.set_yticklabels([])
+        return figure
+
+    return _svg(draw)
+
+
+def recalls(protocols: dict[str, dict[str, Any]]) -> bytes:
+    """Strict recall of a note among photographs, both protocols, with the ceiling of a text-only query."""
+
+    def draw() -> Figure:
+        figure, every = _figure(3.2 * len(protocols) + 0.4, 3.0, columns=len(protocols))
+        for axes, (name, protocol) in zip(every, protocols.items(), strict=True):
+            for offset, key, colour, words in (
+                (-0.18, "text_to_image", BLUE, "note → photograph"),
+                (0.18, "image_to_text", ORANGE, "photograph → note"),
+            ):
+                found = [protocol[key]["strict"]["recall"][str(k)] for k in KS]
+                heights = [100 * (f["value"] or 0) for f in found]
+                spread = [[100 * abs(f["value"] - f["interval"][i]) if f["interval"] else 0 for f in found] for i in (0, 1)]
+                places = [i + offset for i in range(len(KS))]
+                axes.bar(places, heights, 0.34, color=colour, label=words)
+                axes.errorbar(places, heights, spread, fmt="none", ecolor="#3c4450", elinewidth=1, capsize=2)
+            for i, k in enumerate(KS):
+                ceiling = 100 * protocol["text_to_image"]["strict"]["ceiling"][str(k)]
+                axes.plot([i - 0.42, i + 0.42], [ceiling, ceiling], color=RED, lw=1.6, label=None if i else "ceiling of a note")
+            axes.set(title=f"{name} protocol", ylim=(0, 104), xlim=(-0.6, len(KS) - 0.4))
+            axes.set_xticks(range(len(KS)), [f"R@{k}" for k in KS])
+        every[0].set_ylabel("strict recall, %")
+        every[0].legend(loc="upper left", fontsize=8)
+        return figure
+
+    return _svg(draw)
+
+
+def training(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes | None:
+    """Every loss over epochs, training and validation; None without a history."""
+    names = list(dict.fromkeys(name for row in history for part in ("train", "validation") for name in row.get(part, {})))
+    if not names:
+        return None
+
+    def draw() -> Figure:
+        columns = min(3, len(names))
+        rows = -(-len(names) // columns)
+        figure, every = _figure(2.9 * columns + 0.2, 2.1 * rows + 0.2, columns=columns, rows=rows)
+        for axes, name in zip(every, names, strict=False):
+            for part, colour in (("train", BLUE), ("validation", ORANGE)):
+                points = [(row["epoch"], row[part][name]) for row in history if name in row.get(part, {})]
+                if points:
+                    axes.plot(
+                        *zip(*points, strict=True), color=colour, lw=1.3, label=part, marker="o" if len(points) < 3 else ""
+                    )
+            axes.axvline(best_epoch, color=GREY, lw=0.8, ls=":")
+            axes.set(title=name.replace("_", " – ") if name != "loss" else "total")
+        for axes in every[len(names) :]:
+            axes.set_visible(False)
+        every[0].legend(fontsize=8)
+        return figure
+
+    return _svg(draw)
