@@ -43,8 +43,10 @@ def photograph(seed: int = 0, *, width: int = 320, height: int = 240, format: st
     y, x = np.mgrid[:height, :width]
     radius = min(width, height) * 0.48
     inside = (x - width / 2) ** 2 + (y - height / 2) ** 2 < radius**2
-    coarse = Image.fromarray(rng.integers(0, 255, (12, 16), dtype=np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
-    texture = np.asarray(coarse, np.float64) / 255 - 0.5
+    texture = np.zeros((height, width))
+    for octave in (8, 2):  # coarse shading and fine vessels, so that the focus check has something to see
+        grains = Image.fromarray(rng.integers(0, 255, (height // octave, width // octave), dtype=np.uint8))
+        texture += np.asarray(grains.resize((width, height), Image.Resampling.BICUBIC), np.float64) / 510 - 0.25
     rgb = np.stack([(150 + 90 * texture) * inside, (80 + 70 * texture) * inside, (40 + 30 * texture) * inside], axis=-1)
     buffer = io.BytesIO()
     Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(buffer, format, quality=92)

@@ -8,7 +8,7 @@ on the rows that have their modality, rows of like length share a call, and no a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from foveal_runtime.bundle import Bundle
 from foveal_runtime.errors import UntrainedError
-from foveal_runtime.imaging import Float32, ImageLimits, load_square, standardise
+from foveal_runtime.imaging import Float32, ImageLimits, decode, square, standardise
 from foveal_runtime.labels import Head
 from foveal_runtime.manifest import FUSION, Manifest
 from foveal_runtime.notes import Int64, NoteTokeniser, pad_notes
+from foveal_runtime.quality import Quality, assess
 from foveal_runtime.record import encode_record
 from foveal_runtime.session import GraphSession, Provider, open_sessions, provider_of, usable_cores
 from foveal_runtime.study import Modality, Study, Subset, subset_name
@@ -57,6 +58,8 @@ class Prepared:
     """Record features that were missing and got the training split's median or mode."""
     truncated: bool = False
     """True when the note was longer than the text encoder reads."""
+    quality: Quality | None = None
+    """Verdict on the photograph; None without one."""
     prepare_ms: float = 0.0
     """Time spent decoding, cropping and tokenising."""
 
@@ -72,10 +75,27 @@ class Outcome:
     """Unit vectors of the kinds that were asked for and whose modality the study has."""
     imputed: tuple[str, ...]
     truncated: bool
+    quality: Quality | None
+    """Verdict on the photograph; None without one. The graphs run whatever it says: who reports grades, heeds it."""
     prepare_ms: float
     compute_ms: float
     """Time of the whole `run` this study was part of."""
     batch_size: int
+
+    @property
+    def gradable(self) -> bool:
+        """False when the study has a photograph that can't be graded."""
+        return self.quality in (None, Quality.GRADABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is wanted of one study."""
+
+    kinds: frozenset[VectorKind] = frozenset()
+    """Vectors to return. A kind whose modality the study lacks is left out."""
+    grade: bool = True
+    """Return the logits of the trained heads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +139,6 @@ class Engine:
         self._sessions = open_sessions(bundle, self.provider, usable_cores() if threads is None else threads)
         self._tokenise = NoteTokeniser(bundle.tokenizer_json, self.manifest.text) if Modality.TEXT in self._sessions else None
 
-    def check(self, subset: Subset, *, kinds: Iterable[VectorKind], grade: bool) -> None:
-        """Refuse what was never trained, so that no number comes from an untrained part.
-
-        Raises:
-            UntrainedError: the subset, a head or a vector kind was not trained.
-        """
-        check_trained(self.manifest, subset, kinds=kinds, grade=grade)
-
     def prepare(self, study: Study) -> Prepared:
         """Decode, tokenise and standardise one study.
 
@@ -145,9 +157,12 @@ class Engine:
         pixels_CHW = ids_T = features_F = None
         imputed: tuple[str, ...] = ()
         truncated = False
+        quality: Quality | None = None
         if Modality.IMAGE in subset:
             assert study.image is not None
-            pixels_CHW = standardise(load_square(study.image, self.manifest.image, self._limits), self.manifest.image)
+            rgb_HWC = decode(study.image, self.manifest.image, self._limits)
+            quality = assess(rgb_HWC)
+            pixels_CHW = standardise(square(rgb_HWC, self.manifest.image), self.manifest.image)
         if Modality.TEXT in subset:
             assert study.note is not None
             assert self._tokenise is not None
@@ -164,6 +179,7 @@ class Engine:
             features_F=features_F,
             imputed=imputed,
             truncated=truncated,
+            quality=quality,
             prepare_ms=(time.perf_counter() - started) * 1e3,
         )
 
@@ -180,25 +196,33 @@ class Engine:
         Raises:
             UntrainedError: for any of the studies, before anything is computed.
         """
-        for item in prepared:
-            self.check(item.subset, kinds=kinds, grade=grade)
+        return self.run_each(prepared, [Ask(kinds, grade)] * len(prepared))
+
+    def run_each(self, prepared: Sequence[Prepared], asks: Sequence[Ask]) -> list[Outcome]:
+        """`run` with a wish of its own for each study.
+
+        Raises:
+            UntrainedError: see `run`.
+        """
+        for item, ask in zip(prepared, asks, strict=True):
+            check_trained(self.manifest, item.subset, ask)
         started = time.perf_counter()
         tokens = {modality: self._encode(modality, prepared) for modality in Modality if modality in self._sessions}
-        passes = _passes(prepared, kinds, grade)
+        passes = _passes(prepared, asks)
         fused = self._fuse(passes, tokens)
         compute_ms = (time.perf_counter() - started) * 1e3
         outcomes = []
-        for i, item in enumerate(prepared):
+        for i, (item, ask) in enumerate(zip(prepared, asks, strict=True)):
             logits: dict[Head, Float32] = {}
             vectors: dict[VectorKind, Float32] = {}
             whole = fused.get(_Pass(i, item.subset))
-            if grade and whole is not None:
+            if ask.grade and whole is not None:
                 logits = {head: whole[f"{head.value}_BG"] for head in self.manifest.trained_heads}
-            if VectorKind.JOINT in kinds and whole is not None:
+            if VectorKind.JOINT in ask.kinds and whole is not None:
                 vectors[VectorKind.JOINT] = whole["joint_BD"]
             for row, modality in enumerate(Modality):
                 kind = VectorKind(modality.value)
-                if kind in kinds and modality in item.subset:
+                if kind in ask.kinds and modality in item.subset:
                     vectors[kind] = fused[_Pass(i, frozenset({modality}))]["cls_BMD"][row]
             outcomes.append(
                 Outcome(
@@ -207,6 +231,7 @@ class Engine:
                     vectors=vectors,
                     imputed=item.imputed,
                     truncated=item.truncated,
+                    quality=item.quality,
                     prepare_ms=item.prepare_ms,
                     compute_ms=compute_ms,
                     batch_size=len(prepared),
@@ -274,35 +299,37 @@ class Engine:
         return [bucket[i : i + step] for bucket in buckets.values() for i in range(0, len(bucket), step)]
 
 
-def check_trained(manifest: Manifest, subset: Subset, *, kinds: Iterable[VectorKind], grade: bool) -> None:
-    """`Engine.check` without an engine: the server refuses before it queues.
+def check_trained(manifest: Manifest, subset: Subset, ask: Ask) -> None:
+    """Refuse what was never trained, so that no number comes from an untrained part; needs no engine.
 
     Raises:
-        UntrainedError: the subset, a head or a vector kind was not trained.
+        UntrainedError: the subset, every head, or a vector kind was not trained.
     """
     name = subset_name(subset)
-    trained = name in manifest.trained_subsets
-    if grade and not manifest.trained_heads:
+    if ask.grade and not manifest.trained_heads:
         raise UntrainedError("this bundle has no trained grading head; it embeds and searches, but does not grade")
-    if not trained and (grade or VectorKind.JOINT in kinds):
+    if name not in manifest.trained_subsets and (ask.grade or VectorKind.JOINT in ask.kinds):
         raise UntrainedError(
             f"the modality subset {name!r} was not trained; this bundle was trained for {', '.join(manifest.trained_subsets)}"
         )
-    for kind in kinds:
-        if kind is VectorKind.JOINT:
-            continue
-        modality = Modality(kind.value)
-        if modality in subset and modality not in manifest.aligned and modality.value not in manifest.trained_subsets:
+    for kind in ask.kinds - {VectorKind.JOINT}:
+        if Modality(kind.value) in subset and kind not in trained_kinds(manifest):
             raise UntrainedError(f"vectors of kind {kind.value!r} were not trained in this bundle; ask for 'joint'")
 
 
-def _passes(prepared: Sequence[Prepared], kinds: frozenset[VectorKind], grade: bool) -> list[_Pass]:
+def trained_kinds(manifest: Manifest) -> frozenset[VectorKind]:
+    """The vector kinds this bundle was trained for; joint is for the trained subsets alone."""
+    single = {m for m in Modality if m in manifest.aligned or m.value in manifest.trained_subsets}
+    return frozenset({VectorKind.JOINT, *(VectorKind(m.value) for m in single)})
+
+
+def _passes(prepared: Sequence[Prepared], asks: Sequence[Ask]) -> list[_Pass]:
     passes: dict[_Pass, None] = {}
-    for i, item in enumerate(prepared):
-        if grade or VectorKind.JOINT in kinds:
+    for i, (item, ask) in enumerate(zip(prepared, asks, strict=True)):
+        if ask.grade or VectorKind.JOINT in ask.kinds:
             passes[_Pass(i, item.subset)] = None
         for modality in Modality:
-            if modality in item.subset and VectorKind(modality.value) in kinds:
+            if modality in item.subset and VectorKind(modality.value) in ask.kinds:
                 passes[_Pass(i, frozenset({modality}))] = None
     return list(passes)
 

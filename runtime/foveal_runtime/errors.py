@@ -3,7 +3,8 @@
     FovealError
     ├── InputError (ValueError)      what the caller gave is wrong; exit 2, INVALID_ARGUMENT
     │   ├── StudyError               one study of many; carries the field path
-    │   │   └── ImageError           bytes that are no usable photograph
+    │   │   ├── ImageError           bytes that are no usable photograph
+    │   │   └── PoisonError          a study that breaks the graphs, or that killed its worker twice
     │   ├── DataError                a data set or CSV
     │   └── ConfigError              recipe, flag, configuration file
     ├── PreconditionError            legal, but not with this bundle or store; FAILED_PRECONDITION
@@ -74,6 +75,15 @@ class ImageError(StudyError):
     reason = "INVALID_IMAGE"
 
     def __init__(self, message: str, *, field: str = "image") -> None:
+        super().__init__(message, field=field)
+
+
+class PoisonError(StudyError):
+    """A study that breaks the graphs, or that killed or hung its worker twice."""
+
+    reason = "STUDY_BREAKS_MODEL"
+
+    def __init__(self, message: str, *, field: str = "study") -> None:
         super().__init__(message, field=field)
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foveal_runtime.engine import Engine, Outcome, VectorKind
+from foveal_runtime.engine import Engine, Outcome, VectorKind, trained_kinds
 from foveal_runtime.golden import Golden, read_golden
 from foveal_runtime.labels import REFERABLE_GRADE, Head, softmax
 from foveal_runtime.manifest import Manifest
-from foveal_runtime.study import Modality, Study, subset_name
+from foveal_runtime.study import Study, subset_name
 
 Float32 = npt.NDArray[np.float32]
 
@@ -79,17 +79,11 @@ def self_test(engine: Engine, golden: Golden | None = None) -> SelfTestReport:
 
 def replay(run: Runner, manifest: Manifest, golden: Golden) -> SelfTestReport:
     """Replay through any runner, and compare."""
-    kinds = comparable_kinds(manifest)
+    kinds = trained_kinds(manifest)
     together = run(golden.studies, kinds)
     some = range(0, len(golden.studies), max(1, len(golden.studies) // ALONE_STUDIES))
     alone = {i: run([golden.studies[i]], kinds)[0] for i in some}
     return compare(together, alone, manifest, golden)
-
-
-def comparable_kinds(manifest: Manifest) -> frozenset[VectorKind]:
-    """The vector kinds this bundle was trained for."""
-    single = {m for m in Modality if m in manifest.aligned or m.value in manifest.trained_subsets}
-    return frozenset({VectorKind.JOINT, *(VectorKind(m.value) for m in single)})
 
 
 def compare(together: Sequence[Outcome], alone: dict[int, Outcome], manifest: Manifest, golden: Golden) -> SelfTestReport:

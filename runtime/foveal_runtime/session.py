@@ -122,7 +122,7 @@ def _open(bundle: Bundle, name: str, provider: Provider, threads: int) -> GraphS
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised; ORT's own lines would tear the server's log
     # Threads that spin between the many small calls of a batch take the cores that decode the next photographs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     spec = bundle.manifest.graphs[name]

@@ -27,7 +27,8 @@ def verify(
     With --run the PyTorch model itself is asked again, on real data (needs foveal[export]).
     Exit code 0 in tolerance, 1 out of tolerance, 2 unusable.
 
-    Examples:
+    For example:
+
         foveal verify runs/edge/bundle-int8
         foveal verify runs/edge/bundle-int8 --run runs/edge --data idrid:/data/idrid --json parity.json
 

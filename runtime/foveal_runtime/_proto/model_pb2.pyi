@@ -1,0 +1,176 @@
+from . import study_pb2 as _study_pb2
+from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ModelRef(_message.Message):
+    __slots__ = ("bundle_sha256", "space_id", "precision", "foveal_version")
+    BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    SPACE_ID_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    FOVEAL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    bundle_sha256: str
+    space_id: str
+    precision: str
+    foveal_version: str
+    def __init__(self, bundle_sha256: _Optional[str] = ..., space_id: _Optional[str] = ..., precision: _Optional[str] = ..., foveal_version: _Optional[str] = ...) -> None: ...
+
+class GetModelRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetModelResponse(_message.Message):
+    __slots__ = ("model", "profile", "provider", "workers", "threads", "embedding_dim", "image", "text", "trained_heads", "trained_subsets", "aligned_modalities", "operating_points", "tolerances", "parity", "limits")
+    class OperatingPointsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: OperatingPoint
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[OperatingPoint, _Mapping]] = ...) -> None: ...
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    THREADS_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_DIM_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TRAINED_HEADS_FIELD_NUMBER: _ClassVar[int]
+    TRAINED_SUBSETS_FIELD_NUMBER: _ClassVar[int]
+    ALIGNED_MODALITIES_FIELD_NUMBER: _ClassVar[int]
+    OPERATING_POINTS_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCES_FIELD_NUMBER: _ClassVar[int]
+    PARITY_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    model: ModelRef
+    profile: str
+    provider: str
+    workers: int
+    threads: int
+    embedding_dim: int
+    image: ImagePreprocessing
+    text: TextPreprocessing
+    trained_heads: _containers.RepeatedScalarFieldContainer[str]
+    trained_subsets: _containers.RepeatedScalarFieldContainer[str]
+    aligned_modalities: _containers.RepeatedScalarFieldContainer[_study_pb2.Modality]
+    operating_points: _containers.MessageMap[str, OperatingPoint]
+    tolerances: Tolerances
+    parity: _struct_pb2.Struct
+    limits: Limits
+    def __init__(self, model: _Optional[_Union[ModelRef, _Mapping]] = ..., profile: _Optional[str] = ..., provider: _Optional[str] = ..., workers: _Optional[int] = ..., threads: _Optional[int] = ..., embedding_dim: _Optional[int] = ..., image: _Optional[_Union[ImagePreprocessing, _Mapping]] = ..., text: _Optional[_Union[TextPreprocessing, _Mapping]] = ..., trained_heads: _Optional[_Iterable[str]] = ..., trained_subsets: _Optional[_Iterable[str]] = ..., aligned_modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., operating_points: _Optional[_Mapping[str, OperatingPoint]] = ..., tolerances: _Optional[_Union[Tolerances, _Mapping]] = ..., parity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+
+class ImagePreprocessing(_message.Message):
+    __slots__ = ("side_px", "crop", "mean", "std", "decode", "resample")
+    SIDE_PX_FIELD_NUMBER: _ClassVar[int]
+    CROP_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    STD_FIELD_NUMBER: _ClassVar[int]
+    DECODE_FIELD_NUMBER: _ClassVar[int]
+    RESAMPLE_FIELD_NUMBER: _ClassVar[int]
+    side_px: int
+    crop: str
+    mean: _containers.RepeatedScalarFieldContainer[float]
+    std: _containers.RepeatedScalarFieldContainer[float]
+    decode: str
+    resample: str
+    def __init__(self, side_px: _Optional[int] = ..., crop: _Optional[str] = ..., mean: _Optional[_Iterable[float]] = ..., std: _Optional[_Iterable[float]] = ..., decode: _Optional[str] = ..., resample: _Optional[str] = ...) -> None: ...
+
+class TextPreprocessing(_message.Message):
+    __slots__ = ("max_tokens", "kept_tokens")
+    MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    KEPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    max_tokens: int
+    kept_tokens: int
+    def __init__(self, max_tokens: _Optional[int] = ..., kept_tokens: _Optional[int] = ...) -> None: ...
+
+class OperatingPoint(_message.Message):
+    __slots__ = ("name", "threshold", "sensitivity", "specificity", "studies")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    SENSITIVITY_FIELD_NUMBER: _ClassVar[int]
+    SPECIFICITY_FIELD_NUMBER: _ClassVar[int]
+    STUDIES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    threshold: float
+    sensitivity: float
+    specificity: float
+    studies: int
+    def __init__(self, name: _Optional[str] = ..., threshold: _Optional[float] = ..., sensitivity: _Optional[float] = ..., specificity: _Optional[float] = ..., studies: _Optional[int] = ...) -> None: ...
+
+class Tolerances(_message.Message):
+    __slots__ = ("min_cosine", "max_abs_embedding", "max_abs_probability", "icdr_flips", "referable_flips", "neighbour_dependence")
+    MIN_COSINE_FIELD_NUMBER: _ClassVar[int]
+    MAX_ABS_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    MAX_ABS_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    ICDR_FLIPS_FIELD_NUMBER: _ClassVar[int]
+    REFERABLE_FLIPS_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBOUR_DEPENDENCE_FIELD_NUMBER: _ClassVar[int]
+    min_cosine: float
+    max_abs_embedding: float
+    max_abs_probability: float
+    icdr_flips: float
+    referable_flips: float
+    neighbour_dependence: float
+    def __init__(self, min_cosine: _Optional[float] = ..., max_abs_embedding: _Optional[float] = ..., max_abs_probability: _Optional[float] = ..., icdr_flips: _Optional[float] = ..., referable_flips: _Optional[float] = ..., neighbour_dependence: _Optional[float] = ...) -> None: ...
+
+class Limits(_message.Message):
+    __slots__ = ("max_message_bytes", "max_studies", "max_image_pixels", "max_queued_studies", "max_queued_bytes")
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_STUDIES_FIELD_NUMBER: _ClassVar[int]
+    MAX_IMAGE_PIXELS_FIELD_NUMBER: _ClassVar[int]
+    MAX_QUEUED_STUDIES_FIELD_NUMBER: _ClassVar[int]
+    MAX_QUEUED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    max_message_bytes: int
+    max_studies: int
+    max_image_pixels: int
+    max_queued_studies: int
+    max_queued_bytes: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_studies: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_queued_studies: _Optional[int] = ..., max_queued_bytes: _Optional[int] = ...) -> None: ...
+
+class SelfTestRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SelfTestResponse(_message.Message):
+    __slots__ = ("passed", "studies", "min_cosine", "max_abs_embedding", "max_abs_probability", "icdr_flips", "referable_flips", "neighbour_dependence", "failures", "model")
+    PASSED_FIELD_NUMBER: _ClassVar[int]
+    STUDIES_FIELD_NUMBER: _ClassVar[int]
+    MIN_COSINE_FIELD_NUMBER: _ClassVar[int]
+    MAX_ABS_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    MAX_ABS_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    ICDR_FLIPS_FIELD_NUMBER: _ClassVar[int]
+    REFERABLE_FLIPS_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBOUR_DEPENDENCE_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    passed: bool
+    studies: int
+    min_cosine: float
+    max_abs_embedding: float
+    max_abs_probability: float
+    icdr_flips: int
+    referable_flips: int
+    neighbour_dependence: float
+    failures: _containers.RepeatedCompositeFieldContainer[Drift]
+    model: ModelRef
+    def __init__(self, passed: _Optional[bool] = ..., studies: _Optional[int] = ..., min_cosine: _Optional[float] = ..., max_abs_embedding: _Optional[float] = ..., max_abs_probability: _Optional[float] = ..., icdr_flips: _Optional[int] = ..., referable_flips: _Optional[int] = ..., neighbour_dependence: _Optional[float] = ..., failures: _Optional[_Iterable[_Union[Drift, _Mapping]]] = ..., model: _Optional[_Union[ModelRef, _Mapping]] = ...) -> None: ...
+
+class Drift(_message.Message):
+    __slots__ = ("study", "subset", "quantity", "got", "limit")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    SUBSET_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    GOT_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    subset: str
+    quantity: str
+    got: float
+    limit: float
+    def __init__(self, study: _Optional[str] = ..., subset: _Optional[str] = ..., quantity: _Optional[str] = ..., got: _Optional[float] = ..., limit: _Optional[float] = ...) -> None: ...

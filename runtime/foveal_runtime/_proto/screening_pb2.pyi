@@ -1,0 +1,248 @@
+from . import model_pb2 as _model_pb2
+from . import study_pb2 as _study_pb2
+from google.rpc import status_pb2 as _status_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class QualityStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    QUALITY_STATUS_UNSPECIFIED: _ClassVar[QualityStatus]
+    QUALITY_STATUS_GRADABLE: _ClassVar[QualityStatus]
+    QUALITY_STATUS_TOO_DARK: _ClassVar[QualityStatus]
+    QUALITY_STATUS_OUT_OF_FOCUS: _ClassVar[QualityStatus]
+    QUALITY_STATUS_FIELD_MISSING: _ClassVar[QualityStatus]
+    QUALITY_STATUS_NOT_FUNDUS: _ClassVar[QualityStatus]
+QUALITY_STATUS_UNSPECIFIED: QualityStatus
+QUALITY_STATUS_GRADABLE: QualityStatus
+QUALITY_STATUS_TOO_DARK: QualityStatus
+QUALITY_STATUS_OUT_OF_FOCUS: QualityStatus
+QUALITY_STATUS_FIELD_MISSING: QualityStatus
+QUALITY_STATUS_NOT_FUNDUS: QualityStatus
+
+class GradeRequest(_message.Message):
+    __slots__ = ("studies",)
+    STUDIES_FIELD_NUMBER: _ClassVar[int]
+    studies: _containers.RepeatedCompositeFieldContainer[_study_pb2.Study]
+    def __init__(self, studies: _Optional[_Iterable[_Union[_study_pb2.Study, _Mapping]]] = ...) -> None: ...
+
+class GradeResponse(_message.Message):
+    __slots__ = ("results", "model")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[GradeResult]
+    model: _model_pb2.ModelRef
+    def __init__(self, results: _Optional[_Iterable[_Union[GradeResult, _Mapping]]] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ...) -> None: ...
+
+class GradeResult(_message.Message):
+    __slots__ = ("id", "grade", "error")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    GRADE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    grade: Grade
+    error: _status_pb2.Status
+    def __init__(self, id: _Optional[str] = ..., grade: _Optional[_Union[Grade, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class Grade(_message.Message):
+    __slots__ = ("icdr", "sdrg", "referable", "quality", "modalities", "imputed_fields", "truncated_fields", "timing")
+    ICDR_FIELD_NUMBER: _ClassVar[int]
+    SDRG_FIELD_NUMBER: _ClassVar[int]
+    REFERABLE_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    MODALITIES_FIELD_NUMBER: _ClassVar[int]
+    IMPUTED_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
+    icdr: SchemeGrade
+    sdrg: SchemeGrade
+    referable: ReferableDr
+    quality: ImageQuality
+    modalities: _containers.RepeatedScalarFieldContainer[_study_pb2.Modality]
+    imputed_fields: _containers.RepeatedScalarFieldContainer[str]
+    truncated_fields: _containers.RepeatedScalarFieldContainer[str]
+    timing: Timing
+    def __init__(self, icdr: _Optional[_Union[SchemeGrade, _Mapping]] = ..., sdrg: _Optional[_Union[SchemeGrade, _Mapping]] = ..., referable: _Optional[_Union[ReferableDr, _Mapping]] = ..., quality: _Optional[_Union[ImageQuality, _Mapping]] = ..., modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., imputed_fields: _Optional[_Iterable[str]] = ..., truncated_fields: _Optional[_Iterable[str]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+
+class SchemeGrade(_message.Message):
+    __slots__ = ("grade", "name", "probabilities")
+    GRADE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    grade: int
+    name: str
+    probabilities: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, grade: _Optional[int] = ..., name: _Optional[str] = ..., probabilities: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class ReferableDr(_message.Message):
+    __slots__ = ("decision", "probability", "operating_point")
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    OPERATING_POINT_FIELD_NUMBER: _ClassVar[int]
+    decision: bool
+    probability: float
+    operating_point: _model_pb2.OperatingPoint
+    def __init__(self, decision: _Optional[bool] = ..., probability: _Optional[float] = ..., operating_point: _Optional[_Union[_model_pb2.OperatingPoint, _Mapping]] = ...) -> None: ...
+
+class ImageQuality(_message.Message):
+    __slots__ = ("status", "message")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    status: QualityStatus
+    message: str
+    def __init__(self, status: _Optional[_Union[QualityStatus, str]] = ..., message: _Optional[str] = ...) -> None: ...
+
+class Timing(_message.Message):
+    __slots__ = ("queue_ms", "decode_ms", "compute_ms", "batch_size", "cached")
+    QUEUE_MS_FIELD_NUMBER: _ClassVar[int]
+    DECODE_MS_FIELD_NUMBER: _ClassVar[int]
+    COMPUTE_MS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FIELD_NUMBER: _ClassVar[int]
+    queue_ms: float
+    decode_ms: float
+    compute_ms: float
+    batch_size: int
+    cached: bool
+    def __init__(self, queue_ms: _Optional[float] = ..., decode_ms: _Optional[float] = ..., compute_ms: _Optional[float] = ..., batch_size: _Optional[int] = ..., cached: _Optional[bool] = ...) -> None: ...
+
+class EmbedRequest(_message.Message):
+    __slots__ = ("studies", "kinds")
+    STUDIES_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    studies: _containers.RepeatedCompositeFieldContainer[_study_pb2.Study]
+    kinds: _containers.RepeatedScalarFieldContainer[_study_pb2.VectorKind]
+    def __init__(self, studies: _Optional[_Iterable[_Union[_study_pb2.Study, _Mapping]]] = ..., kinds: _Optional[_Iterable[_Union[_study_pb2.VectorKind, str]]] = ...) -> None: ...
+
+class EmbedResponse(_message.Message):
+    __slots__ = ("results", "model")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[EmbedResult]
+    model: _model_pb2.ModelRef
+    def __init__(self, results: _Optional[_Iterable[_Union[EmbedResult, _Mapping]]] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ...) -> None: ...
+
+class EmbedResult(_message.Message):
+    __slots__ = ("id", "embedding", "error")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    embedding: Embedding
+    error: _status_pb2.Status
+    def __init__(self, id: _Optional[str] = ..., embedding: _Optional[_Union[Embedding, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class Embedding(_message.Message):
+    __slots__ = ("vectors", "quality", "imputed_fields", "truncated_fields", "timing")
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    IMPUTED_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
+    vectors: _containers.RepeatedCompositeFieldContainer[Vector]
+    quality: ImageQuality
+    imputed_fields: _containers.RepeatedScalarFieldContainer[str]
+    truncated_fields: _containers.RepeatedScalarFieldContainer[str]
+    timing: Timing
+    def __init__(self, vectors: _Optional[_Iterable[_Union[Vector, _Mapping]]] = ..., quality: _Optional[_Union[ImageQuality, _Mapping]] = ..., imputed_fields: _Optional[_Iterable[str]] = ..., truncated_fields: _Optional[_Iterable[str]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+
+class Vector(_message.Message):
+    __slots__ = ("kind", "values")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    kind: _study_pb2.VectorKind
+    values: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, kind: _Optional[_Union[_study_pb2.VectorKind, str]] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class GradeStreamRequest(_message.Message):
+    __slots__ = ("study",)
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    study: _study_pb2.Study
+    def __init__(self, study: _Optional[_Union[_study_pb2.Study, _Mapping]] = ...) -> None: ...
+
+class GradeStreamResponse(_message.Message):
+    __slots__ = ("result", "model")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    result: GradeResult
+    model: _model_pb2.ModelRef
+    def __init__(self, result: _Optional[_Union[GradeResult, _Mapping]] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ...) -> None: ...
+
+class EmbedStreamRequest(_message.Message):
+    __slots__ = ("study", "kinds")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    study: _study_pb2.Study
+    kinds: _containers.RepeatedScalarFieldContainer[_study_pb2.VectorKind]
+    def __init__(self, study: _Optional[_Union[_study_pb2.Study, _Mapping]] = ..., kinds: _Optional[_Iterable[_Union[_study_pb2.VectorKind, str]]] = ...) -> None: ...
+
+class EmbedStreamResponse(_message.Message):
+    __slots__ = ("result", "model")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    result: EmbedResult
+    model: _model_pb2.ModelRef
+    def __init__(self, result: _Optional[_Union[EmbedResult, _Mapping]] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ...) -> None: ...
+
+class GradeExamRequest(_message.Message):
+    __slots__ = ("id", "studies")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STUDIES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    studies: _containers.RepeatedCompositeFieldContainer[ExamStudy]
+    def __init__(self, id: _Optional[str] = ..., studies: _Optional[_Iterable[_Union[ExamStudy, _Mapping]]] = ...) -> None: ...
+
+class ExamStudy(_message.Message):
+    __slots__ = ("eye", "study")
+    EYE_FIELD_NUMBER: _ClassVar[int]
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    eye: _study_pb2.Eye
+    study: _study_pb2.Study
+    def __init__(self, eye: _Optional[_Union[_study_pb2.Eye, str]] = ..., study: _Optional[_Union[_study_pb2.Study, _Mapping]] = ...) -> None: ...
+
+class GradeExamResponse(_message.Message):
+    __slots__ = ("id", "results", "eyes", "patient", "model")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    EYES_FIELD_NUMBER: _ClassVar[int]
+    PATIENT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    results: _containers.RepeatedCompositeFieldContainer[GradeResult]
+    eyes: _containers.RepeatedCompositeFieldContainer[EyeGrade]
+    patient: PatientGrade
+    model: _model_pb2.ModelRef
+    def __init__(self, id: _Optional[str] = ..., results: _Optional[_Iterable[_Union[GradeResult, _Mapping]]] = ..., eyes: _Optional[_Iterable[_Union[EyeGrade, _Mapping]]] = ..., patient: _Optional[_Union[PatientGrade, _Mapping]] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ...) -> None: ...
+
+class EyeGrade(_message.Message):
+    __slots__ = ("eye", "gradable", "icdr", "referable", "referable_probability", "deciding_result")
+    EYE_FIELD_NUMBER: _ClassVar[int]
+    GRADABLE_FIELD_NUMBER: _ClassVar[int]
+    ICDR_FIELD_NUMBER: _ClassVar[int]
+    REFERABLE_FIELD_NUMBER: _ClassVar[int]
+    REFERABLE_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    DECIDING_RESULT_FIELD_NUMBER: _ClassVar[int]
+    eye: _study_pb2.Eye
+    gradable: bool
+    icdr: int
+    referable: bool
+    referable_probability: float
+    deciding_result: int
+    def __init__(self, eye: _Optional[_Union[_study_pb2.Eye, str]] = ..., gradable: _Optional[bool] = ..., icdr: _Optional[int] = ..., referable: _Optional[bool] = ..., referable_probability: _Optional[float] = ..., deciding_result: _Optional[int] = ...) -> None: ...
+
+class PatientGrade(_message.Message):
+    __slots__ = ("icdr", "referable", "deciding_eye", "complete")
+    ICDR_FIELD_NUMBER: _ClassVar[int]
+    REFERABLE_FIELD_NUMBER: _ClassVar[int]
+    DECIDING_EYE_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    icdr: int
+    referable: bool
+    deciding_eye: _study_pb2.Eye
+    complete: bool
+    def __init__(self, icdr: _Optional[int] = ..., referable: _Optional[bool] = ..., deciding_eye: _Optional[_Union[_study_pb2.Eye, str]] = ..., complete: _Optional[bool] = ...) -> None: ...

@@ -1,0 +1,438 @@
+"""Queue studies, form batches while the workers are busy, and see that every waiting future is resolved.
+
+Knows nothing of protobuf or ONNX. Admission (is there room, is there time) is decided here, before any work; what waits too
+long or whose caller has gone is dropped before it is computed; a batch that killed its worker is run again in halves, and a
+study that did so twice is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from foveal_runtime.errors import (
+    DeadlineError,
+    FovealError,
+    InputError,
+    OverloadedError,
+    PoisonError,
+    UnavailableError,
+)
+from foveal_runtime.request import Answer, BatchLimits, QueueLimits, Request
+from foveal_runtime.supervisor import WorkerLost
+
+if TYPE_CHECKING:
+    from foveal_runtime.engine import Ask, Outcome
+    from foveal_runtime.selftest import SelfTestReport
+    from foveal_runtime.study import Study
+
+log = logging.getLogger(__name__)
+
+_MAX_STRIKES_KEPT = 10_000
+_STRIKES_TO_REFUSE = 2
+_FIRST_GUESS_S = 0.05
+"""Seconds a study until the first batch was timed."""
+_RESTART_PAUSES_S = (0.0, 0.1, 0.5, 2.0, 5.0)
+"""Pause before each further try to start a worker that does not come up."""
+
+
+class WorkerLike(Protocol):
+    """What the batcher needs of a worker process."""
+
+    async def run(self, studies: Sequence[Study], asks: Sequence[Ask], *, timeout_s: float) -> list[Outcome | FovealError]:
+        """Run a batch; raises WorkerLost."""
+
+    async def self_test(self, *, timeout_s: float) -> SelfTestReport:
+        """Replay the golden studies; raises WorkerLost."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+@dataclass(eq=False, kw_only=True, slots=True)
+class _Job:
+    request: Request
+    key: bytes
+    size_bytes: int
+    deadline: float | None
+    enqueued: float
+    future: asyncio.Future[Answer]
+    group: object = None
+    """Jobs of one group run together and with nobody else: halves of a batch that killed its worker."""
+
+
+@dataclass(eq=False, slots=True)
+class _Slot:
+    """A place for a worker; the worker in it may be replaced."""
+
+    worker: WorkerLike | None = None
+    task: asyncio.Task[None] | None = None
+    self_tests: deque[asyncio.Future[SelfTestReport]] = field(default_factory=deque)
+
+
+class Batcher:
+    """The queue of one bundle and the workers that empty it. Lives on one event loop."""
+
+    def __init__(
+        self,
+        start_worker: Callable[[], Awaitable[WorkerLike]],
+        *,
+        workers: int,
+        batch: BatchLimits,
+        queue: QueueLimits,
+        cache_entries: int = 0,
+    ) -> None:
+        """Args:
+        start_worker: starts a worker process and waits until it is ready.
+        workers: how many to keep.
+        batch: limits of one batch.
+        queue: limits of what waits.
+        cache_entries: outcomes of equal studies kept; 0 keeps none.
+        """
+        self._start_worker = start_worker
+        self._slots = [_Slot() for _ in range(workers)]
+        self._batch = batch
+        self._queue_limits = queue
+        self._cache_entries = cache_entries
+        self._cache: OrderedDict[bytes, Outcome] = OrderedDict()
+        self._strikes: OrderedDict[bytes, int] = OrderedDict()
+        self._queue: deque[_Job] = deque()
+        self._queued_bytes = 0
+        self._running = 0
+        self._s_per_study = _FIRST_GUESS_S
+        self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = False
+        self._start_failure: FovealError | None = None
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a worker came or went."""
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the workers. When this returns, all of them are ready.
+
+        Raises:
+            FovealError: a worker could not start.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                starting = [group.create_task(_started(self._start_worker())) for _ in self._slots]
+        except BaseExceptionGroup as failed:
+            for task in starting:
+                if task.done() and not task.cancelled() and task.exception() is None:
+                    task.result().close()
+            raise failed.exceptions[0] from None
+        for slot, task in zip(self._slots, starting, strict=True):
+            slot.worker = task.result()
+            slot.task = asyncio.create_task(self._serve(slot))
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until nothing waits or runs, at most `timeout_s`."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+
+    async def close(self) -> None:
+        """End the workers; what still waits gets UNAVAILABLE."""
+        self._closing = True
+        tasks = [slot.task for slot in self._slots if slot.task is not None]
+        for slot in self._slots:
+            # Killing a busy worker is what makes its task return.
+            if slot.worker is not None:
+                await asyncio.to_thread(slot.worker.close)
+                slot.worker = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._refuse_all(UnavailableError("the server is shutting down; send again"))
+
+    @property
+    def live_workers(self) -> int:
+        """Workers that are up."""
+        return sum(slot.worker is not None for slot in self._slots)
+
+    @property
+    def depth(self) -> int:
+        """Studies that wait or run."""
+        return len(self._queue) + self._running
+
+    # --- admission ----------------------------------------------------------------------------------------------------
+
+    def submit(self, requests: Sequence[Request], *, deadline_s: float | None = None) -> list[asyncio.Future[Answer]]:
+        """Admit studies, all or none of them.
+
+        Args:
+            requests: at least one.
+            deadline_s: seconds the caller will wait; None is for ever.
+
+        Returns:
+            A future a study, each of which will be resolved; cancel one to drop the study.
+
+        Raises:
+            OverloadedError: the queue has no room.
+            DeadlineError: the queue can't be worked off before the deadline.
+            UnavailableError: no worker comes up.
+        """
+        if self._closing:
+            raise UnavailableError("the server is shutting down; send again")
+        if self._start_failure is not None and not self.live_workers:
+            raise UnavailableError(f"no worker can be started: {self._start_failure}")
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        futures: list[asyncio.Future[Answer]] = []
+        jobs: list[_Job] = []
+        keep_keys = bool(self._cache_entries or self._strikes)
+        for request in requests:
+            future: asyncio.Future[Answer] = loop.create_future()
+            futures.append(future)
+            key = request.key() if keep_keys else b""
+            cached = self._cache.get(key)
+            if cached is not None:
+                self._cache.move_to_end(key)
+                future.set_result(Answer(outcome=cached, queue_ms=0.0, cached=True))
+            elif self._strikes.get(key, 0) >= _STRIKES_TO_REFUSE:
+                future.set_exception(_poison())
+            else:
+                deadline = None if deadline_s is None else now + deadline_s
+                job = _Job(
+                    request=request, key=key, size_bytes=request.size_bytes, deadline=deadline, enqueued=now, future=future
+                )
+                if self._strikes.get(key, 0):
+                    job.group = object()  # a suspect runs alone
+                jobs.append(job)
+        try:
+            self._admit(jobs, deadline_s)
+        except FovealError:
+            for future in futures:
+                future.cancel()
+            raise
+        for job in jobs:
+            self._push(job)
+        return futures
+
+    def _admit(self, jobs: list[_Job], deadline_s: float | None) -> None:
+        if not jobs:
+            return
+        limits = self._queue_limits
+        wait_s = self.predicted_wait_s()
+        weight = sum(job.size_bytes for job in jobs)
+        if len(jobs) > limits.max_studies or weight > limits.max_bytes:
+            raise InputError(
+                f"request has {len(jobs)} studies of {weight} bytes, the queue holds {limits.max_studies} studies and "
+                f"{limits.max_bytes} bytes at most; send them in parts"
+            )
+        if len(self._queue) + len(jobs) > limits.max_studies:
+            raise OverloadedError(
+                f"{len(self._queue)} studies are waiting and {limits.max_studies} may; send again later",
+                retry_after_s=max(wait_s / 2, 0.05),
+            )
+        if self._queued_bytes + weight > limits.max_bytes:
+            raise OverloadedError(
+                f"{self._queued_bytes} bytes are waiting and {limits.max_bytes} may; send again later",
+                retry_after_s=max(wait_s / 2, 0.05),
+            )
+        if deadline_s is not None and wait_s > deadline_s:
+            raise DeadlineError(
+                f"the queue takes about {wait_s:.1f} s and the deadline is in {max(deadline_s, 0):.1f} s; allow more time"
+            )
+
+    def predicted_wait_s(self) -> float:
+        """Seconds until a study that came now would be started."""
+        return self.depth * self._s_per_study / max(1, self.live_workers)
+
+    def _push(self, job: _Job, *, first: bool = False) -> None:
+        (self._queue.appendleft if first else self._queue.append)(job)
+        self._queued_bytes += job.size_bytes
+        self._idle.clear()
+        self._arrived.set()
+
+    # --- work ---------------------------------------------------------------------------------------------------------
+
+    async def self_test(self, *, timeout_s: float = 300.0) -> SelfTestReport:
+        """Replay the golden studies in one worker, between two batches.
+
+        Raises:
+            UnavailableError: no worker is up, or it was lost.
+        """
+        slot = next((slot for slot in self._slots if slot.worker is not None), None)
+        if slot is None:
+            raise UnavailableError("no worker is up; ask again later")
+        future: asyncio.Future[SelfTestReport] = asyncio.get_running_loop().create_future()
+        slot.self_tests.append(future)
+        self._arrived.set()
+        return await asyncio.wait_for(future, timeout_s)
+
+    async def _serve(self, slot: _Slot) -> None:
+        while not self._closing:
+            if slot.worker is None and not await self._replace(slot):
+                continue
+            assert slot.worker is not None
+            if slot.self_tests:
+                await self._self_test(slot, slot.self_tests.popleft())
+                continue
+            batch = self._take()
+            if not batch:
+                self._arrived.clear()
+                if not self._running:
+                    self._idle.set()
+                await self._arrived.wait()
+                if self._batch.max_wait_ms > 0:
+                    await asyncio.sleep(self._batch.max_wait_ms / 1e3)
+                continue
+            await self._run(slot, batch)
+
+    def _take(self) -> list[_Job]:
+        """The next batch, without what nobody waits for any more."""
+        now = asyncio.get_running_loop().time()
+        batch: list[_Job] = []
+        pixels = chars = 0
+        limits = self._batch
+        while self._queue and len(batch) < limits.max_studies:
+            job = self._queue[0]
+            if job.future.done():
+                self._drop_first()
+                continue
+            if job.deadline is not None and now >= job.deadline:
+                self._drop_first()
+                job.future.set_exception(DeadlineError("the deadline passed before a worker was free; allow more time"))
+                continue
+            pixels += job.request.pixels
+            chars += len(job.request.study.note or "")
+            if batch and (job.group is not batch[0].group or pixels > limits.max_pixels or chars > limits.max_note_chars):
+                break
+            self._drop_first()
+            batch.append(job)
+        return batch
+
+    def _drop_first(self) -> None:
+        self._queued_bytes -= self._queue.popleft().size_bytes
+
+    async def _run(self, slot: _Slot, batch: list[_Job]) -> None:
+        assert slot.worker is not None
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        self._running += len(batch)
+        try:
+            answers = await slot.worker.run(
+                [job.request.study for job in batch],
+                [job.request.ask for job in batch],
+                timeout_s=self._batch.worker_timeout_s,
+            )
+        except WorkerLost as lost:
+            self._running -= len(batch)
+            self._lost(slot, batch, lost)
+            return
+        except BaseException:
+            # The batcher is closing, or has a bug: nobody may wait for ever.
+            self._running -= len(batch)
+            _refuse(batch, UnavailableError("the server is shutting down; send again"))
+            raise
+        self._running -= len(batch)
+        elapsed_s = loop.time() - started
+        self._s_per_study += 0.2 * (elapsed_s / len(batch) - self._s_per_study)
+        for job, answer in zip(batch, answers, strict=True):
+            if job.key:
+                self._strikes.pop(job.key, None)
+            if isinstance(answer, FovealError):
+                if not job.future.done():
+                    job.future.set_exception(answer)
+                continue
+            if self._cache_entries and job.key:
+                self._cache[job.key] = answer
+                if len(self._cache) > self._cache_entries:
+                    self._cache.popitem(last=False)
+            if not job.future.done():
+                job.future.set_result(Answer(outcome=answer, queue_ms=(started - job.enqueued) * 1e3))
+
+    async def _self_test(self, slot: _Slot, future: asyncio.Future[SelfTestReport]) -> None:
+        assert slot.worker is not None
+        try:
+            report = await slot.worker.self_test(timeout_s=max(self._batch.worker_timeout_s, 120.0))
+            if not future.done():
+                future.set_result(report)
+        except FovealError as error:
+            if not future.done():
+                future.set_exception(error)
+            if isinstance(error, WorkerLost):
+                self._lost(slot, [], error)
+
+    # --- loss ---------------------------------------------------------------------------------------------------------
+
+    def _lost(self, slot: _Slot, batch: list[_Job], lost: WorkerLost) -> None:
+        log.warning("worker lost (%s) with a batch of %d", "hung" if lost.hung else "died", len(batch))
+        worker, slot.worker = slot.worker, None
+        if worker is not None:
+            worker.close()
+        self.on_change()
+        for job in batch:
+            job.key = job.key or job.request.key()
+        alone = len(batch) == 1
+        for job in batch:
+            # In company a study is only suspected; alone it is known.
+            self._strike(job.key, self._strikes.get(job.key, 0) + 1 if alone else 1)
+        if alone and self._strikes[batch[0].key] >= _STRIKES_TO_REFUSE:
+            _refuse(batch, _poison())
+        elif alone or lost.hung or self._closing:
+            # After a hang the callers have waited long enough; they are told at once and may send again.
+            _refuse(batch, lost)
+        elif batch:
+            middle = len(batch) // 2
+            for half in (batch[middle:], batch[:middle]):
+                group = object()
+                for job in reversed(half):
+                    job.group = group
+                    self._push(job, first=True)
+
+    def _strike(self, key: bytes, count: int) -> None:
+        self._strikes[key] = max(count, self._strikes.get(key, 0))
+        self._strikes.move_to_end(key)
+        if len(self._strikes) > _MAX_STRIKES_KEPT:
+            self._strikes.popitem(last=False)
+
+    async def _replace(self, slot: _Slot) -> bool:
+        for pause_s in _RESTART_PAUSES_S:
+            await asyncio.sleep(pause_s)
+            try:
+                slot.worker = await self._start_worker()
+            except FovealError as error:
+                log.error("worker can't be started: %s", error)
+                self._start_failure = error
+                continue
+            self._start_failure = None
+            self.on_change()
+            return True
+        if not self.live_workers:
+            assert self._start_failure is not None
+            self._refuse_all(UnavailableError(f"no worker can be started: {self._start_failure}"))
+        return False
+
+    def _refuse_all(self, error: FovealError) -> None:
+        jobs = list(self._queue)
+        self._queue.clear()
+        self._queued_bytes = 0
+        _refuse(jobs, error)
+        for slot in self._slots:
+            while slot.self_tests:
+                future = slot.self_tests.popleft()
+                if not future.done():
+                    future.set_exception(error)
+
+
+async def _started(starting: Awaitable[WorkerLike]) -> WorkerLike:
+    return await starting
+
+
+def _refuse(jobs: Sequence[_Job], error: FovealError) -> None:
+    for job in jobs:
+        if not job.future.done():
+            job.future.set_exception(error)
+
+
+def _poison() -> PoisonError:
+    return PoisonError("this study killed or hung its worker twice and is not run again; check its photograph, or leave it out")

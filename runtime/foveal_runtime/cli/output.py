@@ -1,0 +1,124 @@
+"""Answers of a server as JSON documents and tables. Calls nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from foveal_runtime._proto import screening_pb2, study_pb2
+from foveal_runtime.errors import FovealError
+from foveal_runtime.labels import Head
+
+
+def model_document(model: Any) -> dict[str, Any] | None:
+    """What answered."""
+    if model is None:
+        return None
+    return {
+        "bundle_sha256": model.bundle_sha256,
+        "space_id": model.space_id,
+        "precision": model.precision,
+        "foveal_version": model.foveal_version,
+    }
+
+
+def _failed(file: Path, error: FovealError) -> dict[str, Any]:
+    return {"file": str(file), "status": error.grpc_code, "reason": error.reason, "message": str(error)}
+
+
+def grade_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
+    """One graded file."""
+    empty: dict[str, Any] = {"quality": None, "icdr": None, "sdrg": None, "referable": None}
+    if isinstance(answer, FovealError):
+        return {**_failed(file, answer), **empty}
+    grade = answer.grade
+    document: dict[str, Any] = {"file": str(file), "status": "OK", **empty, "quality": quality_document(grade)}
+    for head in Head:
+        if grade.HasField(head.value):
+            scheme = getattr(grade, head.value)
+            document[head.value] = {
+                "grade": scheme.grade,
+                "name": scheme.name,
+                "probabilities": list(scheme.probabilities),
+            }
+    if grade.HasField("referable"):
+        point = grade.referable.operating_point
+        document["referable"] = {
+            "decision": grade.referable.decision,
+            "probability": grade.referable.probability,
+            "operating_point": {"name": point.name, "threshold": point.threshold},
+        }
+    document["modalities"] = [study_pb2.Modality.Name(m).removeprefix("MODALITY_").lower() for m in grade.modalities]
+    document["imputed"] = list(grade.imputed_fields)
+    document["truncated"] = list(grade.truncated_fields)
+    document["timing"] = timing_document(grade.timing)
+    document["model"] = model_document(model)
+    return document
+
+
+def embed_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
+    """One embedded file."""
+    if isinstance(answer, FovealError):
+        return {**_failed(file, answer), "vectors": None}
+    embedding = answer.embedding
+    return {
+        "file": str(file),
+        "status": "OK",
+        "quality": quality_document(embedding),
+        "vectors": {kind_name(v.kind): list(v.values) for v in embedding.vectors},
+        "imputed": list(embedding.imputed_fields),
+        "truncated": list(embedding.truncated_fields),
+        "timing": timing_document(embedding.timing),
+        "model": model_document(model),
+    }
+
+
+def kind_name(number: Any) -> str:
+    """`joint`, `image`, `text` or `structured`."""
+    return str(study_pb2.VectorKind.Name(number)).removeprefix("VECTOR_KIND_").lower()
+
+
+def quality_document(message: Any) -> dict[str, Any] | None:
+    """The verdict on a photograph; None without one."""
+    if not message.HasField("quality"):
+        return None
+    quality = message.quality
+    name = screening_pb2.QualityStatus.Name(quality.status).removeprefix("QUALITY_STATUS_")
+    gradable = quality.status == screening_pb2.QUALITY_STATUS_GRADABLE
+    return {"gradable": gradable, "status": name, "message": quality.message}
+
+
+def timing_document(timing: Any) -> dict[str, Any]:
+    """Where the time went."""
+    return {
+        "queue_ms": timing.queue_ms,
+        "decode_ms": timing.decode_ms,
+        "compute_ms": timing.compute_ms,
+        "batch_size": timing.batch_size,
+        "cached": timing.cached,
+    }
+
+
+def grade_table(rows: Sequence[tuple[Path, Any]]) -> None:
+    """A line a file on stdout; failed ones are left to stderr."""
+    for file, answer in rows:
+        if isinstance(answer, FovealError):
+            continue
+        grade = answer.grade
+        if grade.HasField("quality") and grade.quality.status != screening_pb2.QUALITY_STATUS_GRADABLE:
+            sys.stdout.write(f"{file}: not gradable: {grade.quality.message}\n")
+            continue
+        parts = []
+        if grade.HasField("icdr"):
+            parts.append(f"ICDR {grade.icdr.grade} ({grade.icdr.name}, p {grade.icdr.probabilities[grade.icdr.grade]:.2f})")
+        if grade.HasField("sdrg"):
+            parts.append(f"SDRG {grade.sdrg.name}")
+        if grade.HasField("referable"):
+            point = grade.referable.operating_point
+            word = "referable" if grade.referable.decision else "not referable"
+            parts.append(f"{word} (p {grade.referable.probability:.3f}, threshold {point.threshold:.3f})")
+        if grade.imputed_fields:
+            parts.append(f"imputed: {', '.join(grade.imputed_fields)}")
+        sys.stdout.write(f"{file}: {'; '.join(parts)}\n")

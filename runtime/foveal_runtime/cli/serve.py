@@ -1,0 +1,113 @@
+"""`foveal serve`: the gRPC server on this machine. Everything heavy is imported when it starts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from foveal_runtime.bundle import Bundle
+    from foveal_runtime.server import Server
+
+
+def serve(
+    bundle: Path | None = None,
+    /,
+    *,
+    address: str | None = None,
+    store: str | None = None,
+    provider: str | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    max_batch: int | None = None,
+    config: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    client_ca: Path | None = None,
+    insecure: Annotated[bool | None, Parameter(negative=())] = None,
+    cache_entries: int | None = None,
+    self_test_every: Annotated[float | None, Parameter(name="--self-test-every")] = None,
+    drain: Annotated[float | None, Parameter(name="--drain")] = None,
+    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative=())] = False,
+) -> None:
+    """Serve a bundle: grading and embedding, and with --store an archive that can be searched.
+
+    The bundle's hashes are checked and its golden studies replayed before the server reports SERVING.
+    SIGTERM finishes what was accepted; SIGHUP, or pointing a symbolic link elsewhere, loads another bundle, no call dropped.
+
+    For example:
+
+        foveal serve runs/edge/bundle-int8
+        foveal serve runs/edge/bundle-int8 --store ./archive --address 127.0.0.1:50051
+        foveal serve bundle --address 0.0.0.0:50051 --tls-cert server.pem --tls-key server.key --client-ca clinics.pem
+
+    Args:
+        bundle: folder that `foveal export` wrote.
+        address: HOST:PORT to listen on; default 127.0.0.1:50051.
+        store: folder of the embedded PostgreSQL, or a postgresql:// URL.
+        provider: cpu (default), cuda or tensorrt.
+        workers: worker processes; default 1.
+        threads: threads inside one graph call; default: the cores divided among the workers.
+        max_batch: studies in one forward pass; default 16.
+        config: TOML file with any of these settings and more (docs/operations.md); flags win.
+        tls_cert: PEM certificate chain.
+        tls_key: PEM private key.
+        client_ca: PEM certificates; only clients that show one signed by these are served.
+        insecure: serve plain text to other machines.
+        cache_entries: answers to equal studies kept; 0 keeps none.
+        self_test_every: seconds between two self-tests; 0 tests at the start alone. Default 3600.
+        drain: seconds that accepted work may take after SIGTERM. Default 30.
+        verbose: log a line for every call.
+    """
+    import asyncio
+    import logging
+
+    from foveal_runtime.config import read_config
+
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    settings = read_config(
+        config,
+        {
+            "bundle": bundle,
+            "address": address,
+            "store": store,
+            "provider": provider,
+            "workers": workers,
+            "threads": threads,
+            "max_batch": max_batch,
+            "tls_cert": tls_cert,
+            "tls_key": tls_key,
+            "client_ca": client_ca,
+            "insecure": insecure,
+            "cache_entries": cache_entries,
+            "self_test_every_s": self_test_every,
+            "drain_s": drain,
+        },
+    )
+    from foveal_runtime.server import Server
+
+    async def run() -> None:
+        await Server(settings).run(announce)
+
+    def announce(server: Server, opened: Bundle) -> None:
+        manifest = opened.manifest
+        store_text = f", archive in {_without_password(settings.store)}" if settings.store else ""
+        sys.stderr.write(
+            f"serving {opened.path} ({manifest.profile} {manifest.precision.value}, space {manifest.space_id[:12]}) on "
+            f"{server.address}{store_text}\n"
+        )
+        sys.stderr.flush()
+
+    asyncio.run(run())
+
+
+def _without_password(location: str) -> str:
+    scheme, found, rest = location.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if found else location

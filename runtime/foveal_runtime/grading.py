@@ -1,0 +1,73 @@
+"""From raw logits to what a clinic reads: calibrated probabilities, grade, referral decision. No I/O, no arrays of batches.
+
+Calibration is per modality subset (DESIGN, section 4): temperature scaling (Guo et al. 2017) and the operating points that
+validation chose. Where a bundle has none, temperature is 1 and the threshold 0.5, and the answer says "default".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foveal_runtime.engine import Outcome
+from foveal_runtime.labels import GRADE_NAMES, Head, referable_probability, softmax
+from foveal_runtime.manifest import Manifest, OperatingPoint, SubsetCalibration
+from foveal_runtime.study import Subset, subset_name
+
+DEFAULT_POINT = OperatingPoint(name="default", threshold=0.5)
+"""Used where validation fitted none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchemeGrade:
+    """A grade in one scheme."""
+
+    grade: int
+    name: str
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Referable:
+    """The referral decision."""
+
+    decision: bool
+    probability: float
+    operating_point: OperatingPoint
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grades:
+    """Gradings of one study; an untrained head has none."""
+
+    schemes: dict[Head, SchemeGrade]
+    referable: Referable | None
+    """None when the ICDR head was not trained."""
+
+
+def calibration_of(manifest: Manifest, subset: Subset) -> SubsetCalibration:
+    """What was fitted for this modality subset; nothing fitted means temperature 1."""
+    return manifest.calibration.get(subset_name(subset), SubsetCalibration())
+
+
+def operating_point_of(manifest: Manifest, subset: Subset) -> OperatingPoint:
+    """The default operating point of a modality subset."""
+    points = calibration_of(manifest, subset).operating_points
+    return points[0] if points else DEFAULT_POINT
+
+
+def grade(outcome: Outcome, manifest: Manifest) -> Grades:
+    """Calibrate the logits of one study and decide."""
+    temperatures = calibration_of(manifest, outcome.subset).temperature
+    schemes: dict[Head, SchemeGrade] = {}
+    referable: Referable | None = None
+    for head, logits_G in outcome.logits.items():
+        probabilities_G = softmax(logits_G, temperatures.get(head, 1.0))
+        best = int(probabilities_G.argmax())
+        schemes[head] = SchemeGrade(
+            grade=best, name=GRADE_NAMES[head][best], probabilities=tuple(float(p) for p in probabilities_G)
+        )
+        if head is Head.ICDR:
+            probability = float(referable_probability(probabilities_G))
+            point = operating_point_of(manifest, outcome.subset)
+            referable = Referable(decision=probability >= point.threshold, probability=probability, operating_point=point)
+    return Grades(schemes=schemes, referable=referable)

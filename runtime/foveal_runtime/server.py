@@ -1,0 +1,241 @@
+"""The gRPC server: binds services to an address, tells health truthfully, drains on SIGTERM. Computes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from foveal_runtime._proto import archive_pb2, archive_pb2_grpc, screening_pb2, screening_pb2_grpc
+from foveal_runtime.archive_service import ArchiveService
+from foveal_runtime.errors import ConfigError, FovealError
+from foveal_runtime.host import ModelHost
+from foveal_runtime.rpc import Boundary
+from foveal_runtime.service import ScreeningService
+
+if TYPE_CHECKING:
+    from foveal_runtime.bundle import Bundle
+    from foveal_runtime.config import ServeConfig
+    from foveal_runtime.store import Archive
+
+log = logging.getLogger(__name__)
+
+SCREENING = screening_pb2.DESCRIPTOR.services_by_name["Screening"].full_name
+ARCHIVE = archive_pb2.DESCRIPTOR.services_by_name["Archive"].full_name
+_STORE_CHECK_S = 2.0
+_RELOAD_CHECK_S = 2.0
+
+
+class Server:
+    """A running server. `start`, then `stop`; `run` does both and listens to signals."""
+
+    def __init__(self, config: ServeConfig) -> None:
+        self.config = config
+        self.host = ModelHost(config)
+        self._archive: Archive | None = None
+        self._archive_alive = False
+        self._watchers: list[asyncio.Task[None]] = []
+        self._server: Any = None
+        self._health = health.aio.HealthServicer()
+        self.address = config.address
+        """Where it listens; with port 0, the port it got."""
+
+    async def start(self) -> Bundle:
+        """Load and test the bundle, open the archive, and serve.
+
+        Raises:
+            ConfigError: the address can't be listened on, or a certificate can't be read.
+            FovealError: the bundle or the store is unusable.
+        """
+        config = self.config
+        self._server = grpc.aio.server(
+            interceptors=(Boundary(),),
+            options=(
+                ("grpc.max_receive_message_length", config.max_message_bytes),
+                ("grpc.max_send_message_length", config.max_message_bytes),
+                ("grpc.so_reuseport", 0),  # two servers on one port would share the callers between them
+                ("grpc.keepalive_time_ms", 60_000),
+                ("grpc.keepalive_timeout_ms", 20_000),  # vanished clients are noticed and their work is dropped
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ),
+        )
+        screening = ScreeningService(self.host, config)
+        screening_pb2_grpc.add_ScreeningServicer_to_server(screening, self._server)
+        archive_pb2_grpc.add_ArchiveServicer_to_server(
+            ArchiveService(screening, self.host, lambda: self._archive), self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (SCREENING, ARCHIVE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        self._bind()
+        await self._tell_health()
+        # Listening before loading: a supervisor sees NOT_SERVING and not a refused connection.
+        await self._server.start()
+        try:
+            bundle = await self.host.load()
+            if config.store:
+                await self._open_archive(bundle)
+        except BaseException:
+            await self.stop(drain=False)
+            raise
+        self.host.on_change = self._on_change
+        self.host.test_regularly()
+        self._watchers.append(asyncio.create_task(self._watch_link(config.bundle)))
+        await self._tell_health()
+        return bundle
+
+    def _bind(self) -> None:
+        config = self.config
+        host, _, port = config.address.rpartition(":")
+        _probe(host.strip("[]"), int(port))
+        try:
+            if config.tls_cert is not None and config.tls_key is not None:
+                bound = self._server.add_secure_port(
+                    config.address, _credentials(config.tls_cert, config.tls_key, config.client_ca)
+                )
+            else:
+                bound = self._server.add_insecure_port(config.address)
+        except RuntimeError as error:
+            raise ConfigError(f"can't listen on {config.address} ({error}); choose another with --address HOST:PORT") from None
+        self.address = f"{host}:{bound}"
+
+    async def _open_archive(self, bundle: Bundle) -> None:
+        try:
+            from foveal_runtime.store import Archive
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"--store needs {error.name!r}, which is not installed; install foveal[store]") from None
+        manifest = bundle.manifest
+        self._archive = await Archive.open(self.config.store, space_id=manifest.space_id, dim=manifest.embedding_dim)
+        self._archive_alive = True
+        self.host.pinned_space = True
+        self._watchers.append(asyncio.create_task(self._watch_archive(self._archive)))
+
+    def _on_change(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._tell_health())
+        task.add_done_callback(lambda done: done.exception())
+
+    async def _tell_health(self) -> None:
+        serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+        screening = self.host.healthy
+        archive = screening and self._archive is not None and self._archive_alive
+        await self._health.set(SCREENING, serving if screening else not_serving)
+        await self._health.set(ARCHIVE, serving if archive else not_serving)
+        whole = screening and (archive or not self.config.store)
+        await self._health.set("", serving if whole else not_serving)
+
+    async def _watch_archive(self, archive: Archive) -> None:
+        while True:
+            await asyncio.sleep(_STORE_CHECK_S)
+            alive = await archive.alive()
+            if alive != self._archive_alive:
+                log.log(logging.INFO if alive else logging.ERROR, "store is %s", "back" if alive else "lost")
+                self._archive_alive = alive
+                await self._tell_health()
+
+    async def _watch_link(self, path: Path) -> None:
+        """Load a new bundle when the symbolic link that was named at the start points elsewhere."""
+        seen = await asyncio.to_thread(os.path.realpath, path)
+        while True:
+            await asyncio.sleep(_RELOAD_CHECK_S)
+            now = await asyncio.to_thread(os.path.realpath, path)
+            if now != seen:
+                seen = now
+                await self.reload()
+
+    async def reload(self) -> None:
+        """Load the bundle again beside the current one, test it, and swap; keep the current one when that fails."""
+        try:
+            bundle = await self.host.load()
+            log.info("now serving bundle %s", bundle.sha256[:12])
+        except FovealError as error:
+            log.error("new bundle is not served, the old one is kept: %s", error)
+
+    async def stop(self, *, drain: bool = True) -> None:
+        """Refuse new calls, finish what was accepted within `drain_s`, and end everything. Idempotent."""
+        await self._health.enter_graceful_shutdown()
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        self._watchers.clear()
+        await self._server.stop(self.config.drain_s if drain else 0)
+        await self.host.close()
+        if self._archive is not None:
+            archive, self._archive = self._archive, None
+            await archive.close()
+
+    async def run(self, announce: Callable[[Server, Bundle], None]) -> None:
+        """Serve until SIGTERM or SIGINT; SIGHUP loads the bundle again.
+
+        Args:
+            announce: called once the server is SERVING.
+        """
+        loop = asyncio.get_running_loop()
+        stopping = asyncio.Event()
+        starting = asyncio.create_task(self.start())
+        waiting = asyncio.create_task(stopping.wait())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        try:
+            await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await starting
+                return
+            announce(self, starting.result())
+            reloads: set[asyncio.Task[None]] = set()
+
+            def reload_soon() -> None:
+                task = asyncio.create_task(self.reload())
+                reloads.add(task)
+                task.add_done_callback(reloads.discard)
+
+            loop.add_signal_handler(signal.SIGHUP, reload_soon)
+            await waiting
+            log.info("stopping: finishing what was accepted")
+            await self.stop()
+        finally:
+            waiting.cancel()
+
+
+def _probe(host: str, port: int) -> None:
+    """Say in one line why an address can't be listened on; gRPC would print a page of its own first."""
+    if port == 0:
+        return
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigError(f"address {host}:{port} can't be resolved ({error}); give HOST:PORT of this machine") from None
+    family, kind, protocol, _, target = found[0]
+    with socket.socket(family, kind, protocol) as probe:
+        if sys.platform != "win32":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(target)
+            probe.listen(1)
+        except OSError as error:
+            raise ConfigError(
+                f"can't listen on {host}:{port} ({os.strerror(error.errno or 0)}); stop what uses it, or choose another with "
+                f"--address HOST:PORT"
+            ) from None
+
+
+def _credentials(cert: Path, key: Path, client_ca: Path | None) -> Any:
+    try:
+        chain, private = cert.read_bytes(), key.read_bytes()
+        roots = client_ca.read_bytes() if client_ca is not None else None
+    except OSError as error:
+        raise ConfigError(f"TLS file can't be read ({error}); check --tls-cert, --tls-key and --client-ca") from None
+    return grpc.ssl_server_credentials([(private, chain)], root_certificates=roots, require_client_auth=roots is not None)

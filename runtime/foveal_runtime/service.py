@@ -1,0 +1,273 @@
+"""The `Screening` service: messages in, messages out. No arithmetic and no policy: those are `batching`'s and `grading`'s."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
+from foveal_runtime.engine import Ask, check_trained
+from foveal_runtime.errors import FovealError, ImageError, InputError, StudyError, UntrainedError
+from foveal_runtime.exam import Finding, judge
+from foveal_runtime.grading import grade
+from foveal_runtime.header import peek_pixels
+from foveal_runtime.host import Model, threads_of
+from foveal_runtime.labels import Head
+from foveal_runtime.messages import (
+    EYE_OF,
+    embedding_to,
+    exam_to,
+    grade_to,
+    kinds_from,
+    model_ref_to,
+    model_to,
+    self_test_to,
+    study_from,
+)
+from foveal_runtime.request import Answer, Request
+from foveal_runtime.status import status_of
+from foveal_runtime.study import Eye
+
+if TYPE_CHECKING:
+    from foveal_runtime.config import ServeConfig
+    from foveal_runtime.host import ModelHost
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class ScreeningService(screening_pb2_grpc.ScreeningServicer):
+    """Serves the model of a host."""
+
+    def __init__(self, host: ModelHost, config: ServeConfig) -> None:
+        self._host = host
+        self._config = config
+
+    async def Grade(self, request: Any, context: Any) -> Any:
+        model = self._host.model
+        answers = await self.answer(model, request.studies, Ask(), context)
+        return screening_pb2.GradeResponse(
+            results=[
+                grade_result(s.id, a, model, f"studies[{i}]")
+                for i, (s, a) in enumerate(zip(request.studies, answers, strict=True))
+            ],
+            model=model_ref_to(model.bundle),
+        )
+
+    async def Embed(self, request: Any, context: Any) -> Any:
+        model = self._host.model
+        ask = Ask(kinds_from(request.kinds), grade=False)
+        answers = await self.answer(model, request.studies, ask, context)
+        return screening_pb2.EmbedResponse(
+            results=[
+                embed_result(s.id, a, f"studies[{i}]") for i, (s, a) in enumerate(zip(request.studies, answers, strict=True))
+            ],
+            model=model_ref_to(model.bundle),
+        )
+
+    async def GradeExam(self, request: Any, context: Any) -> Any:
+        model = self._host.model
+        if Head.ICDR not in model.bundle.manifest.trained_heads:
+            raise UntrainedError("this bundle's ICDR head was not trained, and a visit is judged by ICDR grades; use Grade")
+        answers = await self.answer(model, [item.study for item in request.studies], Ask(), context)
+        results = [
+            grade_result(item.study.id, a, model, f"studies[{i}].study")
+            for i, (item, a) in enumerate(zip(request.studies, answers, strict=True))
+        ]
+        photographs: list[tuple[Eye | None, Finding | None]] = []
+        for i, (item, answer) in enumerate(zip(request.studies, answers, strict=True)):
+            eye = EYE_OF.get(item.eye) or EYE_OF.get(item.study.record.eye)
+            if eye is None and not isinstance(answer, FovealError):
+                error = StudyError("a photograph of an exam needs its eye; set it", field="eye")
+                results[i] = screening_pb2.GradeResult(id=item.study.id, error=status_of(error, path=f"studies[{i}]"))
+                photographs.append((None, None))
+            else:
+                photographs.append((eye, _finding(answer, model)))
+        return exam_to(request.id, results, judge(photographs), model.bundle)
+
+    async def GradeStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        async def one(request: Any) -> Any:
+            model = self._host.model
+            (answer,) = await self.answer(model, [request.study], Ask(), context)
+            return screening_pb2.GradeStreamResponse(
+                result=grade_result(request.study.id, answer, model, "study"), model=model_ref_to(model.bundle)
+            )
+
+        def failed(request: Any, error: FovealError) -> Any:
+            return screening_pb2.GradeStreamResponse(
+                result=screening_pb2.GradeResult(id=request.study.id, error=status_of(error, path="study"))
+            )
+
+        async for response in windowed(requests, one, failed, window=self._config.stream_window):
+            yield response
+
+    async def EmbedStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        async def one(request: Any) -> Any:
+            model = self._host.model
+            ask = Ask(kinds_from(request.kinds), grade=False)
+            (answer,) = await self.answer(model, [request.study], ask, context)
+            return screening_pb2.EmbedStreamResponse(
+                result=embed_result(request.study.id, answer, "study"), model=model_ref_to(model.bundle)
+            )
+
+        def failed(request: Any, error: FovealError) -> Any:
+            return screening_pb2.EmbedStreamResponse(
+                result=screening_pb2.EmbedResult(id=request.study.id, error=status_of(error, path="study"))
+            )
+
+        async for response in windowed(requests, one, failed, window=self._config.stream_window):
+            yield response
+
+    async def GetModel(self, request: Any, context: Any) -> Any:
+        config = self._config
+        message = model_to(self._host.bundle)
+        message.provider, message.workers, message.threads = config.provider, config.workers, threads_of(config)
+        message.limits.CopyFrom(
+            model_pb2.Limits(
+                max_message_bytes=config.max_message_bytes,
+                max_studies=config.max_studies,
+                max_image_pixels=config.max_image_pixels,
+                max_queued_studies=config.queue.max_studies,
+                max_queued_bytes=config.queue.max_bytes,
+            )
+        )
+        return message
+
+    async def SelfTest(self, request: Any, context: Any) -> Any:
+        report = await self._host.self_test()
+        return self_test_to(report, self._host.bundle)
+
+    @property
+    def stream_window(self) -> int:
+        """Studies of one stream in work at once."""
+        return self._config.stream_window
+
+    @property
+    def max_studies(self) -> int:
+        """Studies in one request."""
+        return self._config.max_studies
+
+    async def answer(
+        self, model: Model, messages: Sequence[study_pb2.Study], ask: Ask, context: Any
+    ) -> list[Answer | FovealError]:
+        """An answer or an error for each study of a request, all asked the same.
+
+        Raises:
+            FovealError: the request as a whole is not admitted.
+        """
+        if not 1 <= len(messages) <= self.max_studies:
+            raise InputError(f"request has {len(messages)} studies, 1 to {self.max_studies} are allowed; send them in parts")
+        return await self.answer_each(model, [(message, ask) for message in messages], context)
+
+    async def answer_each(
+        self, model: Model, asked: Sequence[tuple[study_pb2.Study, Ask]], context: Any
+    ) -> list[Answer | FovealError]:
+        """`answer`, with a wish of its own for each study."""
+        answers: list[Answer | FovealError | None] = [None] * len(asked)
+        requests: list[tuple[int, Request]] = []
+        for i, (message, ask) in enumerate(asked):
+            try:
+                requests.append((i, self._request(model, message, ask)))
+            except FovealError as error:
+                answers[i] = error
+        if requests:
+            deadline_s = context.time_remaining()
+            futures = model.batcher.submit([r for _, r in requests], deadline_s=deadline_s)
+            try:
+                done = await asyncio.gather(*futures, return_exceptions=True)
+            finally:
+                # The caller has gone: what is not yet in a worker is dropped.
+                for future in futures:
+                    future.cancel()
+            for (i, _), outcome in zip(requests, done, strict=True):
+                if isinstance(outcome, BaseException) and not isinstance(outcome, FovealError):
+                    raise outcome
+                answers[i] = outcome
+        return [answer for answer in answers if answer is not None]
+
+    def _request(self, model: Model, message: study_pb2.Study, ask: Ask) -> Request:
+        study = study_from(message)
+        study.validate()
+        check_trained(model.bundle.manifest, study.modalities, ask)
+        pixels = peek_pixels(study.image) if study.image else 0
+        if pixels is not None and pixels > self._config.max_image_pixels:
+            raise ImageError(
+                f"image has {pixels} pixels, at most {self._config.max_image_pixels} are allowed; send it scaled down"
+            )
+        return Request(study=study, ask=ask, pixels=pixels or 0)
+
+
+def _finding(answer: Answer | FovealError, model: Model) -> Finding | None:
+    if isinstance(answer, FovealError) or not answer.outcome.gradable:
+        return None
+    grades = grade(answer.outcome, model.bundle.manifest)
+    assert grades.referable is not None
+    return Finding(
+        icdr=grades.schemes[Head.ICDR].grade,
+        referable=grades.referable.decision,
+        probability=grades.referable.probability,
+    )
+
+
+def grade_result(study_id: str, answer: Answer | FovealError, model: Model, path: str) -> Any:
+    """The result message of one graded study."""
+    if isinstance(answer, FovealError):
+        return screening_pb2.GradeResult(id=study_id, error=status_of(answer, path=path))
+    return screening_pb2.GradeResult(id=study_id, grade=grade_to(answer, grade(answer.outcome, model.bundle.manifest)))
+
+
+def embed_result(study_id: str, answer: Answer | FovealError, path: str) -> Any:
+    """The result message of one embedded study."""
+    if isinstance(answer, FovealError):
+        return screening_pb2.EmbedResult(id=study_id, error=status_of(answer, path=path))
+    return screening_pb2.EmbedResult(id=study_id, embedding=embedding_to(answer))
+
+
+async def windowed(
+    requests: AsyncIterator[Any],
+    one: Callable[[Any], Awaitable[_T]],
+    failed: Callable[[Any, FovealError], _T],
+    *,
+    window: int,
+) -> AsyncIterator[_T]:
+    """Answer a stream with at most `window` requests in work; a slow reader stops the reading, as it should.
+
+    Args:
+        requests: the caller's stream.
+        one: answers a request, or raises `FovealError`.
+        failed: the answer that carries that error.
+        window: bound on what is in work or waits to be sent.
+    """
+    ready: asyncio.Queue[_T | BaseException | None] = asyncio.Queue()
+    room = asyncio.Semaphore(window)
+
+    async def work(request: Any) -> None:
+        try:
+            await ready.put(await one(request))
+        except FovealError as error:
+            await ready.put(failed(request, error))
+        except Exception as error:  # noqa: BLE001 - handed to the RPC's boundary through the queue
+            await ready.put(error)
+
+    async def read() -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                async for request in requests:
+                    await room.acquire()
+                    group.create_task(work(request))
+        except Exception as error:  # noqa: BLE001 - handed to the RPC's boundary through the queue
+            await ready.put(error)
+        await ready.put(None)
+
+    reader = asyncio.create_task(read())
+    try:
+        while (item := await ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+            room.release()
+    finally:
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)

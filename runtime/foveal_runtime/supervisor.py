@@ -1,0 +1,144 @@
+"""One worker process as its parent sees it: start, ask, notice that it died or hangs, end it. Knows nothing of queues.
+
+A socket pair carries the jobs; the child owns the other end and ends itself when ours closes. `subprocess` and not
+`multiprocessing` starts it: that would add a resource-tracker process, and run the caller's main module again in the child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from foveal_runtime.errors import FovealError, UnavailableError
+from foveal_runtime.worker import Ready, RunJob, SelfTestJob, WorkerSpec
+
+if TYPE_CHECKING:
+    from foveal_runtime.engine import Ask, Outcome
+    from foveal_runtime.selftest import SelfTestReport
+    from foveal_runtime.study import Study
+
+
+class WorkerLost(UnavailableError):
+    """The worker died or hangs; it has been ended, and what it was asked is not answered.
+
+    Attributes:
+        hung: it was alive but silent for longer than its limit.
+    """
+
+    def __init__(self, message: str, *, hung: bool) -> None:
+        super().__init__(message)
+        self.hung = hung
+
+
+class Worker:
+    """A running worker. One question at a time."""
+
+    def __init__(self, process: subprocess.Popen[bytes], connection: Connection) -> None:
+        self._process = process
+        self._connection = connection
+        # A thread of its own: pickling a batch of photographs and waiting for the answer must not hold up the event loop.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{process.pid}")
+        self.ready: Ready | None = None
+
+    @classmethod
+    async def start(cls, spec: WorkerSpec, *, start_timeout_s: float) -> Worker:
+        """Start a process, and wait until it has loaded the bundle and warmed up.
+
+        Raises:
+            FovealError: what the worker says is wrong with the bundle or the provider.
+            WorkerLost: it died or took too long.
+        """
+        ours, theirs = socket.socketpair()
+        env = {**os.environ, "MALLOC_ARENA_MAX": "2"}  # glibc's arenas grow by the number of threads, and stay
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "foveal_runtime.worker", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                env=env,
+                start_new_session=True,  # Ctrl-C is the server's to handle: it drains first
+            )
+        worker = cls(process, Connection(ours.detach()))
+        try:
+            ready = await worker._ask(spec, start_timeout_s)
+        except BaseException:
+            worker.kill()
+            raise
+        assert isinstance(ready, Ready)
+        worker.ready = ready
+        return worker
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    async def run(self, studies: Sequence[Study], asks: Sequence[Ask], *, timeout_s: float) -> list[Outcome | FovealError]:
+        """Run studies as one batch.
+
+        Raises:
+            WorkerLost: the process died, or was silent for `timeout_s`.
+        """
+        answer = await self._ask(RunJob(tuple(studies), tuple(asks)), timeout_s)
+        assert isinstance(answer, list)
+        return answer
+
+    async def self_test(self, *, timeout_s: float) -> SelfTestReport:
+        """Replay the golden studies.
+
+        Raises:
+            WorkerLost: the process died, or was silent for `timeout_s`.
+        """
+        from foveal_runtime.selftest import SelfTestReport
+
+        answer = await self._ask(SelfTestJob(), timeout_s)
+        assert isinstance(answer, SelfTestReport)
+        return answer
+
+    async def _ask(self, message: object, timeout_s: float) -> object:
+        asking = asyncio.get_running_loop().run_in_executor(self._thread, self._exchange, message)
+        try:
+            # The watchdog is here and not in the thread, so that it also sees a worker that stopped reading.
+            answer = await asyncio.wait_for(asyncio.shield(asking), timeout_s)
+        except TimeoutError:
+            self.kill()
+            with contextlib.suppress(WorkerLost):
+                await asking
+            raise WorkerLost(f"a worker gave no answer for {timeout_s:g} s and was replaced; send again", hung=True) from None
+        if isinstance(answer, FovealError):
+            raise answer
+        return answer
+
+    def _exchange(self, message: object) -> object:
+        try:
+            self._connection.send_bytes(pickle.dumps(message, protocol=5))
+            return pickle.loads(self._connection.recv_bytes())
+        except (EOFError, OSError):
+            raise WorkerLost("a worker process died and was replaced; send again", hung=False) from None
+
+    def kill(self) -> None:
+        """End the process at once. Idempotent."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait()
+        self._thread.shutdown(wait=False)
+
+    def close(self) -> None:
+        """End the process and give back its socket; nothing may be running in it."""
+        self.kill()
+        self._thread.shutdown(wait=True)
+        self._connection.close()

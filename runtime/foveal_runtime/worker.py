@@ -1,0 +1,181 @@
+"""The child process that decodes, tokenises and runs the graphs. Knows nothing of queues, deadlines or gRPC.
+
+Started by `supervisor` as `python -m foveal_runtime.worker FD`, with one end of a socket. It answers one job at a time, in
+order. A thread reads the socket all the while: when the server is gone, however it went, that thread ends the process, even
+in the middle of a graph that never returns.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import queue
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from foveal_runtime.engine import Ask, Engine, Outcome, Prepared
+    from foveal_runtime.errors import FovealError
+    from foveal_runtime.imaging import ImageLimits
+    from foveal_runtime.selftest import SelfTestReport
+    from foveal_runtime.study import Study
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSpec:
+    """What a worker serves, and how."""
+
+    bundle: Path
+    """Whose hashes the parent has checked."""
+    provider: str
+    threads: int
+    """Inside one graph call."""
+    max_rows: int
+    """In one graph call."""
+    limits: ImageLimits
+    self_test: bool = True
+    """Replay the golden studies before reporting ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunJob:
+    """Studies to run together."""
+
+    studies: tuple[Study, ...]
+    asks: tuple[Ask, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTestJob:
+    """Replay the golden studies."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ready:
+    """The worker has loaded and warmed up."""
+
+    self_test: SelfTestReport | None
+    load_s: float
+
+
+def main() -> None:
+    """Entry of the child process."""
+    connection = Connection(int(sys.argv[1]))
+    jobs: queue.SimpleQueue[object] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
+    spec = jobs.get()
+    assert isinstance(spec, WorkerSpec)
+    started = time.perf_counter()
+    from foveal_runtime.errors import FovealError, UnavailableError
+
+    try:
+        engine = _load(spec)
+        report = _warm_up(engine, spec)
+    except FovealError as error:
+        _send(connection, error)
+        return
+    except Exception as error:  # noqa: BLE001 - the process's boundary: the parent must learn why
+        _send(connection, UnavailableError(f"worker can't start: {type(error).__name__}: {error}"))
+        return
+    gc.collect()
+    gc.freeze()  # what was loaded lives as long as the process
+    _send(connection, Ready(self_test=report, load_s=time.perf_counter() - started))
+    while True:
+        job = jobs.get()
+        if isinstance(job, RunJob):
+            _send(connection, run_batch(engine, job.studies, job.asks))
+        else:
+            assert isinstance(job, SelfTestJob)
+            from foveal_runtime.selftest import self_test
+
+            _send(connection, self_test(engine))
+
+
+def _listen(connection: Connection, jobs: queue.SimpleQueue[object]) -> None:
+    while True:
+        try:
+            jobs.put(pickle.loads(connection.recv_bytes()))
+        except (EOFError, OSError):
+            # No clean-up: the main thread may be inside a graph, and there is nobody left to answer.
+            os._exit(0)
+
+
+def _send(connection: Connection, message: object) -> None:
+    connection.send_bytes(pickle.dumps(message, protocol=5))
+
+
+def _load(spec: WorkerSpec) -> Engine:
+    from foveal_runtime.bundle import Bundle
+    from foveal_runtime.engine import Engine
+
+    bundle = Bundle.open(spec.bundle, verify_hashes=False)
+    return Engine(bundle, provider=spec.provider, threads=spec.threads, limits=spec.limits, max_rows=spec.max_rows)
+
+
+def _warm_up(engine: Engine, spec: WorkerSpec) -> SelfTestReport | None:
+    from foveal_runtime.golden import read_golden
+    from foveal_runtime.selftest import self_test
+
+    golden = read_golden(engine.bundle)
+    if spec.self_test:
+        return self_test(engine, golden)
+    engine.run([engine.prepare(golden.studies[-1])])
+    return None
+
+
+def run_batch(engine: Engine, studies: Sequence[Study], asks: Sequence[Ask]) -> list[Outcome | FovealError]:
+    """An outcome or an error for each study; one that breaks its batch breaks alone."""
+    from foveal_runtime.errors import FovealError, ImageError
+
+    answers: list[Outcome | FovealError | None] = [None] * len(studies)
+    prepared: list[tuple[int, Prepared]] = []
+    for i, study in enumerate(studies):
+        try:
+            prepared.append((i, engine.prepare(study)))
+        except FovealError as error:
+            answers[i] = error
+        except MemoryError:
+            answers[i] = ImageError("image needs more memory to decode than this server has; send it scaled down")
+    for place, answer in _run_or_halve(engine, prepared, asks):
+        answers[place] = answer
+    return [_certain(answer) for answer in answers]
+
+
+def _certain(answer: Outcome | FovealError | None) -> Outcome | FovealError:
+    assert answer is not None
+    return answer
+
+
+def _run_or_halve(
+    engine: Engine, prepared: list[tuple[int, Prepared]], asks: Sequence[Ask]
+) -> list[tuple[int, Outcome | FovealError]]:
+    from foveal_runtime.errors import FovealError, PoisonError
+
+    if not prepared:
+        return []
+    try:
+        outcomes = engine.run_each([item for _, item in prepared], [asks[i] for i, _ in prepared])
+        return [(i, outcome) for (i, _), outcome in zip(prepared, outcomes, strict=True)]
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no base but Exception
+        if len(prepared) == 1:
+            if isinstance(error, FovealError):
+                return [(prepared[0][0], error)]
+            return [
+                (prepared[0][0], PoisonError(f"the model's graphs fail on this study ({type(error).__name__}); leave it out"))
+            ]
+    middle = len(prepared) // 2
+    return _run_or_halve(engine, prepared[:middle], asks) + _run_or_halve(engine, prepared[middle:], asks)
+
+
+if __name__ == "__main__":
+    # Messages name classes of `foveal_runtime.worker`; here this module is called `__main__`.
+    from foveal_runtime import worker
+
+    worker.main()

@@ -1,0 +1,410 @@
+"""A real server process on loopback, asked as screening software asks it."""
+
+from __future__ import annotations
+
+import math
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from bundles import RECORD, golden_studies, open_engine, photograph, write_bundle
+from google.rpc import code_pb2, error_details_pb2
+from servers import RunningServer
+
+from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
+from foveal_runtime.client import Client, ClientOptions
+from foveal_runtime.engine import VectorKind
+from foveal_runtime.errors import InputError, OverloadedError, PreconditionError, UnavailableError, UntrainedError
+from foveal_runtime.grading import grade as calibrated
+from foveal_runtime.labels import Head
+from foveal_runtime.status import error_of
+from foveal_runtime.study import Modality, Record, Study
+
+ALL_KINDS = tuple(VectorKind)
+
+
+@pytest.fixture(scope="module")
+def server(bundle_path: Path) -> Iterator[RunningServer]:
+    with RunningServer(bundle_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> Iterator[Client]:
+    with server.client() as opened:
+        yield opened
+
+
+def test_grades_are_those_of_the_engine_calibrated(client: Client, bundle_path: Path) -> None:
+    engine = open_engine(bundle_path)
+    study = Study(id="mine", image=photograph(3))
+    expected = calibrated(engine.run([engine.prepare(study)])[0], engine.manifest)
+    response = client.grade([study])
+    (result,) = response.results
+    assert result.id == "mine"
+    assert result.grade.icdr.grade == expected.schemes[Head.ICDR].grade
+    np.testing.assert_allclose(result.grade.icdr.probabilities, expected.schemes[Head.ICDR].probabilities, atol=1e-5)
+    assert expected.referable is not None
+    assert result.grade.referable.probability == pytest.approx(expected.referable.probability, abs=1e-5)
+    assert result.grade.referable.operating_point.name == "screening"
+    assert result.grade.referable.operating_point.threshold == 0.3
+    assert result.grade.referable.decision == (expected.referable.probability >= 0.3)
+    assert response.model.space_id == engine.manifest.space_id
+    assert response.model.bundle_sha256 == engine.bundle.sha256
+
+
+def test_every_trained_subset_grades_and_names_what_was_imputed(client: Client) -> None:
+    studies = [*golden_studies(), Study(record=Record(age_years=50.0)), Study(note="macula " * 40)]
+    results = client.grade(studies).results
+    for study, result in zip(studies, results, strict=True):
+        assert result.HasField("grade"), result.error.message
+        assert sum(result.grade.icdr.probabilities) == pytest.approx(1)
+        assert len(result.grade.modalities) == len(study.modalities)
+    assert list(results[-2].grade.imputed_fields) == ["sex", "eye", "diabetes_years", "insulin", "diabetes"]
+    assert list(results[-1].grade.truncated_fields) == ["note"]
+
+
+def test_embed_returns_unit_vectors_of_the_kinds_asked_for(client: Client) -> None:
+    study = golden_studies()[-1]
+    (both,) = client.embed([study], [VectorKind.IMAGE, VectorKind.JOINT]).results
+    assert [v.kind for v in both.embedding.vectors] == [study_pb2.VECTOR_KIND_JOINT, study_pb2.VECTOR_KIND_IMAGE]
+    for vector in both.embedding.vectors:
+        assert math.fsum(v * v for v in vector.values) == pytest.approx(1, abs=1e-5)
+    (default,) = client.embed([study]).results
+    assert [v.kind for v in default.embedding.vectors] == [study_pb2.VECTOR_KIND_JOINT]
+
+
+BAD_STUDIES = {
+    "no modality": (study_pb2.Study(id="x"), "", "no modality"),
+    "blank note": (study_pb2.Study(note="  \n"), "", "no modality"),
+    "empty file": (study_pb2.Study(image=study_pb2.Image(encoded=b"")), "image.encoded", "empty"),
+    "text named jpg": (study_pb2.Study(image=study_pb2.Image(encoded=b"hello")), "image", "no photograph"),
+    "truncated": (study_pb2.Study(image=study_pb2.Image(encoded=photograph()[:900])), "image", "truncated"),
+    "1x1": (study_pb2.Study(image=study_pb2.Image(raw=study_pb2.RawImage(pixels=b"abc", width=1, height=1))), "image", "1 x 1"),
+    "raw of wrong length": (
+        study_pb2.Study(image=study_pb2.Image(raw=study_pb2.RawImage(pixels=b"abc", width=9, height=9))),
+        "image.raw.pixels",
+        "243 bytes",
+    ),
+    "raw with NaN": (
+        study_pb2.Study(
+            image=study_pb2.Image(
+                raw=study_pb2.RawImage(
+                    pixels=np.full((40, 40, 3), np.nan, "<f4").tobytes(), width=40, height=40, sample_type="SAMPLE_TYPE_FLOAT32"
+                )
+            )
+        ),
+        "image.raw.pixels",
+        "NaN",
+    ),
+    "negative age": (study_pb2.Study(record=study_pb2.Record(age_years=-3)), "record.age_years", "0 to 125"),
+    "absurd age": (study_pb2.Study(record=study_pb2.Record(age_years=4e9)), "record.age_years", "0 to 125"),
+    "NaN age": (study_pb2.Study(record=study_pb2.Record(age_years=math.nan)), "record.age_years", "0 to 125"),
+    "unknown code": (study_pb2.Study(record=study_pb2.Record(sex=77)), "record.sex", "does not know"),  # type: ignore[arg-type]
+    "10 MB note": (study_pb2.Study(note="a" * 10_000_000), "note", "at most 100000"),
+    "long id": (study_pb2.Study(id="i" * 999, note="macula"), "id", "at most 256"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_STUDIES)
+def test_a_bad_study_has_a_named_field_and_a_reason_and_its_neighbour_an_answer(client: Client, name: str) -> None:
+    message, field, words = BAD_STUDIES[name]
+    good = study_pb2.Study(note="macula")
+    response = client._call(client._screening.Grade, screening_pb2.GradeRequest(studies=[good, message]))
+    assert response.results[0].HasField("grade")
+    status = response.results[1].error
+    assert code_pb2.Code.Name(status.code) == "INVALID_ARGUMENT"
+    assert words in status.message
+    details = {d.TypeName(): d for d in status.details}
+    bad = error_details_pb2.BadRequest()
+    assert details["google.rpc.BadRequest"].Unpack(bad)
+    assert bad.field_violations[0].field == ".".join(part for part in ("studies[1]", field) if part)
+    info = error_details_pb2.ErrorInfo()
+    assert details["google.rpc.ErrorInfo"].Unpack(info)
+    assert info.domain == "foveal"
+
+
+def test_a_decompression_bomb_is_refused_by_its_header(bundle_path: Path, tmp_path: Path) -> None:
+    with RunningServer(bundle_path, config="max_image_pixels = 100000", folder=tmp_path) as running, running.client() as client:
+        (result,) = client.grade([Study(image=photograph(width=640, height=480))]).results
+        assert "at most 100000" in result.error.message
+
+
+def test_raw_pixels_grade_like_the_same_pixels_in_a_png(client: Client) -> None:
+    import io
+
+    from PIL import Image
+
+    png = photograph(5, format="PNG")
+    picture = Image.open(io.BytesIO(png))
+    raws = [
+        study_pb2.RawImage(pixels=picture.tobytes(), width=320, height=240, sample_type="SAMPLE_TYPE_UINT8"),
+        study_pb2.RawImage(
+            pixels=(np.asarray(picture) / np.float32(255)).astype("<f4").tobytes(),
+            width=320,
+            height=240,
+            sample_type="SAMPLE_TYPE_FLOAT32",
+        ),
+        study_pb2.RawImage(
+            pixels=(np.asarray(picture).astype("<u2") * 257).tobytes(), width=320, height=240, sample_type="SAMPLE_TYPE_UINT16"
+        ),
+    ]
+    studies = [study_pb2.Study(image=study_pb2.Image(encoded=png))]
+    studies += [study_pb2.Study(image=study_pb2.Image(raw=raw)) for raw in raws]
+    response = client._call(client._screening.Embed, screening_pb2.EmbedRequest(studies=studies))
+    first, *rest = (np.asarray(r.embedding.vectors[0].values) for r in response.results)
+    for vector in rest:
+        assert np.abs(first - vector).max() <= 1e-5
+
+
+def test_ten_thousand_studies_in_one_request_are_refused_with_the_limit(client: Client) -> None:
+    with pytest.raises(InputError, match="10000 studies, 1 to 256"):
+        client.grade([Study(note="macula")] * 10_000)
+
+
+def test_a_request_without_studies_is_refused(client: Client) -> None:
+    with pytest.raises(InputError, match="0 studies"):
+        client.grade([])
+
+
+def test_unknown_fields_of_a_newer_client_are_accepted(server: RunningServer) -> None:
+    request = screening_pb2.GradeRequest(studies=[study_pb2.Study(note="macula")]).SerializeToString()
+    newer = request + bytes([(1000 << 3 & 0x7F) | 0x80, 1000 << 3 >> 7, 42])  # field 1000, varint 42
+    with grpc.insecure_channel(server.address) as channel:
+        call = channel.unary_unary("/foveal.v1.Screening/Grade", response_deserializer=screening_pb2.GradeResponse.FromString)
+        assert call(newer, timeout=10).results[0].HasField("grade")
+
+
+def test_untrained_heads_and_subsets_give_no_number(tmp_path: Path) -> None:
+    bundle = write_bundle(
+        tmp_path / "b", trained_heads=(Head.ICDR,), trained_subsets=("image",), aligned=(Modality.IMAGE, Modality.TEXT)
+    )
+    with RunningServer(bundle) as running, running.client() as client:
+        image, record, note = client.grade([Study(image=photograph()), Study(record=RECORD), Study(note="macula")]).results
+        assert image.grade.HasField("icdr")
+        assert not image.grade.HasField("sdrg")
+        for result in (record, note):
+            assert code_pb2.Code.Name(result.error.code) == "FAILED_PRECONDITION"
+            assert isinstance(error_of(result.error), UntrainedError)
+        (text,) = client.embed([Study(note="macula")], [VectorKind.TEXT]).results
+        assert text.HasField("embedding")
+
+
+def test_an_ungradable_photograph_has_a_typed_status_and_no_grade(client: Client) -> None:
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (600, 600), (120, 120, 120)).save(buffer, "JPEG")
+    (result,) = client.grade([Study(image=buffer.getvalue(), note="macula")]).results
+    assert result.grade.quality.status == screening_pb2.QUALITY_STATUS_NOT_FUNDUS
+    assert result.grade.quality.message
+    assert not result.grade.HasField("icdr")
+    assert not result.grade.HasField("sdrg")
+    assert not result.grade.HasField("referable")
+
+
+def test_streams_answer_every_study_by_its_id(client: Client) -> None:
+    studies = [Study(id=str(i), image=photograph(i % 5)) if i % 2 else Study(id=str(i), note="edema") for i in range(60)]
+    studies.append(Study(id="bad"))
+    results = {r.id: r for r in client.grade_stream(iter(studies))}
+    assert set(results) == {s.id for s in studies}
+    assert results.pop("bad").HasField("error")
+    assert all(r.HasField("grade") for r in results.values())
+    vectors = {r.id: r for r in client.embed_stream(iter(studies[:-1]), [VectorKind.JOINT])}
+    assert len(vectors) == 60
+    alone = np.asarray(client.embed([studies[1]]).results[0].embedding.vectors[0].values)
+    assert np.abs(alone - np.asarray(vectors["1"].embedding.vectors[0].values)).max() <= 1e-4
+
+
+def test_the_worst_gradable_eye_decides_an_exam(client: Client) -> None:
+    def photo(seed: int, eye: str) -> screening_pb2.ExamStudy:
+        return screening_pb2.ExamStudy(
+            eye=eye, study=study_pb2.Study(id=f"{eye}{seed}", image=study_pb2.Image(encoded=photograph(seed)))
+        )
+
+    request = screening_pb2.GradeExamRequest(
+        id="visit", studies=[photo(i, "EYE_RIGHT" if i < 4 else "EYE_LEFT") for i in range(8)]
+    )
+    request.studies.add(eye="EYE_LEFT", study=study_pb2.Study(image=study_pb2.Image(encoded=b"junk")))
+    response = client.grade_exam(request)
+    grades = [r.grade.icdr.grade if r.HasField("grade") else -1 for r in response.results]
+    assert grades[-1] == -1
+    assert response.id == "visit"
+    assert [e.eye for e in response.eyes] == [study_pb2.EYE_RIGHT, study_pb2.EYE_LEFT]
+    assert response.eyes[0].icdr == max(grades[:4])
+    assert response.eyes[1].icdr == max(grades[4:])
+    assert grades[response.eyes[1].deciding_result] == max(grades[4:])
+    assert response.patient.icdr == max(grades)
+    assert response.patient.complete
+    nameless = screening_pb2.GradeExamRequest(studies=[screening_pb2.ExamStudy(study=photo(1, "EYE_LEFT").study)])
+    answer = client.grade_exam(nameless)
+    assert "eye" in answer.results[0].error.message
+    assert not answer.patient.complete
+    assert not answer.patient.HasField("referable")
+
+
+def test_equal_bytes_are_answered_from_the_cache(client: Client) -> None:
+    study = Study(image=photograph(77))
+    first = client.grade([study]).results[0].grade
+    again = client.grade([study]).results[0].grade
+    assert not first.timing.cached
+    assert again.timing.cached
+    assert list(again.icdr.probabilities) == list(first.icdr.probabilities)
+
+
+def test_get_model_tells_what_is_served_and_the_limits(client: Client) -> None:
+    model = client.model()
+    assert model.embedding_dim == 256
+    assert list(model.trained_heads) == ["icdr", "sdrg"]
+    assert "image+text+structured" in model.trained_subsets
+    assert model.limits.max_studies == 256
+    assert model.operating_points["image"].threshold == 0.3
+    assert model.image.side_px == 32
+    assert model.provider == "cpu"
+
+
+def test_self_test_replays_the_golden_studies(client: Client) -> None:
+    report = client.self_test()
+    assert report.passed
+    assert report.studies == 7
+
+
+def test_health_names_each_service_and_reflection_lists_them(server: RunningServer) -> None:
+    from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+    assert server.health() == "SERVING"
+    assert server.health("foveal.v1.Screening") == "SERVING"
+    assert server.health("foveal.v1.Archive") == "NOT_SERVING"
+    with grpc.insecure_channel(server.address) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        (answer,) = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=5)
+    names = {service.name for service in answer.list_services_response.service}
+    assert {"foveal.v1.Screening", "foveal.v1.Archive", "grpc.health.v1.Health"} <= names
+
+
+def test_an_archive_call_without_a_store_says_how_to_get_one(client: Client) -> None:
+    with pytest.raises(PreconditionError, match="--store"):
+        client.stats()
+
+
+def test_a_server_that_is_not_there_is_named_with_the_mend() -> None:
+    with Client("127.0.0.1:1", ClientOptions(timeout_s=5)) as nobody, pytest.raises(UnavailableError) as caught:
+        nobody.model()
+    assert "127.0.0.1:1" in str(caught.value)
+    assert "foveal serve" in str(caught.value)
+
+
+async def test_the_async_client_gives_the_same_answers(server: RunningServer, client: Client) -> None:
+    from foveal_runtime.client import AsyncClient
+
+    study = Study(image=photograph(3))
+    async with AsyncClient(server.address) as other:
+        response = await other.grade([study])
+        assert (await other.model()).profile == "hand-made"
+
+        async def studies():
+            yield Study(id="a", note="macula")
+
+        assert [r.id async for r in other.grade_stream(studies())] == ["a"]
+    assert list(response.results[0].grade.icdr.probabilities) == list(client.grade([study]).results[0].grade.icdr.probabilities)
+
+
+def test_photographs_can_be_scaled_down_before_sending(server: RunningServer, client: Client) -> None:
+    from foveal_runtime.client import scaled_down
+
+    large = photograph(3, width=1600, height=1200)
+    assert len(scaled_down(large, 400)) < len(large) / 4
+    assert scaled_down(b"junk", 400) == b"junk"
+    with server.client(scale_down_px=800) as small:
+        assert small.grade([Study(image=large)]).results[0].HasField("grade")
+
+
+def test_sigterm_finishes_what_was_accepted_and_exits_0(bundle_path: Path) -> None:
+    large = photograph(width=1200, height=900)
+    studies = (Study(id=str(i), image=large, note="macula " * i) for i in range(40))
+    with RunningServer(bundle_path) as running, running.client() as client:
+        results = client.grade_stream(studies)
+        first = next(results)
+        running.process.send_signal(signal.SIGTERM)
+        assert len([first, *results]) == 40
+        assert running.process.wait(15) == 0
+
+
+def test_a_port_in_use_is_one_line(server: RunningServer, bundle_path: Path) -> None:
+    command = [sys.executable, "-m", "foveal_runtime.cli.main", "serve", str(bundle_path), "--address", server.address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: can't listen on")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_bundle_that_fails_its_self_test_is_not_served(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b", golden_shift=3.0)
+    command = [sys.executable, "-m", "foveal_runtime.cli.main", "serve", str(bundle), "--address", "127.0.0.1:0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "self-test" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_bundle_with_one_byte_changed_is_not_served(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b")
+    graph = bundle / "fusion.onnx"
+    data = bytearray(graph.read_bytes())
+    data[-1] ^= 1
+    graph.write_bytes(data)
+    command = [sys.executable, "-m", "foveal_runtime.cli.main", "serve", str(bundle), "--address", "127.0.0.1:0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "was changed" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_plain_text_to_other_machines_needs_a_flag(bundle_path: Path) -> None:
+    command = [sys.executable, "-m", "foveal_runtime.cli.main", "serve", str(bundle_path), "--address", "0.0.0.0:0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "--insecure" in done.stderr
+
+
+def test_a_full_queue_is_refused_with_resource_exhausted_and_a_time_to_retry(bundle_path: Path, tmp_path: Path) -> None:
+    config = "cache_entries = 0\nmax_studies = 64\n[queue]\nmax_studies = 64\n[batch]\nmax_studies = 1"
+    with RunningServer(bundle_path, config=config, folder=tmp_path) as running, running.client() as client:
+        studies = [Study(image=photograph(width=1200, height=900))] * 48
+        calls = [client._screening.Grade.future(client._messages.grade(studies), timeout=60) for _ in range(6)]
+        codes = [call.exception().code() if call.exception() else None for call in calls]
+        assert None in codes
+        assert grpc.StatusCode.RESOURCE_EXHAUSTED in codes
+        refused = next(call for call in calls if call.exception())
+        from foveal_runtime.status import error_of_rpc
+
+        error = error_of_rpc(refused.exception(), running.address)
+        assert isinstance(error, OverloadedError)
+        assert error.retry_after_s > 0
+
+
+def test_messages_of_the_model_name_every_limit_field() -> None:
+    assert set(model_pb2.Limits.DESCRIPTOR.fields_by_name) == {
+        "max_message_bytes", "max_studies", "max_image_pixels", "max_queued_studies", "max_queued_bytes",
+    }  # fmt: skip
+
+
+def test_stub_exists_for_every_declared_method() -> None:
+    from foveal_runtime.archive_service import ArchiveService
+    from foveal_runtime.service import ScreeningService
+
+    for service, messages in ((ScreeningService, screening_pb2), (ArchiveService, None)):
+        from foveal_runtime._proto import archive_pb2
+
+        name = service.__name__.removesuffix("Service")
+        descriptor = (messages or archive_pb2).DESCRIPTOR.services_by_name[name]
+        for method in descriptor.methods:
+            assert method.name in vars(service), f"{name}.{method.name} is declared and not served"
+    assert screening_pb2_grpc.ScreeningServicer is not None

@@ -1,0 +1,100 @@
+"""A real `foveal serve` process for tests: start it, learn its address and its workers, end it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from foveal_runtime.client import Client, ClientOptions
+
+
+class RunningServer:
+    """`with RunningServer(bundle, "--workers", "2") as server:`; SERVING when the block begins."""
+
+    def __init__(self, bundle: Path, *flags: str, config: str = "", folder: Path | None = None) -> None:
+        """Args:
+        bundle: what to serve.
+        flags: more of `foveal serve`.
+        config: TOML text of a configuration file, written into `folder`.
+        folder: scratch space.
+        """
+        if config:
+            assert folder is not None
+            (folder / "serve.toml").write_text(config)
+            flags = (*flags, "--config", str(folder / "serve.toml"))
+        self._command = [sys.executable, "-m", "foveal_runtime.cli.main", "serve", str(bundle), "-v", *flags]
+        if "--address" not in flags:
+            self._command += ["--address", "127.0.0.1:0"]
+        self.lines: list[str] = []
+        self.address = ""
+        self._ready = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.started = time.monotonic()
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(self._command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        assert self._ready.wait(60), "".join(self.lines)
+        assert self.address, "".join(self.lines)
+        return self
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            found = re.match(r"serving .* on (\S+?)(,.*)?$", line.strip())
+            if found:
+                self.address = found.group(1)
+                self._ready.set()
+        self._ready.set()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise
+        self._reader.join(5)
+
+    @property
+    def log(self) -> str:
+        """Everything on stderr so far."""
+        return "".join(self.lines)
+
+    def wait_for(self, text: str, timeout_s: float = 10) -> None:
+        """Wait until stderr says so."""
+        end = time.monotonic() + timeout_s
+        while text not in self.log:
+            assert time.monotonic() < end, f"{text!r} not in:\n{self.log}"
+            time.sleep(0.02)
+
+    def workers(self) -> list[int]:
+        """Pids of the live worker processes."""
+        pids = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return sorted(int(pid) for children in pids for pid in children.read_text().split())
+
+    def client(self, **options: object) -> Client:
+        """A client of this server."""
+        return Client(self.address, ClientOptions(**{"timeout_s": 30.0, **options}))  # type: ignore[arg-type]
+
+    def health(self, service: str = "") -> str:
+        """What the health service says."""
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+        with grpc.insecure_channel(self.address) as channel:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+            return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
