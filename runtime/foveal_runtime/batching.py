@@ -10,20 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from foveal_runtime.cache import OutcomeCache
 from foveal_runtime.errors import (
     DeadlineError,
     FovealError,
     InputError,
     OverloadedError,
-    PoisonError,
     UnavailableError,
 )
 from foveal_runtime.request import Answer, BatchLimits, QueueLimits, Request
+from foveal_runtime.strikes import Strikes, poison_error
 from foveal_runtime.supervisor import WorkerLost
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MAX_STRIKES_KEPT = 10_000
-_STRIKES_TO_REFUSE = 2
 _FIRST_GUESS_S = 0.05
 """Seconds a study until the first batch was timed."""
 _RESTART_PAUSES_S = (0.0, 0.1, 0.5, 2.0, 5.0)
@@ -43,6 +42,13 @@ _RESTART_PAUSES_S = (0.0, 0.1, 0.5, 2.0, 5.0)
 
 class WorkerLike(Protocol):
     """What the batcher needs of a worker process."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+
+    def on_exit(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called on this loop when the process ends, however it does."""
 
     async def run(self, studies: Sequence[Study], asks: Sequence[Ask], *, timeout_s: float) -> list[Outcome | FovealError]:
         """Run a batch; raises WorkerLost."""
@@ -98,9 +104,8 @@ class Batcher:
         self._slots = [_Slot() for _ in range(workers)]
         self._batch = batch
         self._queue_limits = queue
-        self._cache_entries = cache_entries
-        self._cache: OrderedDict[bytes, Outcome] = OrderedDict()
-        self._strikes: OrderedDict[bytes, int] = OrderedDict()
+        self._cache = OutcomeCache(cache_entries)
+        self._strikes = Strikes()
         self._queue: deque[_Job] = deque()
         self._queued_bytes = 0
         self._running = 0
@@ -130,7 +135,7 @@ class Batcher:
                     task.result().close()
             raise failed.exceptions[0] from None
         for slot, task in zip(self._slots, starting, strict=True):
-            slot.worker = task.result()
+            self._put(slot, task.result())
             slot.task = asyncio.create_task(self._serve(slot))
 
     async def drain(self, timeout_s: float) -> None:
@@ -187,24 +192,23 @@ class Batcher:
         now = loop.time()
         futures: list[asyncio.Future[Answer]] = []
         jobs: list[_Job] = []
-        keep_keys = bool(self._cache_entries or self._strikes)
+        keep_keys = self._cache.enabled or bool(self._strikes)
         for request in requests:
             future: asyncio.Future[Answer] = loop.create_future()
             futures.append(future)
             key = request.key() if keep_keys else b""
             cached = self._cache.get(key)
             if cached is not None:
-                self._cache.move_to_end(key)
                 future.set_result(Answer(outcome=cached, queue_ms=0.0, cached=True))
-            elif self._strikes.get(key, 0) >= _STRIKES_TO_REFUSE:
-                future.set_exception(_poison())
+            elif self._strikes.refused(key):
+                future.set_exception(poison_error())
             else:
                 deadline = None if deadline_s is None else now + deadline_s
                 job = _Job(
                     request=request, key=key, size_bytes=request.size_bytes, deadline=deadline, enqueued=now, future=future
                 )
-                if self._strikes.get(key, 0):
-                    job.group = object()  # a suspect runs alone
+                if self._strikes.suspect(key):
+                    job.group = object()  # of which it is the only member
                 jobs.append(job)
         try:
             self._admit(jobs, deadline_s)
@@ -268,11 +272,19 @@ class Batcher:
         self._arrived.set()
         return await asyncio.wait_for(future, timeout_s)
 
+    def _put(self, slot: _Slot, worker: WorkerLike) -> None:
+        slot.worker = worker
+        # Wakes the slots, so that an idle worker's death is noticed without a request.
+        worker.on_exit(self._arrived.set)
+
     async def _serve(self, slot: _Slot) -> None:
         while not self._closing:
             if slot.worker is None and not await self._replace(slot):
                 continue
             assert slot.worker is not None
+            if not slot.worker.alive:
+                self._lost(slot, [], WorkerLost("a worker process died and was replaced; send again", hung=False))
+                continue
             if slot.self_tests:
                 await self._self_test(slot, slot.self_tests.popleft())
                 continue
@@ -337,16 +349,13 @@ class Batcher:
         elapsed_s = loop.time() - started
         self._s_per_study += 0.2 * (elapsed_s / len(batch) - self._s_per_study)
         for job, answer in zip(batch, answers, strict=True):
-            if job.key:
-                self._strikes.pop(job.key, None)
+            self._strikes.forgive(job.key)
             if isinstance(answer, FovealError):
                 if not job.future.done():
                     job.future.set_exception(answer)
                 continue
-            if self._cache_entries and job.key:
-                self._cache[job.key] = answer
-                if len(self._cache) > self._cache_entries:
-                    self._cache.popitem(last=False)
+            if job.key:
+                self._cache.put(job.key, answer)
             if not job.future.done():
                 job.future.set_result(Answer(outcome=answer, queue_ms=(started - job.enqueued) * 1e3))
 
@@ -372,12 +381,10 @@ class Batcher:
         self.on_change()
         for job in batch:
             job.key = job.key or job.request.key()
+        self._strikes.lost([job.key for job in batch])
         alone = len(batch) == 1
-        for job in batch:
-            # In company a study is only suspected; alone it is known.
-            self._strike(job.key, self._strikes.get(job.key, 0) + 1 if alone else 1)
-        if alone and self._strikes[batch[0].key] >= _STRIKES_TO_REFUSE:
-            _refuse(batch, _poison())
+        if alone and self._strikes.refused(batch[0].key):
+            _refuse(batch, poison_error())
         elif alone or lost.hung or self._closing:
             # After a hang the callers have waited long enough; they are told at once and may send again.
             _refuse(batch, lost)
@@ -389,17 +396,11 @@ class Batcher:
                     job.group = group
                     self._push(job, first=True)
 
-    def _strike(self, key: bytes, count: int) -> None:
-        self._strikes[key] = max(count, self._strikes.get(key, 0))
-        self._strikes.move_to_end(key)
-        if len(self._strikes) > _MAX_STRIKES_KEPT:
-            self._strikes.popitem(last=False)
-
     async def _replace(self, slot: _Slot) -> bool:
         for pause_s in _RESTART_PAUSES_S:
             await asyncio.sleep(pause_s)
             try:
-                slot.worker = await self._start_worker()
+                self._put(slot, await self._start_worker())
             except FovealError as error:
                 log.error("worker can't be started: %s", error)
                 self._start_failure = error
@@ -432,7 +433,3 @@ def _refuse(jobs: Sequence[_Job], error: FovealError) -> None:
     for job in jobs:
         if not job.future.done():
             job.future.set_exception(error)
-
-
-def _poison() -> PoisonError:
-    return PoisonError("this study killed or hung its worker twice and is not run again; check its photograph, or leave it out")

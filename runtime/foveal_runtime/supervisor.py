@@ -13,7 +13,8 @@ import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
@@ -86,6 +87,17 @@ class Worker:
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
+
+    def on_exit(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called on this event loop when the process ends, however it does."""
+        loop = asyncio.get_running_loop()
+
+        def wait() -> None:
+            self._process.wait()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+                loop.call_soon_threadsafe(callback)
+
+        threading.Thread(target=wait, name=f"exit-{self.pid}", daemon=True).start()
 
     async def run(self, studies: Sequence[Study], asks: Sequence[Ask], *, timeout_s: float) -> list[Outcome | FovealError]:
         """Run studies as one batch.

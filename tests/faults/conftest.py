@@ -1,0 +1,12 @@
+"""The bundle that the fault tests serve."""
+
+from pathlib import Path
+
+import pytest
+from bundles import write_bundle
+
+
+@pytest.fixture(scope="session")
+def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole bundle with hand-made graphs, everything trained."""
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "plain")
