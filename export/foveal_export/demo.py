@@ -50,19 +50,27 @@ class Demo:
     console: Console
     steps: list[Step] = field(default_factory=list)
 
-    def run(self, *arguments: str | Path) -> tuple[Any, float]:
+    def run(self, *arguments: str | Path, document: Path | None = None) -> tuple[Any, float]:
         """Run one `foveal` command with --json; its progress goes to this terminal.
+
+        Args:
+            arguments: the command.
+            document: where the command writes its JSON, for those that write a file instead of stdout.
+
+        Returns:
+            The command's JSON document, and its seconds.
 
         Raises:
             CheckFailed: the command failed; it has said why.
         """
-        words = [str(argument) for argument in arguments]
+        words = [*(str(argument) for argument in arguments), "--json", *([str(document)] if document else [])]
         self.console.print(f"[bold]$ foveal {shlex.join(words)}[/bold]", soft_wrap=True, highlight=False)
         begin = time.monotonic()
-        done = subprocess.run([*_FOVEAL, *words, "--json"], stdout=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run([*_FOVEAL, *words], stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
             raise CheckFailed(f"`foveal {shlex.join(words)}` failed with exit code {done.returncode}; it says above why")
-        return json.loads(done.stdout), time.monotonic() - begin
+        answer = document.read_text(encoding="utf-8") if document else done.stdout
+        return json.loads(answer), time.monotonic() - begin
 
     def note(self, name: str, seconds: float, result: str, where: Path | str = "") -> None:
         """Remember a step for the table."""
@@ -124,13 +132,13 @@ def demo(
     _, seconds = show.run("train", "--recipe", "edge", "--data", spec, "--out", run, *overrides)
     show.note("train", seconds, f"edge profile from pretrained weights, {epochs} epochs", run)
 
-    metrics, seconds = show.run("evaluate", run)
+    metrics, seconds = show.run("evaluate", run, document=folder / "evaluation.json")
     show.note("evaluate", seconds, _graded(metrics), run / "report.html")
 
     exported, seconds = show.run("export", run, "--precision", "int8", "--out", bundle)
     show.note("export INT8", seconds, _exported(exported, bundle), bundle)
 
-    verified, seconds = show.run("verify", bundle, "--run", run, "--data", spec)
+    verified, seconds = show.run("verify", bundle, "--run", run, "--data", spec, document=folder / "verification.json")
     show.note("verify against PyTorch", seconds, "passed" if verified.get("passed") else "not passed", bundle / "parity.json")
 
     photographs = sorted((folder / "data" / "fundus_photos").glob("*.jpg"))

@@ -18,6 +18,7 @@ import timm
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel
+from transformers.utils import logging as transformers_logging
 
 from foveal_runtime.bundle import sha256_file
 from foveal_runtime.errors import ConfigError
@@ -237,6 +238,9 @@ def _load_text(config: TextEncoderConfig) -> tuple[nn.Module, BertShape, bytes]:
             folder = str(_local_file(Path(source), "text").parent)
             if not (Path(folder) / "config.json").is_file():
                 raise _three_ways("text", folder, "config.json is not beside the weights")
+    # It would list the pooler, which is left out on purpose, as unused weights: two warnings a start.
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
     try:
         pretrained = AutoConfig.from_pretrained(folder, local_files_only=local)
         if pretrained.model_type != "bert":
@@ -247,6 +251,8 @@ def _load_text(config: TextEncoderConfig) -> tuple[nn.Module, BertShape, bytes]:
         raise
     except Exception as error:  # noqa: BLE001 - hub clients raise many kinds
         raise _three_ways("text", folder if local else f"the hub ({folder})", type(error).__name__) from None
+    finally:
+        transformers_logging.set_verbosity(verbosity)
     tokenizer_json = canonical_tokenizer(tokenizer.backend_tokenizer.to_str(), lowercase=config.lowercase)
     return bert, _shape_of(pretrained), tokenizer_json
 
