@@ -1,4 +1,4 @@
-"""A bounded memory of outcomes by content: equal studies, asked equally of one bundle, are computed once. Drops the least used."""
+"""A bounded memory of outcomes by content: equal studies, asked equally of one bundle, are computed once."""
 
 from __future__ import annotations
 

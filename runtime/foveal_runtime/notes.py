@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
 
 from foveal_runtime.errors import BundleError
 
@@ -43,6 +42,8 @@ class NoteTokeniser:
         Raises:
             BundleError: not a tokenizer file.
         """
+        from tokenizers import Tokenizer  # 12 MB that the server's parent process does without
+
         try:
             self._tokenizer = Tokenizer.from_buffer(tokenizer_json)
         except Exception as error:  # noqa: BLE001 - the binding raises bare Exception

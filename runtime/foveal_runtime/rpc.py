@@ -39,6 +39,9 @@ def _unary(name: str, behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Callab
         started = time.perf_counter()
         try:
             response = await behaviour(request, context)
+        except asyncio.CancelledError:
+            _log(name, "cancelled", started)
+            raise
         except Exception as error:  # noqa: BLE001 - the RPC boundary
             await _abort(name, error, context, started)
         _log(name, "OK", started)
@@ -53,6 +56,9 @@ def _stream(name: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]]) -> C
         try:
             async for response in behaviour(requests, context):
                 yield response
+        except asyncio.CancelledError:
+            _log(name, "cancelled", started)
+            raise
         except Exception as error:  # noqa: BLE001 - the RPC boundary
             await _abort(name, error, context, started)
         _log(name, "OK", started)
@@ -61,7 +67,7 @@ def _stream(name: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]]) -> C
 
 
 async def _abort(name: str, error: Exception, context: Any, started: float) -> None:
-    if isinstance(error, grpc.aio.AbortError | asyncio.CancelledError):
+    if isinstance(error, grpc.aio.AbortError):
         raise error
     if not isinstance(error, FovealError):
         log.error("%s failed inside foveal", name, exc_info=error)
