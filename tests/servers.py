@@ -21,18 +21,21 @@ from foveal_runtime.client import Client, ClientOptions
 class RunningServer:
     """`with RunningServer(bundle, "--workers", "2") as server:`; SERVING when the block begins."""
 
-    def __init__(self, bundle: Path, *flags: str, config: str = "", folder: Path | None = None) -> None:
+    def __init__(
+        self, bundle: Path, *flags: str, config: str = "", folder: Path | None = None, python: Path | str = sys.executable
+    ) -> None:
         """Args:
         bundle: what to serve.
         flags: more of `foveal serve`.
         config: TOML text of a configuration file, written into `folder`.
         folder: scratch space.
+        python: the environment whose foveal is started.
         """
         if config:
             assert folder is not None
             (folder / "serve.toml").write_text(config)
             flags = (*flags, "--config", str(folder / "serve.toml"))
-        self._command = [sys.executable, "-m", "foveal_runtime.cli.main", "serve", str(bundle), "-v", *flags]
+        self._command = [str(python), "-m", "foveal_runtime.cli.main", "serve", str(bundle), "-v", *flags]
         if "--address" not in flags:
             self._command += ["--address", "127.0.0.1:0"]
         self.lines: list[str] = []
