@@ -68,7 +68,7 @@ def unseen(run: Run, specs: Sequence[str], *, skip_bad: bool = False, keep_seen:
     remarks: tuple[str, ...] = ()
     try:
         by_part = _parts(run, skip_bad=True)
-        seen = _same_photographs(samples, [sample for part in SEEN for sample in by_part[part]])
+        seen = _same_photographs(samples, [sample for part in SEEN for sample in by_part.get(part, [])])
     except DataError:
         ids = {id for part in SEEN for id in run.split.get(part, ())}
         seen = {sample.patient_id for sample in samples if sample.id in ids}

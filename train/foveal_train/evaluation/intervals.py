@@ -86,6 +86,9 @@ def figure(
     if not np.isfinite(value):
         return {"value": None, "interval": None, "n": n, "reason": undefined}
     low, high, reason = _percentiles(replicates_R, patients)
+    if value == 1 and low == high == 1:
+        # A perfect score stays perfect however its studies are drawn: [1, 1] would claim certainty.
+        low, high, reason = None, None, "perfect on these studies: resampling them can't show how far it could fall"
     found: Figure = {"value": float(value), "interval": None if low is None else [low, high], "n": n}
     return {**found, "reason": reason} if reason else found
 

@@ -19,7 +19,7 @@ h3{font-size:15px;margin:26px 0 6px}
 p{margin:8px 0;max-width:76ch}.lead{color:var(--soft);margin:0 0 22px}
 .note{color:var(--soft);font-size:13px}
 nav{font-size:13px;margin:0 0 24px}nav a{color:var(--blue);text-decoration:none;margin-right:16px}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(185px,1fr));gap:12px;margin:18px 0}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));gap:12px;margin:18px 0}
 .card{border:1px solid var(--line);border-radius:8px;padding:12px 16px}
 .card .what{font-size:12.5px;color:var(--soft)}.card .value{font-size:25px;font-weight:650;line-height:1.3}
 .card .range{font-size:12.5px;color:var(--soft)}
@@ -35,7 +35,7 @@ tr.ref td{font-style:italic;color:var(--soft)}
 .row{display:flex;flex-wrap:wrap;gap:12px 40px;align-items:flex-start}
 figure{margin:14px 0}figure img{max-width:100%;height:auto;display:block}
 figcaption,caption{font-size:13px;color:var(--soft);text-align:left;caption-side:bottom;padding-top:6px;max-width:76ch}
-.matrix td,.matrix th{text-align:center;padding:7px 0;width:58px;border:1px solid #fff}
+.matrix td,.matrix th{text-align:center;vertical-align:middle;padding:7px 0;width:58px;border:1px solid #fff}
 .matrix th:first-child{width:auto;padding-right:12px;text-align:right}
 .matrix caption{caption-side:top;font-weight:600;color:var(--ink)}
 .matrix td small{display:inline;opacity:.75;color:inherit}
@@ -49,8 +49,9 @@ code{font-size:12.5px;background:var(--wash);padding:1px 4px;border-radius:3px;o
 
 
 def number(value: float, *, share: bool) -> str:
-    """`93.8` (per cent) for a share, else three decimals."""
-    return f"{100 * value:.1f}" if share else f"{value:.3f}"
+    """`93.8` (per cent) for a share, else three decimals; a true minus sign."""
+    text = f"{100 * value:.1f}" if share else f"{value:.3f}"
+    return "0" + text[2:] if float(text) == 0 and text.startswith("-") else text.replace("-", "−")
 
 
 def span(figure: dict[str, Any], *, share: bool = True) -> str:
@@ -135,7 +136,7 @@ def card(what: str, figure: dict[str, Any] | None, *, share: bool, under: str = 
         return ""
     unit = " %" if share else ""
     interval = span(figure, share=share)
-    below = f"95 % interval {interval}" if interval else figure.get("reason", "no interval")
+    below = f"95 %: {interval}" if interval else figure.get("reason", "no interval")
     more = f"<br>{escape(under)}" if under else ""
     return (
         f'<div class="card"><div class="what">{escape(what)}</div>'

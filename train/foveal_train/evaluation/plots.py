@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#8a8f98"
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, "#56B4E9", "#000000", "#a6761d", "#666666")
+_LEAST_SPAN = 0.1
 _STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -54,18 +55,21 @@ def _svg(draw: Any) -> bytes:
     return buffer.getvalue()
 
 
-def roc(inputs: Sequence[dict[str, Any]]) -> bytes | None:
-    """ROC curves of referable DR, operating points of each as dots; None when no input has a curve."""
-    shown = [one for one in inputs if one["heads"]["icdr"]["referable"]["roc"]]
+def roc(curves: Sequence[tuple[str, dict[str, Any]]]) -> bytes | None:
+    """ROC curves of referable DR, operating points of each as dots; None when none has a curve.
+
+    Args:
+        curves: title and `referable` figures of each input.
+    """
+    shown = [(title, found) for title, found in curves if found["roc"]]
     if not shown:
         return None
 
     def draw() -> Figure:
-        figure, (axes,) = _figure(5.2, 4.6)
+        figure, (axes,) = _figure(8.2, 4.3)
         axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
-        for one, colour in zip(shown, COLOURS, strict=False):
-            found = one["heads"]["icdr"]["referable"]
-            label = f"{one['title']}  ({found['auroc']['value']:.3f})"
+        for (title, found), colour in zip(shown, COLOURS, strict=False):
+            label = f"{title.replace(' = ', chr(10) + '= ')}  ({found['auroc']['value']:.3f})"
             axes.plot(
                 found["roc"]["false_positive_rate"], found["roc"]["true_positive_rate"], color=colour, lw=1.6, label=label
             )
@@ -73,8 +77,8 @@ def roc(inputs: Sequence[dict[str, Any]]) -> bytes | None:
                 sensitivity, specificity = point["sensitivity"]["value"], point["specificity"]["value"]
                 if sensitivity is not None and specificity is not None:
                     axes.plot(1 - specificity, sensitivity, "o", color=colour, ms=5, mec="white", mew=0.8)
-        axes.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
-        axes.legend(loc="lower right", title="shown to the model (AUROC)", fontsize=8, title_fontsize=8)
+        axes.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), aspect="equal")
+        figure.legend(loc="outside right center", title="shown to the model (AUROC)", fontsize=8.5, title_fontsize=8.5)
         return figure
 
     return _svg(draw)
@@ -140,6 +144,9 @@ def forest(rows: Sequence[ForestRow], titles: tuple[str, str]) -> bytes:
                     axes.plot(found["interval"], [place, place], color=colour, lw=1.3)
                 axes.plot(found["value"], place, "o", color=colour, ms=4.5, mfc=colour if found["interval"] else "white")
             axes.set(title=titles[column], ylim=(-0.7, len(rows) - 0.3))
+            low, high = axes.get_xlim()
+            if high - low < _LEAST_SPAN:  # a constant answer has no spread: matplotlib would show its rounding error
+                axes.set_xlim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
             axes.grid(axis="x", color="#e4e7eb", lw=0.7)
             axes.set_axisbelow(True)
             axes.tick_params(length=0)

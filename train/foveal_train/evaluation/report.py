@@ -12,11 +12,11 @@ from foveal_train.evaluation.report_grading import (
     ICDR,
     calibration_section,
     grading_section,
-    judged,
     referable_section,
     subgroup_section,
 )
 from foveal_train.evaluation.report_retrieval import retrieval_section
+from foveal_train.evaluation.shown import judged
 
 if TYPE_CHECKING:
     from foveal_train.run import RunInfo
@@ -101,8 +101,8 @@ def _cards(metrics: Mapping[str, Any]) -> str:
         cards.append(page.card("Referable DR, AUROC", referable["auroc"], share=False, under="a coin: 0.500"))
         if referable["operating_points"]:
             point = referable["operating_points"][0]
-            cards.append(page.card("Sensitivity, default threshold", point["sensitivity"], share=True))
-            cards.append(page.card("Specificity, default threshold", point["specificity"], share=True))
+            cards.append(page.card("Sensitivity", point["sensitivity"], share=True, under="at the default threshold"))
+            cards.append(page.card("Specificity", point["specificity"], share=True, under="at the default threshold"))
     lead = f'<p class="note">At a glance, shown the {escape(title)}, {figures["n"]} graded studies:</p>'
     return f'{lead}<div class="cards">{"".join(cards)}</div>'
 

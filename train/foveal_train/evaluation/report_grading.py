@@ -2,71 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from foveal_runtime.labels import GRADE_NAMES, Head
 from foveal_train.evaluation import page, plots
-from foveal_train.evaluation.inputs import FULL, MAIN_INPUTS, PHOTOGRAPH, PHOTOGRAPH_AND_RECORD, WITHOUT_DR
+from foveal_train.evaluation.shown import Shown, judged, main_inputs, shown_inputs
 from foveal_train.evaluation.subgroups import ATTRIBUTES
 
 ICDR = Head.ICDR.value
+_SHOWN = "shown to the model"
 
 
-def _inputs(metrics: Mapping[str, Any], head: str, *, main: bool = False) -> dict[str, dict[str, Any]]:
-    """Inputs with figures for a head, each shown once; with `main` the four of the design, or all where none is there."""
-    able = {name: one for name, one in metrics["grading"].items() if one["same_as"] is None and head in one["heads"]}
-    chosen = {name: one for name, one in able.items() if name in MAIN_INPUTS}
-    return (chosen or able) if main else able
+def _title(one: Shown) -> str:
+    return escape(one.title) + ("<small>the note names the label</small>" if one.reads_label else "")
 
 
-def judged(metrics: Mapping[str, Any], head: str) -> tuple[str, dict[str, Any]] | None:
-    """The input by which the model should be judged: the photograph where it was trained alone, else the next best."""
-    grading = metrics["grading"]
-    for name in (PHOTOGRAPH, PHOTOGRAPH_AND_RECORD, WITHOUT_DR, FULL, *grading):
-        if name in grading and head in grading[name]["heads"]:
-            return str(grading[name]["title"]), grading[name]["heads"][head]
-    return None
+def _tables(
+    head: Sequence[str],
+    inputs: Sequence[Shown],
+    rows_of: Callable[[Shown], list[list[str]]],
+    *,
+    reference: Sequence[Sequence[str]] = (),
+) -> str:
+    """A table of the four inputs that matter, the further subsets folded away below."""
+    main = [one for one in inputs if one.main] or list(inputs)
+    further = [one for one in inputs if one not in main]
+    text = page.table(head, [row for one in main for row in rows_of(one)], reference=reference)
+    if further:
+        more = page.table(head, [row for one in further for row in rows_of(one)])
+        text += f"<details><summary>Further trained subsets ({len(further)})</summary>{more}</details>"
+    return text
 
 
 def referable_section(metrics: Mapping[str, Any]) -> str:
-    inputs = _inputs(metrics, ICDR, main=True)
+    """HTML; "" without the ICDR head."""
+    inputs = shown_inputs(metrics, ICDR)
     if not inputs:
         return ""
-    rows = []
-    for one in _inputs(metrics, ICDR).values():
-        found = one["heads"][ICDR]["referable"]
-        for i, point in enumerate(found["operating_points"] or [None]):
-            first = i == 0
-            lead = [
-                escape(one["title"]) if first else "",
-                f"{found['n']}" if first else "",
-                f"{found['positives']}" if first else "",
-                page.cell(found["auroc"], share=False) if first else "",
-            ]
-            rows.append([*lead, *_point(point)])
-    head = [
-        "shown to the model",
-        "studies",
-        "referable",
-        "AUROC",
-        "operating point",
-        "threshold",
-        "sensitivity %",
-        "specificity %",
-    ]
+
+    def rows_of(one: Shown) -> list[list[str]]:
+        found = one.figures["referable"]
+        lead = [_title(one), str(found["n"]), str(found["positives"]), page.cell(found["auroc"], share=False)]
+        points = found["operating_points"] or [None]
+        return [[*(lead if i == 0 else [""] * len(lead)), *_point(point)] for i, point in enumerate(points)]
+
+    head = (_SHOWN, "studies", "referable", "AUROC", "operating point", "threshold", "sensitivity %", "specificity %")
     text = "<p>Referable DR is ICDR grade 2 or worse. The model refers when its calibrated probability reaches the threshold. "
     text += "Thresholds were fitted on validation patients, one for each set of inputs; the first is the default.</p>"
+    curves = [(one.title, one.figures["referable"]) for one in main_inputs(metrics, ICDR)]
     return (
         text
         + _in_words(metrics)
-        + page.table(head, rows)
+        + _tables(head, inputs, rows_of)
         + page.image(
-            plots.roc(list(inputs.values())),
+            plots.roc(curves),
             alt="ROC curves of referable DR",
             caption="Dots are the operating points, which were fitted on validation and so need not meet their names here.",
-            width=560,
+            width=820,
         )
     )
 
@@ -74,8 +68,8 @@ def referable_section(metrics: Mapping[str, Any]) -> str:
 def _point(point: dict[str, Any] | None) -> list[str]:
     if point is None:
         return ["none", "–", "–", "–"]
-    threshold = "{:.3f}".format(point["threshold"]) if point["threshold"] is not None else "by subset"
-    name = escape(point["name"]) + ("" if point["fitted"] else "<small>not fitted</small>")
+    threshold = "by subset" if point["threshold"] is None else f"{point['threshold']:.3f}"
+    name = escape(point["name"].replace(">=", " ≥ ")) + ("" if point["fitted"] else "<small>not fitted</small>")
     return [name, threshold, page.cell(point["sensitivity"], show_n=True), page.cell(point["specificity"], show_n=True)]
 
 
@@ -85,107 +79,94 @@ def _in_words(metrics: Mapping[str, Any]) -> str:
     if chosen is None or not points or points[0]["sensitivity"]["value"] is None or points[0]["specificity"]["value"] is None:
         return ""
     found, missed = 100 * points[0]["sensitivity"]["value"], 100 * (1 - points[0]["specificity"]["value"])
+    span = page.span(points[0]["sensitivity"])
     return (
         f"<p><b>In words</b>, shown the {escape(chosen[0])}: of 100 eyes with referable DR the default threshold refers "
-        f"{found:.0f} ({page.span(points[0]['sensitivity'])}); of 100 eyes without, it refers {missed:.0f} for nothing.</p>"
+        f"{found:.0f}{f' ({span})' if span else ''}; of 100 eyes without, it refers {missed:.0f} for nothing.</p>"
     )
 
 
 def grading_section(metrics: Mapping[str, Any], head: str) -> str:
-    inputs = _inputs(metrics, head)
+    """HTML of one head; "" without figures for it."""
+    inputs = shown_inputs(metrics, head)
     if not inputs:
         return ""
-    base = next(iter(inputs.values()))["heads"][head]["majority"]
-    rows, recalls = [], []
-    for one in inputs.values():
-        found = one["heads"][head]
-        rows.append(
-            [
-                escape(one["title"]), str(found["n"]), page.cell(found["accuracy"]), page.cell(found["above_majority"]),
-                page.cell(found["balanced_accuracy"]), page.cell(found["kappa"], share=False),
-            ]
-        )  # fmt: skip
-        recalls.append([escape(one["title"]), *(page.cell(figure, show_n=True) for figure in found["recall"])])
-    reference = [
-        [
-            f"always grade {base['grade']}",
-            "",
-            page.cell(base["accuracy"]),
-            "0.0",
-            f"{100 * base['balanced_accuracy']:.1f}",
-            "0.000",
-        ]
-    ]
-    grades = "; ".join(f"{grade} {name}" for grade, name in enumerate(GRADE_NAMES[Head(head)]))
-    matrices = "".join(
-        page.matrix(one["heads"][head]["confusion"], title=one["title"]) for one in _inputs(metrics, head, main=True).values()
-    )
-    main_head = [
-        "shown to the model",
-        "studies",
-        "accuracy %",
-        "above majority, points",
-        "balanced accuracy %",
-        "quadratic kappa",
-    ]
+    base = inputs[0].figures["majority"]
+
+    def rows_of(one: Shown) -> list[list[str]]:
+        found = one.figures
+        cells = [page.cell(found[key]) for key in ("accuracy", "above_majority", "balanced_accuracy")]
+        return [[_title(one), str(found["n"]), *cells, page.cell(found["kappa"], share=False)]]
+
+    def recalls_of(one: Shown) -> list[list[str]]:
+        return [[_title(one), *(page.cell(figure, show_n=True) for figure in one.figures["recall"])]]
+
+    balanced = f"{100 * base['balanced_accuracy']:.1f}"
+    always = [f"always grade {base['grade']}", "", page.cell(base["accuracy"]), "0.0", balanced, "0.000"]
+    names = GRADE_NAMES[Head(head)]
+    grades = "; ".join(name if name.startswith("R") else f"{grade} {name}" for grade, name in enumerate(names))
+    matrices = "".join(page.matrix(one.figures["confusion"], title=one.title) for one in main_inputs(metrics, head))
+    columns = (_SHOWN, "studies", "accuracy %", "above majority, points", "balanced accuracy %", "quadratic kappa")
     return (
-        page.table(main_head, rows, reference=reference)
-        + f'<p class="note">Grades: {escape(grades)}.</p>'
-        + "<h3>Recall of each grade, %</h3>"
-        + page.table(["shown to the model", *(f"grade {grade}" for grade in range(len(recalls[0]) - 1))], recalls)
+        _tables(columns, inputs, rows_of, reference=[always])
+        + f'<p class="note">Grades: {escape(grades)}.</p><h3>Recall of each grade, %</h3>'
+        + _tables((_SHOWN, *(f"grade {grade}" for grade in range(len(names)))), inputs, recalls_of)
         + '<h3>Confusion matrices</h3><p class="note">Rows are true grades with their studies; a cell holds the count and the '
         f'share of its row.</p><div class="row">{matrices}</div>'
     )
 
 
 def calibration_section(metrics: Mapping[str, Any]) -> str:
-    rows = []
-    panels: list[tuple[str, tuple[tuple[str, list[dict[str, Any]]], ...]]] = []
+    """HTML; "" without any graded study."""
+    tables = ""
     for head in metrics["heads"]:
-        for one in _inputs(metrics, head).values():
-            found = one["heads"][head]
-            temperatures = sorted({round(value, 2) for value in found["temperature"].values()})
-            shown = (
-                "none"
-                if not temperatures
-                else " to ".join(f"{t:.2f}" for t in dict.fromkeys((temperatures[0], temperatures[-1])))
-            )
-            referable = found.get("referable", {}).get("ece")
-            rows.append(
-                [
-                    head.upper(), escape(one["title"]), str(found["n"]), shown, page.cell(found["ece"]["before"]),
-                    page.cell(found["ece"]["after"]), page.cell(referable) if referable else "",
-                ]
-            )  # fmt: skip
-    if not rows:
+        inputs = shown_inputs(metrics, head)
+        if not inputs:
+            continue
+
+        def rows_of(one: Shown) -> list[list[str]]:
+            found = one.figures
+            cells = [page.cell(found["ece"][key]) for key in ("before", "after")]
+            referable = [page.cell(found["referable"]["ece"])] if "referable" in found else []
+            return [[_title(one), str(found["n"]), _temperatures(found["temperature"]), *cells, *referable]]
+
+        columns = [_SHOWN, "studies", "temperature", "ECE before %", "ECE after %"]
+        columns += ["ECE referable %"] if "referable" in inputs[0].figures else []
+        tables += f"<h3>{head.upper()}</h3>{_tables(columns, inputs, rows_of)}"
+    if not tables:
         return ""
-    for one in list(_inputs(metrics, ICDR, main=True).values())[-2:]:
-        bins = one["heads"][ICDR]["reliability"]
-        panels.append((f"ICDR, {one['title']}", (("before", bins["before"]), ("after", bins["after"]))))
-        panels.append((f"referable, {one['title']}", (("after", one["heads"][ICDR]["referable"]["reliability"]),)))
-    head_row = ["head", "shown to the model", "studies", "temperature", "ECE before %", "ECE after %", "ECE referable %"]
+    panels: list[tuple[str, tuple[tuple[str, list[dict[str, Any]]], ...]]] = []
+    for one in main_inputs(metrics, ICDR)[-2:]:
+        bins = one.figures["reliability"]
+        name = one.title.split(" = ")[-1]
+        panels.append((f"ICDR, {name}", (("before", bins["before"]), ("after", bins["after"]))))
+        panels.append((f"referable, {name}", (("after", one.figures["referable"]["reliability"]),)))
     figure = page.image(
         plots.reliability(panels) if panels else None,
         alt="Reliability diagrams",
         caption="On the dotted line a probability means what it says. Larger dots hold more studies.",
+        width=245 * len(panels),
     )
     return (
         "<p>Temperature scaling was fitted on validation patients for each head and each set of inputs. ECE is the mean gap "
         "between the probability of the answered grade and how often that answer was right, over ten bins; it grows with "
-        "noise, so that even a perfectly calibrated model has some on few studies.</p>"
-        + figure
-        + page.table(head_row, rows, words=2)
+        "noise, so that even a perfectly calibrated model has some on few studies.</p>" + figure + tables
     )
 
 
+def _temperatures(by_subset: dict[str, float]) -> str:
+    values = sorted({f"{value:.2f}" for value in by_subset.values()})
+    return "none" if not values else " to ".join(dict.fromkeys((values[0], values[-1])))
+
+
 def subgroup_section(metrics: Mapping[str, Any]) -> str:
+    """HTML; says so when the data names no subgroups."""
     found = metrics["subgroups"]
     head = ICDR if ICDR in metrics["heads"] else next(iter(metrics["heads"]), ICDR)
     if not found:
         return "<p>The data names no sex, age, eye or camera by which studies could be compared.</p>"
-    text = (
-        "<p>The same thresholds throughout. Overlapping intervals are no proof of equality: small groups can't show a gap.</p>"
-    )
+    text = "<p>The same thresholds throughout. Overlapping intervals are no proof of equality: small groups can't show a "
+    text += "gap.</p>"
     for name, attributes in found.items():
         everyone = metrics["grading"][name]["heads"][head]
         second = "referable" in everyone
@@ -197,23 +178,14 @@ def subgroup_section(metrics: Mapping[str, Any]) -> str:
             for value, group in attributes[attribute].items():
                 pair = (group["kappa"], group["auroc"] if second else group["balanced_accuracy"])
                 drawn.append(plots.ForestRow(label=f"{attribute}: {value}", n=group["n"], figures=pair))
-                cells = [attribute, escape(value), str(group["n"]), str(group["patients"]), str(group.get("positives", ""))]
-                cells += [page.cell(group["balanced_accuracy"]), page.cell(group["kappa"], share=False)]
-                cells += [page.cell(group.get("auroc"), share=False)]
-                rows.append([*cells, page.cell(group.get("sensitivity")), page.cell(group.get("specificity"))])
+                counts = (str(group["n"]), str(group["patients"]), str(group.get("positives", "")))
+                figures = [page.cell(group["balanced_accuracy"]), page.cell(group["kappa"], share=False)]
+                figures += [page.cell(group.get("auroc"), share=False)]
+                figures += [page.cell(group.get(key)) for key in ("sensitivity", "specificity")]
+                rows.append([attribute, escape(value), *counts, *figures])
         titles = ("quadratic kappa", "AUROC of referable DR" if second else "balanced accuracy")
-        columns = [
-            "",
-            "subgroup",
-            "studies",
-            "patients",
-            "referable",
-            "balanced accuracy %",
-            "kappa",
-            "AUROC",
-            "sensitivity %",
-            "specificity %",
-        ]
+        counted = ("", "subgroup", "studies", "patients", "referable")
+        columns = (*counted, "balanced accuracy %", "kappa", "AUROC", "sensitivity %", "specificity %")
         text += f"<h3>Shown: {escape(metrics['grading'][name]['title'])}</h3>"
         text += page.image(plots.forest(drawn, titles), alt=f"Subgroups: {titles[0]} and {titles[1]}")
         text += f"<details><summary>All figures by subgroup</summary>{page.table(columns, rows, words=2)}</details>"

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from foveal_runtime.labels import Head
-from foveal_train.evaluation.inputs import MAIN_INPUTS
 from foveal_train.evaluation.retrieval import KS, NDCG_AT
+from foveal_train.evaluation.shown import Shown, main_inputs
 from foveal_train.evaluation.warn import percent
 
 _WORDS = ("direction", "same")
@@ -38,10 +38,10 @@ def table(metrics: dict[str, Any]) -> RenderableType:
     """Grading, referable DR, retrieval and the warnings, for `rich.console.Console.print`."""
     parts: list[RenderableType] = []
     for head in metrics["heads"]:
-        shown = _main_inputs(metrics, head)
+        shown = main_inputs(metrics, head)
         if shown:
             parts.append(_grading(head, shown))
-    referable = _main_inputs(metrics, Head.ICDR.value)
+    referable = main_inputs(metrics, Head.ICDR.value)
     if referable:
         parts.append(_referable(referable))
     measured = {name: protocol for name, protocol in (metrics["retrieval"] or {}).items() if protocol is not None}
@@ -49,12 +49,6 @@ def table(metrics: dict[str, Any]) -> RenderableType:
         parts += [_strict(measured), _same_label(measured)]
     parts += [Text(f"• {warning}", style="yellow") for warning in metrics["warnings"]]
     return Group(*parts)
-
-
-def _main_inputs(metrics: dict[str, Any], head: str) -> list[dict[str, Any]]:
-    """The four inputs every report needs, or all when none of them was trained; the report has the others."""
-    able = {name: one for name, one in metrics["grading"].items() if one["same_as"] is None and head in one["heads"]}
-    return [one for name, one in able.items() if name in MAIN_INPUTS] or list(able.values())
 
 
 def _new(title: str, first: str, *columns: str) -> Table:
@@ -66,16 +60,16 @@ def _new(title: str, first: str, *columns: str) -> Table:
     return made
 
 
-def _grading(head: str, inputs: list[dict[str, Any]]) -> Table:
-    base = inputs[0]["heads"][head]["majority"]
+def _grading(head: str, inputs: list[Shown]) -> Table:
+    base = inputs[0].figures["majority"]
     made = _new(
         f"{head.upper()} grade, 95 % intervals over patients",
         "shown to the model", "studies", "accuracy %", "balanced\naccuracy %", "quadratic\nkappa", "ECE %\nbefore", "after",
     )  # fmt: skip
     for one in inputs:
-        figures = one["heads"][head]
+        figures = one.figures
         made.add_row(
-            one["title"], str(figures["n"]), cell(figures["accuracy"]), cell(figures["balanced_accuracy"]),
+            one.title, str(figures["n"]), cell(figures["accuracy"]), cell(figures["balanced_accuracy"]),
             cell(figures["kappa"], share=False), cell(figures["ece"]["before"]), cell(figures["ece"]["after"]),
         )  # fmt: skip
     made.caption = (
@@ -85,16 +79,16 @@ def _grading(head: str, inputs: list[dict[str, Any]]) -> Table:
     return made
 
 
-def _referable(inputs: list[dict[str, Any]]) -> Table:
+def _referable(inputs: list[Shown]) -> Table:
     made = _new(
         "Referable DR (ICDR ≥ 2)",
         "shown to the model", "studies", "referable", "AUROC", "threshold", "sensitivity %", "specificity %",
     )  # fmt: skip
     for one in inputs:
-        found = one["heads"][Head.ICDR.value]["referable"]
+        found = one.figures["referable"]
         points = found["operating_points"] or [None]
         for row, point in enumerate(points):
-            head = [one["title"], str(found["n"]), str(found["positives"]), cell(found["auroc"], share=False)]
+            head = [one.title, str(found["n"]), str(found["positives"]), cell(found["auroc"], share=False)]
             tail = ["–", Text("–"), Text("–")] if point is None else _point(point)
             made.add_row(*(head if row == 0 else [""] * len(head)), *tail)
     return made
