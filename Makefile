@@ -32,8 +32,6 @@ format: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
-	$(BIN)/buf lint proto
-	$(BIN)/buf format proto --diff --exit-code
 
 types: $(READY)
 	$(BIN)/mypy
@@ -41,7 +39,7 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports
 
-stubs: $(READY)
+stubs: $(READY)  ## The contract's format, lint, compatibility and the freshness of its stubs
 	$(BIN)/python scripts/proto.py --check
 
 unit: $(READY)
@@ -54,7 +52,6 @@ bench: $(READY)  ## The slow sweeps; docs/results.md names the script behind eve
 	$(BIN)/python -m pytest -m slow
 
 proto: $(READY)  ## Format the contract and generate its stubs
-	$(BIN)/buf format proto --write
 	$(BIN)/python scripts/proto.py
 
 clean:  ## Remove the environment and caches, never runs
