@@ -13,17 +13,20 @@ from torch import Tensor, nn
 
 from foveal_runtime.labels import Head
 from foveal_runtime.study import Modality
+from foveal_train.decoders import ImageDecoder, TextDecoder, image_reconstruction_loss, text_reconstruction_loss
 from foveal_train.fusion import Fused
 from foveal_train.losses import contrastive_loss, grading_loss
 from foveal_train.model import ModelInputs, MultimodalModel
-from foveal_train.recipe import Alignment, LossConfig, Weighting
+from foveal_train.recipe import Alignment, Recipe, Weighting
 
 PAIRS: dict[str, tuple[Modality, Modality]] = {
     "image_text": (Modality.IMAGE, Modality.TEXT),
     "image_structured": (Modality.IMAGE, Modality.STRUCTURED),
     "text_structured": (Modality.TEXT, Modality.STRUCTURED),
 }
-LOSSES = ("classification", *PAIRS)
+RECONSTRUCTIONS: dict[str, Modality] = {"image_reconstruction": Modality.IMAGE, "text_reconstruction": Modality.TEXT}
+LOSSES = ("classification", *PAIRS, *RECONSTRUCTIONS)
+"""The six of the paper's equation (1)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,24 +51,33 @@ class Losses:
 
 
 class Objective(nn.Module):
-    """Wraps the model: its forward pass computes every loss, so that data parallelism sees one call a step."""
+    """Wraps the model: its forward pass computes every loss, so that data parallelism sees one call a step.
+
+    Owns what training alone needs: the loss weights, and the decoders that the recipe asks for.
+    """
 
     def __init__(
         self,
         model: MultimodalModel,
-        config: LossConfig,
-        alignment: Alignment,
+        recipe: Recipe,
         heads: tuple[Head, ...],
         class_weights: Mapping[Head, Tensor | None],
     ) -> None:
         super().__init__()
         self.model = model
-        self.config = config
-        self.alignment = alignment
+        self.config = recipe.losses
+        self.alignment = recipe.alignment
         self.heads = heads
         self.class_weights = dict(class_weights)
-        self.alpha = nn.Parameter(torch.zeros(len(LOSSES)), requires_grad=config.weighting is not Weighting.FIXED)
+        self.alpha = nn.Parameter(torch.zeros(len(LOSSES)), requires_grad=self.config.weighting is not Weighting.FIXED)
         """Softmax logits (paper, equation 1) or log variances (Kendall et al. 2018), in the order of `LOSSES`."""
+        spec, shown = recipe.model, recipe.modalities
+        self.image_decoder = self.text_decoder = None
+        if self.config.image_reconstruction and Modality.IMAGE in shown:
+            self.image_decoder = ImageDecoder(spec.image_spec.side_px, recipe.decoders)
+        if self.config.text_reconstruction and Modality.TEXT in shown:
+            vocabulary = model.text.bert.get_input_embeddings().num_embeddings  # type: ignore[operator]
+            self.text_decoder = TextDecoder(vocabulary, spec.text_spec.max_tokens, recipe.decoders)
 
     def forward(self, batch: Batch) -> Losses:
         """All losses of one batch."""
@@ -86,11 +98,15 @@ class Objective(nn.Module):
                 cls_BD = alone.cls_BMD[:, column]
                 whole = cls_BD.new_zeros((present_BM.shape[0], cls_BD.shape[1]))
                 vectors[modality] = whole.index_copy(0, rows_B.nonzero().squeeze(1), cls_BD)
-        elif len(encoded) > 1:
+        else:
             # The joint protocol compares CLS vectors of a pass that saw everything, whatever the dropout showed above.
             full = joint if batch.shown_BM is None else self.model.fuse(encoded, present_BM)
             vectors = {m: full.cls_BMD[:, i] for i, m in enumerate(Modality) if m in encoded}
-        parts = {**self._classification(graded, batch.labels), **self._alignment(vectors, present_BM, batch.note_groups_B)}
+        parts = {
+            **self._classification(graded, batch.labels),
+            **self._alignment(vectors, present_BM, batch.note_groups_B),
+            **self._reconstruction(vectors, batch.inputs),
+        }
         return self._weigh(parts)
 
     def _classification(self, graded: list[tuple[Fused, Tensor]], labels: Mapping[Head, Tensor]) -> dict[str, Tensor]:
@@ -127,20 +143,42 @@ class Objective(nn.Module):
                 parts[name] = loss
         return parts
 
+    def _reconstruction(self, vectors: Mapping[Modality, Tensor], inputs: ModelInputs) -> dict[str, Tensor]:
+        """Each decoder gives back what its modality's CLS was made from, for the rows that have it."""
+        parts: dict[str, Tensor] = {}
+        order = list(Modality)
+        if self.image_decoder is not None and Modality.IMAGE in vectors and inputs.pixels_BCHW is not None:
+            rows_B = inputs.present_BM[:, order.index(Modality.IMAGE)]
+            decoded = self.image_decoder(vectors[Modality.IMAGE][rows_B])
+            parts["image_reconstruction"] = image_reconstruction_loss(decoded, inputs.pixels_BCHW[rows_B])
+        if self.text_decoder is not None and Modality.TEXT in vectors and inputs.input_ids_BT is not None:
+            assert inputs.attention_mask_BT is not None
+            rows_B = inputs.present_BM[:, order.index(Modality.TEXT)]
+            ids_BT, mask_BT = inputs.input_ids_BT[rows_B], inputs.attention_mask_BT[rows_B]
+            loss = text_reconstruction_loss(self.text_decoder(vectors[Modality.TEXT][rows_B], ids_BT), ids_BT, mask_BT)
+            if loss is not None:
+                parts["text_reconstruction"] = loss
+        return parts
+
     def _weigh(self, parts: dict[str, Tensor]) -> Losses:
-        fixed = {name: float(getattr(self.config, name)) for name in LOSSES}
+        """Weigh the losses at hand.
+
+        The softmax runs over those alone: a share for a loss that is left out would be a place where the weights can
+        hide from the total, and they would move there.
+        """
+        if not parts:
+            return Losses(total=self.alpha.sum() * 0, parts={}, weights={})
+        fixed = self.alpha.new_tensor([float(getattr(self.config, name)) for name in parts])
+        alpha = self.alpha[[LOSSES.index(name) for name in parts]]
+        offset = self.alpha.new_zeros(())
         if self.config.weighting is Weighting.SOFTMAX:
-            shares = self.alpha.softmax(0)
-            scale = {name: shares[i] * fixed[name] for i, name in enumerate(LOSSES)}
-            total = sum((scale[name] * loss for name, loss in parts.items()), torch.zeros(()))
+            scale = alpha.softmax(0) * fixed
         elif self.config.weighting is Weighting.UNCERTAINTY:
-            scale = {name: torch.exp(-self.alpha[i]) * fixed[name] for i, name in enumerate(LOSSES)}
-            offsets = sum((self.alpha[LOSSES.index(name)] for name in parts), torch.zeros(()))
-            total = sum((scale[name] * loss for name, loss in parts.items()), torch.zeros(())) + offsets
+            scale, offset = torch.exp(-alpha) * fixed, alpha.sum()
         else:
-            scale = {name: torch.tensor(fixed[name]) for name in LOSSES}
-            total = sum((scale[name] * loss for name, loss in parts.items()), torch.zeros(()))
-        return Losses(total=total, parts=parts, weights={name: float(scale[name].detach()) for name in parts})
+            scale = fixed
+        total = (scale * torch.stack([part.float() for part in parts.values()])).sum() + offset
+        return Losses(total=total, parts=parts, weights=dict(zip(parts, scale.detach().tolist(), strict=True)))
 
 
 def drop_modalities(present_BM: Tensor, share: float) -> Tensor:

@@ -106,6 +106,10 @@ class LossConfig:
     image_text: float = 1.0
     image_structured: float = 1.0
     text_structured: float = 1.0
+    image_reconstruction: float = 0.0
+    """Mean squared error of the image decoder; at 0 the decoder is not built."""
+    text_reconstruction: float = 0.0
+    """Cross-entropy of the text decoder; at 0 the decoder is not built."""
     temperature: float = 0.07
     """Of the contrastive losses (paper, section IV-A1)."""
     identical_notes_are_positives: bool = True
@@ -115,6 +119,18 @@ class LossConfig:
     """Weight, inside the classification loss, of the squared earth mover's distance between grades (Hou et al. 2016)."""
     class_balance: float = 0.0
     """Exponent of inverse class frequency in the cross-entropy: 0 unweighted, 0.5 square root, 1 balanced."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderConfig:
+    """Sizes of the reconstruction decoders, which the paper leaves open; they exist while training alone."""
+
+    image_channels: int = 256
+    """Of the first grid; every transposed convolution halves them, down to 16."""
+    text_layers: int = 2
+    text_heads: int = 8
+    text_feedforward_dim: int = 1024
+    dropout: float = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,6 +164,7 @@ class Recipe:
     split: SplitConfig = field(default_factory=SplitConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     losses: LossConfig = field(default_factory=LossConfig)
+    decoders: DecoderConfig = field(default_factory=DecoderConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
     def __post_init__(self) -> None:
@@ -159,6 +176,10 @@ class Recipe:
             raise ConfigError("optimiser.epochs, batch_size and accumulate must each be at least 1")
         if abs(self.split.train + self.split.validation + self.split.test - 1) > 1e-6:
             raise ConfigError("split.train, split.validation and split.test must add up to 1")
+        if self.decoders.image_channels % 8 or self.decoders.image_channels < 16:
+            raise ConfigError(
+                f"decoders.image_channels is {self.decoders.image_channels}, it must be a multiple of 8 from 16 on"
+            )
 
 
 _MODEL_KEYS = tuple(f.name for f in fields(ModelConfig) if f.name != "profile")

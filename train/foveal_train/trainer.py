@@ -53,7 +53,7 @@ def grade_counts(arrays: StudyArrays, head: Head) -> Tensor:
 def _objective(model: MultimodalModel, recipe: Recipe, train: StudyArrays, heads: tuple[Head, ...]) -> Objective:
     balance = recipe.losses.class_balance
     weights = {head: class_weights(grade_counts(train, head), balance) for head in heads}
-    return Objective(model, recipe.losses, recipe.alignment, heads, weights)
+    return Objective(model, recipe, heads, weights)
 
 
 def _optimizer(objective: Objective, recipe: Recipe) -> torch.optim.AdamW:
@@ -201,7 +201,7 @@ def fit(
         state = checkpoint.load(accelerator, out) or state
     while state.epoch < config.epochs and not (config.early_stop_patience and state.stalled >= config.early_stop_patience):
         objective.train()
-        mean = _Mean()
+        mean, weights = _Mean(), dict[str, float]()
         order = rows[torch.randperm(len(rows)).numpy()]
         optimizer.zero_grad()
         for step, part in enumerate(_steps(order, config.batch_size, whole=True), start=1):
@@ -219,12 +219,13 @@ def fit(
                 if average is not None:
                     average.update_parameters(model)
             mean.add(numbers)
+            weights |= losses.weights
             if report is not None:
                 report(state.epoch + 1, step, steps, mean.means())
         row: dict[str, Any] = {
             "epoch": state.epoch + 1,
             "train": mean.means(),
-            "weights": losses.weights,
+            "weights": weights,
             "learning_rates": [group["lr"] for group in optimizer.param_groups],
         }
         if validation is not None:
