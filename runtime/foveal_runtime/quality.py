@@ -47,20 +47,22 @@ class QualityLimits:
 
     min_lit_share: float = 0.12
     """Of the photograph's pixels that are not black."""
+    max_lit_share: float = 0.95
+    """A disc in a rectangle leaves dark corners, even cut above and below (IDRiD: at most 0.73); everyday pictures have none."""
     min_brightness: float = 25.0
     """Mean of the lit pixels, 0 to 255, over the three channels."""
     min_reddish_share: float = 0.80
-    """Of the lit pixels with red >= green >= blue: the retina's colour. IDRiD: at least 0.99."""
+    """Of the lit pixels with red >= green >= blue: the retina's colour. IDRiD: at least 0.95."""
     min_red_over_blue: float = 1.3
-    """Mean red against mean blue. Grey-scale pictures have 1, IDRiD at least 2.3."""
+    """Mean red against mean blue. Grey-scale pictures have 1, IDRiD at least 1.98."""
     min_disc_share: float = 0.60
-    """Of the disc over the lit pixels' bounding square that is lit. IDRiD: at least 0.87, its cut-off caps missing."""
+    """Of the disc over the lit pixels' bounding square that is lit. IDRiD: at least 0.84, its cut-off caps missing."""
     min_round: float = 0.90
-    """Of the disc inside the photograph that is lit. IDRiD: at least 0.97."""
+    """Of the disc inside the photograph that is lit. IDRiD: at least 0.96."""
     min_focus: float = 0.62
-    """Deviation of the finest octave against the next one's. IDRiD: at least 0.74; blurred by 1.5 pixels, at most 0.60."""
-    min_detail: float = 0.009
-    """Deviation of the finest octave against the mean brightness. IDRiD: at least 0.015; blurred by 3 px, at most 0.008."""
+    """Deviation of the finest octave against the next one's. IDRiD: at least 0.67; blurred by 1.5 pixels, at most 0.60."""
+    min_detail: float = 0.0075
+    """Deviation of the finest octave against the mean brightness. IDRiD: at least 0.009; blurred by 5 px, at most 0.007."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,6 +170,8 @@ def verdict(measures: Measures, limits: QualityLimits | None = None) -> Quality:
     if measures.lit_share < limits.min_lit_share or measures.brightness < limits.min_brightness:
         return Quality.TOO_DARK
     if measures.reddish_share < limits.min_reddish_share or measures.red_over_blue < limits.min_red_over_blue:
+        return Quality.NOT_FUNDUS
+    if measures.lit_share > limits.max_lit_share:
         return Quality.NOT_FUNDUS
     if measures.disc_share < limits.min_disc_share or measures.round < limits.min_round:
         return Quality.FIELD_MISSING

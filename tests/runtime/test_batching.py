@@ -1,0 +1,298 @@
+"""The queue and its batches, with a worker that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from foveal_runtime.batching import Batcher
+from foveal_runtime.engine import Ask, Outcome
+from foveal_runtime.errors import (
+    ConfigError,
+    DeadlineError,
+    FovealError,
+    InputError,
+    OverloadedError,
+    PoisonError,
+    StudyError,
+    UnavailableError,
+)
+from foveal_runtime.request import Answer, BatchLimits, QueueLimits, Request
+from foveal_runtime.selftest import SelfTestReport
+from foveal_runtime.study import Study
+from foveal_runtime.supervisor import WorkerLost
+
+
+class FakeWorker:
+    """Answers with an outcome that names the batch's size; a gate holds it, and some notes kill or hang it."""
+
+    def __init__(self, made: list[FakeWorker], gate: asyncio.Event) -> None:
+        made.append(self)
+        self.gate = gate
+        self.batches: list[list[str]] = []
+        self.alive = True
+        self.waiting = asyncio.Event()
+
+    def on_exit(self, callback: Callable[[], None]) -> None:
+        self.callback = callback
+
+    async def run(self, studies: Sequence[Study], asks: Sequence[Ask], *, timeout_s: float) -> list[Outcome | FovealError]:
+        self.batches.append([study.note or "" for study in studies])
+        self.waiting.set()
+        await self.gate.wait()
+        notes = self.batches[-1]
+        if any("kills" in note for note in notes):
+            raise WorkerLost("died", hung=False)
+        if any("hangs" in note for note in notes):
+            raise WorkerLost("hung", hung=True)
+        return [StudyError("bad", field="note") if "bad" in note else outcome(len(notes)) for note in notes]
+
+    async def self_test(self, *, timeout_s: float) -> SelfTestReport:
+        return SelfTestReport(
+            passed=True, studies=1, min_cosine=1, max_abs_embedding=0, max_abs_probability=0, icdr_flips=0, referable_flips=0,
+            neighbour_dependence=0, failures=(),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        self.alive = False
+
+
+def outcome(batch_size: int) -> Outcome:
+    return Outcome(
+        subset=frozenset(), logits={}, vectors={}, imputed=(), truncated=False, quality=None, prepare_ms=0, compute_ms=0,
+        batch_size=batch_size,
+    )  # fmt: skip
+
+
+def request(note: str, **more: int) -> Request:
+    return Request(study=Study(note=note), ask=Ask(), **more)
+
+
+class Rig:
+    """A batcher over fake workers."""
+
+    def __init__(self, *, workers: int = 1, cache: int = 0, queue: QueueLimits | None = None, **batch: float) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.made: list[FakeWorker] = []
+        self.fail_starts = 0
+        self.batcher = Batcher(
+            self.start,
+            workers=workers,
+            batch=BatchLimits(**batch),  # type: ignore[arg-type]
+            queue=queue or QueueLimits(),
+            cache_entries=cache,
+        )
+
+    async def start(self) -> FakeWorker:
+        if self.fail_starts:
+            self.fail_starts -= 1
+            raise UnavailableError("no memory")
+        return FakeWorker(self.made, self.gate)
+
+    async def __aenter__(self) -> Rig:
+        await self.batcher.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self.gate.set()
+        await self.batcher.close()
+
+    async def occupy(self) -> asyncio.Future[Answer]:
+        """Hold the first worker with one study."""
+        self.gate.clear()
+        (future,) = self.batcher.submit([request("first")])
+        await self.made[0].waiting.wait()
+        return future
+
+
+async def settle(futures: Sequence[asyncio.Future[Answer]]) -> list[Answer | BaseException]:
+    return await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), 10)
+
+
+async def test_a_batch_forms_while_the_worker_is_busy() -> None:
+    async with Rig(max_studies=8) as rig:
+        first = await rig.occupy()
+        others = rig.batcher.submit([request(str(i)) for i in range(11)])
+        rig.gate.set()
+        await settle([first, *others])
+        assert [len(batch) for batch in rig.made[0].batches] == [1, 8, 3]
+
+
+async def test_a_batch_is_limited_by_pixels_and_characters_too() -> None:
+    async with Rig(max_pixels=100, max_note_chars=1000) as rig:
+        first = await rig.occupy()
+        others = rig.batcher.submit([request(str(i), pixels=60) for i in range(3)] + [request("x" * 600) for _ in range(2)])
+        rig.gate.set()
+        await settle([first, *others])
+        assert [len(batch) for batch in rig.made[0].batches] == [1, 1, 1, 2, 1]
+
+
+async def test_one_bad_study_fails_alone() -> None:
+    async with Rig() as rig:
+        answers = await settle(rig.batcher.submit([request("a"), request("bad"), request("c")]))
+        assert [type(answer) for answer in answers] == [Answer, StudyError, Answer]
+
+
+async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
+    async with Rig(queue=QueueLimits(max_studies=4)) as rig:
+        first = await rig.occupy()
+        waiting = rig.batcher.submit([request(str(i)) for i in range(3)])
+        with pytest.raises(OverloadedError) as caught:
+            rig.batcher.submit([request("x"), request("y")])
+        assert caught.value.retry_after_s > 0
+        waiting += rig.batcher.submit([request("last")])
+        rig.gate.set()
+        assert all(isinstance(answer, Answer) for answer in await settle([first, *waiting]))
+
+
+async def test_queued_bytes_are_limited() -> None:
+    async with Rig(queue=QueueLimits(max_bytes=100)) as rig:
+        first = await rig.occupy()
+        second = rig.batcher.submit([request("x" * 60)])
+        with pytest.raises(OverloadedError, match="bytes"):
+            rig.batcher.submit([request("y" * 60)])
+        with pytest.raises(InputError, match="in parts"):
+            rig.batcher.submit([request("y" * 101)])
+        rig.gate.set()
+        await settle([first, *second])
+
+
+async def test_a_deadline_that_the_queue_can_not_meet_is_refused_at_once() -> None:
+    async with Rig() as rig:
+        first = await rig.occupy()
+        waiting = rig.batcher.submit([request(str(i)) for i in range(100)])
+        with pytest.raises(DeadlineError):
+            rig.batcher.submit([request("hasty")], deadline_s=0.01)
+        rig.gate.set()
+        await settle([first, *waiting])
+
+
+async def test_expired_and_cancelled_work_is_dropped_before_it_is_computed() -> None:
+    async with Rig() as rig:
+        first = await rig.occupy()
+        rig.batcher._s_per_study = 0.0  # admitted, although it will expire
+        (expired,) = rig.batcher.submit([request("expired")], deadline_s=0.01)
+        (cancelled,) = rig.batcher.submit([request("cancelled")])
+        (wanted,) = rig.batcher.submit([request("wanted")])
+        cancelled.cancel()
+        await asyncio.sleep(0.02)
+        rig.gate.set()
+        answers = await settle([first, expired, wanted])
+        assert isinstance(answers[1], DeadlineError)
+        assert rig.made[0].batches == [["first"], ["wanted"]]
+
+
+async def test_a_batch_that_kills_its_worker_is_run_again_in_halves_and_the_culprit_alone_is_refused() -> None:
+    async with Rig() as rig:
+        first = await rig.occupy()
+        futures = rig.batcher.submit([request(note) for note in ("a", "b", "kills", "d", "e")])
+        rig.gate.set()
+        answers = await settle([first, *futures])
+        assert [type(answer) for answer in answers] == [Answer, Answer, Answer, PoisonError, Answer, Answer]
+        (again,) = await settle(rig.batcher.submit([request("kills")]))
+        assert isinstance(again, PoisonError)
+        assert sum(batch == ["kills"] for worker in rig.made for batch in worker.batches) == 1
+
+
+async def test_a_study_alone_that_kills_its_worker_is_unavailable_once_and_refused_the_second_time() -> None:
+    async with Rig() as rig:
+        (first,) = await settle(rig.batcher.submit([request("kills")]))
+        (second,) = await settle(rig.batcher.submit([request("kills")]))
+        assert isinstance(first, UnavailableError)
+        assert isinstance(second, PoisonError)
+        assert len(rig.made) == 3 or rig.batcher.live_workers <= 1
+
+
+async def test_after_a_hang_everybody_is_told_and_suspects_run_alone() -> None:
+    async with Rig() as rig:
+        first = await rig.occupy()
+        futures = rig.batcher.submit([request(note) for note in ("a", "hangs", "c")])
+        rig.gate.set()
+        answers = await settle([first, *futures])
+        assert [type(answer) for answer in answers] == [Answer, WorkerLost, WorkerLost, WorkerLost]
+        answers = await settle(rig.batcher.submit([request(note) for note in ("a", "hangs", "c")]))
+        assert [type(answer) for answer in answers] == [Answer, PoisonError, Answer]
+        assert all(len(batch) == 1 for worker in rig.made[1:] for batch in worker.batches)
+
+
+async def test_equal_studies_are_computed_once_within_the_bound() -> None:
+    async with Rig(cache=2) as rig:
+        for note in ("a", "a", "b", "c", "a"):
+            await settle(rig.batcher.submit([request(note)]))
+        assert rig.made[0].batches == [["a"], ["b"], ["c"], ["a"]]
+        (cached,) = await settle(rig.batcher.submit([request("a")]))
+        assert isinstance(cached, Answer)
+        assert cached.cached
+
+
+async def test_errors_are_not_cached() -> None:
+    async with Rig(cache=8) as rig:
+        for _ in range(2):
+            (answer,) = await settle(rig.batcher.submit([request("bad")]))
+            assert isinstance(answer, StudyError)
+        assert len(rig.made[0].batches) == 2
+
+
+async def test_closing_resolves_every_waiting_future() -> None:
+    async with Rig() as rig:
+        first = await rig.occupy()
+        futures = rig.batcher.submit([request(str(i)) for i in range(5)])
+        closing = asyncio.create_task(rig.batcher.close())
+        await asyncio.sleep(0)
+        rig.gate.set()
+        await closing
+        answers = await settle([first, *futures])
+        assert all(isinstance(answer, Answer | UnavailableError) for answer in answers)
+        with pytest.raises(UnavailableError):
+            rig.batcher.submit([request("late")])
+
+
+async def test_draining_waits_until_nothing_waits_or_runs() -> None:
+    async with Rig() as rig:
+        first = await rig.occupy()
+        draining = asyncio.create_task(rig.batcher.drain(10))
+        await asyncio.sleep(0.01)
+        assert not draining.done()
+        rig.gate.set()
+        await draining
+        assert first.done()
+
+
+async def test_a_worker_that_can_not_be_started_fails_the_start() -> None:
+    rig = Rig(workers=2)
+    rig.fail_starts = 1
+    with pytest.raises(UnavailableError, match="no memory"):
+        await rig.batcher.start()
+    assert not any(worker.alive for worker in rig.made)
+
+
+async def test_an_idle_workers_death_is_noticed() -> None:
+    async with Rig() as rig:
+        changed = asyncio.Event()
+        rig.batcher.on_change = changed.set
+        await asyncio.sleep(0)
+        rig.made[0].alive = False
+        rig.made[0].callback()
+        await asyncio.wait_for(changed.wait(), 5)
+        (answer,) = await settle(rig.batcher.submit([request("a")]))
+        assert isinstance(answer, Answer)
+        assert len(rig.made) == 2
+
+
+async def test_the_self_test_runs_between_batches() -> None:
+    async with Rig() as rig:
+        first = await rig.occupy()
+        testing = asyncio.create_task(rig.batcher.self_test())
+        rig.gate.set()
+        assert (await testing).passed
+        await first
+
+
+def test_impossible_limits_are_refused() -> None:
+    with pytest.raises(ConfigError):
+        BatchLimits(max_studies=0)
+    with pytest.raises(ConfigError):
+        QueueLimits(max_studies=0)
