@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,14 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from foveal_export.local_server import FOVEAL, local_server
 from foveal_runtime.errors import CheckFailed
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_READY_S = 60.0
-_STOP_S = 30.0
 _QUERY = "Diabetic retinopathy is present. Macular edema is present."
 
 
@@ -66,7 +61,7 @@ class Demo:
         words = [*(str(argument) for argument in arguments), "--json", *([str(document)] if document else [])]
         self.console.print(f"[bold]$ foveal {shlex.join(words)}[/bold]", soft_wrap=True, highlight=False)
         begin = time.monotonic()
-        done = subprocess.run([*_FOVEAL, *words], stdout=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run([*FOVEAL, *words], stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
             raise CheckFailed(f"`foveal {shlex.join(words)}` failed with exit code {done.returncode}; it says above why")
         answer = document.read_text(encoding="utf-8") if document else done.stdout
@@ -88,9 +83,6 @@ class Demo:
         for step in self.steps:
             table.add_row(step.name, f"{step.seconds:.1f}", step.result, step.where)
         return table
-
-
-_FOVEAL = (sys.executable, "-m", "foveal_runtime.cli.main")
 
 
 def demo(
@@ -142,8 +134,10 @@ def demo(
     show.note("verify against PyTorch", seconds, "passed" if verified.get("passed") else "not passed", bundle / "parity.json")
 
     photographs = sorted((folder / "data" / "fundus_photos").glob("*.jpg"))
-    address = f"127.0.0.1:{_free_port()}"
-    with _server(show, bundle, address, folder / "archive"):
+    show.console.print(f"[bold]$ foveal serve {bundle} --store {folder / 'archive'} &[/bold]", soft_wrap=True, highlight=False)
+    begin = time.monotonic()
+    with local_server(bundle, "--store", str(folder / "archive")) as address:
+        show.note("serve", time.monotonic() - begin, "golden studies replayed, then SERVING", address)
         at = ("--address", address)
         answers, seconds = show.run("grade", *photographs[:4], "--age", "61", "--diabetes-years", "12", *at)
         grades = ", ".join(str(answer["icdr"]["grade"]) if answer["icdr"] else "not gradable" for answer in answers)
@@ -179,47 +173,3 @@ def _exported(document: Any, bundle: Path) -> str:
     megabytes = sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file()) / 1e6
     cosine = document.get("parity", {}).get("mean_cosine_joint")
     return f"{megabytes:.0f} MB" + (f", mean cosine to PyTorch {cosine:.4f}" if cosine is not None else "")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_until_serving(address: str, server: subprocess.Popen[bytes]) -> None:
-    from foveal_runtime.client import Client
-    from foveal_runtime.errors import UnavailableError
-
-    deadline = time.monotonic() + _READY_S
-    with Client(address) as client:
-        while True:
-            try:
-                client.model()
-                return
-            except UnavailableError as error:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise CheckFailed(f"the server on {address} did not get ready ({error}); it says above why") from None
-                time.sleep(0.2)
-
-
-@contextmanager
-def _server(show: Demo, bundle: Path, address: str, store: Path) -> Iterator[None]:
-    """`foveal serve` while the block runs; SIGTERM afterwards, and its exit code is looked at."""
-    words = ["serve", str(bundle), "--address", address, "--store", str(store)]
-    show.console.print(f"[bold]$ foveal {shlex.join(words)} &[/bold]", soft_wrap=True, highlight=False)
-    begin = time.monotonic()
-    server = subprocess.Popen([*_FOVEAL, *words], stdout=subprocess.DEVNULL)
-    try:
-        _wait_until_serving(address, server)
-        show.note("serve", time.monotonic() - begin, "golden studies replayed, then SERVING", address)
-        yield
-        server.send_signal(signal.SIGTERM)
-        code = server.wait(_STOP_S)
-        if code != 0:
-            raise CheckFailed(f"the server ended with exit code {code} after SIGTERM; it says above why")
-    finally:
-        if server.poll() is None:
-            server.kill()
-            server.wait()

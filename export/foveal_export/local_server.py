@@ -1,0 +1,71 @@
+"""A real `foveal serve` process on loopback for as long as a block runs: what the demo and the benchmarks talk to."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from foveal_runtime.errors import CheckFailed, UnavailableError
+
+FOVEAL = (sys.executable, "-m", "foveal_runtime.cli.main")
+"""The `foveal` script of this environment."""
+_READY_S = 120.0
+_STOP_S = 30.0
+_POLL_S = 0.1
+
+
+@contextmanager
+def local_server(bundle: Path, *flags: str) -> Iterator[str]:
+    """Serve `bundle`; SIGTERM afterwards, and the server must then exit 0.
+
+    Args:
+        bundle: what to serve.
+        flags: more of `foveal serve`.
+
+    Yields:
+        The server's HOST:PORT, once it answers.
+
+    Raises:
+        CheckFailed: it did not get ready, or did not end well; it has said why on stderr.
+    """
+    address = f"127.0.0.1:{_free_port()}"
+    server = subprocess.Popen([*FOVEAL, "serve", str(bundle), "--address", address, *flags], stdout=subprocess.DEVNULL)
+    try:
+        _wait_until_serving(address, server)
+        yield address
+        server.send_signal(signal.SIGTERM)
+        code = server.wait(_STOP_S)
+        if code != 0:
+            raise CheckFailed(f"the server ended with exit code {code} after SIGTERM; it says above why")
+    finally:
+        if server.poll() is None:
+            server.kill()
+            server.wait()
+
+
+def _wait_until_serving(address: str, server: subprocess.Popen[bytes]) -> None:
+    from foveal_runtime.client import Client
+
+    deadline = time.monotonic() + _READY_S
+    with Client(address) as client:
+        while True:
+            try:
+                client.model()
+                return
+            except UnavailableError as error:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    raise CheckFailed(f"the server on {address} did not get ready ({error}); it says above why") from None
+                time.sleep(_POLL_S)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
