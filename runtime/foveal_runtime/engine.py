@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal_runtime.bundle import Bundle
+from foveal_runtime.dicom import filled, is_dicom, read_dicom
 from foveal_runtime.errors import UntrainedError
 from foveal_runtime.imaging import Float32, ImageLimits, decode, square, standardise
 from foveal_runtime.labels import Head
@@ -25,7 +26,7 @@ from foveal_runtime.notes import Int64, NoteTokeniser, pad_notes
 from foveal_runtime.quality import Quality, assess
 from foveal_runtime.record import encode_record
 from foveal_runtime.session import GraphSession, Provider, open_sessions, provider_of, usable_cores
-from foveal_runtime.study import Modality, Study, Subset, subset_name
+from foveal_runtime.study import Eye, Modality, Record, Study, Subset, subset_name
 
 _A = TypeVar("_A", bound=npt.NDArray[Any])
 
@@ -60,6 +61,8 @@ class Prepared:
     """True when the note was longer than the text encoder reads."""
     quality: Quality | None = None
     """Verdict on the photograph; None without one."""
+    eye: Eye | None = None
+    """As the request or a DICOM header says."""
     prepare_ms: float = 0.0
     """Time spent decoding, cropping and tokenising."""
 
@@ -77,6 +80,8 @@ class Outcome:
     truncated: bool
     quality: Quality | None
     """Verdict on the photograph; None without one. The graphs run whatever it says: who reports grades, heeds it."""
+    eye: Eye | None
+    """As the request or a DICOM header says."""
     prepare_ms: float
     compute_ms: float
     """Time of the whole `run` this study was part of."""
@@ -160,7 +165,14 @@ class Engine:
         quality: Quality | None = None
         if Modality.IMAGE in subset:
             assert study.image is not None
-            rgb_HWC = decode(study.image, self.manifest.image, self._limits)
+            image = study.image
+            if is_dicom(image):
+                photograph = read_dicom(image, self._limits)
+                rgb_HWC = photograph.rgb_HWC
+                study = self._with_header(study, photograph.record)
+                subset = study.modalities
+            else:
+                rgb_HWC = decode(image, self.manifest.image, self._limits)
             quality = assess(rgb_HWC)
             pixels_CHW = standardise(square(rgb_HWC, self.manifest.image), self.manifest.image)
         if Modality.TEXT in subset:
@@ -180,8 +192,14 @@ class Engine:
             imputed=imputed,
             truncated=truncated,
             quality=quality,
+            eye=study.record.eye if study.record is not None else None,
             prepare_ms=(time.perf_counter() - started) * 1e3,
         )
+
+    def _with_header(self, study: Study, header: Record) -> Study:
+        """The study with the record's gaps filled from a DICOM header, unless that makes a subset that was not trained."""
+        more = replace(study, record=filled(study.record, header))
+        return more if subset_name(more.modalities) in self.manifest.trained_subsets else study
 
     def run(
         self, prepared: Sequence[Prepared], *, kinds: frozenset[VectorKind] = frozenset(), grade: bool = True
@@ -232,6 +250,7 @@ class Engine:
                     imputed=item.imputed,
                     truncated=item.truncated,
                     quality=item.quality,
+                    eye=item.eye,
                     prepare_ms=item.prepare_ms,
                     compute_ms=compute_ms,
                     batch_size=len(prepared),

@@ -48,7 +48,7 @@ class QualityLimits:
     min_lit_share: float = 0.12
     """Of the photograph's pixels that are not black."""
     max_lit_share: float = 0.95
-    """A disc in a rectangle leaves dark corners, even cut above and below (IDRiD: at most 0.73); everyday pictures have none."""
+    """A disc in a rectangle leaves dark corners, even cut above and below (IDRiD: at most 0.73); daily pictures have none."""
     min_brightness: float = 25.0
     """Mean of the lit pixels, 0 to 255, over the three channels."""
     min_reddish_share: float = 0.80

@@ -80,6 +80,8 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         for i, (item, answer) in enumerate(zip(request.studies, answers, strict=True)):
             eye = EYE_OF.get(item.eye) or EYE_OF.get(item.study.record.eye)
             if eye is None and not isinstance(answer, FovealError):
+                eye = answer.outcome.eye
+            if eye is None and not isinstance(answer, FovealError):
                 error = StudyError("a photograph of an exam needs its eye; set it", field="eye")
                 results[i] = screening_pb2.GradeResult(id=item.study.id, error=status_of(error, path=f"studies[{i}]"))
                 photographs.append((None, None))

@@ -61,8 +61,8 @@ class FakeWorker:
 
 def outcome(batch_size: int) -> Outcome:
     return Outcome(
-        subset=frozenset(), logits={}, vectors={}, imputed=(), truncated=False, quality=None, prepare_ms=0, compute_ms=0,
-        batch_size=batch_size,
+        subset=frozenset(), logits={}, vectors={}, imputed=(), truncated=False, quality=None, eye=None,
+        prepare_ms=0, compute_ms=0, batch_size=batch_size,
     )  # fmt: skip
 
 
