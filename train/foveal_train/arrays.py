@@ -61,6 +61,10 @@ class StudyArrays:
         columns = [i for i, modality in enumerate(Modality) if modality in subset]
         return np.asarray(self.present_NM[:, columns].all(axis=1))
 
+    def showing(self, subset: Subset) -> npt.NDArray[np.bool_]:
+        """`present_NM` of the samples that have all of `subset`, those modalities alone; nothing of the others."""
+        return np.asarray([modality in subset for modality in Modality]) & self.has(subset)[:, None]
+
     def images(self, rows: npt.NDArray[np.int64]) -> Tensor:
         """`images_BCSS` in [0, 1], float32: before augmentation and standardisation."""
         squares = torch.from_numpy(np.ascontiguousarray(self.squares_NSSC[rows]))

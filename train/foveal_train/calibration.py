@@ -17,7 +17,7 @@ from foveal_runtime.study import Subset, subset_name
 from foveal_train.arrays import StudyArrays
 from foveal_train.losses import MISSING
 from foveal_train.model import MultimodalModel
-from foveal_train.predict import predict
+from foveal_train.predict import Showing, predict_each
 
 Float64 = npt.NDArray[np.float64]
 
@@ -48,8 +48,8 @@ def fit(
         threshold 0.5, marked by `studies=0`.
     """
     calibrated: dict[str, SubsetCalibration] = {}
-    for subset in subsets:
-        predictions = predict(model, validation, subset=subset)
+    showings = [Showing(present_NM=validation.showing(subset)) for subset in subsets]
+    for subset, predictions in zip(subsets, predict_each(model, validation, showings), strict=True):
         labels = {head: validation.labels[head][predictions.rows] for head in heads}
         temperature = {head: fit_temperature(predictions.logits[head], labels[head]) for head in heads}
         points: tuple[OperatingPoint, ...] = ()

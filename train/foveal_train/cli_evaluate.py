@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,7 +108,11 @@ def _measure(run: Run, chosen: HeldOut, specs: list[str], *, bootstrap: int, see
     tokenise = NoteTokeniser(run.tokenizer_json, run.info.model.text_spec)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("decoding photographs", total=len(chosen.samples))
+
+        def bar(description: str) -> Callable[[int, int], None]:
+            task = progress.add_task(description, total=len(chosen.samples))
+            return lambda done, total: progress.update(task, completed=done, total=total)
+
         arrays = load_arrays(
             chosen.samples,
             image_spec=run.info.model.image_spec,
@@ -115,9 +120,8 @@ def _measure(run: Run, chosen: HeldOut, specs: list[str], *, bootstrap: int, see
             features=run.info.features,
             modalities=recipe.modalities,
             keep_empty_notes=recipe.keep_empty_notes,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
+            progress=bar("decoding photographs"),
         )
-    with console.status("measuring") as status:
         metrics = evaluate_arrays(
             run.model,
             arrays,
@@ -125,7 +129,7 @@ def _measure(run: Run, chosen: HeldOut, specs: list[str], *, bootstrap: int, see
             seed=seed,
             bootstrap=bootstrap,
             tokenise=tokenise,
-            say=lambda what: status.update(f"measuring: {what}"),
+            progress=bar("asking the model"),
         )
     metrics["warnings"] = [*chosen.remarks, *metrics["warnings"]]
     return {"split": chosen.split, "data": specs, "run": run.path.name, "seen": chosen.seen, **metrics}

@@ -14,9 +14,9 @@ from foveal_runtime.labels import REFERABLE_GRADE, Head, referable_probability, 
 from foveal_runtime.manifest import SubsetCalibration
 from foveal_runtime.notes import NoteTokeniser
 from foveal_runtime.study import subset_name
-from foveal_train.arrays import StudyArrays
+from foveal_train.arrays import Progress, StudyArrays
 from foveal_train.evaluation.grading import grade_figures
-from foveal_train.evaluation.inputs import FULL, PHOTOGRAPH, Answers, Say, Trained, answers
+from foveal_train.evaluation.inputs import FULL, PHOTOGRAPH, Answers, Trained, answers
 from foveal_train.evaluation.intervals import LEVEL, Resamples, resample
 from foveal_train.evaluation.protocols import retrieval_figures
 from foveal_train.evaluation.referable import referable_figures
@@ -37,7 +37,7 @@ def evaluate_arrays(
     seed: int = 0,
     bootstrap: int = 1000,
     tokenise: NoteTokeniser,
-    say: Say = lambda _: None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure a model.
 
@@ -48,7 +48,7 @@ def evaluate_arrays(
         seed: of the bootstrap.
         bootstrap: replicates; 0 gives figures without intervals.
         tokenise: the run's tokenizer, for notes whose DR sentences were removed.
-        say: told which input is being measured.
+        progress: called with (done, total) studies as the model answers.
 
     Returns:
         A JSON document. A *figure* is `{"value": float | None, "interval": [low, high] | None, "n": int, "reason"?: str,
@@ -74,7 +74,7 @@ def evaluate_arrays(
         - `left_out` [{`what`, `reason`}], `warnings` [sentence]
     """
     drawn = resample([sample.patient_id for sample in arrays.samples], count=bootstrap, seed=seed)
-    asked, left_out = answers(model, arrays, info, tokenise, say)
+    asked, left_out = answers(model, arrays, info, tokenise, progress)
     grading: dict[str, Any] = {}
     for one in asked:
         heads: dict[str, Any] = {}
@@ -92,7 +92,6 @@ def evaluate_arrays(
             "same_as": one.same_as,
             "heads": heads,
         }
-    say("retrieval")
     retrieval, reasons = retrieval_figures(asked, arrays, info, drawn)
     metrics: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,

@@ -7,7 +7,7 @@ sentences removed from the notes, with photograph and record, with the photograp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,9 +18,9 @@ from foveal_runtime.labels import Head
 from foveal_runtime.manifest import SubsetCalibration
 from foveal_runtime.notes import NoteTokeniser
 from foveal_runtime.study import ALL_SUBSETS, Modality, Subset, subset_name
-from foveal_train.arrays import StudyArrays, with_notes
+from foveal_train.arrays import Progress, StudyArrays, with_notes
 from foveal_train.model import MultimodalModel
-from foveal_train.predict import Predictions, predict
+from foveal_train.predict import Predictions, Showing, predict_each
 
 FULL = "full"
 WITHOUT_DR = "full_without_dr"
@@ -29,8 +29,6 @@ PHOTOGRAPH = "image"
 MAIN_INPUTS = (FULL, WITHOUT_DR, PHOTOGRAPH_AND_RECORD, PHOTOGRAPH)
 """The four that every report of grading needs (DESIGN, section 4)."""
 _WORDS = {Modality.IMAGE: "photograph", Modality.TEXT: "note", Modality.STRUCTURED: "record"}
-
-Say = Callable[[str], None]
 
 
 class Trained(Protocol):
@@ -98,7 +96,7 @@ def without_dr_sentences(arrays: StudyArrays, tokenise: NoteTokeniser) -> StudyA
 
 
 def answers(
-    model: MultimodalModel, arrays: StudyArrays, trained: Trained, tokenise: NoteTokeniser, say: Say
+    model: MultimodalModel, arrays: StudyArrays, trained: Trained, tokenise: NoteTokeniser, progress: Progress | None
 ) -> tuple[list[Answers], list[dict[str, str]]]:
     """Ask the model for every input that it was trained for.
 
@@ -122,46 +120,43 @@ def answers(
             wanted.append((name, title_of(one_subset), whole, one_subset))
         elif name in named:
             left_out.append({"what": name, "reason": "this subset was not trained"})
-    found: list[Answers] = []
-    seen: dict[bytes, Answers] = {}
-    for name, title, studies, subset in wanted:
-        able_N = studies.present_NM.any(axis=1) if subset is None else studies.has(subset)
-        shown = _shown(studies.present_NM, subset)
-        rows = np.flatnonzero(able_N & np.asarray([label in allowed for label in shown]))
-        untrained = int(able_N.sum()) - len(rows)
-        if not len(rows):
+    drafts: list[tuple[str, str, int, bytes]] = []
+    showings: dict[bytes, Showing] = {}
+    labels: dict[bytes, tuple[str, ...]] = {}
+    for name, title, studies, asked in wanted:
+        present_NM = studies.present_NM if asked is None else studies.showing(asked)
+        shown = _shown(present_NM)
+        trained_N = np.asarray([label in allowed for label in shown])
+        untrained = int((present_NM.any(axis=1) & ~trained_N).sum())
+        if not trained_N.any():
             reason = "no study has these modalities" if not untrained else "what the studies show was never trained together"
             left_out.append({"what": name, "reason": reason})
             continue
-        labels = tuple(shown[row] for row in rows)
-        key = _key(rows, labels, studies)
-        if key in seen:
-            found.append(replace(seen[key], name=name, title=title, untrained=untrained, same_as=seen[key].name))
-            continue
-        say(title)
-        predictions = predict(model, studies, subset=subset, rows=rows)
-        seen[key] = Answers(name=name, title=title, predictions=predictions, shown_S=labels, untrained=untrained)
-        found.append(seen[key])
+        present_NM = present_NM & trained_N[:, None]
+        key = _key(present_NM, studies)
+        drafts.append((name, title, untrained, key))
+        showings.setdefault(key, Showing(present_NM=present_NM, notes=studies if studies is stripped else None))
+        labels[key] = tuple(label for label, ok in zip(shown, trained_N, strict=True) if ok)
+    predicted = dict(zip(showings, predict_each(model, whole, list(showings.values()), progress=progress), strict=True))
+    first: dict[bytes, str] = {}
+    found = []
+    for name, title, untrained, key in drafts:
+        twin = first.get(key)
+        first.setdefault(key, name)
+        found.append(
+            Answers(name=name, title=title, predictions=predicted[key], shown_S=labels[key], untrained=untrained, same_as=twin)
+        )
     return found, left_out
 
 
-def _shown(present_NM: npt.NDArray[np.bool_], subset: Subset | None) -> list[str]:
+def _shown(present_NM: npt.NDArray[np.bool_]) -> list[str]:
     """Name of what each study shows; "" when nothing."""
-    modalities = tuple(Modality)
-    names = {}
-    result = []
-    for row in present_NM:
-        code = tuple(bool(has) and (subset is None or m in subset) for has, m in zip(row, modalities, strict=True))
-        if code not in names:
-            names[code] = subset_name(m for m, has in zip(modalities, code, strict=True) if has)
-        result.append(names[code])
-    return result
+    codes, back = np.unique(present_NM, axis=0, return_inverse=True)
+    names = [subset_name(m for m, has in zip(Modality, code, strict=True) if has) for code in codes]
+    return [names[i] for i in back.reshape(-1)]
 
 
-def _key(rows: npt.NDArray[np.int64], labels: tuple[str, ...], studies: StudyArrays) -> bytes:
+def _key(present_NM: npt.NDArray[np.bool_], studies: StudyArrays) -> bytes:
     """Equal for inputs that show the model the very same."""
-    notes = b"".join(
-        studies.notes[row].tobytes() if Modality.TEXT.value in label.split("+") else b"-"
-        for row, label in zip(rows, labels, strict=True)
-    )
-    return rows.tobytes() + "|".join(labels).encode() + notes
+    text_N = present_NM[:, list(Modality).index(Modality.TEXT)]
+    return present_NM.tobytes() + b"|".join(studies.notes[row].tobytes() for row in np.flatnonzero(text_N))
