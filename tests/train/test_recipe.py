@@ -5,13 +5,63 @@ from pathlib import Path
 import pytest
 
 from foveal_runtime.errors import ConfigError
-from foveal_train.recipe import Keep, known_recipes, load_recipe
+from foveal_runtime.study import Modality
+from foveal_train.objective import LOSSES
+from foveal_train.recipe import Alignment, Keep, Weighting, known_recipes, load_recipe
 
 
 def test_every_shipped_recipe_loads() -> None:
     assert {"edge", "base", "tiny"} <= set(known_recipes())
     for name in known_recipes():
         load_recipe(name)
+
+
+PAPER = tuple(name for name in known_recipes() if name.startswith("paper/"))
+
+
+def test_the_papers_recipes_are_all_there() -> None:
+    rows = "full image-text image-structured text-structured classification-only contrastive reconstruction vision-only"
+    assert set(PAPER) == {f"paper/{name}" for name in (*rows.split(), "majority", "clip-zero-shot", "clip-fine-tuned")}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_every_recipe_of_the_paper_shrinks_to_the_tiny_profile(name: str) -> None:
+    recipe = load_recipe(name, ("profile=tiny", "optimiser.epochs=1"))
+    assert recipe.model == load_recipe("tiny").model
+    assert recipe.optimiser.epochs == 1
+
+
+def test_the_papers_full_recipe_is_the_papers_protocol() -> None:
+    full = load_recipe("paper/full")
+    assert full.alignment is Alignment.JOINT
+    assert full.keep_empty_notes
+    assert full.modality_dropout == 0
+    assert full.losses.weighting is Weighting.SOFTMAX
+    assert not full.losses.identical_notes_are_positives
+    assert [getattr(full.losses, name) for name in LOSSES] == [1.0] * 6
+    assert (full.model.image.frozen_blocks, full.model.text.frozen_layers) == (10, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "weighting", "left_out"),
+    [
+        ("classification-only", Weighting.FIXED, set(LOSSES[1:])),
+        ("contrastive", Weighting.FIXED, {"image_reconstruction", "text_reconstruction"}),
+        ("reconstruction", Weighting.FIXED, set()),
+        ("full", Weighting.SOFTMAX, set()),
+    ],
+)
+def test_table_four_adds_one_kind_of_loss_a_row(name: str, weighting: Weighting, left_out: set[str]) -> None:
+    losses = load_recipe(f"paper/{name}").losses
+    assert losses.weighting is weighting
+    assert {loss for loss in LOSSES if getattr(losses, loss) == 0} == left_out
+
+
+def test_table_three_leaves_out_one_modality_a_row() -> None:
+    shown = {name: load_recipe(f"paper/{name}").modalities for name in ("image-text", "image-structured", "text-structured")}
+    assert shown["image-text"] == (Modality.IMAGE, Modality.TEXT)
+    assert shown["image-structured"] == (Modality.IMAGE, Modality.STRUCTURED)
+    assert shown["text-structured"] == (Modality.TEXT, Modality.STRUCTURED)
 
 
 def test_an_override_wins_over_the_recipe_and_the_recipe_over_the_profile() -> None:

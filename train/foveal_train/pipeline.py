@@ -21,7 +21,7 @@ from foveal_train.arrays import StudyArrays, load_arrays
 from foveal_train.data import Sample, Split, load, split_patients
 from foveal_train.data.split import PARTS
 from foveal_train.losses import MISSING
-from foveal_train.recipe import Alignment, Recipe
+from foveal_train.recipe import Alignment, Method, Recipe
 from foveal_train.run import HISTORY_FILE, METRICS_FILE, RUN_FILE, SPLIT_FILE, Run, RunInfo, space_id, write_json, write_run
 from foveal_train.trainer import Fitted, fit
 from foveal_train.weights import BuiltModel, build_model
@@ -171,6 +171,8 @@ def train(
         DataError: data, or a folder that can't be used.
         CheckFailed: a loss became NaN.
     """
+    if recipe.method is not Method.MULTIMODAL:
+        raise ConfigError(f"recipe {recipe.name} is a baseline ({recipe.method.value}); run it with foveal sweep")
     say = reporter or Silent()
     _claim(out, recipe, specs, resume=resume)
     say.stage("reading data")

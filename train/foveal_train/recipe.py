@@ -21,6 +21,19 @@ from foveal_train.profile import ModelConfig, profile
 RECIPES = Path(__file__).parent / "recipes"
 
 
+class Method(StrEnum):
+    """What is trained; the baselines are rows of `foveal sweep` alone."""
+
+    MULTIMODAL = "multimodal"
+    """The model of this project, which `foveal train` trains."""
+    MAJORITY = "majority"
+    """Always the grade that is commonest in training."""
+    CLIP_ZERO_SHOT = "clip-zero-shot"
+    """CLIP as published, grading by prompts."""
+    CLIP_FINE_TUNED = "clip-fine-tuned"
+    """CLIP trained further on photographs and notes, grading by a linear probe."""
+
+
 class Alignment(StrEnum):
     """Which vectors the contrastive losses compare (DESIGN, section 4)."""
 
@@ -134,6 +147,18 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ClipConfig:
+    """The CLIP of the two baselines; other methods ignore it."""
+
+    model: str = "openai/clip-vit-base-patch32"
+    """Hub name."""
+    weights: str = "hub"
+    """`hub` (or its local cache), or the path of a folder in the hub's layout."""
+    prompt: str = "a retinal fundus photograph showing {grade}"
+    """What a photograph is compared with, once for each grade's name, in zero-shot grading."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AugmentationConfig:
     """Training-time changes of photographs; validation and test are left as they are."""
 
@@ -154,6 +179,7 @@ class Recipe:
 
     name: str
     model: ModelConfig
+    method: Method = Method.MULTIMODAL
     seed: int = 0
     modalities: tuple[Modality, ...] = tuple(Modality)
     alignment: Alignment = Alignment.INDEPENDENT
@@ -165,6 +191,7 @@ class Recipe:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     decoders: DecoderConfig = field(default_factory=DecoderConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
     def __post_init__(self) -> None:
@@ -176,6 +203,8 @@ class Recipe:
             raise ConfigError("optimiser.epochs, batch_size and accumulate must each be at least 1")
         if abs(self.split.train + self.split.validation + self.split.test - 1) > 1e-6:
             raise ConfigError("split.train, split.validation and split.test must add up to 1")
+        if "{grade}" not in self.clip.prompt:
+            raise ConfigError("clip.prompt has no {grade}; write for example 'a photograph showing {grade}'")
         if self.decoders.image_channels % 8 or self.decoders.image_channels < 16:
             raise ConfigError(
                 f"decoders.image_channels is {self.decoders.image_channels}, it must be a multiple of 8 from 16 on"

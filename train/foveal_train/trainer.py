@@ -60,13 +60,14 @@ def _optimizer(objective: Objective, recipe: Recipe) -> torch.optim.AdamW:
     config = recipe.optimiser
     model = objective.model
     image, text = set(model.image.backbone.parameters()), set(model.text.bert.parameters())
+    rest = set(objective.parameters()) - image - text
     groups: list[dict[str, Any]] = []
-    for rate, belongs in (
-        (config.image_learning_rate, lambda p: p in image),
-        (config.text_learning_rate, lambda p: p in text),
-        (config.learning_rate, lambda p: p not in image and p not in text),
+    for rate, members in (
+        (config.image_learning_rate, image),
+        (config.text_learning_rate, text),
+        (config.learning_rate, rest),
     ):
-        parameters = [p for p in objective.parameters() if p.requires_grad and belongs(p)]
+        parameters = [p for p in objective.parameters() if p.requires_grad and p in members]
         if parameters:
             groups.append({"params": parameters, "lr": rate})
     return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
