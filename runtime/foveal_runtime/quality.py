@@ -85,8 +85,8 @@ def measure(rgb_HWC: UInt8) -> Measures:
     scale = min(1.0, _PROBE_PX / max(image.size))
     if scale < 1.0:
         image = image.resize((max(8, round(image.width * scale)), max(8, round(image.height * scale))), Image.Resampling.BOX)
-    small_HWC = np.asarray(image)
-    lit_HW = small_HWC.max(axis=2) > _LIT
+    red, green, blue = (np.asarray(channel) for channel in image.split())
+    lit_HW = np.maximum(np.maximum(red, green), blue) > _LIT
     lit = int(lit_HW.sum())
     if lit < 64:
         return Measures(
@@ -99,16 +99,16 @@ def measure(rgb_HWC: UInt8) -> Measures:
             focus=0,
             detail=0,
         )
-    pixels_NC = small_HWC[lit_HW].astype(np.float32)
-    red, green, blue = pixels_NC.T
+    mean_red, mean_green, mean_blue = (float(channel.sum(where=lit_HW, dtype=np.int64)) / lit for channel in (red, green, blue))
+    # A little slack for blue: JPEG's chroma is coarse, and cameras differ in their white balance.
+    reddish_HW = (red >= green) & (green >= np.where(blue > 8, blue - 8, 0)) & lit_HW
     disc_share, roundness = _disc(lit_HW)
-    focus, detail = _focus(small_HWC[..., 1].astype(np.float32), lit_HW)
+    focus, detail = _focus(green.astype(np.float32), lit_HW)
     return Measures(
         lit_share=lit / lit_HW.size,
-        brightness=float(pixels_NC.mean()),
-        # A little slack for blue: JPEG's chroma is coarse, and cameras differ in their white balance.
-        reddish_share=float(((red >= green) & (green >= blue - 8)).mean()),
-        red_over_blue=float(red.mean() / max(float(blue.mean()), 1.0)),
+        brightness=(mean_red + mean_green + mean_blue) / 3,
+        reddish_share=int(reddish_HW.sum()) / lit,
+        red_over_blue=mean_red / max(mean_blue, 1.0),
         disc_share=disc_share,
         round=roundness,
         focus=focus,
