@@ -13,7 +13,15 @@ from foveal_runtime.cli.rooms import missing_room
 from foveal_runtime.errors import FovealError
 
 _RUNTIME = "foveal_runtime.cli"
-_EXTRAS = {"train": "train", "evaluate": "train", "data": "train", "export": "export", "demo": "export", "store": "store"}
+_EXTRAS = {
+    "train": "train",
+    "evaluate": "train",
+    "sweep": "train",
+    "data": "train",
+    "export": "export",
+    "demo": "export",
+    "store": "store",
+}
 """Which extra brings what a command needs."""
 
 
@@ -32,6 +40,7 @@ def build_app() -> App:
     app.command(data)
     app.command("foveal_train.cli:train", name="train")
     app.command("foveal_train.cli_evaluate:evaluate", name="evaluate")
+    app.command("foveal_train.cli_sweep:sweep", name="sweep")
     app.command("foveal_export.cli:export", name="export")
     app.command(f"{_RUNTIME}.verify:verify", name="verify")
     app.command(f"{_RUNTIME}.serve:serve", name="serve")
