@@ -90,9 +90,16 @@ def open_header(image_bytes: bytes, limits: ImageLimits = ImageLimits()) -> Imag
         raise ImageError(f"image is {width} x {height} px, at least {limits.min_side_px} px a side are needed")
     if width * height > limits.max_pixels:
         raise ImageError(f"image is {width} x {height} px, over the limit of {limits.max_pixels} pixels; send it scaled down")
-    if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise ImageError(f"image has {getattr(image, 'n_frames', 'several')} frames; send one photograph a study")
+    if image.format != "MPO" and _frames(image) > 1:
+        raise ImageError(f"image has {_frames(image)} frames; send one photograph a study")
     return image
+
+
+def _frames(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception as error:  # noqa: BLE001 - counting reads every frame's header, and those may be damaged
+        raise ImageError(f"image header can't be read ({type(error).__name__}); send an intact file") from None
 
 
 def decode(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimits()) -> UInt8:

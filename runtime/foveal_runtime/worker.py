@@ -14,6 +14,7 @@ import queue
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -67,6 +68,7 @@ class Ready:
 
 def main() -> None:
     """Entry of the child process."""
+    warnings.simplefilter("ignore")  # image libraries warn of every oddity of every hostile file
     connection = Connection(int(sys.argv[1]))
     jobs: queue.SimpleQueue[object] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
@@ -132,7 +134,7 @@ def _warm_up(engine: Engine, spec: WorkerSpec) -> SelfTestReport | None:
 
 def run_batch(engine: Engine, studies: Sequence[Study], asks: Sequence[Ask]) -> list[Outcome | FovealError]:
     """An outcome or an error for each study; one that breaks its batch breaks alone."""
-    from foveal_runtime.errors import FovealError, ImageError
+    from foveal_runtime.errors import FovealError, ImageError, PoisonError
 
     answers: list[Outcome | FovealError | None] = [None] * len(studies)
     prepared: list[tuple[int, Prepared]] = []
@@ -143,6 +145,8 @@ def run_batch(engine: Engine, studies: Sequence[Study], asks: Sequence[Ask]) -> 
             answers[i] = error
         except MemoryError:
             answers[i] = ImageError("image needs more memory to decode than this server has; send it scaled down")
+        except Exception as error:  # noqa: BLE001 - decoders meet hostile bytes; a worker must not die of what they raise
+            answers[i] = PoisonError(f"study can't be prepared ({type(error).__name__}); send an intact photograph")
     for place, answer in _run_or_halve(engine, prepared, asks):
         answers[place] = answer
     return [_certain(answer) for answer in answers]
