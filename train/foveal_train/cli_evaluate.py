@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from foveal_train.run import Run
 
 RUNS = Path("runs")
-REPORT_FILE = "report.html"
 
 
 def evaluate(
@@ -27,8 +26,8 @@ def evaluate(
     out: Path | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
-    keep_seen: bool = False,
-    skip_bad: bool = False,
+    keep_seen: Annotated[bool, Parameter(negative=())] = False,
+    skip_bad: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Judge a run on studies it has not seen: grading, referable DR, subgroups and retrieval, with intervals.
 
@@ -73,7 +72,7 @@ def evaluate(
     from foveal_train.evaluation import table
     from foveal_train.evaluation.held_out import own_test, unseen
     from foveal_train.evaluation.report import write_html
-    from foveal_train.run import METRICS_FILE, Run, newest_run, write_json
+    from foveal_train.run import METRICS_FILE, REPORT_FILE, Run, newest_run, write_json
 
     console = Console(stderr=True)
     with console.status("opening the run"):

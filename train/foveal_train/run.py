@@ -1,7 +1,7 @@
 """A run on disk: what training writes and evaluation and export read. Trains nothing.
 
 Layout: run.json (everything but tensors), model.safetensors, tokenizer.json, split.json (sample ids of each split),
-metrics.json, history.jsonl, checkpoints/. No pickle in what others read.
+metrics.json, report.html, history.jsonl, checkpoints/. No pickle in what others read.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ TOKENIZER_FILE = "tokenizer.json"
 SPLIT_FILE = "split.json"
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.jsonl"
+REPORT_FILE = "report.html"
 SCHEMA_VERSION = 1
 
 

@@ -191,3 +191,12 @@ def test_the_table_shows_figures_intervals_and_warnings(metrics: dict[str, Any])
         assert expected in text
     for warning in metrics["warnings"]:
         assert warning[:40] in text
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_hardly_any_studies_give_a_document_with_reasons_and_no_crash(tiny: Tiny, count: int) -> None:
+    found = evaluate_arrays(tiny[0], make_arrays(make_samples(count), tiny[1]), Trained(), tokenise=tiny[1], bootstrap=10)
+    json.dumps(found, allow_nan=False)
+    assert found["warnings"]
+    assert all(figure["interval"] is None or "Clopper" in figure["method"] for _, figure in every_figure(found))
+    table(found)

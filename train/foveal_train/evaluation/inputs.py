@@ -126,7 +126,7 @@ def answers(
     for name, title, studies, asked in wanted:
         present_NM = studies.present_NM if asked is None else studies.showing(asked)
         shown = _shown(present_NM)
-        trained_N = np.asarray([label in allowed for label in shown])
+        trained_N = np.asarray([label in allowed for label in shown], bool)
         untrained = int((present_NM.any(axis=1) & ~trained_N).sum())
         if not trained_N.any():
             reason = "no study has these modalities" if not untrained else "what the studies show was never trained together"

@@ -2,7 +2,9 @@
 
 The notes of BRSET hold disease flags alone, so many studies share one note. A text-only query can't tell them apart: over
 all studies that share a note its expected strict R@K is at most min(count, K) / count each, hence the ceiling
-Σ over distinct notes of min(count, K) / N. Label-level figures ask instead whether what was found has the same labels.
+Σ over distinct notes of min(count, K) / N. At most 378 distinct notes can occur among BRSET's 16,266 images, and 52 % share
+the empty one: at most 2.3 % R@1 on the whole set, about 6 % on a test split of 1,627 (DESIGN, section 4).
+Label-level figures ask instead whether what was found has the same labels.
 Shapes: N studies, P pairs (studies with photograph and note), Q queries of a chunk, D = 256, L labels.
 """
 

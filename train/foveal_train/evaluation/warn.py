@@ -97,7 +97,7 @@ def _retrieval(retrieval: dict[str, Any] | None) -> list[str]:
             )
     if (retrieval or {}).get("joint"):
         found.append(
-            "Retrieval: the joint protocol lets the photograph leak into the text vector. It is reported because the paper's "
-            "99.94 % can only have been measured so; it is no search a clinic could make."
+            "Retrieval: the joint protocol lets the photograph leak into the text vector. It is reported because it is the "
+            "only reading found under which the paper's 99.94 % and CLIP's 1.29 % fit one table; no clinic could search so."
         )
     return found
