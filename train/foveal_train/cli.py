@@ -22,6 +22,7 @@ def train(
     set_: Annotated[list[str] | None, Parameter(name=["--set"], negative=(), consume_multiple=False)] = None,
     resume: bool = False,
     skip_bad: bool = False,
+    tensorboard: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Train a model and write a run.
@@ -47,6 +48,8 @@ def train(
         set_: Override one key of the recipe as key=value; repeat for several.
         resume: Go on where the last checkpoint of --out (by default the newest unfinished run) stood.
         skip_bad: Leave unusable rows and photographs out instead of refusing the data set.
+        tensorboard: Write every loss, loss weight and learning rate to RUN/tensorboard after each epoch; curves.svg, which
+            shows them all, is written at the end in any case.
         json: Print one JSON document on stdout: the run's folder, its parameters and its held-out metrics.
     """
     from foveal_train.recipe import load_recipe
@@ -59,7 +62,7 @@ def train(
     from foveal_train.run import METRICS_FILE
 
     with ProgressReporter(chosen.optimiser.epochs) as reporter:
-        run = run_training(chosen, data, folder, resume=resume, skip_bad=skip_bad, reporter=reporter)
+        run = run_training(chosen, data, folder, resume=resume, skip_bad=skip_bad, tensorboard=tensorboard, reporter=reporter)
     metrics = json_module.loads((run.path / METRICS_FILE).read_text(encoding="utf-8"))
     counted = count_recipe(replace(chosen, model=run.info.model))
     if json:

@@ -5,6 +5,8 @@ Shapes: B studies, C channels, H and W pixels, T tokens, F features, D = 256.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,6 +53,26 @@ class ImageEncoder(nn.Module):
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
         """`pixels_BCHW` to `tokens_BTD`, T = 1 + patches or cells."""
         features: Tensor = self.backbone.forward_features(pixels_BCHW)  # type: ignore[operator]
+        return self._tokens(features)
+
+    def frozen_part(self, pixels_BCHW: Tensor) -> Tensor:
+        """What the frozen blocks of a vision transformer make of `pixels_BCHW`: `states_BTF`, without gradients."""
+        backbone: Any = self.backbone
+        with torch.no_grad():
+            x_BTF = backbone.norm_pre(backbone.patch_drop(backbone._pos_embed(backbone.patch_embed(pixels_BCHW))))
+            for block in backbone.blocks[: leading_frozen(backbone.blocks)]:
+                x_BTF = block(x_BTF)
+        return torch.as_tensor(x_BTF)
+
+    def trained_part(self, states_BTF: Tensor) -> Tensor:
+        """The rest of `forward`, from `frozen_part`'s states to `tokens_BTD`."""
+        backbone: Any = self.backbone
+        x_BTF = states_BTF
+        for block in backbone.blocks[leading_frozen(backbone.blocks) :]:
+            x_BTF = block(x_BTF)
+        return self._tokens(backbone.norm(x_BTF))
+
+    def _tokens(self, features: Tensor) -> Tensor:
         if self.is_transformer:
             features_BTF = features[:, self.prefix_tokens :]
         else:
@@ -79,6 +101,44 @@ class TextEncoder(nn.Module):
         states_BTF = self.bert(input_ids=input_ids_BT, attention_mask=attention_mask_BT).last_hidden_state
         return torch.as_tensor(self.project(states_BTF[:, : self.kept]) + self.type_1D)
 
+    def frozen_part(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
+        """What the embeddings and the frozen layers make of a note: `states_BTF`, without gradients."""
+        layers: Any = self.bert.encoder.layer  # type: ignore[union-attr]
+        with torch.no_grad():
+            part = _with_layers(self.bert, layers[: leading_frozen(layers)])
+            return torch.as_tensor(part(input_ids=input_ids_BT, attention_mask=attention_mask_BT).last_hidden_state)
+
+    def trained_part(self, states_BTF: Tensor, attention_mask_BT: Tensor) -> Tensor:
+        """The rest of `forward`, from `frozen_part`'s states to `tokens_BTD`."""
+        layers: Any = self.bert.encoder.layer  # type: ignore[union-attr]
+        part = _with_layers(self.bert, layers[leading_frozen(layers) :], embeddings=_Given())
+        states_BTF = part(inputs_embeds=states_BTF, attention_mask=attention_mask_BT).last_hidden_state
+        return torch.as_tensor(self.project(states_BTF[:, : self.kept]) + self.type_1D)
+
+
+class _Given(nn.Module):
+    """Stands in for BERT's embeddings where the states are given."""
+
+    def forward(self, *, inputs_embeds: Tensor, **_: object) -> Tensor:
+        return inputs_embeds
+
+
+def _with_layers(bert: nn.Module, layers: Sequence[nn.Module], embeddings: nn.Module | None = None) -> nn.Module:
+    """A BERT of some of another's layers, weights shared: its own forward pass makes the attention masks."""
+    part, encoder = _shallow(bert), _shallow(bert.get_submodule("encoder"))
+    encoder.layer = nn.ModuleList(layers)
+    part.encoder = encoder
+    if embeddings is not None:
+        part.embeddings = embeddings
+    return part
+
+
+def _shallow(module: nn.Module) -> nn.Module:
+    """A copy whose children can be replaced without touching the original's."""
+    twin = copy.copy(module)
+    twin._modules = dict(module._modules)
+    return twin
+
 
 class StructuredEncoder(nn.Module):
     """A three-layer perceptron over the six features and a learnable CLS (paper, section III-B3)."""
@@ -101,6 +161,26 @@ class StructuredEncoder(nn.Module):
         """`features_BF` to `tokens_BTD`, T = 2: CLS and the feature vector."""
         vector_B1D: Tensor = self.mlp(features_BF).unsqueeze(1)
         return torch.cat([self.cls_1D.expand(features_BF.shape[0], -1, -1), vector_B1D], dim=1) + self.type_1D
+
+
+def leading_frozen(blocks: Any) -> int:
+    """How many of the first blocks no gradient reaches."""
+    count = 0
+    for block in blocks:
+        if any(parameter.requires_grad for parameter in block.parameters()):
+            break
+        count += 1
+    return count
+
+
+def rest_frozen(module: nn.Module) -> None:
+    """Put wholly frozen parts in evaluation mode: dropout in a part that can't adapt is noise, and no cache could hold it."""
+    for child in module.children():
+        parameters = list(child.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            child.eval()
+        else:
+            rest_frozen(child)
 
 
 def freeze_leading(blocks: Any, count: int, *others: nn.Module) -> None:

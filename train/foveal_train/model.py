@@ -5,14 +5,14 @@ Shapes: B studies, M = 3 modalities in the order of `Modality`, T tokens, D = 25
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from foveal_runtime.study import Modality
-from foveal_train.encoders import ImageEncoder, StructuredEncoder, TextEncoder
+from foveal_train.encoders import ImageEncoder, StructuredEncoder, TextEncoder, rest_frozen
 from foveal_train.fusion import Fused, Fusion
 
 HEAD_PREFIXES = ("fusion.head_",)
@@ -29,6 +29,10 @@ class ModelInputs:
     input_ids_BT: Tensor | None = None
     attention_mask_BT: Tensor | None = None
     features_BF: Tensor | None = None
+    image_states_BTF: Tensor | None = None
+    """In place of the pixels: what the image encoder's frozen blocks made of them (training alone)."""
+    text_states_BTF: Tensor | None = None
+    """In place of the token ids: what the text encoder's frozen layers made of them (training alone)."""
 
 
 class MultimodalModel(nn.Module):
@@ -41,6 +45,12 @@ class MultimodalModel(nn.Module):
         self.structured = structured
         self.fusion = fusion
 
+    def train(self, mode: bool = True) -> MultimodalModel:
+        """Set the mode; parts that are frozen whole stay in evaluation mode."""
+        super().train(mode)
+        rest_frozen(self)
+        return self
+
     def encode(self, inputs: ModelInputs) -> dict[Modality, tuple[Tensor, Tensor]]:
         """Tokens of each modality that occurs in the batch, with their token masks: (`tokens_BTD`, `mask_BT`).
 
@@ -48,11 +58,16 @@ class MultimodalModel(nn.Module):
         """
         encoded: dict[Modality, tuple[Tensor, Tensor]] = {}
         shown_M = inputs.present_BM.any(dim=0).tolist()
-        if inputs.pixels_BCHW is not None and shown_M[0]:
+        if inputs.image_states_BTF is not None and shown_M[0]:
+            tokens = self._on_present(inputs.present_BM[:, 0], self.image.trained_part, inputs.image_states_BTF)
+            encoded[Modality.IMAGE] = tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        elif inputs.pixels_BCHW is not None and shown_M[0]:
             tokens = self._on_present(inputs.present_BM[:, 0], self.image, inputs.pixels_BCHW)
             encoded[Modality.IMAGE] = tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         if inputs.input_ids_BT is not None and inputs.attention_mask_BT is not None and shown_M[1]:
-            tokens = self._on_present(inputs.present_BM[:, 1], self.text, inputs.input_ids_BT, inputs.attention_mask_BT)
+            given = inputs.input_ids_BT if inputs.text_states_BTF is None else inputs.text_states_BTF
+            encoder = self.text if inputs.text_states_BTF is None else self.text.trained_part
+            tokens = self._on_present(inputs.present_BM[:, 1], encoder, given, inputs.attention_mask_BT)
             encoded[Modality.TEXT] = tokens, inputs.attention_mask_BT[:, : self.text.kept].bool()
         if inputs.features_BF is not None and shown_M[2]:
             tokens = self._on_present(inputs.present_BM[:, 2], self.structured, inputs.features_BF)
@@ -60,7 +75,7 @@ class MultimodalModel(nn.Module):
         return encoded
 
     @staticmethod
-    def _on_present(present_B: Tensor, encoder: nn.Module, *tensors: Tensor) -> Tensor:
+    def _on_present(present_B: Tensor, encoder: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
         """Run an encoder on the rows that have its modality; the others' tokens are zero."""
         if bool(present_B.all()):
             return torch.as_tensor(encoder(*tensors))

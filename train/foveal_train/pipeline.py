@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,11 +19,25 @@ from foveal_runtime.record import FeatureStats, fit_stats
 from foveal_runtime.study import ALL_SUBSETS, Modality, Subset, subset_name
 from foveal_train import calibration, checkpoint
 from foveal_train.arrays import StudyArrays, load_arrays
+from foveal_train.curves import FILE as CURVES_FILE
+from foveal_train.curves import FOLDER as SCALARS
+from foveal_train.curves import Scalars, curves
 from foveal_train.data import Sample, Split, load, split_patients
 from foveal_train.data.split import PARTS
 from foveal_train.losses import MISSING
 from foveal_train.recipe import Alignment, Method, Recipe
-from foveal_train.run import HISTORY_FILE, METRICS_FILE, RUN_FILE, SPLIT_FILE, Run, RunInfo, space_id, write_json, write_run
+from foveal_train.run import (
+    HISTORY_FILE,
+    METRICS_FILE,
+    REPORT_FILE,
+    RUN_FILE,
+    SPLIT_FILE,
+    Run,
+    RunInfo,
+    space_id,
+    write_json,
+    write_run,
+)
 from foveal_train.trainer import Fitted, fit
 from foveal_train.weights import BuiltModel, build_model
 
@@ -46,6 +61,9 @@ class Reporter(Protocol):
     def step(self, epoch: int, step: int, steps: int, losses: dict[str, float]) -> None:
         """A training step was made; `losses` are the epoch's running means."""
 
+    def epoch(self, row: dict[str, Any]) -> None:
+        """An epoch was finished; `row` is its row of the history."""
+
 
 class Silent:
     """A reporter that says nothing."""
@@ -57,6 +75,9 @@ class Silent:
         """Ignored."""
 
     def step(self, epoch: int, step: int, steps: int, losses: dict[str, float]) -> None:
+        """Ignored."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
         """Ignored."""
 
 
@@ -154,6 +175,7 @@ def train(
     *,
     resume: bool = False,
     skip_bad: bool = False,
+    tensorboard: bool = False,
     reporter: Reporter | None = None,
 ) -> Run:
     """Train a recipe on data sets and write the run.
@@ -164,6 +186,7 @@ def train(
         out: the run's folder; must not hold a finished run.
         resume: go on where the last checkpoint of `out` stood.
         skip_bad: leave unusable rows out instead of refusing the data set.
+        tensorboard: write scalars to `out`/tensorboard after every epoch.
         reporter: told how it gets on.
 
     Raises:
@@ -186,17 +209,39 @@ def train(
         raise DataError("the training split has no head to train: labels of at least two grades are needed; give graded data")
     say.stage("training")
     validation = data.validation if len(data.validation) else None
-    fitted = fit(built.model, recipe, data.train, validation, heads, out=out, resume=resume, report=say.step)
+    with Scalars(out / SCALARS) if tensorboard else nullcontext() as scalars:
+
+        def epoch(row: dict[str, Any]) -> None:
+            say.epoch(row)
+            if scalars is not None:
+                scalars.write(row)
+
+        fitted = fit(
+            built.model,
+            recipe,
+            data.train,
+            validation,
+            heads,
+            out=out,
+            resume=resume,
+            report=say.step,
+            epoch_report=epoch,
+            cache=out / _CACHE,
+        )
     say.stage("calibrating and evaluating")
     info = describe(built, recipe, specs, data, heads, fitted)
     write_json(out / SPLIT_FILE, {name: [sample.id for sample in getattr(split, name)] for name in PARTS})
     history = "".join(json.dumps(row) + "\n" for row in fitted.history)
     (out / HISTORY_FILE).write_text(history, encoding="utf-8")
+    (out / CURVES_FILE).write_bytes(curves(fitted.history, fitted.best_epoch))
     from foveal_train.evaluation import evaluate_arrays
+    from foveal_train.evaluation.report import write_html
 
     held_out, name = (data.test, "test") if len(data.test) else (data.validation, "validation")
-    metrics = evaluate_arrays(built.model, held_out, info, seed=recipe.seed, tokenise=data.tokenise)
-    write_json(out / METRICS_FILE, {"split": name, **metrics})
+    found = evaluate_arrays(built.model, held_out, info, seed=recipe.seed, tokenise=data.tokenise, progress=say.progress)
+    metrics = {"split": name, "run": out.name, "data": list(specs), "seen": 0, **found}
+    write_json(out / METRICS_FILE, metrics)
+    write_html(out / REPORT_FILE, metrics, info, fitted.history)
     write_run(out, info, built.model, built.tokenizer_json)
     checkpoint.discard(out)
     del data, held_out, validation  # the cache below is memory-mapped by them

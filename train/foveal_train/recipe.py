@@ -108,6 +108,8 @@ class OptimiserConfig:
     """Decay of an exponential moving average of the weights, which then is the run; 0 is none."""
     bf16: bool = False
     """bfloat16 autocast."""
+    cache_frozen: bool = False
+    """Keep the outputs of frozen blocks on disk, so that each study passes them once; only without augmentation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,6 +174,12 @@ class AugmentationConfig:
     colour: float = 0.0
     """Gain jitter of each channel by itself."""
 
+    @property
+    def is_off(self) -> bool:
+        """True when photographs stay as they are."""
+        amounts = (self.rotation_degrees, self.zoom, self.brightness, self.contrast, self.colour)
+        return not (self.horizontal_flip or self.vertical_flip or any(amounts))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
@@ -203,6 +211,11 @@ class Recipe:
             raise ConfigError("optimiser.epochs, batch_size and accumulate must each be at least 1")
         if abs(self.split.train + self.split.validation + self.split.test - 1) > 1e-6:
             raise ConfigError("split.train, split.validation and split.test must add up to 1")
+        if self.optimiser.cache_frozen and not self.augmentation.is_off:
+            raise ConfigError(
+                "optimiser.cache_frozen needs photographs that stay as they are; switch augmentation off (horizontal_flip and "
+                "vertical_flip false, every amount 0), or leave cache_frozen out"
+            )
         if "{grade}" not in self.clip.prompt:
             raise ConfigError("clip.prompt has no {grade}; write for example 'a photograph showing {grade}'")
         if self.decoders.image_channels % 8 or self.decoders.image_channels < 16:

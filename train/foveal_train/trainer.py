@@ -25,6 +25,7 @@ from foveal_train import checkpoint
 from foveal_train.arrays import StudyArrays
 from foveal_train.augment import augment
 from foveal_train.checkpoint import LoopState
+from foveal_train.frozen import FrozenStates, frozen_states
 from foveal_train.losses import MISSING, class_weights
 from foveal_train.model import MultimodalModel
 from foveal_train.objective import Batch, Losses, Objective, drop_modalities
@@ -32,6 +33,10 @@ from foveal_train.recipe import Keep, Recipe, Schedule
 
 StepReport = Callable[[int, int, int, dict[str, float]], None]
 """Called after every step with (epoch, step, steps in the epoch, running mean of the losses)."""
+
+
+EpochReport = Callable[[dict[str, Any]], None]
+"""Called after every epoch with its row of the history."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,11 +94,20 @@ def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, updates: int) -
     return torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
 
 
-def _batch(arrays: StudyArrays, rows: np.ndarray[Any, np.dtype[np.int64]], recipe: Recipe, *, training: bool) -> Batch:
+def _batch(
+    arrays: StudyArrays,
+    rows: np.ndarray[Any, np.dtype[np.int64]],
+    recipe: Recipe,
+    *,
+    training: bool,
+    states: FrozenStates | None = None,
+) -> Batch:
     images = arrays.images(rows) if arrays.present_NM[rows, 0].any() else None
-    if images is not None and training:
+    if images is not None and training and not recipe.augmentation.is_off:
         images = augment(images, recipe.augmentation)
     inputs = arrays.inputs(rows, images_BCSS=images)
+    if states is not None:
+        inputs = states.given_to(inputs, arrays, rows)
     shown = drop_modalities(inputs.present_BM, recipe.modality_dropout) if training and recipe.modality_dropout else None
     return Batch(
         inputs=inputs,
@@ -132,13 +146,13 @@ def _numbers(losses: Losses) -> dict[str, float]:
     return {"loss": float(losses.total.detach()), **{name: float(part.detach()) for name, part in losses.parts.items()}}
 
 
-def _validate(objective: Objective, arrays: StudyArrays, recipe: Recipe) -> dict[str, float]:
+def _validate(objective: Objective, arrays: StudyArrays, recipe: Recipe, states: FrozenStates | None) -> dict[str, float]:
     objective.eval()
     mean = _Mean()
     rows = np.flatnonzero(arrays.present_NM.any(axis=1))
     with torch.inference_mode():
         for part in _steps(rows, 32, whole=False):
-            mean.add(_numbers(objective(_batch(arrays, part, recipe, training=False))), len(part))
+            mean.add(_numbers(objective(_batch(arrays, part, recipe, training=False, states=states))), len(part))
     return mean.means()
 
 
@@ -162,6 +176,8 @@ def fit(
     out: Path | None = None,
     resume: bool = False,
     report: StepReport | None = None,
+    epoch_report: EpochReport | None = None,
+    cache: Path | None = None,
 ) -> Fitted:
     """Train `model` in place.
 
@@ -174,6 +190,8 @@ def fit(
         out: folder for checkpoints, one after every epoch; None writes none.
         resume: go on from the checkpoint in `out` when there is one.
         report: called after every step.
+        epoch_report: called after every epoch.
+        cache: folder for the outputs of frozen blocks (`optimiser.cache_frozen`); None keeps them in memory.
 
     Raises:
         CheckFailed: a loss is NaN or infinite; names the loss and the batch.
@@ -197,6 +215,11 @@ def fit(
     for holder in (scheduler, average, best):
         if holder is not None:
             accelerator.register_for_checkpointing(holder)
+    train_states = validation_states = None
+    if config.cache_frozen:
+        train_states = frozen_states(model, train, cache / "frozen-train.npy" if cache else None)
+        if validation is not None:
+            validation_states = frozen_states(model, validation, cache / "frozen-validation.npy" if cache else None)
     state = LoopState()
     if resume and out is not None:
         state = checkpoint.load(accelerator, out) or state
@@ -207,7 +230,7 @@ def fit(
         optimizer.zero_grad()
         for step, part in enumerate(_steps(order, config.batch_size, whole=True), start=1):
             with accelerator.autocast():
-                losses = objective(_batch(train, part, recipe, training=True))
+                losses = objective(_batch(train, part, recipe, training=True, states=train_states))
             numbers = _numbers(losses)
             _check_finite(numbers, state.epoch + 1, step, out)
             accelerator.backward(losses.total / config.accumulate)
@@ -230,7 +253,7 @@ def fit(
             "learning_rates": [group["lr"] for group in optimizer.param_groups],
         }
         if validation is not None:
-            row["validation"] = _validate(objective, validation, recipe)
+            row["validation"] = _validate(objective, validation, recipe, validation_states)
             _check_finite(row["validation"], state.epoch + 1, 0, out)
             _track(state, row["validation"]["loss"], model, best)
             if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
@@ -239,6 +262,8 @@ def fit(
         state.history.append(row)
         if out is not None:
             checkpoint.save(accelerator, state, out)
+        if epoch_report is not None:
+            epoch_report(row)
     kept = best if best is not None else average
     if kept is not None:
         model.load_state_dict(kept.module.state_dict())
