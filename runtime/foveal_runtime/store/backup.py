@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import ConfigError, PreconditionError, StoreError
 from foveal_runtime.store import schema
-from foveal_runtime.store.postgres import Binaries
+from foveal_runtime.store.cluster import Binaries
 
 if TYPE_CHECKING:
     from foveal_runtime.store.database import Database

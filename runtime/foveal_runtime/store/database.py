@@ -254,8 +254,9 @@ class Database:
         """The error in our words. PostgreSQL's own text may quote values, so only its state and our reading of it are kept."""
         import psycopg
         from psycopg import errors as pg
+        from psycopg_pool import PoolTimeout
 
-        if self.server is not None:
+        if self.server is not None and (isinstance(error, PoolTimeout) or _lost(error)):
             try:
                 self.server.check_failure()
             except StoreError as failure:
@@ -300,13 +301,20 @@ class Database:
 
 
 def _worth_retrying(error: Exception) -> bool:
-    import psycopg
     from psycopg import errors as pg
     from psycopg_pool import PoolTimeout
 
     if isinstance(error, pg.SerializationFailure | pg.DeadlockDetected | PoolTimeout):
         return True
-    if isinstance(error, pg.AdminShutdown | pg.CrashShutdown | pg.CannotConnectNow | pg.TooManyConnections):
+    return isinstance(error, pg.TooManyConnections) or _lost(error)
+
+
+def _lost(error: Exception) -> bool:
+    """Whether the connection broke, or none could be made."""
+    import psycopg
+    from psycopg import errors as pg
+
+    if isinstance(error, pg.AdminShutdown | pg.CrashShutdown | pg.CannotConnectNow):
         return True
     # A connection that broke has no state.
     return isinstance(error, psycopg.OperationalError) and error.sqlstate is None

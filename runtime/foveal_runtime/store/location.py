@@ -43,14 +43,19 @@ def conninfo_of(url: str, *, connect_timeout_s: float) -> str:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+    unreadable = ConfigError(
+        "the store's postgresql:// URL can't be read; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with special"
+        " characters of the password percent-encoded"
+    )
     try:
         parts = conninfo_to_dict(url)
     except psycopg.Error:
         # Not chained: libpq quotes the part it could not read, which may be the password.
-        raise ConfigError(
-            "the store's postgresql:// URL can't be read; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with special"
-            " characters of the password percent-encoded"
-        ) from None
+        raise unreadable from None
+    ports = str(parts.get("port") or "5432").split(",")
+    if _misplaced_at(url) or not all(port.isdigit() for port in ports if port):
+        # A raw "@", "/" or ":" in the password makes the rest of it a host, a port or a database, and those get printed.
+        raise unreadable
     hosts = str(parts.get("host") or parts.get("hostaddr") or "").split(",")
     if "sslmode" not in parts and not all(host in _LOCAL or host.startswith(("/", "@")) for host in hosts):
         parts["sslmode"] = "verify-full"
@@ -62,10 +67,18 @@ def conninfo_of(url: str, *, connect_timeout_s: float) -> str:
     return make_conninfo("", **parts)
 
 
+def _misplaced_at(url: str) -> bool:
+    """Whether an `@` stands anywhere but once, before the host: the sign of a password that was not percent-encoded."""
+    authority, _, rest = url.split("://", 1)[1].partition("/")
+    return authority.partition("?")[0].count("@") > 1 or "@" in rest.partition("?")[0]
+
+
 def printable(location: str | Path) -> str:
     """The location without user, password and parameters."""
     if not is_url(location):
         return str(location)
+    if _misplaced_at(str(location)):
+        return "postgresql://…"
     try:
         parts = urlsplit(str(location))
         host, port = parts.hostname or "", f":{parts.port}" if parts.port else ""

@@ -83,7 +83,7 @@ def photographs_in(folder: Path) -> list[Item]:
                 site="Porto",
                 content_sha256=hashlib.sha256(data).digest(),
                 precision="fp32",
-            )  # fmt: skip
+            )
         )
     (folder / "5.jpg").unlink()
     (folder / "6.jpg").write_bytes(b"retouched")

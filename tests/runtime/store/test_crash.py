@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from foveal_runtime.store import Archive, StoreOptions
 from foveal_runtime.store.leftovers import workers_in
 from foveal_runtime.store.postgres import ROOT_ROLE, EmbeddedPostgres
 
-from .conftest import SPACE
+from .conftest import SPACE, make_items
 from .foveal_like import BATCH, items_of
 
 SCRIPT = Path(__file__).with_name("foveal_like.py")
@@ -260,3 +262,43 @@ def test_a_start_that_fails_says_why_and_leaves_nothing_running(store_parent: Pa
     with pytest.raises(StoreError, match="does not start"):
         EmbeddedPostgres(folder).start()
     assert not workers_in(folder / "pgdata")
+
+
+@pytest.fixture
+def small_disk(store_parent: Path) -> Iterator[Path]:
+    """A file system of 150 MB."""
+    place = store_parent / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=150m,mode=711", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("may not mount a small file system here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+async def test_a_full_disk_is_named_and_loses_nothing_acknowledged(small_disk: Path) -> None:
+    options = StoreOptions(maintain=False, retry_for_s=1.0)
+    archive = await Archive.open(small_disk / "store", space_id=SPACE, options=options)
+    acknowledged = []
+    try:
+        (small_disk / "ballast").write_bytes(bytes(int(shutil.disk_usage(small_disk).free * 0.8)))
+
+        async def fill() -> None:
+            for number in range(1000):
+                items = make_items(1000, seed=number, prefix=f"write-{number}")
+                await archive.upsert(items)
+                acknowledged.append(items[-1].id)
+
+        with pytest.raises(StoreError, match=r"no disk space left|No space left on device"):
+            await fill()
+        (small_disk / "ballast").unlink()
+        async with asyncio.timeout(20):
+            while not await archive.alive():
+                await asyncio.sleep(0.05)
+        assert len(await archive.get(acknowledged)) == len(acknowledged)
+        assert await archive.count() in (1000 * len(acknowledged), 1000 * (len(acknowledged) + 1))
+        await archive.upsert(make_items(3, prefix="after"))
+    finally:
+        await archive.close()
