@@ -1,0 +1,42 @@
+"""The blocks of a graph: units of about a layer, by which sensitivity is ranked and drift reported. Computes nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import onnx
+
+_BLOCK = re.compile(r"^(?P<path>(?:.*?\.)?(?:blocks\.\d+(?:\.\d+)?|layers\.\d+))(?=[./])")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A part of a graph that shares a module path."""
+
+    name: str
+    """Module path; a prefix of its nodes' names."""
+    nodes: tuple[str, ...]
+    output: str
+    """The tensor that leaves it."""
+
+
+def block_of(node_name: str) -> str:
+    """Module path of the block a node belongs to; outside of repeated blocks the node's own module."""
+    match = _BLOCK.match(node_name)
+    if match:
+        return match["path"]
+    return node_name.split("/")[0] or node_name
+
+
+def blocks(proto: onnx.ModelProto) -> list[Block]:
+    """Blocks in graph order; those that hold no arithmetic with weights are left out."""
+    members: dict[str, list[onnx.NodeProto]] = {}
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        members.setdefault(block_of(node.name), []).append(node)
+    found = []
+    for name, nodes in members.items():
+        if any(n.op_type in ("Conv", "MatMul", "Gemm") and n.input[1] in weights for n in nodes):
+            found.append(Block(name, tuple(node.name for node in nodes), nodes[-1].output[0]))
+    return found

@@ -1,0 +1,86 @@
+"""What an artefact may lose against PyTorch: budgets by precision, and the parsing of `--budget`. Measures nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from foveal_runtime.errors import ConfigError
+from foveal_runtime.manifest import Precision, Tolerances
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """Limits of the parity report; a share of studies always allows one study."""
+
+    icdr_flips: float = 0.02
+    """Largest share of studies whose ICDR grade changes."""
+    referable_flips: float = 0.01
+    """Largest share of studies whose referable decision changes."""
+    min_cosine: float = 0.95
+    """Least cosine similarity of any vector with PyTorch's."""
+    kappa_drop: float = 0.015
+    """Largest loss of quadratic-weighted kappa against the labels."""
+    neighbour_overlap: float = 0.85
+    """Least mean overlap of the ten nearest neighbours, artefact's query against PyTorch's index."""
+    max_abs: float = 2.0
+    """Largest absolute difference on unit vectors; 2 is no limit."""
+    neighbour_dependence: float = 1e-4
+    """Largest difference on unit vectors between a study alone and in a batch."""
+
+
+DEFAULTS: dict[Precision, Budget] = {
+    Precision.FP32: Budget(
+        icdr_flips=0.0, referable_flips=0.0, min_cosine=0.99999, kappa_drop=0.0, neighbour_overlap=0.99, max_abs=1e-4
+    ),
+    Precision.FP16: Budget(
+        icdr_flips=0.01, referable_flips=0.005, min_cosine=0.999, kappa_drop=0.005, neighbour_overlap=0.97, max_abs=0.02
+    ),
+    Precision.INT8: Budget(),
+}
+"""By precision."""
+
+
+def parse_budget(pairs: Sequence[str], precision: Precision) -> Budget:
+    """`key=value` pairs (also several in one, joined by commas) over the precision's defaults.
+
+    Raises:
+        ConfigError: a key that does not exist, or a value that is no number in its range.
+    """
+    known = {field.name for field in dataclasses.fields(Budget)}
+    changes: dict[str, float] = {}
+    for pair in (part.strip() for text in pairs for part in text.split(",") if part.strip()):
+        key, equals, value = pair.partition("=")
+        key = key.strip()
+        if not equals or key not in known:
+            raise ConfigError(f"budget {pair!r} is not understood; write key=value with one of {', '.join(sorted(known))}")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not (math.isfinite(number) and 0 <= number <= 2):
+            raise ConfigError(f"budget {key} is {value.strip()!r}; give a number from 0 to 1")
+        changes[key] = number
+    return dataclasses.replace(DEFAULTS[precision], **changes)
+
+
+def tolerances(budget: Budget, precision: Precision, *, graded: bool) -> Tolerances:
+    """What a machine that replays the golden studies may differ by.
+
+    Args:
+        budget: of the export.
+        precision: of the bundle.
+        graded: False for a model whose grades mean nothing yet (random or hardly trained): flips are then not judged.
+    """
+    probability = {Precision.FP32: 1e-3, Precision.FP16: 0.03, Precision.INT8: 0.35}[precision]
+    vector = {Precision.FP32: 1e-4, Precision.FP16: 0.02, Precision.INT8: 0.5}[precision]
+    return Tolerances(
+        min_cosine=budget.min_cosine,
+        max_abs_embedding=min(max(budget.max_abs, 0.0), vector),
+        max_abs_probability=probability if graded else 1.0,
+        icdr_flips=budget.icdr_flips if graded else 1.0,
+        referable_flips=budget.referable_flips if graded else 1.0,
+        neighbour_dependence=budget.neighbour_dependence,
+    )

@@ -1,0 +1,193 @@
+"""`foveal export` and the part of `foveal verify` that asks PyTorch again. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from foveal_export.pipeline import Exported
+
+RUNS = Path("runs")
+
+
+def export(
+    run: Path | None = None,
+    /,
+    *,
+    precision: str,
+    data: Annotated[list[str] | None, Parameter(name=["--data"], negative=(), consume_multiple=False)] = None,
+    out: Path | None = None,
+    target: str = "onnx",
+    budget: Annotated[list[str] | None, Parameter(name=["--budget"], negative=(), consume_multiple=False)] = None,
+    plan: Path | None = None,
+    golden: Path | None = None,
+    reduce_range: Annotated[bool, Parameter(name=["--reduce-range"], negative=())] = False,
+    thumbnails: Annotated[bool, Parameter(name=["--thumbnails"], negative=())] = False,
+    force: Annotated[bool, Parameter(name=["--force"], negative=())] = False,
+    json_: Annotated[bool, Parameter(name=["--json"], negative=())] = False,
+) -> None:
+    """Export a run to a bundle, verified against PyTorch. Exit code 1 when it is out of budget: nothing is written then.
+
+    Examples:
+
+        foveal export --precision fp16
+
+        foveal export runs/idrid --precision int8 --out bundles/idrid-int8
+
+        foveal export runs/idrid --precision int8 --budget min_cosine=0.97,icdr_flips=0.01
+
+    Parameters
+    ----------
+    run
+        Folder that `foveal train` wrote; the newest under ./runs by default.
+    precision
+        fp32, fp16 or int8.
+    data
+        Data set as kind:path for calibration and comparison, in place of the run's own; repeat for several.
+    out
+        The bundle's folder; RUN/bundle-PRECISION by default.
+    target
+        onnx, or tensorrt for graphs that TensorRT's parser reads.
+    budget
+        What may be lost, as key=value: icdr_flips, referable_flips, min_cosine, kappa_drop, neighbour_overlap, ...
+    plan
+        A plan.json of an earlier export of the same run: gives the same graphs again.
+    golden
+        Folder of JPEGs that may be shared, for the golden studies; generated ones by default.
+    reduce_range
+        Seven-bit weights, for processors without VNNI.
+    thumbnails
+        Show the worst studies' photographs in the report beside the bundle.
+    force
+        Replace an existing bundle.
+    json_
+        Print one JSON document on stdout.
+    """
+    from foveal_export.budget import parse_budget
+    from foveal_runtime.manifest import Precision, Target
+    from foveal_train.run import newest_run, read_info
+
+    wanted = _choice(Precision, precision, "--precision")
+    aim = _choice(Target, target, "--target")
+    limits = parse_budget(budget or [], wanted)
+    source = run if run is not None else newest_run(RUNS)
+    info = read_info(source)
+    suffix = "" if aim is Target.ONNX else f"-{aim.value}"
+    from foveal_export.pipeline import Request, export_run
+    from foveal_export.plan import read_plan
+    from foveal_train.progress import ProgressReporter
+
+    request = Request(
+        run=source,
+        out=out if out is not None else source / f"bundle-{wanted.value}{suffix}",
+        precision=wanted,
+        budget=limits,
+        target=aim,
+        data=tuple(data or ()),
+        plan=None if plan is None else read_plan(plan, info.space_id, precision=wanted, target=aim),
+        golden=golden,
+        reduce_range=reduce_range,
+        force=force,
+        thumbnails=thumbnails,
+    )
+    with ProgressReporter(1) as reporter:
+        exported = export_run(request, reporter)
+    if json_:
+        sys.stdout.write(json.dumps(_document(exported)) + "\n")
+        return
+    _print(exported)
+
+
+def verify_against_run(bundle: Path, *, run: Path, data: list[str] | None, json: Path | None) -> None:
+    """Compare a bundle with the PyTorch model of the run it came from (`foveal verify BUNDLE --run RUN`).
+
+    Args:
+        bundle: an exported bundle.
+        run: the run.
+        data: data sets to compare on; None for what the run held out.
+        json: also write the report to this file.
+
+    Raises:
+        CheckFailed: out of tolerance; every failure is named.
+        SpaceMismatchError: the bundle is not of this run.
+    """
+    from foveal_export.verify import verify
+    from foveal_train.progress import ProgressReporter
+
+    with ProgressReporter(1) as reporter:
+        report = verify(bundle, run, tuple(data or ()), reporter)
+    if json is not None:
+        import json as json_module
+
+        json.write_text(json_module.dumps(report.document, indent=1) + "\n", encoding="utf-8")
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    console.print(_table(report.document))
+    report.raise_if_failed()
+    console.print(f"verified: {bundle} answers as the PyTorch model of {run} does, within its tolerances")
+
+
+def _choice(kind: Any, value: str, flag: str) -> Any:
+    from foveal_runtime.errors import ConfigError
+
+    try:
+        return kind(value.lower())
+    except ValueError:
+        raise ConfigError(f"{flag} is {value!r}; choose one of {', '.join(member.value for member in kind)}") from None
+
+
+def _document(exported: Exported) -> dict[str, Any]:
+    return {
+        "bundle": str(exported.bundle),
+        "report": str(exported.html),
+        "precision": exported.manifest.precision.value,
+        "space_id": exported.manifest.space_id,
+        "bytes": exported.bytes,
+        "seconds": round(exported.seconds, 1),
+        "parity": exported.report["summary"],
+        "ms_per_study": exported.report["ms_per_study"],
+        "graphs": exported.report["graphs"],
+        "frontier": exported.report["frontier"],
+    }
+
+
+def _table(document: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(title=f"parity with PyTorch on {document['source']}")
+    for column in ("subset", "vector", "studies", "mean cosine", "min cosine", "overlap", "ICDR changed"):
+        table.add_column(column, justify="left" if column in ("subset", "vector") else "right")
+    for name, part in document["subsets"].items():
+        flips = part["heads"].get("icdr", {}).get("flips")
+        for kind, vector in part["vectors"].items():
+            overlap = vector["cross_overlap"]
+            table.add_row(
+                name,
+                kind,
+                str(part["studies"]),
+                f"{vector['mean_cosine']:.5f}",
+                f"{vector['min_cosine']:.5f}",
+                "" if overlap is None else f"{overlap:.3f}",
+                "" if flips is None or kind != "joint" else str(flips),
+            )
+    return table
+
+
+def _print(exported: Exported) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    console.print(_table(exported.report))
+    if exported.frontier:
+        kept = exported.frontier[-1]
+        console.print(f"kept in floating point to hold the budget: {', '.join(kept.blocks)}")
+    console.print(
+        f"bundle of {exported.bytes / 1e6:.1f} MB written to [bold]{exported.bundle}[/bold] in {exported.seconds:.0f} s; "
+        f"report: {exported.html}; next: foveal serve {exported.bundle}"
+    )

@@ -1,0 +1,39 @@
+"""Where an artefact leaves FP32: the relative error behind every block, for a study. Judges nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from foveal_export import tap
+from foveal_export.blocks import blocks
+
+
+def block_outputs(reference: onnx.ModelProto, artefact: onnx.ModelProto) -> dict[str, str]:
+    """Tensor behind each block that both graphs have, by block name."""
+    made = {output for node in artefact.graph.node for output in node.output}
+    floats = {value.name for value in reference.graph.output}
+    return {block.name: block.output for block in blocks(reference) if block.output in made and block.output not in floats}
+
+
+def drift(reference: onnx.ModelProto, artefact: onnx.ModelProto, feeds: Sequence[tap.Feeds]) -> list[dict[str, float]]:
+    """Relative error (norm of the difference over norm of FP32's) behind every block, one dictionary a feed."""
+    tensors = block_outputs(reference, artefact)
+    names = list(tensors.values())
+    if not names:
+        return [{} for _ in feeds]
+    rows = []
+    for ours, theirs in zip(tap.run_taps(reference, names, feeds), tap.run_taps(artefact, names, feeds), strict=True):
+        rows.append({block: _relative(ours[tensor], theirs[tensor]) for block, tensor in tensors.items()})
+    return rows
+
+
+def _relative(expected: tap.Array, got: tap.Array) -> float:
+    return float(np.linalg.norm(expected - got) / max(float(np.linalg.norm(expected)), 1e-12))
+
+
+def mean_drift(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean over studies, by block."""
+    return {name: float(np.mean([row[name] for row in rows])) for name in (rows[0] if rows else ())}

@@ -1,0 +1,80 @@
+"""Inputs of each graph made from real studies, for calibration and for tapping. Decodes nothing; see `cases`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from foveal_export import tap
+from foveal_export.cases import Case
+from foveal_runtime.engine import Prepared
+from foveal_runtime.manifest import FUSION
+from foveal_runtime.notes import pad_notes
+from foveal_runtime.study import Modality, Subset
+from foveal_train.profile import EMBEDDING_DIM
+
+Float = npt.NDArray[np.float32]
+
+
+def encoder_feed(prepared: Prepared, modality: Modality) -> dict[str, tap.Array]:
+    """One study as the input of its modality's graph, batch of one, unpadded."""
+    if modality is Modality.IMAGE:
+        assert prepared.pixels_CHW is not None
+        return {"pixels_BCHW": prepared.pixels_CHW[None]}
+    if modality is Modality.TEXT:
+        assert prepared.ids_T is not None
+        input_ids_BT, attention_mask_BT = pad_notes([prepared.ids_T])
+        return {"input_ids_BT": input_ids_BT, "attention_mask_BT": attention_mask_BT}
+    assert prepared.features_F is not None
+    return {"features_BF": prepared.features_F[None]}
+
+
+def fusion_feed(tokens: Mapping[Modality, Float]) -> dict[str, tap.Array]:
+    """Tokens [T, D] of the modalities a study is seen through as the input of the fusion graph, batch of one."""
+    heads = np.zeros((len(Modality), EMBEDDING_DIM), np.float32)
+    mask = np.zeros(len(Modality), np.bool_)
+    bodies = []
+    for place, modality in enumerate(Modality):
+        if modality in tokens:
+            heads[place], mask[place] = tokens[modality][0], True
+            bodies.append(tokens[modality][1:])
+    body = np.concatenate(bodies)
+    return {
+        "tokens_BTD": np.concatenate([heads, body])[None],
+        "mask_BT": np.concatenate([mask, np.ones(len(body), np.bool_)])[None],
+    }
+
+
+class Feeds:
+    """Inputs of every graph of a model over some studies; encoders are run once, in FP32, for the fusion graph's."""
+
+    def __init__(self, graphs: Mapping[str, onnx.ModelProto], cases: Sequence[Case], subsets: Sequence[Subset]) -> None:
+        """Args:
+        graphs: FP32, by name.
+        cases: studies with all they have.
+        subsets: trained subsets; the fusion graph sees each of them.
+        """
+        self._encoders: dict[Modality, list[dict[str, tap.Array]]] = {}
+        self._fusion: list[dict[str, tap.Array]] = []
+        sessions = {m: tap.session(graphs[m.value]) for m in Modality if m.value in graphs}
+        turn = 0
+        for case in cases:
+            tokens: dict[Modality, Float] = {}
+            for modality in Modality:
+                if modality in case.prepared.subset and modality in sessions:
+                    feed = encoder_feed(case.prepared, modality)
+                    self._encoders.setdefault(modality, []).append(feed)
+                    tokens[modality] = sessions[modality].run(None, feed)[0][0]
+            able = [subset for subset in subsets if subset <= frozenset(tokens)]
+            if able:
+                # Subsets take turns: as many fusion inputs as studies, every subset among them.
+                subset = able[turn % len(able)]
+                turn += 1
+                self._fusion.append(fusion_feed({m: tokens[m] for m in subset}))
+
+    def of(self, name: str) -> list[dict[str, tap.Array]]:
+        """Inputs of one graph, by its name; empty when no study has the modality."""
+        return self._fusion if name == FUSION else self._encoders.get(Modality(name), [])

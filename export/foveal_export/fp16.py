@@ -1,0 +1,38 @@
+"""FP16: graphs at half the size. Quantises nothing to integers; see `int8`."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from foveal_export.edit import Editor
+
+MIN_VALUES = 256
+"""Initialisers of fewer values stay FP32: scales and constants are worth more than their bytes."""
+HALF_MAX = 65504.0
+
+
+def store_half(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Weights stored in FP16 and widened by a Cast that ONNX Runtime folds once, at load; arithmetic stays FP32.
+
+    Args:
+        proto: not changed. Weights beyond FP16's range stay FP32.
+    """
+    editor = Editor(proto)
+    scales = {
+        value
+        for node in editor.nodes
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") or node.name.endswith("/Scales")
+        for value in node.input[1:] or node.input
+    }
+    consumers = editor.consumers()
+    for name in list(editor.weights):
+        if not editor.is_float_weight(name) or name in scales:
+            continue
+        values = editor.weight(name)
+        if values.size < MIN_VALUES or float(np.abs(values).max()) > HALF_MAX:
+            continue
+        half = editor.add_weight(f"{name}.f16", values.astype(np.float16))
+        editor.add_node("Cast", [half], [f"{name}.f32"], f"{name}/Cast", to=onnx.TensorProto.FLOAT)
+        editor.redirect(name, f"{name}.f32", consumers[name])
+    return editor.finish()

@@ -1,0 +1,106 @@
+"""Give precision back, block by block, until an INT8 artefact is within its budget. Knows no model.
+
+Blocks are ranked by the damage each does alone: one tapped FP32 pass over calibration studies gives what enters and
+leaves a block, the quantised block is run on what FP32 feeds it. Then the worst return to floating point, twice as
+many each time, and every step is measured as the artefact it would be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal_export.blocks import blocks
+from foveal_export.plan import ExportPlan, Mode
+
+if TYPE_CHECKING:
+    from foveal_export.pipeline import Outcome, _Judge
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """One point of the frontier."""
+
+    kept: int
+    """Blocks in floating point."""
+    blocks: tuple[str, ...]
+    min_cosine: float
+    mean_cosine: float
+    icdr_flips: int
+    neighbour_overlap: float | None
+    failures: int
+    ms: float
+    """One study, batch 1, mean over the subsets."""
+    bytes: int
+
+
+def search(
+    judge: _Judge, folder: Path, plan: ExportPlan, outcome: Outcome
+) -> tuple[ExportPlan, Outcome, tuple[Candidate, ...]]:
+    """The cheapest plan within the budget, or the last one when none is.
+
+    Args:
+        judge: measures plans.
+        folder: graphs are written there; it holds the returned plan's in the end.
+        plan: the one that missed.
+        outcome: its measurement.
+
+    Returns:
+        Plan, its measurement, and every point that was tried.
+    """
+    ranked = rank(judge, plan, outcome)
+    frontier = [_candidate(judge, folder, outcome, ())]
+    kept = 1
+    while outcome.failures and kept <= 2 * len(ranked):
+        chosen = ranked[: min(kept, len(ranked))]
+        plan = keep(plan, chosen)
+        outcome = judge.measure(folder, plan)
+        frontier.append(_candidate(judge, folder, outcome, tuple(f"{name}.{block}" for name, block in chosen)))
+        kept *= 2
+    return plan, outcome, tuple(frontier)
+
+
+def keep(plan: ExportPlan, chosen: list[tuple[str, str]]) -> ExportPlan:
+    """`plan` with `chosen` (graph, block) in floating point; a graph with nothing left to quantise stays Q/DQ in name alone."""
+    changed = {
+        name: graph.model_copy(update={"keep": tuple(block for owner, block in chosen if owner == name)})
+        for name, graph in plan.graphs.items()
+    }
+    return plan.model_copy(update={"graphs": changed})
+
+
+def rank(judge: _Judge, plan: ExportPlan, outcome: Outcome) -> list[tuple[str, str]]:
+    """(graph, block) from most to least harmful: by the error a block adds to what it was given."""
+    found: list[tuple[float, str, str]] = []
+    for name, proto in judge.exact.items():
+        if plan.graphs[name].mode is Mode.FLOAT:
+            continue
+        drifts = judge.drift_of(name, outcome)
+        before = 0.0
+        for block in blocks(proto):
+            after = drifts.get(block.name)
+            if after is None:
+                # A block whose output INT8 does not have by itself, such as a head, is ranked by what stands before it.
+                after = before
+            # Errors of independent roundings add in squares.
+            found.append((max(after**2 - before**2, 0.0), name, block.name))
+            before = after
+    return [(name, block) for _, name, block in sorted(found, key=lambda row: -row[0])]
+
+
+def _candidate(judge: _Judge, folder: Path, outcome: Outcome, chosen: tuple[str, ...]) -> Candidate:
+    vectors = [vector for part in outcome.parts.values() for vector in part.vectors.values()]
+    overlaps = [vector.cross_overlap for vector in vectors if vector.cross_overlap is not None]
+    timed = judge.timed(judge.engine(folder, outcome))
+    return Candidate(
+        kept=len(chosen),
+        blocks=chosen,
+        min_cosine=min(vector.min_cosine for vector in vectors),
+        mean_cosine=min(vector.mean_cosine for vector in vectors),
+        icdr_flips=sum(part.heads["icdr"].flips for part in outcome.parts.values() if "icdr" in part.heads),
+        neighbour_overlap=min(overlaps) if overlaps else None,
+        failures=len(outcome.failures),
+        ms=sum(timed.values()) / len(timed),
+        bytes=sum(graph.bytes for graph in outcome.manifest.graphs.values()),
+    )
