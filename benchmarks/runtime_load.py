@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -85,15 +86,16 @@ class Caller:
         )
         self.single = [screening_pb2.GradeRequest(studies=[study_to(Study(image=p))]) for p in photographs]
 
-    async def closed(self, request: Any, callers: int, seconds: float) -> float:
+    async def closed(self, requests: list[Any], callers: int, seconds: float) -> float:
         """Studies a second with so many callers, each waiting for its answer."""
         done = 0
         end = time.perf_counter() + seconds
+        turn = itertools.cycle(requests)
 
         async def call() -> None:
             nonlocal done
             while time.perf_counter() < end:
-                response = await self.stub.Grade(request, timeout=60)
+                response = await self.stub.Grade(next(turn), timeout=60)
                 done += sum(r.HasField("grade") for r in response.results)
 
         started = time.perf_counter()
@@ -149,11 +151,11 @@ async def measure(args: argparse.Namespace, photographs: list[bytes]) -> dict[st
         result["start_s"] = round(start_s, 2)
         result["memory_at_start"] = memory_mb(process.pid)
         caller = Caller(address, photographs, args.batch)
-        await caller.closed(caller.batched, 2, 2)
-        result["grpc_per_s"] = round(await caller.closed(caller.batched, 2, args.seconds), 2)
+        await caller.closed([caller.batched], 2, 2)
+        result["grpc_per_s"] = round(await caller.closed([caller.batched], 2, args.seconds), 2)
         result["grpc_against_engine"] = round(result["grpc_per_s"] / result["engine_per_s"], 3)
         result["engine_per_s_again"] = round(engine_rate(args.bundle, photographs, args.batch, args.seconds), 2)
-        capacity = await caller.closed(caller.single[0], 32, args.seconds)
+        capacity = await caller.closed(caller.single, 32, args.seconds)
         result["capacity_per_s"] = round(capacity, 2)
         result["load_70"] = await caller.open(0.7 * capacity, args.seconds * 2, 30)
         result["load_300"] = await caller.open(3 * capacity, args.overload_seconds, args.deadline)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_MARGIN = 1.25
+"""A caller is let in when its answer is predicted this much earlier than its deadline: predictions err, and an answer that
+comes too late has cost somebody else's."""
 _FIRST_GUESS_S = 0.05
 """Seconds a study until the first batch was timed."""
 _RESTART_PAUSES_S = (0.0, 0.1, 0.5, 2.0, 5.0)
@@ -241,9 +244,10 @@ class Batcher:
                 f"{self._queued_bytes} bytes are waiting and {limits.max_bytes} may; send again later",
                 retry_after_s=max(wait_s / 2, 0.05),
             )
-        if deadline_s is not None and wait_s > deadline_s:
+        answer_s = (wait_s + self._s_per_study * min(self.depth + len(jobs), self._batch.max_studies)) * _MARGIN
+        if deadline_s is not None and answer_s > deadline_s:
             raise DeadlineError(
-                f"the queue takes about {wait_s:.1f} s and the deadline is in {max(deadline_s, 0):.1f} s; allow more time"
+                f"an answer takes about {answer_s:.1f} s and the deadline is in {max(deadline_s, 0):.1f} s; allow more time"
             )
 
     def predicted_wait_s(self) -> float:
@@ -310,7 +314,7 @@ class Batcher:
             if job.future.done():
                 self._drop_first()
                 continue
-            if job.deadline is not None and now >= job.deadline:
+            if job.deadline is not None and now + self._s_per_study * (len(batch) + 1) > job.deadline:
                 self._drop_first()
                 job.future.set_exception(DeadlineError("the deadline passed before a worker was free; allow more time"))
                 continue
