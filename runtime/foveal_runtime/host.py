@@ -37,10 +37,14 @@ def threads_of(config: ServeConfig) -> int:
     return config.threads or max(1, usable_cores() // config.workers)
 
 
+CPU_ROWS = 4
+"""Rows in one graph call on a CPU. A larger call is no faster for each row, and its activations cost memory: measured with
+`edge` FP32, 16 rows take 150 MB more than 4 and the same time (docs/decisions.md)."""
+
+
 def rows_of(config: ServeConfig) -> int:
-    """Rows in one graph call. On a CPU a larger call is no faster for each row, and its activations cost memory: measured with
-    `edge` FP32, 16 rows take 150 MB more than 4 and the same time (docs/decisions.md)."""
-    return min(config.batch.max_studies, 4) if config.provider == "cpu" else config.batch.max_studies
+    """Rows in one graph call."""
+    return min(config.batch.max_studies, CPU_ROWS) if config.provider == "cpu" else config.batch.max_studies
 
 
 class ModelHost:

@@ -70,6 +70,15 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
+def ort_version() -> str:
+    """Version of the installed ONNX Runtime.
+
+    Raises:
+        ConfigError: none is installed.
+    """
+    return str(_onnxruntime().__version__)
+
+
 def _onnxruntime() -> Any:
     try:
         import onnxruntime

@@ -60,7 +60,7 @@ def one_line(stderr: str) -> str:
     return stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "grade", "embed", "index", "search", "verify"])
+@pytest.mark.parametrize("command", ["serve", "compile", "grade", "embed", "index", "search", "verify"])
 def test_help_imports_neither_numpy_nor_grpc(command: str) -> None:
     code = (
         "import sys, contextlib\n"
@@ -178,6 +178,38 @@ def test_a_mistake_is_one_line(arguments: list[str], code: int, words: str, capf
 def test_a_missing_provider_is_one_line(bundle_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["verify", str(bundle_path), "--provider", "cuda"]) == 2
     assert "which has cpu" in one_line(capfd.readouterr().err)
+
+
+def test_compile_measures_and_serve_uses_what_it_found(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOVEAL_CACHE", str(tmp_path))
+    done = foveal("compile", str(bundle_path), "--seconds", "0.05", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    plan = Path(document["plan"])
+    assert plan.is_relative_to(tmp_path)
+    assert plan.parent.stat().st_mode & 0o777 == 0o700
+    assert {m["max_batch"] for m in document["measured"]} == {1, 4, 16}
+    document.pop("plan")
+    plan.write_text(json.dumps({**document, "workers": 2, "threads": 1, "max_batch": 4}))
+    with RunningServer(bundle_path) as server, server.client() as client:
+        assert (client.model().workers, client.model().threads) == (2, 1)
+        assert len(server.workers()) == 2
+    plan.write_text("junk")
+    with RunningServer(bundle_path) as server, server.client() as client:
+        assert client.model().workers == 1
+
+
+def test_a_plan_takes_the_fewest_workers_within_five_percent() -> None:
+    from foveal_runtime.plan import Measurement, choose
+
+    def of(workers: int, batch: int, rate: float) -> Measurement:
+        return Measurement(workers=workers, threads=1, max_batch=batch, studies_per_s=rate)
+
+    plan = choose([of(1, 1, 90), of(1, 4, 96), of(1, 16, 97), of(2, 4, 100), of(2, 16, 101)])
+    assert (plan.workers, plan.max_batch) == (1, 4)
+    assert choose([of(1, 1, 50), of(2, 16, 100)]).workers == 2
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

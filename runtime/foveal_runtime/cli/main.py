@@ -43,6 +43,7 @@ def build_app() -> App:
     app.command("foveal_train.cli_sweep:sweep", name="sweep")
     app.command("foveal_export.cli:export", name="export")
     app.command(f"{_RUNTIME}.verify:verify", name="verify")
+    app.command(f"{_RUNTIME}.compile:compile_", name="compile")
     app.command(f"{_RUNTIME}.serve:serve", name="serve")
     app.command(f"{_RUNTIME}.client:grade", name="grade")
     app.command(f"{_RUNTIME}.client:embed", name="embed")

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle import Bundle
+    from foveal_runtime.config import ServeConfig
     from foveal_runtime.server import Server
 
 
@@ -49,9 +50,9 @@ def serve(
         address: HOST:PORT to listen on; default 127.0.0.1:50051.
         store: folder of the embedded PostgreSQL, or a postgresql:// URL.
         provider: cpu (default), cuda or tensorrt.
-        workers: worker processes; default 1.
-        threads: threads inside one graph call; default: the cores divided among the workers.
-        max_batch: studies in one forward pass; default 16.
+        workers: worker processes; default: what `foveal compile` measured, else 1.
+        threads: threads inside one graph call; default: as measured, else the cores divided among the workers.
+        max_batch: studies in one forward pass; default: as measured, else 16.
         config: TOML file with any of these settings and more (docs/operations.md); flags win.
         tls_cert: PEM certificate chain.
         tls_key: PEM private key.
@@ -91,6 +92,8 @@ def serve(
             "drain_s": drain,
         },
     )
+    if workers is None and threads is None and max_batch is None and config is None:
+        settings = _planned(settings)
     from foveal_runtime.server import Server
 
     async def run() -> None:
@@ -106,6 +109,24 @@ def serve(
         sys.stderr.flush()
 
     asyncio.run(run())
+
+
+def _planned(settings: ServeConfig) -> ServeConfig:
+    """With the workers, threads and batch that `foveal compile` measured for this bundle on this machine, if it did."""
+    import hashlib
+    from dataclasses import replace
+
+    from foveal_runtime.bundle import MANIFEST
+    from foveal_runtime.plan import plan_folder, read_plan
+
+    manifest = settings.bundle / MANIFEST
+    if not manifest.is_file():
+        return settings  # opening it says what is wrong
+    plan = read_plan(plan_folder(hashlib.sha256(manifest.read_bytes()).hexdigest(), settings.provider))
+    if plan is None:
+        return settings
+    batch = replace(settings.batch, max_studies=plan.max_batch)
+    return replace(settings, workers=plan.workers, threads=plan.threads, batch=batch)
 
 
 def _without_password(location: str) -> str:

@@ -1,0 +1,179 @@
+"""Workers, threads and batch for one bundle on one machine: measured once, kept in a cache folder outside the bundle.
+
+`foveal compile` measures with real worker processes and writes; `foveal serve` reads what fits its bundle and device. A plan
+of another bundle, processor, core count, provider or ONNX Runtime is never found: they are in the folder's name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal_runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from foveal_runtime.bundle import Bundle
+    from foveal_runtime.study import Study
+    from foveal_runtime.supervisor import Worker
+
+_BATCHES = (1, 4, 16)
+_GOOD_ENOUGH = 0.95
+"""Of the best throughput: within it, fewer workers save memory and a smaller batch answers sooner."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """What one setting reached."""
+
+    workers: int
+    threads: int
+    max_batch: int
+    studies_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServePlan:
+    """The chosen setting, and all that were measured."""
+
+    workers: int
+    threads: int
+    max_batch: int
+    measured: tuple[Measurement, ...]
+
+
+def device_key(provider: str) -> str:
+    """What a measurement depends on besides the bundle, as a short hash."""
+    from foveal_runtime.session import ort_version, usable_cores
+
+    model = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+        model = next((line for line in lines if line.startswith("model name")), model)
+    facts = (platform.machine(), model, usable_cores(), provider, ort_version())
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def plan_folder(bundle_sha256: str, provider: str) -> Path:
+    """Where the plan of a bundle on this device is kept."""
+    base = os.environ.get("FOVEAL_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    root = Path(base) if base else Path.home() / ".cache"
+    return root / "foveal" / f"{bundle_sha256[:16]}-{device_key(provider)}"
+
+
+def write_plan(folder: Path, plan: ServePlan) -> Path:
+    """Keep a plan; the folder is this user's alone.
+
+    Raises:
+        ConfigError: the folder can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+        path = folder / "plan.json"
+        scratch = path.with_suffix(".new")
+        scratch.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
+        scratch.rename(path)
+    except OSError as error:
+        raise ConfigError(f"plan can't be kept in {folder} ({error.strerror}); set FOVEAL_CACHE to a writable folder") from None
+    return path
+
+
+def read_plan(folder: Path) -> ServePlan | None:
+    """The plan kept there; None when there is none, or one that can't be read: it is only a cache."""
+    try:
+        document = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+        measured = tuple(Measurement(**entry) for entry in document.pop("measured"))
+        return ServePlan(**document, measured=measured)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def choose(measured: Sequence[Measurement]) -> ServePlan:
+    """The fewest workers, then the smallest batch, within 5 % of the best throughput."""
+    best = max(m.studies_per_s for m in measured)
+    good = [m for m in measured if m.studies_per_s >= _GOOD_ENOUGH * best]
+    chosen = min(good, key=lambda m: (m.workers, m.max_batch, -m.studies_per_s))
+    return ServePlan(workers=chosen.workers, threads=chosen.threads, max_batch=chosen.max_batch, measured=tuple(measured))
+
+
+async def measure(
+    bundle: Bundle, provider: str, *, cores: int, seconds: float, note: Callable[[Measurement], None]
+) -> ServePlan:
+    """Time workers × threads × batch on the bundle's golden photographs.
+
+    Args:
+        bundle: an opened bundle.
+        provider: where the graphs run.
+        cores: to divide among workers.
+        seconds: for each setting.
+        note: told of every measurement as it is made.
+
+    Raises:
+        FovealError: a worker can't be started.
+    """
+    from foveal_runtime.golden import read_golden
+    from foveal_runtime.study import Modality
+
+    golden = read_golden(bundle).studies
+    studies = [study for study in golden if Modality.IMAGE in study.modalities] or list(golden)
+    measured: list[Measurement] = []
+    for workers in sorted({1, max(1, cores // 2), cores} if provider == "cpu" else {1}):
+        threads = max(1, cores // workers)
+        pool = [await _start(bundle, provider, threads) for _ in range(workers)]
+        try:
+            for batch in _BATCHES:
+                rate = await _rate(pool, studies, batch, seconds)
+                measured.append(Measurement(workers=workers, threads=threads, max_batch=batch, studies_per_s=round(rate, 2)))
+                note(measured[-1])
+        finally:
+            for worker in pool:
+                worker.close()
+    return choose(measured)
+
+
+async def _start(bundle: Bundle, provider: str, threads: int) -> Worker:
+    from foveal_runtime.host import CPU_ROWS
+    from foveal_runtime.imaging import ImageLimits
+    from foveal_runtime.supervisor import Worker
+    from foveal_runtime.worker import WorkerSpec
+
+    spec = WorkerSpec(
+        bundle=bundle.path,
+        provider=provider,
+        threads=threads,
+        max_rows=CPU_ROWS if provider == "cpu" else max(_BATCHES),
+        limits=ImageLimits(),
+        self_test=False,
+    )
+    return await Worker.start(spec, start_timeout_s=600)
+
+
+async def _rate(pool: Sequence[Worker], studies: Sequence[Study], batch: int, seconds: float) -> float:
+    from foveal_runtime.engine import Ask
+    from foveal_runtime.errors import FovealError
+
+    chunk = [studies[i % len(studies)] for i in range(batch)]
+    asks = [Ask()] * batch
+
+    async def turn(worker: Worker, end: float) -> int:
+        done = 0
+        while True:
+            answers = await worker.run(chunk, asks, timeout_s=600)
+            done += sum(not isinstance(answer, FovealError) for answer in answers)
+            if time.perf_counter() >= end:
+                return done
+
+    await asyncio.gather(*(turn(worker, 0.0) for worker in pool))  # once, so that memory is allocated
+    started = time.perf_counter()
+    done = await asyncio.gather(*(turn(worker, started + seconds) for worker in pool))
+    return sum(done) / (time.perf_counter() - started)
