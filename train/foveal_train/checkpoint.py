@@ -41,15 +41,21 @@ def save(accelerator: Accelerator, state: LoopState, out: Path) -> None:
         DataError: the disk is full or the folder can't be written.
     """
     new, current, old = (out / f"{FOLDER}{suffix}" for suffix in (".new", "", ".old"))
+    first = accelerator.is_main_process
     try:
-        for stale in (new, old):
-            shutil.rmtree(stale, ignore_errors=True)
-        accelerator.save_state(str(new))
-        write_json(new / _STATE, asdict(state))
-        if current.exists():
-            current.rename(old)
-        new.rename(current)
-        shutil.rmtree(old, ignore_errors=True)
+        if first:
+            for stale in (new, old):
+                shutil.rmtree(stale, ignore_errors=True)
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(new))  # each process adds its own generators
+        accelerator.wait_for_everyone()
+        if first:
+            write_json(new / _STATE, asdict(state))
+            if current.exists():
+                current.rename(old)
+            new.rename(current)
+            shutil.rmtree(old, ignore_errors=True)
+        accelerator.wait_for_everyone()
     except (OSError, RuntimeError) as error:
         shutil.rmtree(new, ignore_errors=True)
         why = getattr(error, "strerror", None) or "the disk may be full"

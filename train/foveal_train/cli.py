@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import os
 import sys
 from dataclasses import replace
 from datetime import datetime
@@ -41,6 +42,8 @@ def train(
 
         foveal train --recipe edge --data brset:data/brset --out runs/edge --resume
 
+        torchrun --nproc-per-node 4 -m foveal_runtime.cli.main train --recipe base --data brset:data/brset --out runs/base
+
     Args:
         data: Data set as kind:path (brset, mbrset, deepeyenet, idrid, folder); repeat for several.
         recipe: Name of a recipe that comes with foveal, or the path of a .toml file.
@@ -52,8 +55,11 @@ def train(
             shows them all, is written at the end in any case.
         json: Print one JSON document on stdout: the run's folder, its parameters and its held-out metrics.
     """
+    from foveal_runtime.errors import ConfigError
     from foveal_train.recipe import load_recipe
 
+    if out is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("several processes train together, but each would choose a folder of its own; name one with --out")
     chosen = load_recipe(recipe, tuple(set_ or ()))
     folder = out or (_unfinished() if resume else RUNS / f"{Path(recipe).stem}-{datetime.now():%Y%m%d-%H%M%S}")
     from foveal_train.parameters import count_recipe
@@ -61,8 +67,10 @@ def train(
     from foveal_train.progress import ProgressReporter
     from foveal_train.run import METRICS_FILE
 
-    with ProgressReporter(chosen.optimiser.epochs) as reporter:
+    with ProgressReporter(chosen.optimiser.epochs, quiet=bool(int(os.environ.get("RANK", "0")))) as reporter:
         run = run_training(chosen, data, folder, resume=resume, skip_bad=skip_bad, tensorboard=tensorboard, reporter=reporter)
+    if int(os.environ.get("RANK", "0")):
+        return  # of several processes the first one alone writes and reports
     metrics = json_module.loads((run.path / METRICS_FILE).read_text(encoding="utf-8"))
     counted = count_recipe(replace(chosen, model=run.info.model))
     if json:

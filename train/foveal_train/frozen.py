@@ -110,5 +110,5 @@ def _notes(model: MultimodalModel, arrays: StudyArrays) -> dict[int, Tensor] | N
     states: dict[int, Tensor] = {}
     for group, row in zip(groups, able[first], strict=True):
         ids_1T = torch.from_numpy(arrays.notes[row])[None].to(device)
-        states[int(group)] = model.text.frozen_part(ids_1T, torch.ones_like(ids_1T))[0].float()
+        states[int(group)] = model.text.frozen_part(ids_1T, torch.ones_like(ids_1T))[0].float().cpu()
     return states

@@ -6,7 +6,8 @@ Shapes: B studies, M = 3 modalities, D = 256.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,10 @@ from foveal_runtime.labels import Head
 from foveal_runtime.study import Modality
 from foveal_train.decoders import ImageDecoder, TextDecoder, image_reconstruction_loss, text_reconstruction_loss
 from foveal_train.fusion import Fused
+from foveal_train.gather import gather_rows, processes, times_processes
 from foveal_train.losses import contrastive_loss, grading_loss
 from foveal_train.model import ModelInputs, MultimodalModel
+from foveal_train.profile import EMBEDDING_DIM
 from foveal_train.recipe import Alignment, Recipe, Weighting
 
 PAIRS: dict[str, tuple[Modality, Modality]] = {
@@ -39,6 +42,17 @@ class Batch:
     note_groups_B: Tensor
     shown_BM: Tensor | None = None
     """bool: what the joint pass shows of `inputs.present_BM`; None shows everything."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        given = {f.name: getattr(self.inputs, f.name) for f in fields(self.inputs)}
+        moved: dict[str, Any] = {name: None if tensor is None else tensor.to(device) for name, tensor in given.items()}
+        return Batch(
+            inputs=ModelInputs(**moved),
+            labels={head: labels_B.to(device) for head, labels_B in self.labels.items()},
+            note_groups_B=self.note_groups_B.to(device),
+            shown_BM=None if self.shown_BM is None else self.shown_BM.to(device),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +82,7 @@ class Objective(nn.Module):
         self.config = recipe.losses
         self.alignment = recipe.alignment
         self.heads = heads
+        self.modalities = recipe.modalities
         self.class_weights = dict(class_weights)
         self.alpha = nn.Parameter(torch.zeros(len(LOSSES)), requires_grad=self.config.weighting is not Weighting.FIXED)
         """Softmax logits (paper, equation 1) or log variances (Kendall et al. 2018), in the order of `LOSSES`."""
@@ -85,7 +100,7 @@ class Objective(nn.Module):
         present_BM = batch.inputs.present_BM
         shown_BM = present_BM if batch.shown_BM is None else batch.shown_BM
         joint = self.model.fuse(encoded, shown_BM)
-        everyone = torch.ones(present_BM.shape[0], dtype=torch.bool)
+        everyone = torch.ones_like(present_BM[:, 0])
         graded: list[tuple[Fused, Tensor]] = [(joint, everyone)]
         vectors: dict[Modality, Tensor] = {}
         if len(encoded) > 1 and self.alignment is Alignment.INDEPENDENT:
@@ -107,7 +122,11 @@ class Objective(nn.Module):
             **self._alignment(vectors, present_BM, batch.note_groups_B),
             **self._reconstruction(vectors, batch.inputs),
         }
-        return self._weigh(parts)
+        losses = self._weigh(parts)
+        if losses.total.requires_grad or not torch.is_grad_enabled():
+            return losses
+        # No study of the batch has a label or a partner: nothing to learn, yet every process takes its step.
+        return replace(losses, total=losses.total + 0 * joint.joint_BD.sum())
 
     def _classification(self, graded: list[tuple[Fused, Tensor]], labels: Mapping[Head, Tensor]) -> dict[str, Tensor]:
         """Every pass that was made is graded: the subsets it stands for are then trained, not hoped for."""
@@ -115,10 +134,11 @@ class Objective(nn.Module):
         for fused, rows_B in graded:
             for head in self.heads:
                 logits = fused.icdr_BG if head is Head.ICDR else fused.sdrg_BG
+                weights = self.class_weights.get(head)
                 loss = grading_loss(
                     logits,
                     labels[head][rows_B],
-                    class_weights_G=self.class_weights.get(head),
+                    class_weights_G=None if weights is None else weights.to(logits.device),
                     label_smoothing=self.config.label_smoothing,
                     ordinal=self.config.ordinal,
                 )
@@ -127,20 +147,28 @@ class Objective(nn.Module):
         return {"classification": torch.stack(losses).mean()} if losses else {}
 
     def _alignment(self, vectors: Mapping[Modality, Tensor], present_BM: Tensor, note_groups_B: Tensor) -> dict[str, Tensor]:
+        """Contrastive losses; while several processes train, over the rows of all of them."""
         parts: dict[str, Tensor] = {}
         order = list(Modality)
+        together = self.training and processes() > 1
         for name, (a, b) in PAIRS.items():
-            if getattr(self.config, name) == 0 or a not in vectors or b not in vectors:
+            if getattr(self.config, name) == 0 or not {a, b} <= set(self.modalities):
                 continue
-            both_B = present_BM[:, order.index(a)] & present_BM[:, order.index(b)]
-            rows = torch.arange(present_BM.shape[0])
+            # All processes gather or none does: one without a pair takes part with rows that are masked out.
+            if not together and not {a, b} <= set(vectors):
+                continue
             grouped = Modality.TEXT in (a, b) and self.config.identical_notes_are_positives
-            groups_B = note_groups_B if grouped else rows
-            loss = contrastive_loss(
-                vectors[a][both_B], vectors[b][both_B], groups_B[both_B], temperature=self.config.temperature
-            )
+            both_B = present_BM[:, order.index(a)] & present_BM[:, order.index(b)]
+            nothing = self.alpha.new_zeros((present_BM.shape[0], EMBEDDING_DIM))
+            a_BD, b_BD = (vectors.get(m, nothing).float() for m in (a, b))
+            groups_B = note_groups_B
+            if together:
+                a_BD, b_BD, both_B, groups_B = (gather_rows(part) for part in (a_BD, b_BD, both_B, groups_B))
+            if not grouped:
+                groups_B = torch.arange(both_B.shape[0], device=both_B.device)
+            loss = contrastive_loss(a_BD[both_B], b_BD[both_B], groups_B[both_B], temperature=self.config.temperature)
             if loss is not None:
-                parts[name] = loss
+                parts[name] = times_processes(loss) if together else loss
         return parts
 
     def _reconstruction(self, vectors: Mapping[Modality, Tensor], inputs: ModelInputs) -> dict[str, Tensor]:

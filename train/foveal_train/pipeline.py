@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+from accelerate import PartialState
+
 import foveal_runtime
 from foveal_runtime.errors import ConfigError, DataError
 from foveal_runtime.labels import Head
@@ -180,6 +183,8 @@ def train(
 ) -> Run:
     """Train a recipe on data sets and write the run.
 
+    Under `torchrun` every process reads the data and trains; the first one alone writes, and the others return early.
+
     Args:
         recipe: what to train.
         specs: data sets, `kind:path`.
@@ -196,20 +201,25 @@ def train(
     """
     if recipe.method is not Method.MULTIMODAL:
         raise ConfigError(f"recipe {recipe.name} is a baseline ({recipe.method.value}); run it with foveal sweep")
-    say = reporter or Silent()
-    _claim(out, recipe, specs, resume=resume)
+    process = PartialState(cpu=not torch.cuda.is_available())
+    first = process.is_main_process
+    say = reporter if reporter is not None and first else Silent()
+    if first:
+        _claim(out, recipe, specs, resume=resume)
+    process.wait_for_everyone()
+    cache = out / _CACHE / str(process.process_index)
     say.stage("reading data")
     split = split_samples(load_samples(specs, skip_bad=skip_bad), recipe)
     say.stage("loading weights")
     built = build_model(recipe.model, seed=recipe.seed)
     say.stage("decoding photographs")
-    data = prepare(split, built, recipe, cache=out / _CACHE, reporter=say)
+    data = prepare(split, built, recipe, cache=cache, reporter=say)
     heads = trained_heads(data.train)
     if not heads:
         raise DataError("the training split has no head to train: labels of at least two grades are needed; give graded data")
     say.stage("training")
     validation = data.validation if len(data.validation) else None
-    with Scalars(out / SCALARS) if tensorboard else nullcontext() as scalars:
+    with Scalars(out / SCALARS) if tensorboard and first else nullcontext() as scalars:
 
         def epoch(row: dict[str, Any]) -> None:
             say.epoch(row)
@@ -226,10 +236,12 @@ def train(
             resume=resume,
             report=say.step,
             epoch_report=epoch,
-            cache=out / _CACHE,
+            cache=cache,
         )
     say.stage("calibrating and evaluating")
     info = describe(built, recipe, specs, data, heads, fitted)
+    if not first:
+        return Run(out, info, built.model, built.tokenizer_json)
     write_json(out / SPLIT_FILE, {name: [sample.id for sample in getattr(split, name)] for name in PARTS})
     history = "".join(json.dumps(row) + "\n" for row in fitted.history)
     (out / HISTORY_FILE).write_text(history, encoding="utf-8")

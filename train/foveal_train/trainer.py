@@ -1,5 +1,6 @@
 """The training loop: epochs, schedule, early stop, moving average, checkpoints. Knows nothing of data sets or of runs.
 
+Under `torchrun` every process takes its share of each step's rows, and contrastive losses see the rows of all.
 `accelerate` carries mixed precision, gradient accumulation and checkpoints; `transformers.Trainer` was weighed and left
 (docs/decisions.md). Everything random draws from torch's global generator, whose state is part of a checkpoint.
 """
@@ -16,10 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from foveal_runtime.errors import CheckFailed
+from foveal_runtime.errors import CheckFailed, ConfigError
 from foveal_runtime.labels import GRADES, Head
 from foveal_train import checkpoint
 from foveal_train.arrays import StudyArrays
@@ -117,6 +119,12 @@ def _batch(
     )
 
 
+def _order(count: int, seed: int, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The order of an epoch, the same in every process whatever each has drawn so far."""
+    draw = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return np.asarray(torch.randperm(count, generator=draw).numpy())
+
+
 def _steps(
     rows: np.ndarray[Any, np.dtype[np.int64]], size: int, *, whole: bool
 ) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
@@ -146,14 +154,20 @@ def _numbers(losses: Losses) -> dict[str, float]:
     return {"loss": float(losses.total.detach()), **{name: float(part.detach()) for name, part in losses.parts.items()}}
 
 
-def _validate(objective: Objective, arrays: StudyArrays, recipe: Recipe, states: FrozenStates | None) -> dict[str, float]:
+def _validate(
+    objective: Objective, arrays: StudyArrays, recipe: Recipe, states: FrozenStates | None, accelerator: Accelerator
+) -> dict[str, float]:
+    """Mean losses over a whole split, as the main process finds them: all decide alike on what follows from them."""
     objective.eval()
     mean = _Mean()
     rows = np.flatnonzero(arrays.present_NM.any(axis=1))
-    with torch.inference_mode():
-        for part in _steps(rows, 32, whole=False):
-            mean.add(_numbers(objective(_batch(arrays, part, recipe, training=False, states=states))), len(part))
-    return mean.means()
+    if accelerator.is_main_process:
+        with torch.inference_mode():
+            for part in _steps(rows, 32, whole=False):
+                batch = _batch(arrays, part, recipe, training=False, states=states).to(accelerator.device)
+                mean.add(_numbers(objective(batch)), len(part))
+    told: list[dict[str, float]] = broadcast_object_list([mean.means()])
+    return told[0]
 
 
 def _check_finite(values: dict[str, float], epoch: int, step: int, out: Path | None) -> None:
@@ -198,19 +212,32 @@ def fit(
         DataError: a checkpoint can't be written or read.
     """
     config = recipe.optimiser
-    torch.manual_seed(recipe.seed)
-    model.to(memory_format=torch.channels_last)
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision="bf16" if config.bf16 else "no",
+        step_scheduler_with_optimizer=False,
+        # A batch that shows no text leaves the text encoder without gradients.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    rank, together = accelerator.process_index, accelerator.num_processes
+    # Each process augments and drops by its own dice; the first one's are those of a training that is alone.
+    torch.manual_seed(recipe.seed + rank)
+    model.to(accelerator.device).to(memory_format=torch.channels_last)
     objective = _objective(model, recipe, train, heads)
     optimizer = _optimizer(objective, recipe)
     rows = np.flatnonzero(train.present_NM.any(axis=1))
-    steps = max(1, len(rows) // config.batch_size)
+    size = config.batch_size * together
+    if together > 1 and len(rows) < size:
+        raise ConfigError(
+            f"{len(rows)} training studies are too few for {together} processes of {config.batch_size}; lower "
+            "optimiser.batch_size or start fewer processes"
+        )
+    steps = max(1, len(rows) // size)
     updates = math.ceil(steps / config.accumulate)
     scheduler = _scheduler(optimizer, recipe, updates * config.epochs)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True) if config.ema else None
     best = AveragedModel(model) if config.keep is Keep.BEST and validation is not None else None
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(), mixed_precision="bf16" if config.bf16 else "no", step_scheduler_with_optimizer=False
-    )
+    own = objective
     objective, optimizer = accelerator.prepare(objective, optimizer)
     for holder in (scheduler, average, best):
         if holder is not None:
@@ -226,11 +253,12 @@ def fit(
     while state.epoch < config.epochs and not (config.early_stop_patience and state.stalled >= config.early_stop_patience):
         objective.train()
         mean, weights = _Mean(), dict[str, float]()
-        order = rows[torch.randperm(len(rows)).numpy()]
+        order = rows[_order(len(rows), recipe.seed, state.epoch)]
         optimizer.zero_grad()
-        for step, part in enumerate(_steps(order, config.batch_size, whole=True), start=1):
+        for step, every in enumerate(_steps(order, size, whole=True), start=1):
+            part = every[rank::together]
             with accelerator.autocast():
-                losses = objective(_batch(train, part, recipe, training=True, states=train_states))
+                losses = objective(_batch(train, part, recipe, training=True, states=train_states).to(accelerator.device))
             numbers = _numbers(losses)
             _check_finite(numbers, state.epoch + 1, step, out)
             accelerator.backward(losses.total / config.accumulate)
@@ -253,7 +281,7 @@ def fit(
             "learning_rates": [group["lr"] for group in optimizer.param_groups],
         }
         if validation is not None:
-            row["validation"] = _validate(objective, validation, recipe, validation_states)
+            row["validation"] = _validate(own, validation, recipe, validation_states, accelerator)
             _check_finite(row["validation"], state.epoch + 1, 0, out)
             _track(state, row["validation"]["loss"], model, best)
             if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
@@ -267,7 +295,7 @@ def fit(
     kept = best if best is not None else average
     if kept is not None:
         model.load_state_dict(kept.module.state_dict())
-    model.eval()
+    model.to("cpu").eval()
     return Fitted(history=state.history, best_epoch=state.best_epoch or state.epoch, epochs=state.epoch)
 
 
