@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +16,7 @@ from foveal_train.evaluation.warn import percent
 
 _WORDS = ("direction", "same")
 DIRECTIONS = {"text_to_image": "note → photograph", "image_to_text": "photograph → note"}
+_SHORT = {"text_to_image": "note → image", "image_to_text": "image → note"}
 
 
 def cell(figure: dict[str, Any] | None, *, share: bool = True) -> Text:
@@ -29,8 +31,8 @@ def cell(figure: dict[str, Any] | None, *, share: bool = True) -> Text:
     scale, digits = (100, 1) if share else (1, 3)
     text = Text(f"{scale * figure['value']:.{digits}f}", style="bold")
     if figure["interval"] is not None:
-        low, high = figure["interval"]
-        text.append(f"\n{scale * low:.{digits}f} to {scale * high:.{digits}f}", style="not bold dim")
+        low, high = (f"{scale * bound:.{1 if share else 2}f}" for bound in figure["interval"])
+        text.append(f"\n{low}–{high}", style="not bold dim")
     return text
 
 
@@ -52,11 +54,14 @@ def table(metrics: dict[str, Any]) -> RenderableType:
 
 
 def _new(title: str, first: str, *columns: str) -> Table:
-    made = Table(title=title, title_justify="left", title_style="bold", caption_justify="left", pad_edge=False)
+    made = Table(
+        title=title, title_justify="left", title_style="bold", caption_justify="left", box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0), collapse_padding=True, pad_edge=False,
+    )  # fmt: skip
+    # Words give way before figures do: a figure that is cut short is worse than none.
     made.add_column(first, no_wrap=first == "protocol")
     for column in columns:
-        words = column in _WORDS
-        made.add_column(column, justify="left" if words else "right", no_wrap=words)
+        made.add_column(column, justify="left" if column in _WORDS else "right", no_wrap=True)
     return made
 
 
@@ -64,7 +69,8 @@ def _grading(head: str, inputs: list[Shown]) -> Table:
     base = inputs[0].figures["majority"]
     made = _new(
         f"{head.upper()} grade, 95 % intervals over patients",
-        "shown to the model", "studies", "accuracy %", "balanced\naccuracy %", "quadratic\nkappa", "ECE %\nbefore", "after",
+        "shown to the model", "studies", "accu-\nracy %", "balanced\naccuracy %", "quadratic\nkappa",
+        "ECE %\nbefore", "ECE %\nafter",
     )  # fmt: skip
     for one in inputs:
         figures = one.figures
@@ -82,7 +88,8 @@ def _grading(head: str, inputs: list[Shown]) -> Table:
 def _referable(inputs: list[Shown]) -> Table:
     made = _new(
         "Referable DR (ICDR ≥ 2)",
-        "shown to the model", "studies", "referable", "AUROC", "threshold", "sensitivity %", "specificity %",
+        "shown to the model", "studies", "refer-\nable", "AUROC", "threshold",
+        "sensi-\ntivity %", "speci-\nficity %",
     )  # fmt: skip
     for one in inputs:
         found = one.figures["referable"]
@@ -95,21 +102,22 @@ def _referable(inputs: list[Shown]) -> Table:
 
 
 def _point(point: dict[str, Any]) -> list[str | Text]:
-    threshold = "by subset" if point["threshold"] is None else f"{point['threshold']:.3f}"
-    return [f"{point['name']}\n{threshold}", cell(point["sensitivity"]), cell(point["specificity"])]
+    threshold = "by subset" if point["threshold"] is None else f"at {point['threshold']:.3f}"
+    name = point["name"].replace("sensitivity>=", "se ≥ ").replace("specificity>=", "sp ≥ ")
+    return [f"{name}\n{threshold}", cell(point["sensitivity"]), cell(point["specificity"])]
 
 
 def _strict(protocols: dict[str, Any]) -> Table:
     made = _new(
-        "Retrieval, strict: is the query's own study among the first K?",
-        "protocol", "direction", "queries / gallery", *(f"R@{k} %" for k in KS),
+        "Retrieval, strict: is the query's own study among the first K? In %",
+        "protocol", "direction", "queries\n/ gallery", *(f"R@{k}" for k in KS),
     )  # fmt: skip
     for name, protocol in protocols.items():
-        for key, words in DIRECTIONS.items():
+        for key, words in _SHORT.items():
             found = protocol[key]
             recalls = (cell(found["strict"]["recall"][str(k)]) for k in KS)
-            made.add_row(name, words, f"{found['queries']} / {found['gallery']}", *recalls)
-        for key, words in (("ceiling", "best a note alone can do"), ("chance", "chance")):
+            made.add_row(name, words, f"{found['queries']}\n/ {found['gallery']}", *recalls)
+        for key, words in (("ceiling", "best a note can do"), ("chance", "chance")):
             values = protocol["text_to_image"]["strict"][key]
             made.add_row("", Text(words, "italic"), "", *(Text(f"{100 * values[str(k)]:.1f}", "italic") for k in KS))
         made.add_section()
@@ -118,11 +126,11 @@ def _strict(protocols: dict[str, Any]) -> Table:
 
 def _same_label(protocols: dict[str, Any]) -> Table:
     made = _new(
-        f"Retrieval, by label: has what was found the same label? (chance in brackets; nDCG of the first {NDCG_AT})",
-        "protocol", "direction", "same", *(f"R@{k} %" for k in KS), "mAP %", "nDCG %",
+        "Retrieval, by label: is what was found labelled the same? In % (chance)",
+        "protocol", "direction", "same", *(f"R@{k}" for k in KS), "mAP", f"nDCG@{NDCG_AT}",
     )  # fmt: skip
     for name, protocol in protocols.items():
-        for key, words in DIRECTIONS.items():
+        for key, words in _SHORT.items():
             for label, found in protocol[key]["labels"].items():
                 chance = found["chance"]
                 cells = [_beside(found["recall"][str(k)], chance["recall"][str(k)]) for k in KS]
@@ -138,4 +146,4 @@ def _beside(figure: dict[str, Any], chance: float | None) -> Text:
     """A figure with what chance would give, its interval left to the report."""
     if figure["value"] is None or chance is None:
         return Text("–", style="dim")
-    return Text(f"{100 * figure['value']:.1f}", style="bold").append(f" ({100 * chance:.1f})", style="not bold dim")
+    return Text(f"{100 * figure['value']:.1f}", style="bold").append(f"\n({100 * chance:.1f})", style="not bold dim")
