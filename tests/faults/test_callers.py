@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -19,6 +20,7 @@ from bundles import photograph, write_bundle
 from servers import RunningServer
 
 from foveal_runtime._proto import screening_pb2, study_pb2
+from foveal_runtime.client import Client
 from foveal_runtime.errors import DeadlineError
 from foveal_runtime.study import Study
 
@@ -26,6 +28,19 @@ from foveal_runtime.study import Study
 def rss_bytes(pid: int) -> int:
     """Resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture(scope="module")
+def server(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    config = "stream_window = 8\ncache_entries = 0\n[batch]\nmax_studies = 4"
+    with RunningServer(bundle_path, config=config, folder=tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[Client]:
+    with server.client() as opened:
+        yield opened
 
 
 VANISHING = """
@@ -41,27 +56,26 @@ time.sleep(60)
 """
 
 
-def test_work_of_a_vanished_client_is_dropped(bundle_path: Path, tmp_path: Path) -> None:
+def test_work_of_a_vanished_client_is_dropped(server: RunningServer, client: Client, tmp_path: Path) -> None:
     (tmp_path / "large.jpg").write_bytes(photograph(width=1200, height=900))
-    with RunningServer(bundle_path, config="[batch]\nmax_studies = 4", folder=tmp_path) as server, server.client() as client:
-        command = [sys.executable, "-c", VANISHING, server.address, "", str(tmp_path / "large.jpg")]
-        caller = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert caller.stdout is not None
-        assert caller.stdout.readline() == "sent\n"
-        # Its 150 photographs take seconds: they have arrived when a short call gets no answer.
-        end = time.monotonic() + 20
-        with server.client(timeout_s=0.3) as hasty, contextlib.suppress(DeadlineError):
-            while time.monotonic() < end:
-                hasty.grade([Study(note=f"macula {time.monotonic()}")])
-        caller.kill()
-        caller.wait()
-        started = time.monotonic()
-        assert client.grade([Study(note="macula edema")]).results[0].HasField("grade")
-        assert time.monotonic() - started < 2
-        server.wait_for("Grade cancelled", 5)
+    command = [sys.executable, "-c", VANISHING, server.address, "", str(tmp_path / "large.jpg")]
+    caller = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert caller.stdout is not None
+    assert caller.stdout.readline() == "sent\n"
+    # Its 150 photographs take seconds: they have arrived when a short call gets no answer.
+    end = time.monotonic() + 20
+    with server.client(timeout_s=0.3) as hasty, contextlib.suppress(DeadlineError):
+        while time.monotonic() < end:
+            hasty.grade([Study(note=f"macula {time.monotonic()}")])
+    caller.kill()
+    caller.wait()
+    started = time.monotonic()
+    assert client.grade([Study(note="macula edema")]).results[0].HasField("grade")
+    assert time.monotonic() - started < 2
+    server.wait_for("Grade cancelled", 5)
 
 
-def test_a_slow_reader_neither_stops_the_others_nor_grows_the_server(bundle_path: Path, tmp_path: Path) -> None:
+def test_a_slow_reader_neither_stops_the_others_nor_grows_the_server(server: RunningServer, client: Client) -> None:
     image = photograph(width=1200, height=900)
     sent = []
 
@@ -72,51 +86,44 @@ def test_a_slow_reader_neither_stops_the_others_nor_grows_the_server(bundle_path
                 study=study_pb2.Study(id=str(i), image=study_pb2.Image(encoded=image), note="m " * (i % 50))
             )
 
-    config = "stream_window = 8\ncache_entries = 0"
-    with RunningServer(bundle_path, config=config, folder=tmp_path) as server, server.client() as client:
-        before = rss_bytes(server.process.pid)
-        call = client._screening.GradeStream(requests())
-        next(call)  # and then reads no more
-        end = time.monotonic() + 3
-        while time.monotonic() < end:
-            assert client.grade([Study(note=f"macula {time.monotonic()}")]).results[0].HasField("grade")
-            time.sleep(0.05)
-        assert rss_bytes(server.process.pid) - before < 150 << 20
-        call.cancel()
-        assert client.grade([Study(note="macula")]).results[0].HasField("grade")
+    before = rss_bytes(server.process.pid)
+    call = client._screening.GradeStream(requests())
+    next(call)  # and then reads no more
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        assert client.grade([Study(note=f"macula {time.monotonic()}")]).results[0].HasField("grade")
+        time.sleep(0.05)
+    assert rss_bytes(server.process.pid) - before < 150 << 20
+    call.cancel()
+    assert client.grade([Study(note="macula")]).results[0].HasField("grade")
 
 
-def test_connections_that_say_nothing_or_half_of_it_harm_nobody(bundle_path: Path) -> None:
-    with RunningServer(bundle_path) as server, server.client() as client:
-        host, _, port = server.address.rpartition(":")
-        openings = [
-            b"",
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            b"GET / HTTP/1.1\r\n\r\n",
-            b"\x16\x03\x01\x02",
-            os.urandom(4096),
-        ] * 20
-        sockets = []
-        for opening in openings:
-            connection = socket.create_connection((host, int(port)), timeout=5)
-            connection.sendall(opening)
-            sockets.append(connection)
-        assert client.grade([Study(note="macula")]).results[0].HasField("grade")
-        for connection in sockets:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # reset, not closed
-            connection.close()
-        assert client.grade([Study(note="macula edema")]).results[0].HasField("grade")
+def test_connections_that_say_nothing_or_half_of_it_harm_nobody(server: RunningServer, client: Client) -> None:
+    host, _, port = server.address.rpartition(":")
+    openings = [
+        b"",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02",
+        os.urandom(4096),
+    ] * 20
+    sockets = []
+    for opening in openings:
+        connection = socket.create_connection((host, int(port)), timeout=5)
+        connection.sendall(opening)
+        sockets.append(connection)
+    assert client.grade([Study(note="macula")]).results[0].HasField("grade")
+    for connection in sockets:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # reset, not closed
+        connection.close()
+    assert client.grade([Study(note="macula edema")]).results[0].HasField("grade")
 
 
-def test_a_request_over_the_message_limit_is_refused(bundle_path: Path, tmp_path: Path) -> None:
-    with RunningServer(bundle_path, config="max_message_bytes = 1000000", folder=tmp_path) as server:
-        with grpc.insecure_channel(server.address) as channel:
-            call = channel.unary_unary("/foveal.v1.Screening/Grade")
-            with pytest.raises(grpc.RpcError) as caught:
-                call(b"\0" * 2_000_000, timeout=10)
-            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        with server.client() as client:
-            assert client.grade([Study(note="macula")]).results[0].HasField("grade")
+def test_a_request_over_the_message_limit_is_refused(server: RunningServer, client: Client) -> None:
+    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/foveal.v1.Screening/Grade")(b"\0" * (65 << 20), timeout=20)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert client.grade([Study(note="macula")]).results[0].HasField("grade")
 
 
 def test_a_corrupt_new_bundle_leaves_the_old_one_serving_and_a_good_one_swaps_without_a_dropped_call(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from bundles import photograph
 from google.rpc import code_pb2
 from servers import RunningServer
 
+from foveal_runtime.client import Client
 from foveal_runtime.errors import FovealError, PoisonError, UnavailableError
 from foveal_runtime.status import error_of
 from foveal_runtime.study import Study
@@ -21,7 +23,21 @@ BACK_WITHIN_S = 5.0
 HANGING = "[batch]\nworker_timeout_s = 1.5"
 
 
-def wait_until_answered(client, since: float) -> None:
+@pytest.fixture(scope="module")
+def server(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One worker, which hangs when it is silent for 1.5 s; every test leaves it serving."""
+    with RunningServer(bundle_path, config=HANGING, folder=tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[Client]:
+    with server.client() as opened:
+        wait_until_answered(opened, time.monotonic())
+        yield opened
+
+
+def wait_until_answered(client: Client, since: float) -> None:
     """The service is back when an ordinary study is graded again."""
     while True:
         try:
@@ -85,66 +101,63 @@ def test_kill_9_of_a_worker_under_load_leaves_no_request_unanswered(bundle_path:
         assert server.process.poll() is None
 
 
-def test_a_study_that_breaks_the_graphs_fails_alone(bundle_path: Path) -> None:
-    with RunningServer(bundle_path) as server, server.client() as client:
-        studies = [Study(id=str(i), note="edema") for i in range(12)]
-        studies.insert(5, Study(id="bad", note="breaks"))
-        results = client.grade(studies).results
-        assert [r.id for r in results if r.HasField("error")] == ["bad"]
-        assert isinstance(error_of(results[5].error), PoisonError)
-        assert len(server.workers()) == 1
+def test_a_study_that_breaks_the_graphs_fails_alone(server: RunningServer, client: Client) -> None:
+    studies = [Study(id=str(i), note="edema") for i in range(12)]
+    studies.insert(5, Study(id="bad", note="breaks"))
+    results = client.grade(studies).results
+    assert [r.id for r in results if r.HasField("error")] == ["bad"]
+    assert isinstance(error_of(results[5].error), PoisonError)
+    assert len(server.workers()) == 1
 
 
-def test_a_hanging_graph_is_ended_and_the_study_that_hung_twice_is_refused(bundle_path: Path, tmp_path: Path) -> None:
-    with RunningServer(bundle_path, config=HANGING, folder=tmp_path) as server, server.client() as client:
-        (worker,) = server.workers()
-        poison = Study(note="hangs")
-        started = time.monotonic()
-        (first,) = client.grade([poison]).results
-        assert isinstance(error_of(first.error), UnavailableError)
-        assert time.monotonic() - started < 1.5 + BACK_WITHIN_S
-        wait_until_answered(client, time.monotonic())
-        assert server.workers() != [worker]
-        (second,) = client.grade([poison]).results
-        assert isinstance(error_of(second.error), PoisonError)
-        wait_until_answered(client, time.monotonic())
-        (worker,) = server.workers()
-        started = time.monotonic()
-        (third,) = client.grade([poison]).results
-        assert isinstance(error_of(third.error), PoisonError)
-        assert time.monotonic() - started < 1.0, "it was run again"
-        assert server.workers() == [worker]
+def test_a_hanging_graph_is_ended_and_the_study_that_hung_twice_is_refused(server: RunningServer, client: Client) -> None:
+    (worker,) = server.workers()
+    poison = Study(note="hangs")
+    started = time.monotonic()
+    (first,) = client.grade([poison]).results
+    assert isinstance(error_of(first.error), UnavailableError)
+    assert time.monotonic() - started < 1.5 + BACK_WITHIN_S
+    wait_until_answered(client, time.monotonic())
+    assert server.workers() != [worker]
+    (second,) = client.grade([poison]).results
+    assert isinstance(error_of(second.error), PoisonError)
+    wait_until_answered(client, time.monotonic())
+    (worker,) = server.workers()
+    started = time.monotonic()
+    (third,) = client.grade([poison]).results
+    assert isinstance(error_of(third.error), PoisonError)
+    assert time.monotonic() - started < 1.0, "it was run again"
+    assert server.workers() == [worker]
 
 
-def test_neighbours_of_a_hanging_study_are_told_at_once_and_succeed_when_sent_again(bundle_path: Path, tmp_path: Path) -> None:
-    with RunningServer(bundle_path, config=HANGING, folder=tmp_path) as server, server.client() as client:
-        good = [Study(id=str(i), note="macula " * (i + 1)) for i in range(4)]
-        results = client.grade([*good, Study(id="bad", note="hangs")]).results
-        assert {code_pb2.Code.Name(r.error.code) for r in results} == {"UNAVAILABLE"}
-        wait_until_answered(client, time.monotonic())
-        assert all(r.HasField("grade") for r in client.grade(good).results)
+def test_neighbours_of_a_hanging_study_are_told_at_once_and_succeed_when_sent_again(
+    server: RunningServer, client: Client
+) -> None:
+    good = [Study(id=str(i), note="macula " * (i + 1)) for i in range(4)]
+    results = client.grade([*good, Study(id="bad", note="hangs too hangs")]).results
+    assert {code_pb2.Code.Name(r.error.code) for r in results} == {"UNAVAILABLE"}
+    wait_until_answered(client, time.monotonic())
+    assert all(r.HasField("grade") for r in client.grade(good).results)
 
 
-def test_a_stopped_worker_is_replaced(bundle_path: Path, tmp_path: Path) -> None:
-    with RunningServer(bundle_path, config=HANGING, folder=tmp_path) as server, server.client() as client:
-        (worker,) = server.workers()
-        os.kill(worker, signal.SIGSTOP)
-        (result,) = client.grade([Study(note="macula")]).results
-        assert code_pb2.Code.Name(result.error.code) == "UNAVAILABLE"
-        wait_until_answered(client, time.monotonic())
-        wait_gone([worker])
+def test_a_stopped_worker_is_replaced(server: RunningServer, client: Client) -> None:
+    (worker,) = server.workers()
+    os.kill(worker, signal.SIGSTOP)
+    (result,) = client.grade([Study(note="macula")]).results
+    assert code_pb2.Code.Name(result.error.code) == "UNAVAILABLE"
+    wait_until_answered(client, time.monotonic())
+    wait_gone([worker])
 
 
-def test_health_is_not_serving_while_no_worker_is_up(bundle_path: Path) -> None:
-    with RunningServer(bundle_path) as server:
-        (worker,) = server.workers()
-        os.kill(worker, signal.SIGKILL)
-        # An idle worker's death is noticed without a request.
-        end = time.monotonic() + BACK_WITHIN_S
-        while not (server.workers() and server.workers() != [worker] and server.health() == "SERVING"):
-            assert time.monotonic() < end, server.log
-            time.sleep(0.02)
-        assert "worker lost" in server.log
+def test_health_is_not_serving_while_no_worker_is_up(server: RunningServer, client: Client) -> None:
+    (worker,) = server.workers()
+    os.kill(worker, signal.SIGKILL)
+    # An idle worker's death is noticed without a request.
+    end = time.monotonic() + BACK_WITHIN_S
+    while not (server.workers() and server.workers() != [worker] and server.health() == "SERVING"):
+        assert time.monotonic() < end, server.log
+        time.sleep(0.02)
+    assert "worker lost" in server.log
 
 
 @pytest.mark.parametrize("note", ["macula", "hangs"])
