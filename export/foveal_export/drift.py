@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -32,8 +32,3 @@ def drift(reference: onnx.ModelProto, artefact: onnx.ModelProto, feeds: Sequence
 
 def _relative(expected: tap.Array, got: tap.Array) -> float:
     return float(np.linalg.norm(expected - got) / max(float(np.linalg.norm(expected)), 1e-12))
-
-
-def mean_drift(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean over studies, by block."""
-    return {name: float(np.mean([row[name] for row in rows])) for name in (rows[0] if rows else ())}

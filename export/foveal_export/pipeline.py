@@ -331,9 +331,9 @@ class _Judge:
         """The engine of what stands in `folder`."""
         return Engine(Bundle(path=folder, manifest=outcome.manifest, sha256=""))
 
-    def drift_of(self, name: str, outcome: Outcome) -> dict[str, float]:
-        """Mean relative error behind every block of one graph, over calibration studies."""
-        return drift.mean_drift(drift.drift(self.exact[name], outcome.graphs[name], self.calibration[name]))
+    def error_of(self, name: str, plan: GraphPlan) -> float:
+        """Relative error of one graph's output under a plan, over a few calibration studies."""
+        return calibrate.measure(name, self.exact[name], plan, self.calibration[name]).relative_error
 
     def timed(self, engine: Engine) -> dict[str, float]:
         """Milliseconds of one study through every graph it needs, batch 1, by subset: median of seven."""

@@ -1,8 +1,8 @@
 """Give precision back, block by block, until an INT8 artefact is within its budget. Knows no model.
 
-Blocks are ranked by the damage each does alone: one tapped FP32 pass over calibration studies gives what enters and
-leaves a block, the quantised block is run on what FP32 feeds it. Then the worst return to floating point, twice as
-many each time, and every step is measured as the artefact it would be.
+Blocks are ranked by the damage each does alone: the graph's output with that block quantised and all others exact, over
+a few calibration studies. Then the worst return to floating point, twice as many each time, and every step is measured
+as the artefact it would be.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ def search(
     Returns:
         Plan, its measurement, and every point that was tried.
     """
-    ranked = rank(judge, plan, outcome)
+    ranked = rank(judge, plan)
     frontier = [_candidate(judge, folder, outcome, ())]
-    kept = 1
+    first, kept = plan, 1
     while outcome.failures and kept <= 2 * len(ranked):
         chosen = ranked[: min(kept, len(ranked))]
-        plan = keep(plan, chosen)
+        plan = keep(first, chosen)
         outcome = judge.measure(folder, plan)
         frontier.append(_candidate(judge, folder, outcome, tuple(f"{name}.{block}" for name, block in chosen)))
         kept *= 2
@@ -62,30 +62,26 @@ def search(
 
 
 def keep(plan: ExportPlan, chosen: list[tuple[str, str]]) -> ExportPlan:
-    """`plan` with `chosen` (graph, block) in floating point; a graph with nothing left to quantise stays Q/DQ in name alone."""
+    """`plan` with `chosen` (graph, block) in floating point as well."""
     changed = {
-        name: graph.model_copy(update={"keep": tuple(block for owner, block in chosen if owner == name)})
+        name: graph.model_copy(update={"keep": (*graph.keep, *(block for owner, block in chosen if owner == name))})
         for name, graph in plan.graphs.items()
     }
     return plan.model_copy(update={"graphs": changed})
 
 
-def rank(judge: _Judge, plan: ExportPlan, outcome: Outcome) -> list[tuple[str, str]]:
-    """(graph, block) from most to least harmful: by the error a block adds to what it was given."""
+def rank(judge: _Judge, plan: ExportPlan) -> list[tuple[str, str]]:
+    """(graph, block) from most to least harmful; blocks that are in floating point already are left out."""
     found: list[tuple[float, str, str]] = []
     for name, proto in judge.exact.items():
-        if plan.graphs[name].mode is Mode.FLOAT:
+        graph = plan.graphs[name]
+        if graph.mode is Mode.FLOAT:
             continue
-        drifts = judge.drift_of(name, outcome)
-        before = 0.0
-        for block in blocks(proto):
-            after = drifts.get(block.name)
-            if after is None:
-                # A block whose output INT8 does not have by itself, such as a head, is ranked by what stands before it.
-                after = before
-            # Errors of independent roundings add in squares.
-            found.append((max(after**2 - before**2, 0.0), name, block.name))
-            before = after
+        names = [block.name for block in blocks(proto)]
+        for block in names:
+            if block not in graph.keep:
+                alone = graph.model_copy(update={"keep": tuple(other for other in names if other != block)})
+                found.append((judge.error_of(name, alone), name, block))
     return [(name, block) for _, name, block in sorted(found, key=lambda row: -row[0])]
 
 

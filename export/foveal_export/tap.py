@@ -72,13 +72,15 @@ class Seen:
     """Counts over [-reach, reach]."""
     reach: float = 0.0
     channel_max: npt.NDArray[np.float64] | None = None
-    """Largest magnitude along the last axis, what SmoothQuant needs; None unless asked for."""
+    """Largest magnitude of every channel, what SmoothQuant needs; None unless asked for."""
 
     def add(self, values: Array, *, channels: bool) -> None:
         """Take in one more array."""
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
         if channels:
-            largest = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0).astype(np.float64)
+            # Feature maps are [B, C, H, W], tokens [B, T, C].
+            axes = (0, 2, 3) if values.ndim == 4 else tuple(range(values.ndim - 1))
+            largest = np.abs(values).max(axis=axes).astype(np.float64)
             self.channel_max = largest if self.channel_max is None else np.maximum(self.channel_max, largest)
         flat = values.reshape(-1)
         flat = flat[:: max(1, flat.size // SAMPLED)]
