@@ -20,6 +20,7 @@ from foveal_train.arrays import StudyArrays, with_notes
 from foveal_train.evaluation import evaluate_arrays, table
 from foveal_train.evaluation.inputs import without_dr_sentences
 from foveal_train.evaluation.subgroups import subgroups
+from foveal_train.evaluation.warn import warnings_of
 from foveal_train.model import MultimodalModel
 
 Tiny = tuple[MultimodalModel, NoteTokeniser]
@@ -200,3 +201,12 @@ def test_hardly_any_studies_give_a_document_with_reasons_and_no_crash(tiny: Tiny
     assert found["warnings"]
     assert all(figure["interval"] is None or "Clopper" in figure["method"] for _, figure in every_figure(found))
     table(found)
+
+
+def test_notes_whose_silence_is_taken_for_health_are_warned_about(metrics: dict[str, Any]) -> None:
+    changed = json.loads(json.dumps(metrics))
+    changed["grading"]["full_without_dr"]["heads"]["icdr"]["kappa"]["value"] = 0.07
+    changed["grading"]["image+structured"]["heads"]["icdr"]["kappa"]["value"] = 0.50
+    assert any("silence for health" in text and "0.07" in text for text in warnings_of(changed))
+    changed["grading"]["full_without_dr"]["heads"]["icdr"]["kappa"]["value"] = 0.52
+    assert not any("ICDR" in text and "silence for health" in text for text in warnings_of(changed))

@@ -60,7 +60,10 @@ def info() -> RunInfo:
     )  # fmt: skip
 
 
-HISTORY = [{"epoch": e, "train": {"loss": 1 / e}, "validation": {"loss": 2 / e}, "weights": {}} for e in (1, 2)]
+HISTORY = [
+    {"epoch": e, "train": {"loss": 1 / e}, "validation": {"loss": 2 / e}, "weights": {}, "learning_rates": [0.1]}
+    for e in (1, 2)
+]
 
 
 def text_of(document: str) -> str:

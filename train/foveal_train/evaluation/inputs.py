@@ -109,7 +109,7 @@ def answers(
     left_out: list[dict[str, str]] = []
     stripped = without_dr_sentences(whole, tokenise) if whole.rows(Modality.TEXT).any() else None
     if stripped is not None:
-        wanted.append((WITHOUT_DR, "everything, notes without DR sentences", stripped, None))
+        wanted.append((WITHOUT_DR, "everything, DR sentences removed", stripped, None))
     elif whole.rows(Modality.TEXT).any():
         left_out.append({"what": WITHOUT_DR, "reason": "no note has a sentence on diabetic retinopathy to remove"})
     named = (PHOTOGRAPH_AND_RECORD, PHOTOGRAPH)

@@ -1,4 +1,4 @@
-"""The report's figures as SVG: ROC, reliability, subgroups, retrieval, training curves. Reads metrics; computes nothing.
+"""The report's figures as SVG: ROC, reliability, subgroups, retrieval. Reads metrics; computes nothing.
 
 matplotlib's object interface alone: no display, no global state. Colours are Okabe and Ito's, which the
 colour-blind can tell apart.
@@ -182,33 +182,6 @@ def recalls(protocols: dict[str, dict[str, Any]]) -> bytes:
             axes.set_xticks(range(len(KS)), [f"R@{k}" for k in KS])
         every[0].set_ylabel("strict recall, %")
         every[0].legend(loc="upper left", fontsize=8)
-        return figure
-
-    return _svg(draw)
-
-
-def training(history: Sequence[dict[str, Any]], best_epoch: int) -> bytes | None:
-    """Every loss over epochs, training and validation; None without a history."""
-    names = list(dict.fromkeys(name for row in history for part in ("train", "validation") for name in row.get(part, {})))
-    if not names:
-        return None
-
-    def draw() -> Figure:
-        columns = min(3, len(names))
-        rows = -(-len(names) // columns)
-        figure, every = _figure(2.9 * columns + 0.2, 2.1 * rows + 0.2, columns=columns, rows=rows)
-        for axes, name in zip(every, names, strict=False):
-            for part, colour in (("train", BLUE), ("validation", ORANGE)):
-                points = [(row["epoch"], row[part][name]) for row in history if name in row.get(part, {})]
-                if points:
-                    axes.plot(
-                        *zip(*points, strict=True), color=colour, lw=1.3, label=part, marker="o" if len(points) < 3 else ""
-                    )
-            axes.axvline(best_epoch, color=GREY, lw=0.8, ls=":")
-            axes.set(title=name.replace("_", " – ") if name != "loss" else "total")
-        for axes in every[len(names) :]:
-            axes.set_visible(False)
-        every[0].legend(fontsize=8)
         return figure
 
     return _svg(draw)

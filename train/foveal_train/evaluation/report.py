@@ -7,7 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal_train.evaluation import page, plots
+from foveal_train.curves import curves
+from foveal_train.evaluation import page
 from foveal_train.evaluation.report_grading import (
     ICDR,
     calibration_section,
@@ -108,16 +109,16 @@ def _cards(metrics: Mapping[str, Any]) -> str:
 
 
 def _training(info: RunInfo, history: Sequence[Mapping[str, Any]]) -> str:
-    curves = page.image(
-        plots.training([dict(row) for row in history], info.best_epoch),
-        alt="Losses over epochs",
+    if not history:
+        return ""
+    drawn = page.image(
+        curves([dict(row) for row in history], info.best_epoch),
+        alt="Losses, their weights and learning rates over epochs",
         caption="The dotted line marks the epoch whose weights were kept.",
     )
-    if not curves:
-        return ""
     return (
         f"<p>{info.epochs} epochs over {info.train_studies} studies, validated on {info.validation_studies}; the weights "
-        f"of epoch {info.best_epoch} were kept.</p>{curves}"
+        f"of epoch {info.best_epoch} were kept.</p>{drawn}"
     )
 
 

@@ -69,7 +69,7 @@ def _point(point: dict[str, Any] | None) -> list[str]:
     if point is None:
         return ["none", "–", "–", "–"]
     threshold = "by subset" if point["threshold"] is None else f"{point['threshold']:.3f}"
-    name = escape(point["name"].replace(">=", " ≥ ")) + ("" if point["fitted"] else "<small>not fitted</small>")
+    name = escape(point["name"].replace(">=", "\u00a0≥\u00a0")) + ("" if point["fitted"] else "<small>not fitted</small>")
     return [name, threshold, page.cell(point["sensitivity"], show_n=True), page.cell(point["specificity"], show_n=True)]
 
 

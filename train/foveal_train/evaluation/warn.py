@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from foveal_train.evaluation.inputs import FULL, PHOTOGRAPH, WITHOUT_DR
+from foveal_train.evaluation.inputs import FULL, PHOTOGRAPH, PHOTOGRAPH_AND_RECORD, WITHOUT_DR
 
 LOPSIDED = 0.8
 """Share of one grade from which accuracy says little."""
 FEW_STUDIES = 100
 FEW_OF_A_GRADE = 10
+NOTICEABLE = 0.05
+"""Difference of kappa that is worth a sentence."""
 
 
 def percent(value: float) -> str:
@@ -38,6 +40,8 @@ def warnings_of(metrics: dict[str, Any]) -> list[str]:
             'Notes name the label ("Diabetic retinopathy is present"): figures of inputs with the full note measure reading, '
             "not seeing. Judge grading by the input without such sentences, by photograph and record, and by the photograph."
         )
+        for head in metrics["heads"]:
+            found += _silence_taken_for_health(head, grading)
     image = grading.get(PHOTOGRAPH, {}).get("heads", {}).get("icdr")
     for point in (image or {}).get("referable", {}).get("operating_points", []):
         if not point["fitted"]:
@@ -71,13 +75,27 @@ def _grades(head: str, figures: dict[str, Any]) -> list[str]:
     return found
 
 
+def _silence_taken_for_health(head: str, grading: dict[str, Any]) -> list[str]:
+    """A note that does not name DR makes grading worse than no note at all."""
+    stripped = grading[WITHOUT_DR]["heads"].get(head, {}).get("kappa", {}).get("value")
+    for name in (PHOTOGRAPH_AND_RECORD, PHOTOGRAPH):
+        without_note = grading.get(name, {}).get("heads", {}).get(head, {}).get("kappa", {}).get("value")
+        if stripped is not None and without_note is not None and without_note - stripped > NOTICEABLE:
+            return [
+                f"{head.upper()}: with a note that does not name diabetic retinopathy kappa is {stripped:.2f}, with no note at "
+                f"all ({grading[name]['title']}) {without_note:.2f}: the model takes the note's silence for health. Do not send "
+                "it notes that were written before the eye was graded."
+            ]
+    return []
+
+
 def _no_better_than_chance(head: str, grading: dict[str, Any]) -> list[str]:
     titles = []
     for one in grading.values():
         interval = one["heads"].get(head, {}).get("kappa", {}).get("interval")
         if one["same_as"] is None and interval is not None and interval[0] <= 0:
-            titles.append(one["title"])
-    return [f"{head.upper()}: kappa can't be told from 0, that is from chance, for {'; '.join(titles)}."] if titles else []
+            titles.append(f"“{one['title']}”")
+    return [f"{head.upper()}: kappa can't be told from 0, that is from chance, for {', '.join(titles)}."] if titles else []
 
 
 def _retrieval(retrieval: dict[str, Any] | None) -> list[str]:
