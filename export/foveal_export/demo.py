@@ -7,9 +7,12 @@ loopback, stopped by SIGTERM at the end.
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -134,9 +137,10 @@ def demo(
     show.note("verify against PyTorch", seconds, "passed" if verified.get("passed") else "not passed", bundle / "parity.json")
 
     photographs = sorted((folder / "data" / "fundus_photos").glob("*.jpg"))
-    show.console.print(f"[bold]$ foveal serve {bundle} --store {folder / 'archive'} &[/bold]", soft_wrap=True, highlight=False)
+    archive = _archive(folder)
+    show.console.print(f"[bold]$ foveal serve {bundle} --store {archive} &[/bold]", soft_wrap=True, highlight=False)
     begin = time.monotonic()
-    with local_server(bundle, "--store", str(folder / "archive")) as address:
+    with local_server(bundle, "--store", str(archive)) as address:
         show.note("serve", time.monotonic() - begin, "golden studies replayed, then SERVING", address)
         at = ("--address", address)
         answers, seconds = show.run("grade", *photographs[:4], "--age", "61", "--diabetes-years", "12", *at)
@@ -145,7 +149,7 @@ def demo(
         vectors, seconds = show.run("embed", *photographs[:2], "--kind", "image", *at)
         show.note("embed 2 photographs", seconds, f"unit vectors of {len(vectors[0]['vectors']['image'])} numbers")
         indexed, seconds = show.run("index", folder / "data" / "fundus_photos", *at)
-        show.note("index", seconds, f"{indexed['stored']} photographs stored", folder / "archive")
+        show.note("index", seconds, f"{indexed['stored']} photographs stored", archive)
         found, seconds = show.run("search", _QUERY, "--k", "5", *at)
         show.note("search by text", seconds, f"{len(found['hits'])} nearest photographs to “{_QUERY}”")
         found, seconds = show.run("search", "--image", photographs[0], "--k", "5", *at)
@@ -156,6 +160,19 @@ def demo(
         sys.stdout.write(json.dumps({"out": str(folder), "steps": rows}) + "\n")
         return
     Console().print(show.table())
+
+
+def _archive(folder: Path) -> Path:
+    """Where the demo's PostgreSQL keeps its data: beside the rest, or, for root in a closed folder, under the temporary ones.
+
+    Started as root, PostgreSQL runs as another user, who can't enter a home such as /root.
+    """
+    beside = (folder / "archive").absolute()
+    if os.geteuid() != 0 or all(parent.stat().st_mode & stat.S_IXOTH for parent in folder.absolute().parents):
+        return beside
+    open_to_all = Path(tempfile.mkdtemp(prefix="foveal-demo-"))
+    open_to_all.chmod(0o755)
+    return open_to_all / "archive"
 
 
 def _graded(metrics: Any) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from foveal_runtime.manifest import FUSION
 from foveal_runtime.study import Modality
@@ -155,7 +157,23 @@ def _image_twin(original: ImageEncoder, how: Attend) -> nn.Module:
     if twin.is_transformer:
         for block in twin.backbone.blocks:  # type: ignore[union-attr]
             block.attn = _ViTAttention(block.attn, how)
+    else:
+        _fold_normalisation(twin.backbone)
     return twin
+
+
+def _fold_normalisation(module: nn.Module) -> None:
+    """Fold batch normalisation into the convolution it follows, as the exporter would, in a fraction of its time."""
+    children = list(module.named_children())
+    for (_, first), (name, second) in pairwise(children):
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d) and first.out_channels == second.num_features:
+            folded = fuse_conv_bn_eval(first, second)
+            first.weight, first.bias = folded.weight, folded.bias
+            # timm's normalisation layer carries the activation behind it.
+            setattr(module, name, getattr(second, "act", nn.Identity()))
+    for _, child in children:
+        if not isinstance(child, nn.BatchNorm2d):
+            _fold_normalisation(child)
 
 
 def twin(model: MultimodalModel, name: str, how: Attend) -> nn.Module:

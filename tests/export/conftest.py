@@ -1,0 +1,43 @@
+"""A run for export's tests: the tiny profile on a small generated data set, never trained, written once a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from foveal_runtime.labels import Head
+from foveal_runtime.record import FeatureStats
+from foveal_runtime.study import ALL_SUBSETS, Modality, subset_name
+from foveal_train.data import load, split_patients
+from foveal_train.data.synthetic.writer import synthesise
+from foveal_train.profile import profile
+from foveal_train.run import SPLIT_FILE, RunInfo, space_id, write_json, write_run
+from foveal_train.weights import build_model
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder whose data, split and weights are real in form."""
+    root = tmp_path_factory.mktemp("export")
+    synthesise(root / "data", patients=24, seed=3, side_px=128, balanced=True)
+    spec = f"brset:{root / 'data'}"
+    built = build_model(profile("tiny"), seed=0)
+    features = FeatureStats()
+    info = RunInfo(
+        foveal_version="0.1.0",
+        recipe={"profile": "tiny"},
+        model=built.config,
+        data=(spec,),
+        seed=0,
+        features=features,
+        trained_heads=tuple(Head),
+        trained_subsets=tuple(subset_name(s) for s in ALL_SUBSETS),
+        aligned=tuple(Modality),
+        space_id=space_id(built.model, built.config, features, built.tokenizer_json),
+    )
+    run = root / "run"
+    write_run(run, info, built.model, built.tokenizer_json)
+    parts = split_patients(load(spec).samples, fractions=(0.5, 0.25, 0.25))
+    write_json(run / SPLIT_FILE, {name: [s.id for s in getattr(parts, name)] for name in ("train", "validation", "test")})
+    return run

@@ -1,0 +1,111 @@
+"""The FP32 graphs: names, axes, fused kernels, agreement with PyTorch, the same bytes every time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+from foveal_export import tap
+from foveal_export.graphs import export_graph, graph_spec
+from foveal_export.twins import Attend
+from foveal_runtime.manifest import FUSION
+from foveal_runtime.study import Modality
+from foveal_train.run import Run
+
+NAMES = (*[m.value for m in Modality], FUSION)
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run: Path) -> Run:
+    return Run.open(tiny_run)
+
+
+@pytest.fixture(scope="module")
+def protos(run: Run) -> dict[str, onnx.ModelProto]:
+    return {name: export_graph(run.model, run.info.model, name) for name in NAMES}
+
+
+def _inputs(name: str, batch: int, tokens: int) -> tuple[torch.Tensor, ...]:
+    made = torch.Generator().manual_seed(batch * 100 + tokens)
+    if name == Modality.IMAGE:
+        return (torch.randn(batch, 3, 64, 64, generator=made),)
+    if name == Modality.TEXT:
+        mask = torch.ones(batch, tokens, dtype=torch.int64)
+        mask[-1, tokens // 2 :] = 0
+        return torch.randint(5, 900, (batch, tokens), generator=made), mask
+    if name == Modality.STRUCTURED:
+        return (torch.randn(batch, 6, generator=made),)
+    mask = torch.rand(batch, tokens + 3, generator=made) > 0.3
+    mask[:, 0] = True
+    return torch.randn(batch, tokens + 3, 256, generator=made), mask
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("batch", "tokens"), [(1, 2), (3, 11), (5, 128)])
+def test_graph_agrees_with_pytorch_at_any_batch_and_length(
+    run: Run, protos: dict[str, onnx.ModelProto], name: str, batch: int, tokens: int
+) -> None:
+    inputs = _inputs(name, batch, tokens)
+    session = tap.session(protos[name], threads=1)
+    spec = graph_spec(name, run.info.model)
+    got = session.run(
+        [t.name for t in spec.outputs], {t.name: value.numpy() for t, value in zip(spec.inputs, inputs, strict=True)}
+    )
+    with torch.inference_mode():
+        expected = getattr(run.model, name)(*inputs)
+    expected = tuple(expected) if name == FUSION else (expected,)
+    for ours, theirs in zip(got, expected, strict=True):
+        if name == Modality.TEXT:
+            # Padding rows mean nothing; fusion masks them.
+            keep = inputs[1][:, : ours.shape[1]].bool()
+            np.testing.assert_allclose(ours[keep.numpy()], theirs[keep].numpy(), atol=1e-4)
+        else:
+            np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-4)
+
+
+def test_attention_and_layer_normalisation_stay_fused(protos: dict[str, onnx.ModelProto], tmp_path: Path) -> None:
+    for name, blocks in ((Modality.TEXT.value, 2), (FUSION, 2)):
+        options = ort.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / f"{name}.onnx")
+        ort.InferenceSession(protos[name].SerializeToString(), options)
+        ops = Counter(node.op_type for node in onnx.load(tmp_path / f"{name}.onnx").graph.node)
+        assert ops["Attention"] == blocks
+        assert ops["Softmax"] == 0
+        assert ops["Transpose"] == 0
+        assert ops["LayerNormalization"] + ops["SkipLayerNormalization"] == 2 * blocks + 1
+        assert ops["Erf"] == 0
+        assert ops["BiasGelu"] + ops["Gelu"] == (blocks if name == Modality.TEXT else 0)
+
+
+def test_batch_normalisation_is_folded_into_convolutions(protos: dict[str, onnx.ModelProto]) -> None:
+    assert not [n for n in protos["image"].graph.node if n.op_type in ("BatchNormalization", "Sqrt")]
+
+
+def test_second_export_gives_the_same_bytes_and_no_paths(run: Run, protos: dict[str, onnx.ModelProto]) -> None:
+    for name in (Modality.STRUCTURED.value, FUSION):
+        again = export_graph(run.model, run.info.model, name).SerializeToString(deterministic=True)
+        assert again == protos[name].SerializeToString(deterministic=True)
+        assert b"site-packages" not in again
+        assert b".py" not in again
+
+
+def test_export_leaves_the_model_as_it_was(run: Run, protos: dict[str, onnx.ModelProto]) -> None:
+    assert protos
+    fresh = Run.open(run.path).model.state_dict()
+    for key, value in run.model.state_dict().items():
+        assert torch.equal(value, fresh[key]), key
+
+
+def test_plain_attention_graph_has_no_attention_op_and_agrees(run: Run, protos: dict[str, onnx.ModelProto]) -> None:
+    plain = export_graph(run.model, run.info.model, FUSION, Attend.PLAIN)
+    assert not [n for n in plain.graph.node if n.op_type == "Attention"]
+    tokens, mask = (value.numpy() for value in _inputs(FUSION, 2, 9))
+    feeds = {"tokens_BTD": tokens, "mask_BT": mask}
+    ours, theirs = (tap.session(p, threads=1).run(["joint_BD"], feeds)[0] for p in (plain, protos[FUSION]))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
