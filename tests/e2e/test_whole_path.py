@@ -1,0 +1,129 @@
+"""Train, export, verify, serve, grade, embed, index, search: one tiny model through every room, by the README's commands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from servers import RunningServer
+
+from foveal_runtime.client import Client
+from foveal_runtime.engine import VectorKind
+from foveal_runtime.labels import Head, softmax
+from foveal_runtime.study import ALL_SUBSETS, Study
+from foveal_train.data import load
+from foveal_train.reference import Reference
+from foveal_train.run import Run
+
+PRECISIONS = ("fp32", "int8")
+"""The ends of the range; FP16 has its tests in tests/export, and an export takes its time."""
+
+
+def foveal(*arguments: str | Path, code: int = 0) -> str:
+    command = [sys.executable, "-m", "foveal_runtime.cli.main", *(str(argument) for argument in arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == code, done.stderr[-4000:]
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def bundles(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A bundle of every precision, exported by the command."""
+    folder = tmp_path_factory.mktemp("bundles")
+    for precision in PRECISIONS:
+        foveal("export", tiny_run, "--precision", precision, "--out", folder / precision)
+    return {precision: folder / precision for precision in PRECISIONS}
+
+
+@pytest.fixture(scope="module")
+def studies(synth_spec: str, tiny_run: Path) -> list[Study]:
+    """Held-out studies, each subset of their modalities."""
+    held_out = set(Run.open(tiny_run).split["test"])
+    whole = [sample.study() for sample in load(synth_spec).samples if sample.id in held_out]
+    return [study.only(subset) for subset in ALL_SUBSETS for study in whole if subset <= study.modalities]
+
+
+@pytest.fixture(scope="module")
+def server(bundles: dict[str, Path]) -> Iterator[RunningServer]:
+    """The INT8 bundle with an embedded archive."""
+    # Not under pytest's folders: they are 0700, and a PostgreSQL of root's runs as another user.
+    with tempfile.TemporaryDirectory(prefix="foveal-e2e-", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        with RunningServer(bundles["int8"], "--store", f"{folder}/archive") as running:
+            yield running
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_is_served_agrees_with_pytorch_for_every_subset(
+    precision: str, bundles: dict[str, Path], studies: list[Study], tiny_run: Path
+) -> None:
+    run = Run.open(tiny_run)
+    expected = Reference(run.model, run.tokenizer_json, run.info).run(studies, frozenset({VectorKind.JOINT}))
+    with RunningServer(bundles[precision]) as served, Client(served.address) as client:
+        graded = client.grade(studies).results
+        embedded = client.embed(studies, [VectorKind.JOINT]).results
+        model = client.model()
+    assert model.model.space_id == run.info.space_id
+    vectors = np.asarray([result.embedding.vectors[0].values for result in embedded])
+    cosine = (vectors * expected.joint_ND).sum(-1)
+    probabilities = np.asarray([result.grade.icdr.probabilities for result in graded])
+    assert probabilities.shape == (len(studies), 5)
+    if precision == "int8":
+        assert cosine.min() >= 0.95
+    else:
+        assert np.abs(vectors - expected.joint_ND).max() <= 1e-4
+        temperature = [run.info.calibration[name].temperature.get(Head.ICDR, 1.0) for name in _names(studies)]
+        wanted = softmax(expected.logits[Head.ICDR] / np.asarray(temperature)[:, None])
+        assert np.abs(probabilities - wanted).max() <= 1e-3
+
+
+def _names(studies: list[Study]) -> list[str]:
+    from foveal_runtime.study import subset_name
+
+    return [subset_name(study.modalities) for study in studies]
+
+
+def test_a_bundle_verifies_alone_and_against_its_run(bundles: dict[str, Path], tiny_run: Path, synth_spec: str) -> None:
+    foveal("verify", bundles["int8"])
+    foveal("verify", bundles["fp32"], "--run", tiny_run, "--data", synth_spec)
+
+
+def test_export_leaves_a_finished_bundle_alone(bundles: dict[str, Path], tiny_run: Path) -> None:
+    foveal("export", tiny_run, "--precision", "fp32", "--out", bundles["fp32"], code=2)
+
+
+def test_grades_come_as_documented_json(server: RunningServer, synth_spec: str, tmp_path: Path) -> None:
+    photograph = next(sample.image_path for sample in load(synth_spec).samples)
+    assert photograph is not None
+    answers: list[dict[str, Any]] = json.loads(
+        foveal("grade", photograph, "--age", "61", "--diabetes-years", "12", "--address", server.address, "--json")
+    )
+    (answer,) = answers
+    assert answer["file"] == str(photograph)
+    assert answer["status"] == "OK"
+    assert answer["icdr"]["grade"] == int(np.argmax(answer["icdr"]["probabilities"]))
+    assert sum(answer["sdrg"]["probabilities"]) == pytest.approx(1.0, abs=1e-5)
+    assert set(answer["referable"]) >= {"decision", "probability"}
+    assert set(answer["imputed"]) == {"sex", "eye", "insulin", "diabetes"}
+
+
+def test_an_indexed_photograph_is_found_again_and_a_second_run_adds_nothing(server: RunningServer, synth_spec: str) -> None:
+    folder = Path(synth_spec.removeprefix("brset:")) / "fundus_photos"
+    photographs = sorted(folder.glob("*.jpg"))
+    first = json.loads(foveal("index", folder, "--address", server.address, "--json"))
+    assert (first["stored"], first["failed"]) == (len(photographs), 0)
+    again = json.loads(foveal("index", folder, "--address", server.address, "--json"))
+    assert (again["stored"], again["already_stored"]) == (0, len(photographs))
+    by_image = json.loads(foveal("search", "--image", photographs[0], "--k", "3", "--address", server.address, "--json"))
+    assert len(by_image["hits"]) == 3
+    assert by_image["hits"][0]["score"] == pytest.approx(1.0, abs=1e-2)
+    by_text = json.loads(foveal("search", "Macular edema is present.", "--k", "5", "--address", server.address, "--json"))
+    assert len(by_text["hits"]) == 5
