@@ -83,8 +83,8 @@ def _silence_taken_for_health(head: str, grading: dict[str, Any]) -> list[str]:
         if stripped is not None and without_note is not None and without_note - stripped > NOTICEABLE:
             return [
                 f"{head.upper()}: with a note that does not name diabetic retinopathy kappa is {stripped:.2f}, with no note at "
-                f"all ({grading[name]['title']}) {without_note:.2f}: the model takes the note's silence for health. Do not send "
-                "it notes that were written before the eye was graded."
+                f"all ({grading[name]['title']}) {without_note:.2f}: the model takes the note's silence for health. Do not "
+                "send it notes that were written before the eye was graded."
             ]
     return []
 
