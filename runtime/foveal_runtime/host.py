@@ -37,9 +37,9 @@ def threads_of(config: ServeConfig) -> int:
     return config.threads or max(1, usable_cores() // config.workers)
 
 
-CPU_ROWS = 4
-"""Rows in one graph call on a CPU. A larger call is no faster for each row, and its activations cost memory: measured with
-`edge` FP32, 16 rows take 150 MB more than 4 and the same time (docs/decisions.md)."""
+CPU_ROWS = 2
+"""Rows in one graph call on a CPU. A larger call is no faster for each row, and its activations cost memory: an engine with
+`edge` FP32 takes 468, 319 and 291 MB with 16, 4 and 2 rows (docs/decisions.md)."""
 
 
 def rows_of(config: ServeConfig) -> int:

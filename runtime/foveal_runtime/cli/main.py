@@ -25,8 +25,28 @@ _EXTRAS = {
 """Which extra brings what a command needs."""
 
 
-def build_app() -> App:
-    """The command tree; no command's module is imported."""
+_COMMANDS: tuple[tuple[str, str, str], ...] = (
+    ("train", "foveal_train.cli:train", "Train a model and write a run."),
+    ("evaluate", "foveal_train.cli_evaluate:evaluate", "Judge a run on retrieval and grading."),
+    ("sweep", "foveal_train.cli_sweep:sweep", "Train and judge several recipes."),
+    ("export", "foveal_export.cli:export", "Export a run to a verified bundle."),
+    ("verify", f"{_RUNTIME}.verify:verify", "Check a bundle against PyTorch's answers."),
+    ("compile", f"{_RUNTIME}.compile:compile_", "Measure how a bundle is best served on this machine."),
+    ("serve", f"{_RUNTIME}.serve:serve", "Serve a bundle over gRPC."),
+    ("grade", f"{_RUNTIME}.client:grade", "Grade photographs with a running server."),
+    ("embed", f"{_RUNTIME}.client:embed", "Embed photographs, notes or records with a running server."),
+    ("index", f"{_RUNTIME}.archive:index", "Store a folder's photographs in a server's archive."),
+    ("search", f"{_RUNTIME}.archive:search", "Search a server's archive by text, photograph or id."),
+    ("demo", "foveal_export.demo:demo", "All of it on generated data."),
+)
+
+
+def build_app(*, listing: bool = False) -> App:
+    """The command tree; no command's module is imported.
+
+    Args:
+        listing: give each command its line in the list of all. A command's own page has more to say, and would be lost.
+    """
     app = App(
         name="foveal",
         help="Train, verify, export and serve a multimodal diabetic-retinopathy model.",
@@ -38,19 +58,9 @@ def build_app() -> App:
     data.command("foveal_train.cli_data:synth", name="synth")
     data.command("foveal_train.cli_data:check", name="check")
     app.command(data)
-    app.command("foveal_train.cli:train", name="train")
-    app.command("foveal_train.cli_evaluate:evaluate", name="evaluate")
-    app.command("foveal_train.cli_sweep:sweep", name="sweep")
-    app.command("foveal_export.cli:export", name="export")
-    app.command(f"{_RUNTIME}.verify:verify", name="verify")
-    app.command(f"{_RUNTIME}.compile:compile_", name="compile")
-    app.command(f"{_RUNTIME}.serve:serve", name="serve")
-    app.command(f"{_RUNTIME}.client:grade", name="grade")
-    app.command(f"{_RUNTIME}.client:embed", name="embed")
-    app.command(f"{_RUNTIME}.archive:index", name="index")
-    app.command(f"{_RUNTIME}.archive:search", name="search")
-    app.command(f"{_RUNTIME}.store:app", name="store")
-    app.command("foveal_export.demo:demo", name="demo")
+    for name, target, line in _COMMANDS:
+        app.command(target, name=name, **({"help": line} if listing else {}))
+    app.command(f"{_RUNTIME}.store:app", name="store", **({"help": "Look after an archive's store."} if listing else {}))
     return app
 
 
@@ -63,7 +73,9 @@ def main() -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Run a command and return its exit code; every error on purpose is one line on stderr."""
     try:
-        result = build_app()(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        result = build_app(listing=not _command(arguments))(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+        )
     except FovealError as error:
         return _fail(str(error), error.exit_code)
     except UnknownCommandError:
