@@ -245,7 +245,8 @@ class Batcher:
                 retry_after_s=max(wait_s / 2, 0.05),
             )
         answer_s = (wait_s + self._s_per_study * min(self.depth + len(jobs), self._batch.max_studies)) * _MARGIN
-        if deadline_s is not None and answer_s > deadline_s:
+        # With nothing in work the prediction is put to the test: one slow batch must not have all callers refused for ever.
+        if deadline_s is not None and (deadline_s <= 0 or (self.depth and answer_s > deadline_s)):
             raise DeadlineError(
                 f"an answer takes about {answer_s:.1f} s and the deadline is in {max(deadline_s, 0):.1f} s; allow more time"
             )
@@ -314,7 +315,8 @@ class Batcher:
             if job.future.done():
                 self._drop_first()
                 continue
-            if job.deadline is not None and now + self._s_per_study * (len(batch) + 1) > job.deadline:
+            needed_s = self._s_per_study * (len(batch) + 1) if batch else 0.0
+            if job.deadline is not None and now + needed_s >= job.deadline:
                 self._drop_first()
                 job.future.set_exception(DeadlineError("the deadline passed before a worker was free; allow more time"))
                 continue

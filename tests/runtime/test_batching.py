@@ -170,6 +170,15 @@ async def test_a_deadline_that_the_queue_can_not_meet_is_refused_at_once() -> No
         await settle([first, *waiting])
 
 
+async def test_one_slow_batch_does_not_have_all_callers_refused_for_ever() -> None:
+    async with Rig() as rig:
+        rig.batcher._s_per_study = 1000.0
+        for _ in range(3):
+            (answer,) = await settle(rig.batcher.submit([request("a")], deadline_s=5.0))
+            assert isinstance(answer, Answer)
+        assert rig.batcher._s_per_study < 600
+
+
 async def test_expired_and_cancelled_work_is_dropped_before_it_is_computed() -> None:
     async with Rig() as rig:
         first = await rig.occupy()
