@@ -91,7 +91,7 @@ class Demo:
 def demo(
     *,
     out: Path | None = None,
-    patients: int = 160,
+    patients: int = 120,
     epochs: int = 4,
     seed: int = 0,
     json_: Annotated[bool, Parameter(name=["--json"], negative=())] = False,

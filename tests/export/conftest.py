@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 
+from foveal_export import graphs
+from foveal_export.twins import Attend
 from foveal_runtime.labels import Head
 from foveal_runtime.record import FeatureStats
 from foveal_runtime.study import ALL_SUBSETS, Modality, subset_name
 from foveal_train.data import load, split_patients
 from foveal_train.data.synthetic.writer import synthesise
-from foveal_train.profile import profile
+from foveal_train.model import MultimodalModel
+from foveal_train.profile import ModelConfig, profile
 from foveal_train.run import SPLIT_FILE, RunInfo, space_id, write_json, write_run
 from foveal_train.weights import build_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remembered_graphs() -> Iterator[None]:
+    """Trace each graph of a model once a session: tracing is most of an export's time, and test_graphs tests it afresh."""
+    original, known = graphs.export_graph, dict[tuple[str, ...], onnx.ModelProto]()
+
+    def remembered(model: MultimodalModel, config: ModelConfig, name: str, how: Attend = Attend.FUSED) -> onnx.ModelProto:
+        key = (str(float(sum(p.detach().double().sum() for p in model.parameters()))), config.profile, name, how.value)
+        if key not in known:
+            known[key] = original(model, config, name, how)
+        return known[key]
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(graphs, "export_graph", remembered)
+    yield
+    patch.undo()
 
 
 @pytest.fixture(scope="session")

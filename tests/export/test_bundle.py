@@ -1,0 +1,189 @@
+"""Whole exports of a tiny run: what a bundle holds, what it refuses, that it comes out the same, that it is checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from safetensors.numpy import load_file, save_file
+
+from foveal_export import cases, report
+from foveal_export.budget import DEFAULTS, parse_budget
+from foveal_export.pipeline import Exported, Request, export_run
+from foveal_export.plan import read_plan
+from foveal_export.verify import verify
+from foveal_runtime.bundle import Bundle
+from foveal_runtime.engine import Engine
+from foveal_runtime.errors import CheckFailed, ConfigError, DataError, SpaceMismatchError
+from foveal_runtime.golden import read_golden
+from foveal_runtime.manifest import Precision, Target
+from foveal_runtime.selftest import self_test
+from foveal_runtime.study import ALL_SUBSETS
+from foveal_train.run import read_info
+
+
+class Quiet:
+    """A reporter that remembers stages."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+
+    def stage(self, name: str) -> None:
+        self.stages.append(name)
+
+
+def _request(run: Path, out: Path, precision: Precision, **changes: object) -> Request:
+    return Request(run=run, out=out, precision=precision, budget=DEFAULTS[precision], **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def fp32(tiny_run: Path) -> Exported:
+    return export_run(_request(tiny_run, tiny_run.parent / "fp32", Precision.FP32), Quiet())
+
+
+@pytest.fixture(scope="session")
+def int8(tiny_run: Path) -> Exported:
+    return export_run(_request(tiny_run, tiny_run.parent / "int8", Precision.INT8), Quiet())
+
+
+def test_fp32_bundle_answers_as_pytorch_does(fp32: Exported) -> None:
+    summary = fp32.report["summary"]
+    assert summary["max_abs"] <= 1e-4
+    assert summary["icdr_flips"] == 0
+    assert summary["neighbour_dependence"] <= 1e-4
+    assert set(fp32.report["subsets"]) == {"+".join(s) for s in (name.split("+") for name in fp32.manifest.trained_subsets)}
+    assert self_test(Engine(Bundle.open(fp32.bundle), threads=1)).passed
+
+
+def test_int8_bundle_is_small_within_budget_and_the_same_in_any_company(fp32: Exported, int8: Exported) -> None:
+    before, after = (sum(g.bytes for g in e.manifest.graphs.values()) for e in (fp32, int8))
+    assert after < 0.4 * before
+    assert int8.report["passed"]
+    assert int8.report["summary"]["mean_cosine"] > 0.98
+    assert int8.report["neighbour_dependence"] <= 1e-4
+    assert not any(graph.one_at_a_time for graph in int8.manifest.graphs.values())
+    assert self_test(Engine(Bundle.open(int8.bundle), threads=1)).passed
+
+
+def test_fp16_bundle_takes_about_half_the_bytes(tiny_run: Path, fp32: Exported, tmp_path: Path) -> None:
+    fp16 = export_run(_request(tiny_run, tmp_path / "fp16", Precision.FP16), Quiet())
+    sizes = {e.manifest.precision: sum(g.bytes for g in e.manifest.graphs.values()) for e in (fp32, fp16)}
+    assert sizes[Precision.FP16] < 0.6 * sizes[Precision.FP32]
+    assert fp16.report["summary"]["min_cosine"] > 0.999
+    assert fp16.manifest.space_id == fp32.manifest.space_id
+
+
+def test_golden_studies_cover_every_subset_and_stay_small(int8: Exported) -> None:
+    golden = read_golden(Bundle.open(int8.bundle))
+    assert len(golden.studies) >= 32
+    assert {study.modalities for study in golden.studies} == set(ALL_SUBSETS)
+    assert sum(p.stat().st_size for p in (int8.bundle / "golden").iterdir()) <= 2_000_000
+
+
+def test_same_run_and_plan_give_the_same_graph_bytes(tiny_run: Path, int8: Exported, tmp_path: Path) -> None:
+    info = read_info(tiny_run)
+    plan = read_plan(int8.bundle / "plan.json", info.space_id, precision=Precision.INT8, target=Target.ONNX)
+    again = export_run(_request(tiny_run, tmp_path / "again", Precision.INT8, plan=plan), Quiet())
+    for name, graph in int8.manifest.graphs.items():
+        assert again.manifest.graphs[name].sha256 == graph.sha256, name
+
+
+def test_every_file_of_the_bundle_is_in_the_manifest(int8: Exported) -> None:
+    listed = {graph.file for graph in int8.manifest.graphs.values()} | set(int8.manifest.files) | {"manifest.json"}
+    assert listed == {p.relative_to(int8.bundle).as_posix() for p in int8.bundle.rglob("*") if p.is_file()}
+    assert not list(int8.bundle.parent.glob(".int8.partial-*"))
+    card = (int8.bundle / "MODEL_CARD.md").read_text()
+    assert "not a medical device" in card
+    assert "brset:" not in card
+
+
+def test_existing_target_is_refused_before_any_work(tiny_run: Path, int8: Exported, tmp_path: Path) -> None:
+    reporter = Quiet()
+    with pytest.raises(ConfigError, match="--force"):
+        export_run(_request(tiny_run, int8.bundle, Precision.INT8), reporter)
+    precious = tmp_path / "photographs"
+    precious.mkdir()
+    with pytest.raises(ConfigError, match="no bundle"):
+        export_run(_request(tiny_run, precious, Precision.INT8, force=True), reporter)
+    assert not reporter.stages
+
+
+def test_interrupted_export_leaves_nothing_that_looks_finished(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "html", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_run(_request(tiny_run, tmp_path / "out", Precision.FP32), Quiet())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_out_of_budget_lists_every_failure_and_writes_no_bundle(tiny_run: Path, tmp_path: Path) -> None:
+    tight = parse_budget(["min_cosine=1", "max_abs=0"], Precision.FP16)
+    request = Request(run=tiny_run, out=tmp_path / "out", precision=Precision.FP16, budget=tight)
+    with pytest.raises(CheckFailed) as caught:
+        export_run(request, Quiet())
+    assert "image: min_cosine of joint" in str(caught.value)
+    assert "structured: max_abs of structured" in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["out.parity.html"]
+
+
+def test_too_few_calibration_studies_are_refused(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cases, "MIN_CALIBRATION", 10_000)
+    with pytest.raises(DataError, match="too few"):
+        export_run(_request(tiny_run, tmp_path / "out", Precision.INT8), Quiet())
+
+
+def test_run_with_nan_weights_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(tiny_run, broken)
+    state = load_file(broken / "model.safetensors")
+    state["fusion.join.bias"] = np.full_like(state["fusion.join.bias"], np.nan)
+    save_file(state, broken / "model.safetensors")
+    with pytest.raises(DataError, match="NaN"):
+        export_run(_request(broken, tmp_path / "out", Precision.FP32), Quiet())
+
+
+def test_verify_against_the_run_passes_and_sees_a_changed_graph(tiny_run: Path, fp32: Exported, tmp_path: Path) -> None:
+    assert not verify(fp32.bundle, tiny_run, (), Quiet()).failures
+    other = tmp_path / "bundle"
+    shutil.copytree(fp32.bundle, other)
+    proto = onnx.load(other / "fusion.onnx")
+    weight = next(t for t in proto.graph.initializer if t.name == "fusion.join.weight")
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[::-1].copy(), weight.name))
+    onnx.save(proto, other / "fusion.onnx")
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["graphs"]["fusion"]["sha256"] = hashlib.sha256((other / "fusion.onnx").read_bytes()).hexdigest()
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    found = verify(other, tiny_run, (), Quiet())
+    with pytest.raises(CheckFailed, match="min_cosine"):
+        found.raise_if_failed()
+
+
+def test_bundle_of_another_model_is_not_compared(tiny_run: Path, fp32: Exported, tmp_path: Path) -> None:
+    other = tmp_path / "run"
+    shutil.copytree(tiny_run, other)
+    info = json.loads((other / "run.json").read_text())
+    info["space_id"] = "0" * 64
+    (other / "run.json").write_text(json.dumps(info))
+    with pytest.raises(SpaceMismatchError, match="two models"):
+        verify(fp32.bundle, other, (), Quiet())
+
+
+@pytest.mark.parametrize("text", ["icdr_flops=0.1", "min_cosine", "min_cosine=high", "icdr_flips=-1", "kappa_drop=nan"])
+def test_unknown_budget_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="budget"):
+        parse_budget([text], Precision.INT8)
+
+
+def test_budget_changes_only_what_it_names() -> None:
+    budget = parse_budget(["icdr_flips=0.5, min_cosine=0.9"], Precision.INT8)
+    assert (budget.icdr_flips, budget.min_cosine, budget.kappa_drop) == (0.5, 0.9, 0.015)
