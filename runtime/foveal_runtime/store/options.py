@@ -25,10 +25,10 @@ class StoreOptions:
     """Embedded: longest start, crash recovery included. It is left alone as long as the process lives and makes progress."""
     index_from_rows: int = 20_000
     """A collection's kind is searched exactly below this many vectors, and gets an HNSW index from here on."""
-    exact_filter_cost: float = 30.0
+    exact_filter_cost: float = 15.0
     """A filter that keeps at most sqrt(this * k * vectors) rows is answered by comparing them all: that costs in proportion to
     the rows kept, the index in inverse proportion to their share (docs/decisions.md has the measurement). 0: never."""
-    ef_search: int = 100
+    ef_search: int = 200
     """Candidates the HNSW search keeps: more is slower and finds more."""
     maintain: bool = True
     """Build indexes in the background while serving. Several servers on one database agree on who does."""
