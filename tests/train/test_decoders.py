@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,14 @@ def test_rows_without_the_modality_are_not_reconstructed() -> None:
 def test_photographs_alone_are_reconstructed_too() -> None:
     parts = _objective(_recipe(*BOTH))(_batch([(True, False, False)] * 3)).parts
     assert set(parts) == {"classification", "image_reconstruction"}
+
+
+def test_a_batch_that_teaches_nothing_is_still_a_step() -> None:
+    objective = _objective(_recipe())
+    batch = _batch([(True, False, False)] * 3)
+    total = objective(replace(batch, labels={head: torch.full((3,), MISSING) for head in Head})).total
+    total.backward()
+    assert total.item() == 0
 
 
 def test_decoder_channels_that_can_not_be_normalised_are_refused() -> None:

@@ -1,6 +1,9 @@
 """Parameter counts: ours as counted, the paper's as stated."""
 
-from foveal_train.parameters import PAPER_PARAMETERS, count_recipe
+import torch
+from transformers import CLIPConfig, CLIPModel
+
+from foveal_train.parameters import PAPER_PARAMETERS, count, count_recipe
 from foveal_train.recipe import load_recipe
 
 
@@ -22,3 +25,9 @@ def test_a_recipe_without_decoders_counts_none() -> None:
     counted = count_recipe(load_recipe("tiny"))
     assert counted.parts["decoders"].total == 0
     assert "decoders" not in str(counted)
+
+
+def test_the_papers_clip_has_151_million_parameters() -> None:
+    with torch.device("meta"):
+        clip = CLIPModel(CLIPConfig())  # transformers' defaults are ViT-B/32
+    assert round(count(clip).total / 1e6) == 151

@@ -78,7 +78,8 @@ def load_clip(config: ClipConfig) -> Clip:
     longest = int(model.config.text_config.max_position_embeddings)
     text = canonical_tokenizer(tokenizer.backend_tokenizer.to_str(), lowercase=True)
     tokenise = NoteTokeniser(text, TextSpec(max_tokens=longest, kept_tokens=longest - 1))
-    return Clip(model=model.eval(), image_spec=spec, tokenise=tokenise)
+    model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    return Clip(model=model, image_spec=spec, tokenise=tokenise)
 
 
 def _per_channel(values: Any) -> tuple[float, float, float]:
@@ -154,7 +155,6 @@ def fine_tune(
     """
     config, model = recipe.optimiser, clip.model
     torch.manual_seed(recipe.seed)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     pair = frozenset({Modality.IMAGE, Modality.TEXT})
     rows, held_out = np.flatnonzero(train.has(pair)), np.flatnonzero(validation.has(pair))

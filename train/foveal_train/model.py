@@ -6,7 +6,8 @@ Shapes: B studies, M = 3 modalities in the order of `Modality`, T tokens, D = 25
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,12 @@ class ModelInputs:
     """In place of the pixels: what the image encoder's frozen blocks made of them (training alone)."""
     text_states_BTF: Tensor | None = None
     """In place of the token ids: what the text encoder's frozen layers made of them (training alone)."""
+
+    def to(self, device: torch.device) -> ModelInputs:
+        """The same inputs on another device."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {name: None if tensor is None else tensor.to(device) for name, tensor in given.items()}
+        return ModelInputs(**moved)
 
 
 class MultimodalModel(nn.Module):

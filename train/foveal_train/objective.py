@@ -6,8 +6,7 @@ Shapes: B studies, M = 3 modalities, D = 256.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -45,10 +44,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        given = {f.name: getattr(self.inputs, f.name) for f in fields(self.inputs)}
-        moved: dict[str, Any] = {name: None if tensor is None else tensor.to(device) for name, tensor in given.items()}
         return Batch(
-            inputs=ModelInputs(**moved),
+            inputs=self.inputs.to(device),
             labels={head: labels_B.to(device) for head, labels_B in self.labels.items()},
             note_groups_B=self.note_groups_B.to(device),
             shown_BM=None if self.shown_BM is None else self.shown_BM.to(device),

@@ -180,7 +180,7 @@ TABLES = (
             "The paper measured on a Tesla P100; ours is one study at a time in PyTorch FP32 on the device named, and a line "
             "without a GPU has no GPU memory to state.",
             "187M parameters, as the paper states, is less than the sum of its two encoders (85.8M and 107.7M). Ours counts "
-            "all that a run holds; decoders exist in training alone.",
+            "the encoders that a recipe uses, fusion and heads; decoders exist in training alone.",
         ),
         for_every_recipe=True,
     ),

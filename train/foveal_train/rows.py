@@ -8,6 +8,7 @@ evaluation's: value, 95 % interval over patients, n.
 
 from __future__ import annotations
 
+import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from foveal_runtime.labels import Head
 from foveal_runtime.record import encode_record
@@ -107,12 +109,29 @@ def as_the_paper_reads_it(samples: Sequence[Sample], run: Any, recipe: Any, toke
     return arrays, ["the unseen data set has no records; every study was shown the imputed record of an unknown patient"]
 
 
-def milliseconds(call: Callable[[], object]) -> float:
-    """Median time of a call after one that warms up."""
-    call()
+def device() -> torch.device:
+    """Where rows are timed."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def cost_of(call: Callable[[], object] | None) -> dict[str, Any]:
+    """What one study takes: `ms` (median after one call that warms up), `gpu_bytes` at most (None without a GPU), `device`."""
+    gpu = device().type == "cuda"
+    name = torch.cuda.get_device_name() if gpu else f"CPU ({platform.machine()}, threads: {torch.get_num_threads()})"
+    if call is None:
+        return {"ms": None, "gpu_bytes": None, "device": name}
     times = []
-    for _ in range(_TIMED):
-        start = time.perf_counter()
-        call()
-        times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times)
+    with torch.inference_mode():
+        if gpu:
+            torch.cuda.reset_peak_memory_stats()
+        for _ in range(1 + _TIMED):
+            start = time.perf_counter()
+            call()
+            if gpu:
+                torch.cuda.synchronize()
+            times.append(1000 * (time.perf_counter() - start))
+    return {
+        "ms": statistics.median(times[1:]),
+        "gpu_bytes": torch.cuda.max_memory_allocated() if gpu else None,
+        "device": name,
+    }

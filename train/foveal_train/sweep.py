@@ -7,13 +7,11 @@ A row that is there is not run again; one that was cut off resumes from its run'
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from foveal_runtime.errors import CheckFailed, ConfigError, DataError, FovealError
 from foveal_runtime.notes import NoteTokeniser
@@ -22,7 +20,6 @@ from foveal_train.baselines import baseline_row
 from foveal_train.data import Sample
 from foveal_train.evaluation import evaluate_arrays
 from foveal_train.parameters import count
-from foveal_train.predict import predict
 from foveal_train.recipe import RECIPES, Method, Recipe, known_recipes, load_recipe
 from foveal_train.run import METRICS_FILE, RUN_FILE, Run, write_json
 
@@ -164,10 +161,8 @@ def _row(
     if recipe.method is not Method.MULTIMODAL:
         reporter.stage(f"{recipe.name}: reading data")
         split = pipeline.split_samples(pipeline.load_samples(specs, skip_bad=skip_bad), recipe)
-        row = baseline_row(recipe, split, unseen, say=lambda what: reporter.stage(f"{recipe.name}: {what}"))
-    else:
-        row = _run_row(recipe, specs, folder, unseen, skip_bad=skip_bad, reporter=reporter)
-    return {**row, "cost": {**row["cost"], **_device()}}
+        return baseline_row(recipe, split, unseen, say=lambda what: reporter.stage(f"{recipe.name}: {what}"))
+    return _run_row(recipe, specs, folder, unseen, skip_bad=skip_bad, reporter=reporter)
 
 
 def _run_row(
@@ -197,23 +192,18 @@ def _run_row(
     if unseen:
         arrays, notes = rows.as_the_paper_reads_it(unseen, run, recipe, tokenise)
         elsewhere = rows.retrieval_in(evaluate_arrays(run.model, arrays, run.info, seed=recipe.seed, tokenise=tokenise))
-    counted = count(run.model)
+    # What a recipe leaves out is built but never run: it is no part of this model's cost.
+    used = [count(getattr(run.model, name)) for name in (*(m.value for m in recipe.modalities), "fusion")]
+    model, inputs = run.model.to(rows.device()), timed.inputs(able).to(rows.device()) if len(able) else None
     return {
         "studies": metrics["studies"],
         "retrieval": rows.retrieval_in(metrics),
         "grading": rows.grading_in(metrics),
         "unseen": elsewhere,
         "cost": {
-            "parameters": counted.total,
-            "trained": counted.trained,
-            "ms": rows.milliseconds(lambda: predict(run.model, timed, rows=able)) if len(able) else None,
+            "parameters": sum(part.total for part in used),
+            "trained": sum(part.trained for part in used),
+            **rows.cost_of(None if inputs is None else lambda: model(inputs)),
         },
         "notes": notes,
     }
-
-
-def _device() -> dict[str, Any]:
-    """What the row was measured on."""
-    if torch.cuda.is_available():
-        return {"device": torch.cuda.get_device_name(), "gpu_bytes": torch.cuda.max_memory_allocated()}
-    return {"device": f"CPU, {platform.machine()}, {torch.get_num_threads()} threads", "gpu_bytes": None}
