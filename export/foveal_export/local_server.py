@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from foveal_runtime.errors import CheckFailed, UnavailableError
+from foveal_runtime.errors import CheckFailed
 
 FOVEAL = (sys.executable, "-m", "foveal_runtime.cli.main")
 """The `foveal` script of this environment."""
@@ -50,18 +50,24 @@ def local_server(bundle: Path, *flags: str) -> Iterator[str]:
 
 
 def _wait_until_serving(address: str, server: subprocess.Popen[bytes]) -> None:
-    from foveal_runtime.client import Client
+    """Wait for the health service to say SERVING: the port answers earlier, while the bundle and the archive open."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     deadline = time.monotonic() + _READY_S
-    with Client(address) as client:
+    with grpc.insecure_channel(address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
         while True:
             try:
-                client.model()
-                return
-            except UnavailableError as error:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise CheckFailed(f"the server on {address} did not get ready ({error}); it says above why") from None
-                time.sleep(_POLL_S)
+                status = health.Check(health_pb2.HealthCheckRequest(), timeout=_READY_S).status
+                if status == health_pb2.HealthCheckResponse.SERVING:
+                    return
+                state = "it answers, but not SERVING"
+            except grpc.RpcError as error:
+                state = error.code().name
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise CheckFailed(f"the server on {address} did not get ready ({state}); it says above why")
+            time.sleep(_POLL_S)
 
 
 def _free_port() -> int:

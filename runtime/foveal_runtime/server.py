@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection
 
 from foveal_runtime._proto import archive_pb2, archive_pb2_grpc, screening_pb2, screening_pb2_grpc
 from foveal_runtime.archive_service import ArchiveService
-from foveal_runtime.errors import ConfigError, FovealError
+from foveal_runtime.errors import ConfigError, FovealError, UnavailableError
 from foveal_runtime.host import ModelHost
 from foveal_runtime.rpc import Boundary
 from foveal_runtime.service import ScreeningService
@@ -74,7 +74,7 @@ class Server:
         screening = ScreeningService(self.host, config)
         screening_pb2_grpc.add_ScreeningServicer_to_server(screening, self._server)
         archive_pb2_grpc.add_ArchiveServicer_to_server(
-            ArchiveService(screening, self.host, lambda: self._archive), self._server
+            ArchiveService(screening, self.host, self._open_archive_or_none), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SCREENING, ARCHIVE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
@@ -121,6 +121,16 @@ class Server:
         self._archive_alive = True
         self.host.pinned_space = True
         self._watchers.append(asyncio.create_task(self._watch_archive(self._archive)))
+
+    def _open_archive_or_none(self) -> Archive | None:
+        """The archive; None when none was asked for.
+
+        Raises:
+            UnavailableError: it was asked for and is not open yet: the port answers before the start is over.
+        """
+        if self._archive is None and self.config.store:
+            raise UnavailableError("the archive is not open yet; wait for the health service to say SERVING, and send again")
+        return self._archive
 
     def _on_change(self) -> None:
         task = asyncio.get_running_loop().create_task(self._tell_health())
