@@ -13,6 +13,7 @@ from graded import Trained, make_arrays, make_samples
 from rich.console import Console
 
 from foveal_runtime.labels import Head
+from foveal_runtime.manifest import SubsetCalibration
 from foveal_runtime.notes import NoteTokeniser
 from foveal_runtime.study import Modality
 from foveal_train import calibration
@@ -210,3 +211,13 @@ def test_notes_whose_silence_is_taken_for_health_are_warned_about(metrics: dict[
     assert any("silence for health" in text and "0.07" in text for text in warnings_of(changed))
     changed["grading"]["full_without_dr"]["heads"]["icdr"]["kappa"]["value"] = 0.52
     assert not any("ICDR" in text and "silence for health" in text for text in warnings_of(changed))
+
+
+def test_a_run_without_calibration_is_judged_at_the_threshold_that_it_would_be_served_with(
+    tiny: Tiny, arrays: StudyArrays
+) -> None:
+    trained = Trained(subsets=(frozenset({IMAGE}),), aligned=(), calibration={"other": SubsetCalibration()})
+    found = evaluate_arrays(tiny[0], arrays, trained, tokenise=tiny[1], bootstrap=0)
+    (point,) = found["grading"]["image"]["heads"]["icdr"]["referable"]["operating_points"]
+    assert (point["threshold"], point["fitted"]) == (0.5, False)
+    assert any("default 0.5" in text for text in found["warnings"])

@@ -15,6 +15,7 @@ from foveal_runtime.manifest import SubsetCalibration
 from foveal_runtime.notes import NoteTokeniser
 from foveal_runtime.study import subset_name
 from foveal_train.arrays import Progress, StudyArrays
+from foveal_train.calibration import DEFAULT_POINT
 from foveal_train.evaluation.grading import grade_figures
 from foveal_train.evaluation.inputs import FULL, PHOTOGRAPH, Answers, Trained, answers
 from foveal_train.evaluation.intervals import LEVEL, Resamples, resample
@@ -146,7 +147,8 @@ def _head_figures(
     if head is not Head.ICDR:
         return figures
     scores, positive = referable_probability(after), truth >= REFERABLE_GRADE
-    points = [c.operating_points for c, has in zip(_calibrations(one, info), known, strict=True) if has]
+    # Without a fitted point the runtime decides at 0.5, so that is what is measured, marked as not fitted.
+    points = [c.operating_points or (DEFAULT_POINT,) for c, has in zip(_calibrations(one, info), known, strict=True) if has]
     referable = referable_figures(scores, positive, points, here)
     referable["ece"] = calibration_error(scores, positive, here)
     referable["reliability"] = reliability(scores, positive)
