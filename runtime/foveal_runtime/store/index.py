@@ -212,12 +212,15 @@ class Keeper:
         self._wake.set()
 
     async def _watch(self) -> None:
+        said = ""
         while True:
             try:
                 await self.build_now()
             except FovealError as error:
-                # Serving goes on, exactly and slowly; the next look tries again.
-                _log.warning("no index could be built: %s", error)
+                # Serving goes on, exactly and slowly; the next look tries again. Said once: a role without rights stays so.
+                if str(error) != said:
+                    said = str(error)
+                    _log.warning("no index could be built: %s", error)
             try:
                 async with asyncio.timeout(self._options.maintain_every_s):
                     await self._wake.wait()
