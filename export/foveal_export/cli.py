@@ -52,7 +52,7 @@ def export(
     out
         The bundle's folder; RUN/bundle-PRECISION by default.
     target
-        onnx, or tensorrt for graphs that TensorRT's parser reads.
+        onnx: ONNX Runtime's CPU and CUDA providers.
     budget
         What may be lost, as key=value: icdr_flips, referable_flips, min_cosine, kappa_drop, neighbour_overlap, ...
     plan
@@ -69,22 +69,24 @@ def export(
         Print one JSON document on stdout.
     """
     from foveal_export.budget import parse_budget
+    from foveal_runtime.errors import ConfigError
     from foveal_runtime.manifest import Precision, Target
     from foveal_train.run import newest_run, read_info
 
     wanted = _choice(Precision, precision, "--precision")
     aim = _choice(Target, target, "--target")
+    if aim is Target.TENSORRT:
+        raise ConfigError("--target tensorrt is not written by this version; export with --target onnx for CPU and CUDA")
     limits = parse_budget(budget or [], wanted)
     source = run if run is not None else newest_run(RUNS)
     info = read_info(source)
-    suffix = "" if aim is Target.ONNX else f"-{aim.value}"
     from foveal_export.pipeline import Request, export_run
     from foveal_export.plan import read_plan
     from foveal_train.progress import ProgressReporter
 
     request = Request(
         run=source,
-        out=out if out is not None else source / f"bundle-{wanted.value}{suffix}",
+        out=out if out is not None else source / f"bundle-{wanted.value}",
         precision=wanted,
         budget=limits,
         target=aim,

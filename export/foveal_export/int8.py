@@ -157,7 +157,8 @@ def _static(editor: Editor, chosen: list[Site], plan: GraphPlan) -> None:
     for node in list(editor.nodes):
         if node.op_type == "Conv" and node.name in names:
             behind = _behind(node, consumers)
-            if behind is not node and _saturates(behind, plan.ranges[behind.output[0]], editor):
+            inside = behind is not node and behind.output[0] not in editor.outputs
+            if inside and _saturates(behind, plan.ranges[behind.output[0]], editor):
                 # Quantisation to [0, high] is the clipping: ONNX Runtime fuses a convolution only without it.
                 editor.nodes.remove(behind)
                 node.output[0] = behind.output[0]

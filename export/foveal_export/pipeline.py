@@ -32,7 +32,7 @@ from foveal_train.run import METRICS_FILE, Run
 
 PARITY_LIMIT = 400
 """Answers compared, shared out among the modality subsets."""
-CALIBRATION_LIMIT = 96
+CALIBRATION_LIMIT = 64
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "timm", "transformers", "numpy", "pillow", "tokenizers")
 _TAPPED = 12
 """Calibration studies on which blocks are ranked."""

@@ -1,0 +1,207 @@
+"""Speed of a profile's graphs against PyTorch and against each other, all in one run, so that ratios mean something.
+
+    python benchmarks/export_speed.py --profile edge --json benchmarks/results/export_speed_edge.json
+    python benchmarks/export_speed.py --profile base --json benchmarks/results/export_speed_base.json
+
+Weights may be random (`base`): times and sizes do not depend on them. Every figure is the least of several repetitions that
+take turns, so that a neighbour's load falls on all of them alike. The INT8 ceiling is ONNX Runtime's own MatMulInteger on a
+large product with the same threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+import numpy as np
+import onnx
+import torch
+from cyclopts import Parameter
+from onnx import TensorProto, helper
+
+from foveal_export import calibrate, int8, tap
+from foveal_export.cases import Case
+from foveal_export.feeds import Feeds, fusion_feed
+from foveal_export.fp16 import store_half
+from foveal_export.golden import golden_studies
+from foveal_export.graphs import export_graph
+from foveal_export.parity import UNKNOWN
+from foveal_export.plan import GraphPlan, Mode
+from foveal_runtime.labels import Head
+from foveal_runtime.manifest import FUSION
+from foveal_runtime.record import FeatureStats
+from foveal_runtime.study import ALL_SUBSETS, Modality
+from foveal_train.profile import profile as profile_of
+from foveal_train.reference import Reference
+from foveal_train.run import RunInfo
+from foveal_train.weights import build_model
+
+app = cyclopts.App(help=__doc__)
+NOTE_TOKENS = 32
+
+
+@app.default
+def main(
+    *,
+    profile: str = "edge",
+    threads: int = 2,
+    repetitions: int = 7,
+    json_: Annotated[Path | None, Parameter(name=["--json"])] = None,
+) -> None:
+    """Measure.
+
+    Parameters
+    ----------
+    profile
+        edge or base.
+    threads
+        Threads of PyTorch and of ONNX Runtime.
+    repetitions
+        Rounds; each figure is the least of them.
+    json_
+        Write the figures here.
+    """
+    torch.set_num_threads(threads)
+    config = profile_of(profile)
+    if profile == "base":
+        config = dataclasses.replace(
+            config,
+            image=dataclasses.replace(config.image, weights="random"),
+            text=dataclasses.replace(config.text, weights="random"),
+        )
+    built = build_model(config, seed=0)
+    info = RunInfo(
+        foveal_version="", recipe={}, model=built.config, data=(), seed=0, features=FeatureStats(), trained_heads=tuple(Head),
+        trained_subsets=("image+text+structured",), space_id="",
+    )  # fmt: skip
+    plain = Reference(built.model, built.tokenizer_json, info)
+    padded = Reference(built.model, built.tokenizer_json, info, pad_notes_to=config.text_spec.max_tokens)
+    studies = [s for s in golden_studies(ALL_SUBSETS) if len(s.modalities) == 3]
+    cases = [Case(id=s.id, prepared=plain.prepare(s), icdr=UNKNOWN) for s in studies]
+    # A note of NOTE_TOKENS tokens: cut, or repeated, from a generated one.
+    one = cases[0].prepared
+    assert one.ids_T is not None
+    ids_T = np.concatenate([one.ids_T[:1], np.resize(one.ids_T[1:-1], NOTE_TOKENS - 2), one.ids_T[-1:]])
+    one = dataclasses.replace(one, ids_T=ids_T)
+    names = (*[m.value for m in Modality], FUSION)
+    exact = {name: export_graph(built.model, built.config, name) for name in names}
+    feeds = Feeds(exact, cases, ALL_SUBSETS[-1:])
+    quantised: dict[str, onnx.ModelProto] = {}
+    schemes: list[dict[str, Any]] = []
+    for name in names:
+        plan, measured = calibrate.plan_graph(name, exact[name], feeds.of(name), reduce_range=False, static_only=False)
+        schemes += [dataclasses.asdict(scheme) for scheme in measured]
+        quantised[name] = int8.to_int8(exact[name], plan)
+        if plan.mode is not Mode.DYNAMIC and len(measured) > 1:
+            schemes.append({"graph": name, "used": plan.mode.value})
+    half = {name: store_half(proto) for name, proto in exact.items()}
+    dynamic_image = int8.to_int8(exact["image"], GraphPlan(mode=Mode.DYNAMIC)) if built.model.image.is_transformer else None
+    assert one.pixels_CHW is not None
+    tasks: dict[str, Callable[[], object]] = {}
+    for batch in (1, 8):
+        pixels = np.repeat(one.pixels_CHW[None], batch, axis=0)
+        tensor = torch.from_numpy(pixels)
+        tasks[f"image torch b{batch}"] = lambda tensor=tensor: built.model.image(tensor)
+        for label, proto in (("fp32", exact["image"]), ("fp16", half["image"]), ("int8", quantised["image"])):
+            session = tap.session(proto, threads=threads)
+            tasks[f"image {label} b{batch}"] = lambda s=session, p=pixels: s.run(None, {"pixels_BCHW": p})
+        if dynamic_image is not None:
+            session = tap.session(dynamic_image, threads=threads)
+            tasks[f"image int8 dynamic b{batch}"] = lambda s=session, p=pixels: [
+                s.run(None, {"pixels_BCHW": p[i : i + 1]}) for i in range(len(p))
+            ]
+    tasks["study torch"] = lambda: plain.run_prepared([one], frozenset())
+    tasks["study torch padded to 128"] = lambda: padded.run_prepared([one], frozenset())
+    for label, graphs in (("fp32", exact), ("fp16", half), ("int8", quantised)):
+        tasks[f"study {label}"] = _study({n: tap.session(p, threads=threads) for n, p in graphs.items()}, one)
+    ceiling, operations = _gemm(threads)
+    tasks["gemm ceiling"] = ceiling
+    least: dict[str, float] = {}
+    with torch.inference_mode():
+        for _ in range(repetitions):
+            for name, task in tasks.items():
+                started = time.perf_counter()
+                task()
+                least[name] = min(least.get(name, np.inf), time.perf_counter() - started)
+    ms = {name: value * 1e3 for name, value in least.items()}
+    rate = operations / least["gemm ceiling"]
+    work = _multiply_adds(exact["image"])
+    best = min(("image int8 b1", "image int8 dynamic b1"), key=lambda n: ms.get(n, np.inf))
+    document = {
+        "profile": profile,
+        "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine(), "threads": threads},
+        "ms": {name: round(value, 3) for name, value in ms.items()},
+        "ratios": {
+            "image int8 / torch, batch 1": ms["image torch b1"] / ms[best],
+            "image int8 / torch, batch 8": ms["image torch b8"] / ms[best.replace("b1", "b8")],
+            "image share of the INT8 GEMM rate": 2 * work / (ms[best] / 1e3) / rate,
+            "study int8 / torch": ms["study torch"] / ms["study int8"],
+            "study int8 / torch padded to 128": ms["study torch padded to 128"] / ms["study int8"],
+            "study int8 / ORT fp32": ms["study fp32"] / ms["study int8"],
+            "study fp16 / ORT fp32, time": ms["study fp16"] / ms["study fp32"],
+        },
+        "gemm_gops": rate / 1e9,
+        "image_multiply_adds": work,
+        "graph_bytes": {
+            label: {name: len(proto.SerializeToString()) for name, proto in graphs.items()}
+            for label, graphs in (("fp32", exact), ("fp16", half), ("int8", quantised))
+        },
+        "schemes": schemes,
+    }
+    print(json.dumps(document, indent=1))
+    if json_ is not None:
+        json_.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _study(sessions: dict[str, Any], one: Any) -> Callable[[], object]:
+    from foveal_export.feeds import encoder_feed
+
+    def run() -> object:
+        tokens = {m: sessions[m.value].run(None, encoder_feed(one, m))[0][0] for m in Modality}
+        return sessions[FUSION].run(None, fusion_feed(tokens))
+
+    return run
+
+
+def _gemm(threads: int, size: int = 1024) -> tuple[Callable[[], object], int]:
+    """ONNX Runtime's S8 x U8 product, and its operations."""
+    a, b, c = (helper.make_tensor_value_info(n, t, [size, size]) for n, t in (
+        ("a", TensorProto.UINT8), ("b", TensorProto.INT8), ("c", TensorProto.INT32)))  # fmt: skip
+    rng = np.random.default_rng(0)
+    weight = helper.make_tensor(
+        "b", TensorProto.INT8, [size, size], rng.integers(-127, 127, (size, size), dtype=np.int8).tobytes(), raw=True
+    )
+    del b
+    graph = helper.make_graph([helper.make_node("MatMulInteger", ["a", "b"], ["c"])], "gemm", [a], [c], [weight])
+    session = tap.session(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), threads=threads)
+    values = rng.integers(0, 255, (size, size), dtype=np.uint8)
+    return lambda: [session.run(None, {"a": values}) for _ in range(4)], 4 * 2 * size**3
+
+
+def _multiply_adds(proto: onnx.ModelProto) -> int:
+    """Multiply-adds of products with constant weights and of attention, for one photograph."""
+    inferred = onnx.shape_inference.infer_shapes(proto)
+    values = (*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input)
+    shapes = {v.name: [d.dim_value or 1 for d in v.type.tensor_type.shape.dim] for v in values}  # the batch axis counts as one
+    weights = {t.name: list(t.dims) for t in proto.graph.initializer}
+    total = 0
+    for node in inferred.graph.node:
+        if node.op_type == "Conv":
+            total += int(np.prod(shapes[node.output[0]])) * int(np.prod(weights[node.input[1]][1:]))
+        elif node.op_type == "MatMul" and node.input[1] in weights:
+            total += int(np.prod(shapes[node.output[0]])) * weights[node.input[1]][0]
+        elif node.op_type == "Attention":
+            tokens, width = shapes[node.input[0]][1:]
+            total += 2 * tokens * tokens * width
+    return total
+
+
+if __name__ == "__main__":
+    app()
