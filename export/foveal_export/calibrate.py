@@ -26,6 +26,8 @@ from foveal_runtime.study import Modality
 
 ENOUGH = 0.02
 """Relative error below which a static graph is as good as any: it runs in batches and on every target."""
+MARGIN = 1.25
+"""How many times less error a dynamic graph must have: it runs one study at a time and on CPU alone."""
 FLOAT_BLOCKS = 2
 """Leading blocks of a CNN that stay in floating point: 5 % of EfficientNet-Lite0's multiply-adds, which read pixels and
 a depthwise filter of nine weights, and three quarters of its INT8 error (0.120 against 0.073, docs/decisions.md)."""
@@ -174,9 +176,10 @@ def measure(name: str, proto: onnx.ModelProto, plan: GraphPlan, feeds: Sequence[
 
 
 def _best(schemes: Sequence[Scheme]) -> int:
-    """The most accurate static scheme when it is accurate `ENOUGH`, else the most accurate of all."""
+    """The most accurate static scheme, unless it is not accurate `ENOUGH` and a dynamic one is better by `MARGIN`."""
     static = [i for i, scheme in enumerate(schemes) if scheme.mode == Mode.STATIC]
     best = min(static, key=lambda i: schemes[i].relative_error)
     if schemes[best].relative_error <= ENOUGH:
         return best
-    return min(range(len(schemes)), key=lambda i: schemes[i].relative_error)
+    other = min(range(len(schemes)), key=lambda i: schemes[i].relative_error)
+    return other if schemes[other].relative_error * MARGIN < schemes[best].relative_error else best
