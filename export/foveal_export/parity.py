@@ -15,6 +15,7 @@ import numpy.typing as npt
 from foveal_export.budget import Budget
 from foveal_runtime.engine import VectorKind
 from foveal_runtime.labels import REFERABLE_GRADE, Head, referable_probability, softmax
+from foveal_train.evaluation import grading, referable
 
 Float = npt.NDArray[np.float32]
 NEIGHBOURS = 10
@@ -189,22 +190,15 @@ def head_parity(reference_NG: Float, artefact_NG: Float, labels_N: npt.NDArray[n
     )
 
 
-def quadratic_kappa(truth_N: npt.NDArray[Any], grade_N: npt.NDArray[Any], grades: int = 5) -> float:
-    """Quadratic-weighted kappa (Cohen 1968); 1 when neither side ever differs from one grade."""
-    table = np.zeros((grades, grades))
-    np.add.at(table, (truth_N, grade_N), 1)
-    weight = (np.arange(grades)[:, None] - np.arange(grades)[None]) ** 2
-    chance = np.outer(table.sum(axis=1), table.sum(axis=0)) / max(table.sum(), 1)
-    expected = float((weight * chance).sum())
-    return 1.0 if expected == 0 else 1 - float((weight * table).sum()) / expected
+def quadratic_kappa(truth_N: npt.NDArray[Any], grade_N: npt.NDArray[Any]) -> float:
+    """Evaluation's quadratic-weighted kappa as one number; 1 when neither side ever differs from one grade."""
+    kappa = float(grading.quadratic_kappa(grading.confusion_matrix(truth_N, grade_N)))
+    return 1.0 if np.isnan(kappa) else kappa
 
 
 def auroc(score_N: npt.NDArray[Any], positive_N: npt.NDArray[np.bool_]) -> float:
-    """Area under the ROC curve by ranks, ties in halves."""
-    order = np.sort(score_N[~positive_N])
-    below = np.searchsorted(order, score_N[positive_N], side="left")
-    tied = np.searchsorted(order, score_N[positive_N], side="right") - below
-    return float((below + tied / 2).mean() / len(order))
+    """Evaluation's area under the ROC curve, ties in halves, as one number."""
+    return float(referable.auroc(score_N, positive_N)[0])
 
 
 def calibration_error(probability_NG: npt.NDArray[np.float64], truth_N: npt.NDArray[Any], bins: int = 10) -> float:
