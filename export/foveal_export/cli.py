@@ -33,7 +33,7 @@ def export(
 ) -> None:
     """Export a run to a bundle, verified against PyTorch. Exit code 1 when it is out of budget: nothing is written then.
 
-    Examples:
+    For example:
 
         foveal export --precision fp16
 

@@ -32,7 +32,7 @@ def train(
     states (its two encoders alone have more), and 13.5M of decoders that exist in training alone. The count of the run at
     hand is printed at its end.
 
-    Examples:
+    For example:
 
         foveal train --recipe edge --data brset:data/brset
 

@@ -34,7 +34,7 @@ def synth(
 
     The same arguments give the same bytes. No generated eye is anybody's.
 
-    Examples:
+    For example:
 
         foveal data synth ./brset-like --patients 500 --seed 1
         foveal data synth ./small --patients 60 --seed 1 --balanced --release 1.0.2
@@ -94,7 +94,7 @@ def check(
 
     Every photograph is decoded. Exit code 1 when something needs mending.
 
-    Examples:
+    For example:
 
         foveal data check idrid:/data/IDRiD
         foveal data check brset:/data/brset-1.0.1 --json

@@ -33,7 +33,7 @@ def evaluate(
 
     Prints tables and writes metrics.json and report.html.
 
-    Examples:
+    For example:
 
         foveal evaluate
 

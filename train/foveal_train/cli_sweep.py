@@ -24,7 +24,7 @@ def sweep(
     Run it again to go on: finished rows stay, a training that was cut off resumes. Tables land in OUT as tables.md, tables.json
     and table-I.svg to table-VI.svg; each training is a run in OUT/rows/NAME/run.
 
-    Examples:
+    For example:
 
         foveal sweep recipes/paper/*.toml --data brset:data/brset --out sweeps/paper
 

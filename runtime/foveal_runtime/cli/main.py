@@ -6,7 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError, UnknownCommandError
+from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
 from foveal_runtime import __version__
 from foveal_runtime.cli.rooms import missing_room
@@ -41,6 +41,11 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
 )
 
 
+def _shown(default: object) -> str | None:
+    """A default as `--help` shows it; a flag that is off by default says nothing."""
+    return None if default is None or default is False else str(default)
+
+
 def build_app(*, listing: bool = False) -> App:
     """The command tree; no command's module is imported.
 
@@ -51,7 +56,8 @@ def build_app(*, listing: bool = False) -> App:
         name="foveal",
         help="Train, verify, export and serve a multimodal diabetic-retinopathy model.",
         version=__version__,
-        help_format="plaintext",
+        help_format="markdown",
+        default_parameter=Parameter(negative=(), show_default=_shown),
         suppress_keyboard_interrupt=False,
     )
     data = App(name="data", help="Make and check data sets.")

@@ -27,7 +27,7 @@ app = App(
 def stats(location: str, /, *, collection: str = "default", json: bool = False) -> None:
     """Say what a collection holds.
 
-    Examples:
+    For example:
         foveal store stats /var/lib/foveal/store
         foveal store stats postgresql://foveal@db.example.org/foveal --json
 
@@ -66,7 +66,7 @@ def check(
 ) -> None:
     """Compare approximate with exact search on sampled live vectors; exit code 1 when too little is found.
 
-    Examples:
+    For example:
         foveal store check /var/lib/foveal/store
         foveal store check /var/lib/foveal/store --sample 200 --min-recall 0.98 --json
 
@@ -114,7 +114,7 @@ def check(
 def index(location: str, /, *, collection: str = "default") -> None:
     """Build the indexes that are due now, while serving goes on. `foveal serve` does so by itself when it owns the tables.
 
-    Examples:
+    For example:
         foveal store index postgresql://admin@db.example.org/foveal
 
     Args:
@@ -139,7 +139,7 @@ def index(location: str, /, *, collection: str = "default") -> None:
 def dump(location: str, target: Path, /) -> None:
     """Write all collections to a plain SQL file, as of one moment, while serving goes on.
 
-    Examples:
+    For example:
         foveal store dump /var/lib/foveal/store backup-2026-11-23.sql
 
     Args:
@@ -164,7 +164,7 @@ def dump(location: str, target: Path, /) -> None:
 def restore(location: str, source: Path, /) -> None:
     """Fill an empty store from a dump, all or nothing, and bring its schema up to date.
 
-    Examples:
+    For example:
         foveal store restore /var/lib/foveal/new-store backup-2026-11-23.sql
 
     Args:
@@ -190,7 +190,7 @@ def restore(location: str, source: Path, /) -> None:
 def init(location: str, /, *, app_role: Annotated[str | None, Parameter(name="--app-role")] = None) -> None:
     """Prepare a database: pgvector, schema, and the rights of the role that `foveal serve` connects as.
 
-    Examples:
+    For example:
         foveal store init postgresql://admin@db.example.org/foveal --app-role foveal_app
 
     Args:
@@ -228,7 +228,7 @@ def migrate(
 
     What has no photograph at hand stays, with all old vectors, in a collection whose name is printed.
 
-    Examples:
+    For example:
         foveal store migrate /var/lib/foveal/store --to runs/edge-2/bundle-int8 --images /data/photographs
 
     Args:
