@@ -36,6 +36,7 @@ def test_the_papers_full_recipe_is_the_papers_protocol() -> None:
     assert full.alignment is Alignment.JOINT
     assert full.keep_empty_notes
     assert full.modality_dropout == 0
+    assert full.strip_dr_notes == 0
     assert full.losses.weighting is Weighting.SOFTMAX
     assert not full.losses.identical_notes_are_positives
     assert [getattr(full.losses, name) for name in LOSSES] == [1.0] * 6
@@ -80,6 +81,8 @@ def test_an_override_wins_over_the_recipe_and_the_recipe_over_the_profile() -> N
         ("tiny", ("optimiser.epochs",), "not key=value"),
         ("tiny", ("optimiser.epochs=many",), "optimiser.epochs"),
         ("tiny", ("modality_dropout=1.5",), "modality_dropout"),
+        ("tiny", ("strip_dr_notes=2",), "strip_dr_notes"),
+        ("tiny", ("optimiser.balanced_sampling=2",), "balanced_sampling"),
         ("tiny", ("split.train=0.5",), "add up to 1"),
         ("tiny", ("image_spec.side_px=4",), "side"),
         ("tiny", ("profile=huge",), "there is no profile"),

@@ -63,7 +63,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
 def test_a_run_that_was_cut_off_resumes_to_the_very_same_weights(tmp_path: Path, schedule: str) -> None:
-    recipe = _recipe(f"optimiser.schedule={schedule}", "optimiser.ema=0.9")
+    recipe = _recipe(f"optimiser.schedule={schedule}", "optimiser.ema=0.9", "optimiser.balanced_sampling=0.5")
     arrays = _arrays(recipe)
     whole = _model(recipe)
     fit(whole, recipe, arrays, arrays, (Head.ICDR,))

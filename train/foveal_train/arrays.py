@@ -6,6 +6,7 @@ Shapes: N samples, S the profile's side, B rows of a batch, M = 3 modalities.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -45,7 +46,7 @@ class StudyArrays:
     labels: dict[Head, npt.NDArray[np.int64]]
     """Grades by head, `MISSING` where unknown."""
     note_groups_N: npt.NDArray[np.int64]
-    """Equal for samples whose notes are the same text."""
+    """Made from the text, so equal for samples whose notes are the same, in these arrays and in any others."""
     image_spec: ImageSpec
     samples: tuple[Sample, ...]
 
@@ -164,15 +165,19 @@ def load_arrays(
 def with_notes(arrays: StudyArrays, notes: Sequence[str], tokenise: NoteTokeniser, *, keep_empty: bool = False) -> StudyArrays:
     """A copy with other notes, photographs shared: how grading is measured without sentences that leak the label."""
     tokens = {note: tokenise(note).ids_T for note in set(notes)}
-    group_of = {note: group for group, note in enumerate(sorted(tokens))}
     present_NM = arrays.present_NM.copy()
     present_NM[:, 1] = [keep_empty or bool(note.strip()) for note in notes]
     return replace(
         arrays,
         notes=tuple(tokens[note] for note in notes),
-        note_groups_N=np.asarray([group_of[note] for note in notes], np.int64),
+        note_groups_N=np.asarray([_group(note) for note in notes], np.int64),
         present_NM=present_NM,
     )
+
+
+def _group(note: str) -> int:
+    """The first 63 bits of the text's hash."""
+    return int.from_bytes(hashlib.sha256(note.encode()).digest()[:8]) >> 1
 
 
 def _squares(samples: Sequence[Sample], spec: ImageSpec, cache: Path | None, progress: Progress | None) -> UInt8:

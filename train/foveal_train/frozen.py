@@ -50,12 +50,15 @@ class FrozenStates:
         return replace(inputs, image_states_BTF=image, text_states_BTF=text)
 
 
-def frozen_states(model: MultimodalModel, arrays: StudyArrays, cache: Path | None) -> FrozenStates:
+def frozen_states(
+    model: MultimodalModel, arrays: StudyArrays, cache: Path | None, *, stripped: StudyArrays | None = None
+) -> FrozenStates:
     """Pass every study through the frozen blocks once.
 
     Args:
         model: its mode is restored afterwards.
         arrays: studies, not augmented.
+        stripped: the same studies with the other notes that training will show.
         cache: file for the photographs' states; None keeps them in memory.
 
     Raises:
@@ -64,7 +67,10 @@ def frozen_states(model: MultimodalModel, arrays: StudyArrays, cache: Path | Non
     was_training = model.training
     model.eval()
     try:
-        return FrozenStates(image_NTF=_images(model, arrays, cache), text=_notes(model, arrays))
+        notes = _notes(model, arrays)
+        if notes is not None and stripped is not None:
+            notes |= _notes(model, stripped) or {}
+        return FrozenStates(image_NTF=_images(model, arrays, cache), text=notes)
     finally:
         model.train(was_training)
 

@@ -41,6 +41,7 @@ from foveal_train.run import (
     write_json,
     write_run,
 )
+from foveal_train.stripped import without_dr_sentences
 from foveal_train.trainer import Fitted, fit
 from foveal_train.weights import BuiltModel, build_model
 
@@ -237,6 +238,7 @@ def train(
             report=say.step,
             epoch_report=epoch,
             cache=cache,
+            stripped=without_dr_sentences(data.train, data.tokenise) if recipe.strip_dr_notes else None,
         )
     say.stage("calibrating and evaluating")
     info = describe(built, recipe, specs, data, heads, fitted)

@@ -86,6 +86,9 @@ class OptimiserConfig:
     epochs: int = 50
     batch_size: int = 8
     """Studies a step and process."""
+    balanced_sampling: float = 0.0
+    """How evenly an epoch draws the grades: 0 shows every study once; above 0 it draws as many studies with replacement, each
+    by (1 / its grade's frequency) to this power, so that 1 shows all grades equally often."""
     accumulate: int = 1
     """Steps whose gradients are added before an update."""
     learning_rate: float = 1e-4
@@ -193,6 +196,9 @@ class Recipe:
     alignment: Alignment = Alignment.INDEPENDENT
     modality_dropout: float = 0.5
     """Share of studies that show a random proper subset of their modalities in the joint pass; 0 trains full studies only."""
+    strip_dr_notes: float = 0.0
+    """Share of studies whose note is shown without its sentences on diabetic retinopathy, drawn anew each epoch: a note's
+    silence then is no sign of health."""
     keep_empty_notes: bool = False
     """Treat an empty note as text, as the paper does; False: an empty note is absent."""
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -207,6 +213,10 @@ class Recipe:
             raise ConfigError("recipe has no modalities; name at least one of image, text, structured")
         if not 0 <= self.modality_dropout < 1:
             raise ConfigError(f"modality_dropout is {self.modality_dropout}, it must be at least 0 and below 1")
+        if not 0 <= self.strip_dr_notes <= 1:
+            raise ConfigError(f"strip_dr_notes is {self.strip_dr_notes}, it must be a share from 0 to 1")
+        if not 0 <= self.optimiser.balanced_sampling <= 1:
+            raise ConfigError(f"optimiser.balanced_sampling is {self.optimiser.balanced_sampling}, it must be from 0 to 1")
         if self.optimiser.epochs < 1 or self.optimiser.batch_size < 1 or self.optimiser.accumulate < 1:
             raise ConfigError("optimiser.epochs, batch_size and accumulate must each be at least 1")
         if abs(self.split.train + self.split.validation + self.split.test - 1) > 1e-6:

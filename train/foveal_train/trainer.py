@@ -32,6 +32,7 @@ from foveal_train.losses import MISSING, class_weights
 from foveal_train.model import MultimodalModel
 from foveal_train.objective import Batch, Losses, Objective, drop_modalities
 from foveal_train.recipe import Keep, Recipe, Schedule
+from foveal_train.stripped import some_stripped
 
 StepReport = Callable[[int, int, int, dict[str, float]], None]
 """Called after every step with (epoch, step, steps in the epoch, running mean of the losses)."""
@@ -119,10 +120,31 @@ def _batch(
     )
 
 
-def _order(count: int, seed: int, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The order of an epoch, the same in every process whatever each has drawn so far."""
-    draw = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    return np.asarray(torch.randperm(count, generator=draw).numpy())
+def _dice(recipe: Recipe, epoch: int) -> torch.Generator:
+    """What an epoch draws its studies with: the same in every process, whatever each has drawn so far."""
+    return torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
+
+
+def _order(weights_N: Tensor | None, count: int, dice: torch.Generator) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The studies of an epoch: all in random order, or as many drawn by weight with replacement."""
+    if weights_N is None:
+        return np.asarray(torch.randperm(count, generator=dice).numpy())
+    return np.asarray(torch.multinomial(weights_N, count, replacement=True, generator=dice).numpy())
+
+
+def sampling_weights(labels_N: np.ndarray[Any, np.dtype[np.int64]], exponent: float) -> Tensor | None:
+    """How often each study is drawn: (1 / frequency of its grade) ** exponent; None for 0.
+
+    A study without a grade is drawn as often as the mean graded one.
+    """
+    known_N = labels_N != MISSING
+    if exponent == 0 or not known_N.any():
+        return None
+    counts = np.bincount(labels_N[known_N])
+    weights_N = np.ones(len(labels_N))
+    weights_N[known_N] = (1 / counts[labels_N[known_N]]) ** exponent
+    weights_N[known_N] /= weights_N[known_N].mean()
+    return torch.from_numpy(weights_N)
 
 
 def _steps(
@@ -192,6 +214,7 @@ def fit(
     report: StepReport | None = None,
     epoch_report: EpochReport | None = None,
     cache: Path | None = None,
+    stripped: StudyArrays | None = None,
 ) -> Fitted:
     """Train `model` in place.
 
@@ -206,6 +229,8 @@ def fit(
         report: called after every step.
         epoch_report: called after every epoch.
         cache: folder for the outputs of frozen blocks (`optimiser.cache_frozen`); None keeps them in memory.
+        stripped: the training studies with notes that do not name diabetic retinopathy, of which `strip_dr_notes` shows
+            a share; None shows each note as it is.
 
     Raises:
         CheckFailed: a loss is NaN or infinite; names the loss and the batch.
@@ -226,6 +251,7 @@ def fit(
     objective = _objective(model, recipe, train, heads)
     optimizer = _optimizer(objective, recipe)
     rows = np.flatnonzero(train.present_NM.any(axis=1))
+    drawn_by = sampling_weights(train.labels[heads[0]][rows], config.balanced_sampling)
     size = config.batch_size * together
     if together > 1 and len(rows) < size:
         raise ConfigError(
@@ -244,7 +270,7 @@ def fit(
             accelerator.register_for_checkpointing(holder)
     train_states = validation_states = None
     if config.cache_frozen:
-        train_states = frozen_states(model, train, cache / "frozen-train.npy" if cache else None)
+        train_states = frozen_states(model, train, cache / "frozen-train.npy" if cache else None, stripped=stripped)
         if validation is not None:
             validation_states = frozen_states(model, validation, cache / "frozen-validation.npy" if cache else None)
     state = LoopState()
@@ -253,12 +279,17 @@ def fit(
     while state.epoch < config.epochs and not (config.early_stop_patience and state.stalled >= config.early_stop_patience):
         objective.train()
         mean, weights = _Mean(), dict[str, float]()
-        order = rows[_order(len(rows), recipe.seed, state.epoch)]
+        dice = _dice(recipe, state.epoch)
+        order = rows[_order(drawn_by, len(rows), dice)]
+        shown = train
+        if stripped is not None:
+            chosen_N = torch.rand(len(train), generator=dice).numpy() < recipe.strip_dr_notes
+            shown = some_stripped(train, stripped, chosen_N)
         optimizer.zero_grad()
         for step, every in enumerate(_steps(order, size, whole=True), start=1):
             part = every[rank::together]
             with accelerator.autocast():
-                losses = objective(_batch(train, part, recipe, training=True, states=train_states).to(accelerator.device))
+                losses = objective(_batch(shown, part, recipe, training=True, states=train_states).to(accelerator.device))
             numbers = _numbers(losses)
             _check_finite(numbers, state.epoch + 1, step, out)
             accelerator.backward(losses.total / config.accumulate)

@@ -19,10 +19,10 @@ from foveal_runtime.study import Modality
 from foveal_train import calibration
 from foveal_train.arrays import StudyArrays, with_notes
 from foveal_train.evaluation import evaluate_arrays, table
-from foveal_train.evaluation.inputs import without_dr_sentences
 from foveal_train.evaluation.subgroups import subgroups
 from foveal_train.evaluation.warn import warnings_of
 from foveal_train.model import MultimodalModel
+from foveal_train.stripped import without_dr_sentences
 
 Tiny = tuple[MultimodalModel, NoteTokeniser]
 IMAGE, TEXT, STRUCTURED = Modality

@@ -18,9 +18,10 @@ from foveal_runtime.labels import Head
 from foveal_runtime.manifest import SubsetCalibration
 from foveal_runtime.notes import NoteTokeniser
 from foveal_runtime.study import ALL_SUBSETS, Modality, Subset, subset_name
-from foveal_train.arrays import Progress, StudyArrays, with_notes
+from foveal_train.arrays import Progress, StudyArrays
 from foveal_train.model import MultimodalModel
 from foveal_train.predict import Predictions, Showing, predict_each
+from foveal_train.stripped import without_dr_sentences
 
 FULL = "full"
 WITHOUT_DR = "full_without_dr"
@@ -81,18 +82,6 @@ def trained_part(arrays: StudyArrays, subsets: tuple[Subset, ...]) -> StudyArray
     """The same studies without modalities that occur in no trained subset."""
     known = frozenset[Modality]().union(*subsets)
     return replace(arrays, present_NM=arrays.present_NM & np.asarray([m in known for m in Modality]))
-
-
-def without_dr_sentences(arrays: StudyArrays, tokenise: NoteTokeniser) -> StudyArrays | None:
-    """The studies with notes that no longer name diabetic retinopathy; None when no note names it."""
-    text_N = arrays.rows(Modality.TEXT)
-    notes = [sample.note_without_dr if has else "" for sample, has in zip(arrays.samples, text_N, strict=True)]
-    if all(not has or note == sample.note for note, sample, has in zip(notes, arrays.samples, text_N, strict=True)):
-        return None
-    # A recipe that keeps empty notes as text shows in the arrays themselves: a blank note that counts as present.
-    keep_empty = any(has and not sample.note.strip() for sample, has in zip(arrays.samples, text_N, strict=True))
-    stripped = with_notes(arrays, notes, tokenise, keep_empty=keep_empty)
-    return replace(stripped, present_NM=stripped.present_NM & arrays.present_NM)
 
 
 def answers(
