@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 
@@ -10,7 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 
 class ProgressReporter:
-    """A `pipeline.Reporter` that draws rich progress bars on stderr; use it as a context manager."""
+    """A `pipeline.Reporter` that draws rich progress bars on stderr; use it as a context manager.
+
+    Where stderr is no terminal (a file, a service's log) a line a stage and a line an epoch take the bars' place.
+    """
 
     def __init__(self, epochs: int, *, quiet: bool = False) -> None:
         """Args:
@@ -18,6 +22,8 @@ class ProgressReporter:
         quiet: draw nothing.
         """
         self._epochs = epochs
+        console = Console(stderr=True)
+        self._lines = None if quiet or console.is_terminal else console
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<28}"),
@@ -25,8 +31,8 @@ class ProgressReporter:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
-            disable=quiet,
+            console=console,
+            disable=quiet or self._lines is not None,
         )
         self._task: TaskID | None = None
 
@@ -48,6 +54,7 @@ class ProgressReporter:
         """Finish the current bar and start the next one."""
         self._finish()
         self._task = self._bars.add_task(name, total=None, note="")
+        self._line(name)
 
     def progress(self, done: int, total: int) -> None:
         """Move the current bar."""
@@ -58,13 +65,22 @@ class ProgressReporter:
         """Move the training bar and show the epoch's mean losses."""
         if self._task is None:
             return
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
         self._bars.update(
             self._task,
             completed=(epoch - 1) * steps + step,
             total=self._epochs * steps,
-            note=f"epoch {epoch}/{self._epochs}  {shown}",
+            note=f"epoch {epoch}/{self._epochs}  {_shown(losses)}",
         )
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Nothing: the bar shows the running means already."""
+        """A line where there are no bars; they show the running means already."""
+        validation = f"  validation {row['validation']['loss']:.3f}" if "validation" in row else ""
+        self._line(f"epoch {row['epoch']}/{self._epochs}  {_shown(row['train'])}{validation}")
+
+    def _line(self, text: str) -> None:
+        if self._lines is not None:
+            self._lines.print(f"{datetime.now():%H:%M:%S} {text}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _shown(losses: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
