@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from foveal_runtime.errors import ConfigError, DataError
 from foveal_runtime.labels import Head
 from foveal_runtime.study import ALL_SUBSETS, subset_name
-from foveal_train.pipeline import train
+from foveal_train.pipeline import Silent, train
 from foveal_train.recipe import load_recipe
 from foveal_train.run import METRICS_FILE, WEIGHTS_FILE, Run, newest_run, space_id, write_run
 
@@ -54,16 +55,48 @@ def test_a_finished_run_is_never_written_over(tiny_run: Path, synth_spec: str) -
         train(load_recipe("tiny"), [synth_spec], tiny_run)
 
 
+class PowerCut(Exception):
+    """Ends a training in its first step."""
+
+
+class CutOff(Silent):
+    """Stands for the power cut."""
+
+    def step(self, epoch: int, step: int, steps: int, losses: dict[str, float]) -> None:
+        raise PowerCut
+
+
 def test_a_resume_must_ask_for_the_same_run(tmp_path: Path, synth_spec: str) -> None:
     with pytest.raises(DataError, match="no unfinished run"):
         train(load_recipe("tiny"), [synth_spec], tmp_path / "new", resume=True)
     started = tmp_path / "started"
-    with pytest.raises(DataError):
-        train(load_recipe("tiny"), ["brset:/no/such/folder"], started)
+    with pytest.raises(PowerCut):
+        train(load_recipe("tiny", ("optimiser.epochs=1",)), [synth_spec], started, reporter=CutOff())
     with pytest.raises(DataError, match="--resume"):
         train(load_recipe("tiny"), [synth_spec], started)
     with pytest.raises(ConfigError, match="another recipe or data"):
         train(load_recipe("tiny"), [synth_spec], started, resume=True)
+
+
+def test_data_that_can_not_be_read_leaves_no_folder_behind(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        train(load_recipe("tiny"), ["brset:/no/such/folder"], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_broken_photograph_is_refused_by_row_or_skipped_by_flag(tmp_path: Path, synth_spec: str) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(synth_spec.partition(":")[2], data)
+    spoilt = sorted((data / "fundus_photos").iterdir())[3]
+    spoilt.write_bytes(spoilt.read_bytes()[:200])
+    recipe = load_recipe("tiny", ("optimiser.epochs=1", "image_spec.side_px=32"))
+    with pytest.raises(DataError, match=rf"1 of \d+ photographs can't be used: row 5 \({spoilt.stem}\).*--skip-bad"):
+        train(recipe, [f"brset:{data}"], tmp_path / "run")
+    run = train(recipe, [f"brset:{data}"], tmp_path / "run", skip_bad=True)
+    assert spoilt.stem not in {one for part in run.split.values() for one in part}
+    assert sum(len(part) for part in run.split.values()) == len(list((data / "fundus_photos").iterdir())) - 1
+    metrics = json.loads((run.path / METRICS_FILE).read_text())
+    assert "1 row or photograph was skipped: row 5" in metrics["warnings"][0]
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, synth_spec: str) -> None:

@@ -23,12 +23,15 @@ from foveal_runtime.labels import Head
 from foveal_runtime.notes import Int64, NoteTokeniser, pad_notes
 from foveal_runtime.record import FeatureStats, encode_record
 from foveal_runtime.study import Modality, Subset
-from foveal_train.data.sample import Sample
+from foveal_train.data.sample import Problem, Sample
 from foveal_train.losses import MISSING
 from foveal_train.model import ModelInputs
+from foveal_train.scratch import scratch_array
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
+Skipped = Callable[[Problem], None]
+"""Told of what is left out."""
 
 _DECODE_THREADS = 2
 _LISTED = 10
@@ -114,6 +117,7 @@ def load_arrays(
     modalities: Sequence[Modality] = tuple(Modality),
     keep_empty_notes: bool = False,
     cache: Path | None = None,
+    skipped: Skipped | None = None,
     progress: Progress | None = None,
 ) -> StudyArrays:
     """Decode and encode samples.
@@ -126,15 +130,26 @@ def load_arrays(
         modalities: the others are left out.
         keep_empty_notes: an empty note counts as text (recipes/paper).
         cache: file that holds the squares (memory-mapped); None keeps them in memory.
+        skipped: told of each photograph that can't be decoded, whose sample is then left out; None refuses them all.
         progress: called as photographs are decoded.
 
     Raises:
-        DataError: photographs can't be decoded; all are listed, the first ones by name.
+        DataError: photographs can't be decoded; the first ones are listed. Or the disk has no room for them.
     """
+    squares: UInt8 = np.zeros((len(samples), 1, 1, 3), np.uint8)
+    if Modality.IMAGE in modalities:
+        squares, problems = _squares(samples, image_spec, cache, progress)
+        if problems and skipped is None:
+            raise DataError(_refusal([problems[row] for row in sorted(problems)], len(samples)))
+        if problems and skipped is not None:
+            for row in sorted(problems):
+                skipped(problems[row])
+            kept = [row for row in range(len(samples)) if row not in problems]
+            for place, row in enumerate(kept):
+                if place != row:
+                    squares[place] = squares[row]  # in place: a memory-mapped file stays one
+            samples, squares = [samples[row] for row in kept], squares[: len(kept)]
     count, side = len(samples), image_spec.side_px
-    squares = (
-        _squares(samples, image_spec, cache, progress) if Modality.IMAGE in modalities else np.zeros((count, 1, 1, 3), np.uint8)
-    )
     present_NM = np.zeros((count, len(Modality)), bool)
     feature_rows = np.zeros((count, len(features.fill)), np.float32)
     for row, sample in enumerate(samples):
@@ -180,35 +195,39 @@ def _group(note: str) -> int:
     return int.from_bytes(hashlib.sha256(note.encode()).digest()[:8]) >> 1
 
 
-def _squares(samples: Sequence[Sample], spec: ImageSpec, cache: Path | None, progress: Progress | None) -> UInt8:
+def _squares(
+    samples: Sequence[Sample], spec: ImageSpec, cache: Path | None, progress: Progress | None
+) -> tuple[UInt8, dict[int, Problem]]:
+    """Decoded photographs, and the places of those that can't be."""
     shape = (len(samples), spec.side_px, spec.side_px, 3)
     if cache is None:
         squares: UInt8 = np.zeros(shape, np.uint8)
     else:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        squares = np.lib.format.open_memmap(cache, mode="w+", dtype=np.uint8, shape=shape)
-    failures: list[str] = []
+        squares = scratch_array(cache, shape, np.uint8, instead="or name another folder with --out")
+    problems: dict[int, Problem] = {}
 
-    def load(row: int) -> str | None:
+    def load(row: int) -> Problem | None:
         data = samples[row].image_bytes()
         if data is None:
             return None
         try:
             squares[row] = load_square(data, spec)
         except ImageError as error:
-            return f"{samples[row].id}: {error}"
+            return Problem(row=samples[row].row, id=samples[row].id, what=str(error))
         return None
 
     with ThreadPoolExecutor(_DECODE_THREADS) as pool:
-        for done, failure in enumerate(pool.map(load, range(len(samples))), start=1):
-            if failure is not None:
-                failures.append(failure)
+        for place, problem in enumerate(pool.map(load, range(len(samples)))):
+            if problem is not None:
+                problems[place] = problem
             if progress is not None:
-                progress(done, len(samples))
-    if failures:
-        more = f"; and {len(failures) - _LISTED} more" if len(failures) > _LISTED else ""
-        raise DataError(
-            f"{len(failures)} of {len(samples)} photographs can't be used: {'; '.join(failures[:_LISTED])}{more}. "
-            "Remove or replace them, or skip them with --skip-bad"
-        )
-    return squares
+                progress(place + 1, len(samples))
+    return squares, problems
+
+
+def _refusal(problems: list[Problem], count: int) -> str:
+    more = f"; and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
+    return (
+        f"{len(problems)} of {count} photographs can't be used: {'; '.join(map(str, problems[:_LISTED]))}{more}. "
+        "Remove or replace them, or skip them with --skip-bad"
+    )

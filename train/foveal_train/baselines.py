@@ -19,7 +19,7 @@ from foveal_runtime.labels import Head
 from foveal_runtime.record import FeatureStats
 from foveal_runtime.study import Modality
 from foveal_train import clip as clips
-from foveal_train.arrays import StudyArrays, load_arrays
+from foveal_train.arrays import Skipped, StudyArrays, load_arrays
 from foveal_train.clip import Clip, Vectors
 from foveal_train.data import Sample, Split
 from foveal_train.losses import MISSING
@@ -31,7 +31,12 @@ _PAIR = (Modality.IMAGE, Modality.TEXT)
 
 
 def baseline_row(
-    recipe: Recipe, split: Split, unseen: Sequence[Sample] | None, *, say: Callable[[str], None] = lambda _: None
+    recipe: Recipe,
+    split: Split,
+    unseen: Sequence[Sample] | None,
+    *,
+    skipped: Skipped | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """The row of a baseline.
 
@@ -39,6 +44,7 @@ def baseline_row(
         recipe: whose method is a baseline.
         split: of the sweep's data.
         unseen: studies of another data set, for retrieval; None leaves it out.
+        skipped: told of each photograph that can't be decoded and is left out; None refuses them.
         say: told what it does.
 
     Raises:
@@ -60,6 +66,7 @@ def baseline_row(
             features=FeatureStats(),
             modalities=_PAIR,
             keep_empty_notes=recipe.keep_empty_notes,
+            skipped=skipped,
         )
 
     held_out, notes, train = arrays_of(split.test or split.validation), [], None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
 from foveal_runtime.errors import DataError
 from foveal_train.run import write_json
@@ -56,7 +57,7 @@ def save(accelerator: Accelerator, state: LoopState, out: Path) -> None:
             new.rename(current)
             shutil.rmtree(old, ignore_errors=True)
         accelerator.wait_for_everyone()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(new, ignore_errors=True)
         why = getattr(error, "strerror", None) or "the disk may be full"
         raise DataError(f"checkpoint can't be written to {out} ({why}); free space and go on with --resume") from None

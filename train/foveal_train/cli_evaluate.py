@@ -78,7 +78,8 @@ def evaluate(
     with console.status("opening the run"):
         opened = Run.open(run or newest_run(RUNS))
         chosen = unseen(opened, data, skip_bad=skip_bad, keep_seen=keep_seen) if data else own_test(opened, skip_bad=skip_bad)
-    metrics = _measure(opened, chosen, data or list(opened.info.data), bootstrap=bootstrap, seed=seed, console=console)
+    specs = data or list(opened.info.data)
+    metrics = _measure(opened, chosen, specs, skip_bad=skip_bad, bootstrap=bootstrap, seed=seed, console=console)
     folder = out or (opened.path / _folder_name(data) if data else opened.path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,15 +96,19 @@ def evaluate(
     console.print(f"report written to [bold]{folder / REPORT_FILE}[/bold]", soft_wrap=True)
 
 
-def _measure(run: Run, chosen: HeldOut, specs: list[str], *, bootstrap: int, seed: int, console: Any) -> dict[str, Any]:
+def _measure(
+    run: Run, chosen: HeldOut, specs: list[str], *, skip_bad: bool, bootstrap: int, seed: int, console: Any
+) -> dict[str, Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from foveal_runtime.notes import NoteTokeniser
     from foveal_train.arrays import load_arrays
+    from foveal_train.data.sample import Problem, told
     from foveal_train.evaluation import evaluate_arrays
     from foveal_train.recipe import recipe_from_document
 
     recipe = recipe_from_document(run.info.recipe)
+    problems: list[Problem] = []
     tokenise = NoteTokeniser(run.tokenizer_json, run.info.model.text_spec)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -119,6 +124,7 @@ def _measure(run: Run, chosen: HeldOut, specs: list[str], *, bootstrap: int, see
             features=run.info.features,
             modalities=recipe.modalities,
             keep_empty_notes=recipe.keep_empty_notes,
+            skipped=problems.append if skip_bad else None,
             progress=bar("decoding photographs"),
         )
         metrics = evaluate_arrays(
@@ -130,7 +136,8 @@ def _measure(run: Run, chosen: HeldOut, specs: list[str], *, bootstrap: int, see
             tokenise=tokenise,
             progress=bar("asking the model"),
         )
-    metrics["warnings"] = [*chosen.remarks, *metrics["warnings"]]
+    skipped = [told(problems)] if problems else []
+    metrics["warnings"] = [*chosen.remarks, *skipped, *metrics["warnings"]]
     return {"split": chosen.split, "data": specs, "run": run.path.name, "seen": chosen.seen, **metrics}
 
 

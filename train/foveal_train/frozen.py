@@ -7,7 +7,6 @@ Shapes: N studies, B rows of a batch, T tokens, F the backbone's width.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from foveal_runtime.errors import DataError
 from foveal_runtime.study import Modality
 from foveal_train.arrays import StudyArrays
 from foveal_train.encoders import leading_frozen
 from foveal_train.model import ModelInputs, MultimodalModel
+from foveal_train.scratch import scratch_array
 
 _BATCH = 16
 
@@ -96,14 +95,7 @@ def _images(model: MultimodalModel, arrays: StudyArrays, cache: Path | None) -> 
 def _room(shape: tuple[int, ...], cache: Path | None) -> npt.NDArray[np.float32]:
     if cache is None:
         return np.zeros(shape, np.float32)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    wanted, free = 4 * int(np.prod(shape)), shutil.disk_usage(cache.parent).free
-    if wanted > free:
-        raise DataError(
-            f"{cache.parent} has {free / 1e9:.1f} GB free, the outputs of the frozen blocks take {wanted / 1e9:.1f} GB; "
-            "free space, or train without optimiser.cache_frozen"
-        )
-    return np.lib.format.open_memmap(cache, mode="w+", dtype=np.float32, shape=shape)
+    return scratch_array(cache, shape, np.float32, instead="or train without optimiser.cache_frozen")
 
 
 def _notes(model: MultimodalModel, arrays: StudyArrays) -> dict[int, Tensor] | None:

@@ -15,17 +15,18 @@ import torch
 from accelerate import PartialState
 
 import foveal_runtime
-from foveal_runtime.errors import ConfigError, DataError
+from foveal_runtime.errors import ConfigError, DataError, FovealError
 from foveal_runtime.labels import Head
 from foveal_runtime.notes import NoteTokeniser
 from foveal_runtime.record import FeatureStats, fit_stats
 from foveal_runtime.study import ALL_SUBSETS, Modality, Subset, subset_name
 from foveal_train import calibration, checkpoint
-from foveal_train.arrays import StudyArrays, load_arrays
+from foveal_train.arrays import Skipped, StudyArrays, load_arrays
 from foveal_train.curves import FILE as CURVES_FILE
 from foveal_train.curves import FOLDER as SCALARS
 from foveal_train.curves import Scalars, curves
-from foveal_train.data import Sample, Split, load, split_patients
+from foveal_train.data import Problem, Sample, Split, load, split_patients
+from foveal_train.data.sample import told
 from foveal_train.data.split import PARTS
 from foveal_train.losses import MISSING
 from foveal_train.recipe import Alignment, Method, Recipe
@@ -68,6 +69,9 @@ class Reporter(Protocol):
     def epoch(self, row: dict[str, Any]) -> None:
         """An epoch was finished; `row` is its row of the history."""
 
+    def remark(self, text: str) -> None:
+        """Something the user should know, and that stops nothing."""
+
 
 class Silent:
     """A reporter that says nothing."""
@@ -84,6 +88,9 @@ class Silent:
     def epoch(self, row: dict[str, Any]) -> None:
         """Ignored."""
 
+    def remark(self, text: str) -> None:
+        """Ignored."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
@@ -96,15 +103,27 @@ class Prepared:
     tokenise: NoteTokeniser
 
 
-def load_samples(specs: Sequence[str], *, skip_bad: bool = False) -> list[Sample]:
+def load_samples(specs: Sequence[str], *, skip_bad: bool = False, skipped: Skipped | None = None) -> list[Sample]:
     """Samples of several data sets, in order.
+
+    Args:
+        specs: `kind:path` each.
+        skip_bad: leave unusable rows out instead of refusing the data set.
+        skipped: told of each row that is left out.
 
     Raises:
         DataError: see `foveal_train.data.load`.
     """
     if not specs:
         raise ConfigError("no data given; name at least one --data SPEC, for example --data brset:PATH")
-    return [sample for spec in specs for sample in load(spec, skip_bad=skip_bad).samples]
+    samples: list[Sample] = []
+    for spec in specs:
+        dataset = load(spec, skip_bad=skip_bad)
+        samples += dataset.samples
+        if skipped is not None:
+            for problem in dataset.problems:
+                skipped(problem)
+    return samples
 
 
 def split_samples(samples: Sequence[Sample], recipe: Recipe) -> Split:
@@ -145,8 +164,20 @@ def aligned_modalities(train: StudyArrays, recipe: Recipe) -> tuple[Modality, ..
     return tuple(m for m in Modality if m in linked) if recipe.alignment is Alignment.INDEPENDENT else ()
 
 
-def prepare(split: Split, built: BuiltModel, recipe: Recipe, *, cache: Path | None, reporter: Reporter) -> Prepared:
-    """Decode every part of a split; statistics come from the training part alone."""
+def prepare(
+    split: Split,
+    built: BuiltModel,
+    recipe: Recipe,
+    *,
+    cache: Path | None,
+    reporter: Reporter,
+    skipped: Skipped | None = None,
+) -> Prepared:
+    """Decode every part of a split; statistics come from the training part alone.
+
+    Raises:
+        DataError: photographs can't be decoded, unless `skipped` is told and they are left out.
+    """
     features = fit_stats(s.record for s in split.train if s.record is not None)
     tokenise = NoteTokeniser(built.tokenizer_json, recipe.model.text_spec)
     parts: dict[str, StudyArrays] = {}
@@ -166,6 +197,7 @@ def prepare(split: Split, built: BuiltModel, recipe: Recipe, *, cache: Path | No
             modalities=recipe.modalities,
             keep_empty_notes=recipe.keep_empty_notes,
             cache=cache / f"{name}.npy" if cache is not None and samples else None,
+            skipped=skipped,
             progress=report,
         )
         before += len(samples)
@@ -191,7 +223,7 @@ def train(
         specs: data sets, `kind:path`.
         out: the run's folder; must not hold a finished run.
         resume: go on where the last checkpoint of `out` stood.
-        skip_bad: leave unusable rows out instead of refusing the data set.
+        skip_bad: leave unusable rows and photographs out instead of refusing the data set.
         tensorboard: write scalars to `out`/tensorboard after every epoch.
         reporter: told how it gets on.
 
@@ -209,15 +241,25 @@ def train(
         _claim(out, recipe, specs, resume=resume)
     process.wait_for_everyone()
     cache = out / _CACHE / str(process.process_index)
-    say.stage("reading data")
-    split = split_samples(load_samples(specs, skip_bad=skip_bad), recipe)
-    say.stage("loading weights")
-    built = build_model(recipe.model, seed=recipe.seed)
-    say.stage("decoding photographs")
-    data = prepare(split, built, recipe, cache=cache, reporter=say)
-    heads = trained_heads(data.train)
-    if not heads:
-        raise DataError("the training split has no head to train: labels of at least two grades are needed; give graded data")
+    problems: list[Problem] = []
+    try:
+        say.stage("reading data")
+        split = split_samples(load_samples(specs, skip_bad=skip_bad, skipped=problems.append), recipe)
+        say.stage("loading weights")
+        built = build_model(recipe.model, seed=recipe.seed)
+        say.stage("decoding photographs")
+        data = prepare(split, built, recipe, cache=cache, reporter=say, skipped=problems.append if skip_bad else None)
+        heads = trained_heads(data.train)
+        if not heads:
+            raise DataError(
+                "the training split has no head to train: labels of at least two grades are needed; give graded data"
+            )
+    except FovealError:
+        if first and not resume:
+            _leave(out)
+        raise
+    if problems:
+        say.remark(told(problems))
     say.stage("training")
     validation = data.validation if len(data.validation) else None
     with Scalars(out / SCALARS) if tensorboard and first else nullcontext() as scalars:
@@ -244,23 +286,45 @@ def train(
     info = describe(built, recipe, specs, data, heads, fitted)
     if not first:
         return Run(out, info, built.model, built.tokenizer_json)
-    write_json(out / SPLIT_FILE, {name: [sample.id for sample in getattr(split, name)] for name in PARTS})
-    history = "".join(json.dumps(row) + "\n" for row in fitted.history)
-    (out / HISTORY_FILE).write_text(history, encoding="utf-8")
-    (out / CURVES_FILE).write_bytes(curves(fitted.history, fitted.best_epoch))
+    try:
+        _write_results(out, built, info, data, fitted, problems, reporter=say)
+    except OSError as error:
+        raise DataError(
+            f"run {out} can't be written ({error.strerror}); free space and go on with --resume: its last checkpoint is whole"
+        ) from None
+    checkpoint.discard(out)
+    del data, validation  # the cache below is memory-mapped by them
+    shutil.rmtree(out / _CACHE, ignore_errors=True)
+    return Run(out, info, built.model, built.tokenizer_json)
+
+
+def _write_results(
+    out: Path,
+    built: BuiltModel,
+    info: RunInfo,
+    data: Prepared,
+    fitted: Fitted,
+    problems: Sequence[Problem],
+    *,
+    reporter: Reporter,
+) -> None:
+    """Evaluate what was fitted and write everything that makes a run; run.json comes last."""
     from foveal_train.evaluation import evaluate_arrays
     from foveal_train.evaluation.report import write_html
 
+    write_json(out / SPLIT_FILE, {name: list(getattr(data, name).ids) for name in PARTS})
+    history = "".join(json.dumps(row) + "\n" for row in fitted.history)
+    (out / HISTORY_FILE).write_text(history, encoding="utf-8")
+    (out / CURVES_FILE).write_bytes(curves(fitted.history, fitted.best_epoch))
     held_out, name = (data.test, "test") if len(data.test) else (data.validation, "validation")
-    found = evaluate_arrays(built.model, held_out, info, seed=recipe.seed, tokenise=data.tokenise, progress=say.progress)
-    metrics = {"split": name, "run": out.name, "data": list(specs), "seen": 0, **found}
+    seed = info.seed
+    found = evaluate_arrays(built.model, held_out, info, seed=seed, tokenise=data.tokenise, progress=reporter.progress)
+    if problems:
+        found["warnings"] = [told(problems), *found["warnings"]]
+    metrics = {"split": name, "run": out.name, "data": list(info.data), "seen": 0, **found}
     write_json(out / METRICS_FILE, metrics)
     write_html(out / REPORT_FILE, metrics, info, fitted.history)
     write_run(out, info, built.model, built.tokenizer_json)
-    checkpoint.discard(out)
-    del data, held_out, validation  # the cache below is memory-mapped by them
-    shutil.rmtree(out / _CACHE, ignore_errors=True)
-    return Run(out, info, built.model, built.tokenizer_json)
 
 
 def describe(
@@ -315,3 +379,11 @@ def _claim(out: Path, recipe: Recipe, specs: Sequence[str], *, resume: bool) -> 
         write_json(path, request)
     except OSError as error:
         raise DataError(f"run folder {out} can't be written ({error.strerror}); name another with --out") from None
+
+
+def _leave(out: Path) -> None:
+    """Give a folder back in which no training began: what was asked for could not be done, and is asked for anew."""
+    shutil.rmtree(out / _CACHE, ignore_errors=True)
+    (out / REQUEST_FILE).unlink(missing_ok=True)
+    if not any(out.iterdir()):
+        out.rmdir()

@@ -77,6 +77,13 @@ class ProgressReporter:
         validation = f"  validation {row['validation']['loss']:.3f}" if "validation" in row else ""
         self._line(f"epoch {row['epoch']}/{self._epochs}  {_shown(row['train'])}{validation}")
 
+    def remark(self, text: str) -> None:
+        """A line, above the bars where there are any."""
+        if self._lines is not None:
+            self._line(text)
+        else:
+            self._bars.print(text, soft_wrap=True, highlight=False, markup=False)
+
     def _line(self, text: str) -> None:
         if self._lines is not None:
             self._lines.print(f"{datetime.now():%H:%M:%S} {text}", soft_wrap=True, highlight=False, markup=False)

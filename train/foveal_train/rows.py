@@ -21,7 +21,7 @@ import torch
 from foveal_runtime.labels import Head
 from foveal_runtime.record import encode_record
 from foveal_runtime.study import Modality, Record
-from foveal_train.arrays import StudyArrays, load_arrays
+from foveal_train.arrays import Skipped, StudyArrays, load_arrays
 from foveal_train.data import Sample
 from foveal_train.evaluation.grading import grade_figures
 from foveal_train.evaluation.intervals import Resamples, resample
@@ -88,7 +88,9 @@ def drawn_of(arrays: StudyArrays) -> Resamples:
     return resample([sample.patient_id for sample in arrays.samples], count=BOOTSTRAP, seed=0)
 
 
-def as_the_paper_reads_it(samples: Sequence[Sample], run: Any, recipe: Any, tokenise: Any) -> tuple[StudyArrays, list[str]]:
+def as_the_paper_reads_it(
+    samples: Sequence[Sample], run: Any, recipe: Any, tokenise: Any, *, skipped: Skipped | None = None
+) -> tuple[StudyArrays, list[str]]:
     """Another data set's studies as a run of the paper's recipes can read them, and what had to be made up for it.
 
     DeepEyeNet has no records, yet the paper's model knows only studies of all three modalities: it is shown the imputed
@@ -101,6 +103,7 @@ def as_the_paper_reads_it(samples: Sequence[Sample], run: Any, recipe: Any, toke
         features=run.info.features,
         modalities=recipe.modalities,
         keep_empty_notes=recipe.keep_empty_notes,
+        skipped=skipped,
     )
     if not (recipe.keep_empty_notes and Modality.STRUCTURED in recipe.modalities) or arrays.rows(Modality.STRUCTURED).any():
         return arrays, []

@@ -6,6 +6,7 @@ metrics.json, report.html, history.jsonl, checkpoints/. No pickle in what others
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -89,7 +90,11 @@ def space_id(model: MultimodalModel, config: ModelConfig, features: FeatureStats
 def write_json(path: Path, document: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    try:
+        part.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
     part.replace(path)
 
 
@@ -160,10 +165,18 @@ def read_info(root: Path) -> RunInfo:
 
 
 def write_run(root: Path, info: RunInfo, model: MultimodalModel, tokenizer_json: bytes) -> None:
-    """Write weights, tokenizer and, last, run.json: a run without run.json is unfinished."""
+    """Write weights, tokenizer and, last, run.json: a run without run.json is unfinished.
+
+    Raises:
+        OSError: the disk is full or the folder can't be written.
+    """
     root.mkdir(parents=True, exist_ok=True)
     weights = root / (WEIGHTS_FILE + ".part")
-    save_file({name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}, weights)
+    try:
+        save_file({name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}, weights)
+    except SafetensorError:
+        weights.unlink(missing_ok=True)
+        raise OSError(errno.ENOSPC, "the disk may be full", str(weights)) from None
     weights.replace(root / WEIGHTS_FILE)
     (root / TOKENIZER_FILE).write_bytes(tokenizer_json)
     write_json(root / RUN_FILE, info.model_dump(mode="json"))

@@ -16,6 +16,7 @@ import numpy as np
 from foveal_runtime.errors import CheckFailed, ConfigError, DataError, FovealError
 from foveal_runtime.notes import NoteTokeniser
 from foveal_train import paper_markdown, paper_plots, paper_tables, pipeline, rows
+from foveal_train.arrays import Skipped
 from foveal_train.baselines import baseline_row
 from foveal_train.data import Sample
 from foveal_train.evaluation import evaluate_arrays
@@ -161,8 +162,14 @@ def _row(
     if recipe.method is not Method.MULTIMODAL:
         reporter.stage(f"{recipe.name}: reading data")
         split = pipeline.split_samples(pipeline.load_samples(specs, skip_bad=skip_bad), recipe)
-        return baseline_row(recipe, split, unseen, say=lambda what: reporter.stage(f"{recipe.name}: {what}"))
+        say = lambda what: reporter.stage(f"{recipe.name}: {what}")  # noqa: E731
+        return baseline_row(recipe, split, unseen, skipped=_told(reporter, skip_bad=skip_bad), say=say)
     return _run_row(recipe, specs, folder, unseen, skip_bad=skip_bad, reporter=reporter)
+
+
+def _told(reporter: pipeline.Reporter, *, skip_bad: bool) -> Skipped | None:
+    """Passes on what is left out of a row; None where nothing may be."""
+    return (lambda problem: reporter.remark(f"skipped {problem}")) if skip_bad else None
 
 
 def _run_row(
@@ -179,18 +186,19 @@ def _run_row(
     else:
         resume = (folder / pipeline.REQUEST_FILE).is_file()
         run = pipeline.train(recipe, specs, folder, resume=resume, skip_bad=skip_bad, reporter=reporter)
+    skipped = _told(reporter, skip_bad=skip_bad)
     metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
     tokenise = NoteTokeniser(run.tokenizer_json, run.info.model.text_spec)
     reporter.stage(f"{recipe.name}: measuring")
     # A few held-out studies are enough to time one: decoding them all again would cost minutes on BRSET.
     ids = set(run.split["test"] or run.split["validation"])
     few = [sample for sample in pipeline.load_samples(specs, skip_bad=skip_bad) if sample.id in ids][:4]
-    timed, _ = rows.as_the_paper_reads_it(few, run, recipe, tokenise)
+    timed, _ = rows.as_the_paper_reads_it(few, run, recipe, tokenise, skipped=skipped)
     able = np.flatnonzero(timed.present_NM.any(axis=1))[:1]
     elsewhere: dict[str, Any] | None = None
     notes: list[str] = []
     if unseen:
-        arrays, notes = rows.as_the_paper_reads_it(unseen, run, recipe, tokenise)
+        arrays, notes = rows.as_the_paper_reads_it(unseen, run, recipe, tokenise, skipped=skipped)
         elsewhere = rows.retrieval_in(evaluate_arrays(run.model, arrays, run.info, seed=recipe.seed, tokenise=tokenise))
     # What a recipe leaves out is built but never run: it is no part of this model's cost.
     used = [count(getattr(run.model, name)) for name in (*(m.value for m in recipe.modalities), "fusion")]

@@ -123,6 +123,7 @@ def read(path: Path, spec: str) -> Dataset:
                 labels=labels,
                 camera="" if is_missing(cells["camera"]) else cells["camera"],
                 findings=tuple(f.value for f in findings),
+                row=row,
             )
         )
     remarks = []

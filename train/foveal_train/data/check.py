@@ -108,7 +108,7 @@ def _fingerprint(sample: Sample) -> str | Problem | None:
             return None
         rgb_HWC = decode(image_bytes, _SPEC)
     except (ImageError, DataError) as error:
-        return Problem(row=0, id=sample.id, what=str(error))
+        return Problem(row=sample.row, id=sample.id, what=str(error))
     return hashlib.sha256(repr(rgb_HWC.shape).encode() + rgb_HWC.tobytes()).hexdigest()
 
 

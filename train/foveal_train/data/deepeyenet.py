@@ -55,6 +55,7 @@ def read(path: Path, spec: str) -> Dataset:
                     note=note,
                     note_without_dr=without_dr(note),
                     keywords=keywords,
+                    row=row,
                 )
             )
     remarks = (f"{from_keywords} descriptions are empty; the keywords are the note",) if from_keywords else ()

@@ -26,6 +26,7 @@ def read(path: Path, spec: str) -> Dataset:
             record=row.record,
             labels=Labels(icdr=row.icdr, sdrg=row.sdrg, macular_edema=row.macular_edema),
             camera=row.camera,
+            row=row.row,
         )
         for row in folder.rows
     )

@@ -58,5 +58,5 @@ def read(root: Path, spec: str) -> Dataset:
         except BadCode as bad:
             problems.append(Problem(row=row, id=name, what=str(bad)))
             continue
-        samples.append(Sample(id=name, patient_id=f"idrid:{name}", image_path=path, labels=labels, camera=CAMERA))
+        samples.append(Sample(id=name, patient_id=f"idrid:{name}", image_path=path, labels=labels, camera=CAMERA, row=row))
     return Dataset(name="idrid", spec=spec, samples=tuple(samples), problems=tuple(problems))

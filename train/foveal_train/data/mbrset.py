@@ -81,6 +81,7 @@ def read(path: Path, spec: str) -> Dataset:
                 labels=Labels(icdr=icdr, macular_edema=None if edema is None else int(edema)),
                 camera=CAMERA,
                 findings=tuple(f.value for f in findings),
+                row=row,
             )
         )
     return Dataset(name="mbrset", spec=spec, samples=tuple(samples), problems=tuple(problems))

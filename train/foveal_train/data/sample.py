@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import EllipsisType
@@ -48,6 +49,8 @@ class Sample:
     findings: tuple[str, ...] = ()
     """Positive flags by canonical name (`foveal_train.data.notes.Finding`)."""
     keywords: tuple[str, ...] = ()
+    row: int = 0
+    """Line of the table, the header being line 1; 0 where there is no table."""
 
     def study(self, *, note: str | EllipsisType | None = ...) -> Study:
         """The study of this sample, image bytes read from disk; whether they decode is the worker's business.
@@ -106,6 +109,14 @@ class Dataset:
 
 
 _LISTED = 20
+
+
+def told(problems: Sequence[Problem]) -> str:
+    """A sentence on what was skipped, the first ones listed."""
+    listed = "; ".join(str(problem) for problem in problems[:_LISTED])
+    more = f"; and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
+    rows = "row or photograph was" if len(problems) == 1 else "rows or photographs were"
+    return f"{len(problems)} {rows} skipped: {listed}{more}."
 
 
 def refuse(spec: str, problems: list[Problem]) -> DataError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -101,31 +101,11 @@ def _parts(run: Run, *, skip_bad: bool) -> dict[str, list[Sample]]:
 
 def _same_photographs(samples: Sequence[Sample], seen: Sequence[Sample]) -> set[str]:
     """Patients of `samples` who share a photograph with `seen`, or its id where there is no photograph."""
-    by_size: dict[int, list[Sample]] = defaultdict(list)
-    for sample in seen:
-        if sample.image_path is not None:
-            by_size[_size(sample)].append(sample)
+    known = {content_hash(data) for sample in seen if (data := sample.image_bytes()) is not None}
     without = {(sample.id, sample.patient_id) for sample in seen if sample.image_path is None}
     patients: set[str] = set()
-    hashes: dict[int, set[str]] = {}
     for sample in samples:
-        if sample.image_path is None:
-            if (sample.id, sample.patient_id) in without:
-                patients.add(sample.patient_id)
-            continue
-        size = _size(sample)
-        if size not in by_size:
-            continue
-        if size not in hashes:
-            hashes[size] = {content_hash(one.image_bytes() or b"") for one in by_size[size]}
-        if content_hash(sample.image_bytes() or b"") in hashes[size]:
+        data = sample.image_bytes()
+        if (content_hash(data) in known) if data is not None else (sample.id, sample.patient_id) in without:
             patients.add(sample.patient_id)
     return patients
-
-
-def _size(sample: Sample) -> int:
-    assert sample.image_path is not None
-    try:
-        return sample.image_path.stat().st_size
-    except OSError as error:
-        raise DataError(f"image {sample.image_path} can't be read ({error.strerror}); restore it, or remove its row") from None
