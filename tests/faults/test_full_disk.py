@@ -1,15 +1,12 @@
-"""A disk that takes no more: a clear error, nothing half-written, and the last good checkpoint goes on. No file may outgrow a
-limit that the kernel enforces, which ends writes in the middle as a full disk does.
-"""
+"""A disk that takes no more: a clear error, nothing half-written, and the last good checkpoint goes on."""
 
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from limits import files_of_at_most
 
 from foveal_runtime.errors import DataError
 from foveal_train.checkpoint import FOLDER
@@ -18,17 +15,6 @@ from foveal_train.recipe import load_recipe
 from foveal_train.run import RUN_FILE, WEIGHTS_FILE
 
 PLAIN = ("optimiser.epochs=2", "optimiser.batch_size=8", "image_spec.side_px=32")
-
-
-@contextmanager
-def files_of_at_most(size_bytes: int) -> Iterator[None]:
-    """Writes beyond this size fail in this process. Python ignores the signal that comes with it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_no_room_for_decoded_photographs_is_said_before_any_is_decoded(tmp_path: Path, synth_spec: str) -> None:

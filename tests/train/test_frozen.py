@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from limits import files_of_at_most
 
 from foveal_runtime.errors import ConfigError, DataError
 from foveal_runtime.labels import Head
@@ -124,15 +126,20 @@ def test_an_encoder_without_frozen_blocks_has_no_cache() -> None:
     assert found.text is None
 
 
-def test_a_disk_without_room_for_the_cache_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_without_room_for_the_cache_is_refused(tmp_path: Path) -> None:
     recipe = _recipe()
-
-    class Full:
-        free = 10
-
-    monkeypatch.setattr("shutil.disk_usage", lambda _: Full)
-    with pytest.raises(DataError, match=r"without optimiser\.cache_frozen"):
+    with files_of_at_most(500), pytest.raises(DataError, match=r"without optimiser\.cache_frozen"):
         frozen.frozen_states(_model(recipe), _arrays(recipe), tmp_path / "states.npy")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_cache_holds_the_notes_that_training_strips() -> None:
+    recipe = _recipe()
+    arrays = _arrays(recipe)
+    stripped = replace(arrays, note_groups_N=arrays.note_groups_N + 100)
+    found = frozen.frozen_states(_model(recipe), arrays, None, stripped=stripped)
+    assert found.text is not None
+    assert set(found.text) == {*arrays.note_groups_N.tolist(), *stripped.note_groups_N.tolist()}
 
 
 def test_a_cache_under_augmentation_is_refused() -> None:
