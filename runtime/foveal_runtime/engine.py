@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal_runtime.bundle import Bundle
+from foveal_runtime.compiled import Compiled
 from foveal_runtime.dicom import filled, is_dicom, read_dicom
 from foveal_runtime.errors import UntrainedError
 from foveal_runtime.imaging import Float32, ImageLimits, decode, square, standardise
@@ -122,6 +123,7 @@ class Engine:
         threads: int | None = None,
         limits: ImageLimits | None = None,
         max_rows: int = 32,
+        compiled: Compiled | None = None,
     ) -> None:
         """Load the graphs.
 
@@ -131,6 +133,7 @@ class Engine:
             threads: threads inside one graph call; None is every core this process may use.
             limits: what is refused before decoding; None is the default.
             max_rows: rows in one graph call; more are split, which bounds memory.
+            compiled: the bundle's graphs as compiled on this device; None loads the bundle's own.
 
         Raises:
             ConfigError: the provider is not available.
@@ -141,7 +144,7 @@ class Engine:
         self.provider = provider_of(provider)
         self._limits = ImageLimits() if limits is None else limits
         self._max_rows = max_rows
-        self._sessions = open_sessions(bundle, self.provider, usable_cores() if threads is None else threads)
+        self._sessions = open_sessions(bundle, self.provider, usable_cores() if threads is None else threads, compiled)
         self._tokenise = NoteTokeniser(bundle.tokenizer_json, self.manifest.text) if Modality.TEXT in self._sessions else None
 
     def prepare(self, study: Study) -> Prepared:

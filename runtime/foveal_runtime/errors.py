@@ -9,6 +9,7 @@
     │   └── ConfigError              recipe, flag, configuration file
     ├── PreconditionError            legal, but not with this bundle or store; FAILED_PRECONDITION
     │   ├── BundleError              missing, changed, or of another schema version
+    │   ├── StaleError               a compiled entry of the cache that does not fit its bundle or machine
     │   ├── UntrainedError           a head or modality subset that was never trained
     │   └── SpaceMismatchError       vectors of another embedding space
     ├── CheckFailed                  a verification ran and did not pass; exit 1
@@ -110,6 +111,12 @@ class BundleError(PreconditionError):
     """A bundle is missing, changed since it was written, or of another schema version."""
 
     reason = "BUNDLE_INVALID"
+
+
+class StaleError(PreconditionError):
+    """A compiled entry of the cache folder that does not fit its bundle or machine, or whose bytes were changed."""
+
+    reason = "STALE_CACHE"
 
 
 class UntrainedError(PreconditionError):

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foveal_runtime.batching import Batcher
 from foveal_runtime.bundle import Bundle
-from foveal_runtime.errors import CheckFailed, FovealError, SpaceMismatchError, UnavailableError
+from foveal_runtime.compiled import find_compiled
+from foveal_runtime.errors import CheckFailed, ConfigError, FovealError, SpaceMismatchError, StaleError, UnavailableError
 from foveal_runtime.imaging import ImageLimits
 from foveal_runtime.session import provider_of, usable_cores
 from foveal_runtime.supervisor import Worker
 from foveal_runtime.worker import WorkerSpec
 
 if TYPE_CHECKING:
+    from foveal_runtime.compiled import Compiled
     from foveal_runtime.config import ServeConfig
     from foveal_runtime.selftest import SelfTestReport
 
@@ -45,6 +48,32 @@ CPU_ROWS = 2
 def rows_of(config: ServeConfig) -> int:
     """Rows in one graph call."""
     return min(config.batch.max_studies, CPU_ROWS) if config.provider == "cpu" else config.batch.max_studies
+
+
+async def compiled_graphs(bundle: Bundle, provider: str) -> Compiled | None:
+    """What `foveal compile` made of a bundle on this device; None when it has not, or when that can't be trusted.
+
+    An entry that is stale or damaged is compiled again, in a process of its own so that this one stays small.
+    """
+    try:
+        return await asyncio.to_thread(find_compiled, bundle, provider)
+    except ConfigError as error:
+        log.warning("compiled graphs are not used: %s", error)
+        return None
+    except StaleError as error:
+        log.warning("compiling again: %s", error)
+    command = (sys.executable, "-m", "foveal_runtime.cli.main", "compile", bundle.path, "--provider", provider, "--graphs-only")
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+    try:
+        if await process.wait() == 0:
+            return await asyncio.to_thread(find_compiled, bundle, provider)
+    except StaleError as error:
+        log.warning("%s", error)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    log.warning("the graphs could not be compiled again; loading the bundle's own")
+    return None
 
 
 class ModelHost:
@@ -105,7 +134,7 @@ class ModelHost:
                     f"{bundle.path} is of space {bundle.manifest.space_id[:12]}…, the open archive holds "
                     f"{old.bundle.manifest.space_id[:12]}…; serve it with a store of its own"
                 )
-            batcher = self._batcher(bundle)
+            batcher = self._batcher(bundle, await compiled_graphs(bundle, self._config.provider))
             await batcher.start()
             batcher.on_change = self._changed
             self._model, self._drift = Model(bundle=bundle, batcher=batcher), ""
@@ -115,7 +144,7 @@ class ModelHost:
                 await old.batcher.close()
             return bundle
 
-    def _batcher(self, bundle: Bundle) -> Batcher:
+    def _batcher(self, bundle: Bundle, compiled: Compiled | None) -> Batcher:
         config = self._config
         spec = WorkerSpec(
             bundle=bundle.path,
@@ -123,6 +152,7 @@ class ModelHost:
             threads=threads_of(config),
             max_rows=rows_of(config),
             limits=ImageLimits(max_pixels=config.max_image_pixels),
+            compiled=compiled,
         )
 
         async def start_worker() -> Worker:

@@ -7,21 +7,20 @@ of another bundle, processor, core count, provider or ONNX Runtime is never foun
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-import os
-import platform
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foveal_runtime.cachefolder import check_private, private_folder
 from foveal_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from foveal_runtime.bundle import Bundle
+    from foveal_runtime.compiled import Compiled
     from foveal_runtime.study import Study
     from foveal_runtime.supervisor import Worker
 
@@ -50,36 +49,15 @@ class ServePlan:
     measured: tuple[Measurement, ...]
 
 
-def device_key(provider: str) -> str:
-    """What a measurement depends on besides the bundle, as a short hash."""
-    from foveal_runtime.session import ort_version, usable_cores
-
-    model = platform.processor()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
-        model = next((line for line in lines if line.startswith("model name")), model)
-    facts = (platform.machine(), model, usable_cores(), provider, ort_version())
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-
-
-def plan_folder(bundle_sha256: str, provider: str) -> Path:
-    """Where the plan of a bundle on this device is kept."""
-    base = os.environ.get("FOVEAL_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    root = Path(base) if base else Path.home() / ".cache"
-    return root / "foveal" / f"{bundle_sha256[:16]}-{device_key(provider)}"
-
-
 def write_plan(folder: Path, plan: ServePlan) -> Path:
-    """Keep a plan; the folder is this user's alone.
+    """Keep a plan.
 
     Raises:
-        ConfigError: the folder can't be written.
+        ConfigError: the folder can't be written, or is not this user's alone.
     """
+    private_folder(folder)
+    path = folder / "plan.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.chmod(0o700)
-        path = folder / "plan.json"
         scratch = path.with_suffix(".new")
         scratch.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
         scratch.rename(path)
@@ -89,7 +67,14 @@ def write_plan(folder: Path, plan: ServePlan) -> Path:
 
 
 def read_plan(folder: Path) -> ServePlan | None:
-    """The plan kept there; None when there is none, or one that can't be read: it is only a cache."""
+    """The plan kept there; None when there is none, or one that can't be read: it is only a cache.
+
+    Raises:
+        ConfigError: the folder is not this user's alone.
+    """
+    if not (folder / "plan.json").exists():
+        return None
+    check_private(folder)
     try:
         document = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
         measured = tuple(Measurement(**entry) for entry in document.pop("measured"))
@@ -107,13 +92,20 @@ def choose(measured: Sequence[Measurement]) -> ServePlan:
 
 
 async def measure(
-    bundle: Bundle, provider: str, *, cores: int, seconds: float, note: Callable[[Measurement], None]
+    bundle: Bundle,
+    provider: str,
+    *,
+    compiled: Compiled | None,
+    cores: int,
+    seconds: float,
+    note: Callable[[Measurement], None],
 ) -> ServePlan:
     """Time workers × threads × batch on the bundle's golden photographs.
 
     Args:
         bundle: an opened bundle.
         provider: where the graphs run.
+        compiled: what was compiled for it.
         cores: to divide among workers.
         seconds: for each setting.
         note: told of every measurement as it is made.
@@ -129,7 +121,7 @@ async def measure(
     measured: list[Measurement] = []
     for workers in sorted({1, max(1, cores // 2), cores} if provider == "cpu" else {1}):
         threads = max(1, cores // workers)
-        pool = [await _start(bundle, provider, threads) for _ in range(workers)]
+        pool = [await _start(bundle, provider, threads, compiled) for _ in range(workers)]
         try:
             for batch in _BATCHES:
                 rate = await _rate(pool, studies, batch, seconds)
@@ -141,7 +133,7 @@ async def measure(
     return choose(measured)
 
 
-async def _start(bundle: Bundle, provider: str, threads: int) -> Worker:
+async def _start(bundle: Bundle, provider: str, threads: int, compiled: Compiled | None) -> Worker:
     from foveal_runtime.host import CPU_ROWS
     from foveal_runtime.imaging import ImageLimits
     from foveal_runtime.supervisor import Worker
@@ -153,6 +145,7 @@ async def _start(bundle: Bundle, provider: str, threads: int) -> Worker:
         threads=threads,
         max_rows=CPU_ROWS if provider == "cpu" else max(_BATCHES),
         limits=ImageLimits(),
+        compiled=compiled,
         self_test=False,
     )
     return await Worker.start(spec, start_timeout_s=600)

@@ -6,14 +6,18 @@ F record features, G grades, M modalities.
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import os
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from foveal_runtime.bundle import Bundle
+from foveal_runtime.compiled import Compiled
 from foveal_runtime.errors import BundleError, ConfigError
 from foveal_runtime.manifest import FUSION, Graph
 from foveal_runtime.study import Modality
@@ -71,11 +75,14 @@ def usable_cores() -> int:
 
 
 def ort_version() -> str:
-    """Version of the installed ONNX Runtime.
+    """Version of the installed ONNX Runtime, without loading it where its package says.
 
     Raises:
         ConfigError: none is installed.
     """
+    for package in ("onnxruntime", "onnxruntime-gpu"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return f"{package} {importlib.metadata.version(package)}"
     return str(_onnxruntime().__version__)
 
 
@@ -102,45 +109,88 @@ class GraphSession:
         return dict(zip(self._outputs, self._session.run(list(self._outputs), feeds), strict=True))
 
 
-def open_sessions(bundle: Bundle, provider: Provider, threads: int) -> dict[str, GraphSession]:
+def require_provider(provider: Provider) -> None:
+    """Refuse a provider that the installed ONNX Runtime was not built with.
+
+    Raises:
+        ConfigError: it is not in this installation; the message lists what is.
+    """
+    present = available_providers()
+    if provider not in present:
+        raise ConfigError(
+            f"provider {provider.value!r} is not in the installed ONNX Runtime, which has {', '.join(present)}; "
+            f"choose one of those, or install foveal[gpu] on a machine with an NVIDIA GPU"
+        )
+
+
+def open_sessions(
+    bundle: Bundle, provider: Provider, threads: int, compiled: Compiled | None = None
+) -> dict[str, GraphSession]:
     """Load every graph of a bundle, by its name in the manifest.
 
     Args:
         bundle: whose hashes were checked.
         provider: where to run; nothing else is tried when it is missing.
         threads: threads inside one graph call, at least 1.
+        compiled: the bundle's graphs compiled on this device, whose hashes were checked; None loads the bundle's own.
 
     Raises:
         ConfigError: the provider is not in this installation, or cannot start on this machine.
         BundleError: a graph does not load, or its inputs are not those of the manifest.
     """
-    present = available_providers()
-    if provider not in present:
-        raise ConfigError(
-            f"provider {provider.value!r} is not in the installed ONNX Runtime, which has {', '.join(present)}; "
-            f"choose one of those, or install foveal[gpu]"
-        )
+    require_provider(provider)
     if threads < 1:
         raise ConfigError(f"threads is {threads}, at least 1 is needed")
-    order = [name for name in (*Modality, FUSION) if name in bundle.manifest.graphs]
-    return {str(name): _open(bundle, str(name), provider, threads) for name in order}
+    order = [str(name) for name in (*Modality, FUSION) if name in bundle.manifest.graphs]
+    sessions = {}
+    for name in order:
+        options = session_options(threads)
+        path = bundle.graph_path(name)
+        if compiled is not None:
+            path = compiled.path(name)
+            if provider is Provider.CPU:
+                # What optimisation found lies in the file; doing it again costs start-up and finds nothing.
+                options.graph_optimization_level = _onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
+        sessions[name] = open_session(bundle, name, path, options, provider)
+    return sessions
 
 
-def _open(bundle: Bundle, name: str, provider: Provider, threads: int) -> GraphSession:
-    ort = _onnxruntime()
-    options = ort.SessionOptions()
+def session_options(threads: int) -> Any:
+    """ONNX Runtime's options of every session foveal opens.
+
+    Raises:
+        ConfigError: no ONNX Runtime is installed.
+    """
+    options = _onnxruntime().SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised; ORT's own lines would tear the server's log
     # Threads that spin between the many small calls of a batch take the cores that decode the next photographs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def open_session(bundle: Bundle, name: str, path: Path, options: Any, provider: Provider) -> GraphSession:
+    """Load one graph.
+
+    Args:
+        bundle: the graph's.
+        name: in the manifest.
+        path: the bundle's file, or what was compiled from it.
+        options: from `session_options`.
+        provider: where to run.
+
+    Raises:
+        ConfigError: the provider cannot start on this machine.
+        BundleError: the graph does not load, or its inputs are not those of the manifest.
+    """
     spec = bundle.manifest.graphs[name]
     stack = [_ORT_NAMES[p] for p in _ORT_STACKS[provider]]
     try:
-        session = ort.InferenceSession(str(bundle.graph_path(name)), options, providers=stack)
+        session = _onnxruntime().InferenceSession(str(path), options, providers=stack)
     except Exception as error:
         raise BundleError(
-            f"graph {spec.file} does not load on provider {provider.value!r} ({type(error).__name__}); "
+            f"graph {path.name} does not load on provider {provider.value!r} ({type(error).__name__}); "
             f"export the bundle again, or use another provider"
         ) from error
     if session.get_providers()[0] != stack[0]:

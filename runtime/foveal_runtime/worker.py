@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from foveal_runtime.compiled import Compiled
     from foveal_runtime.engine import Ask, Engine, Outcome, Prepared
     from foveal_runtime.errors import FovealError
     from foveal_runtime.imaging import ImageLimits
@@ -41,6 +42,8 @@ class WorkerSpec:
     max_rows: int
     """In one graph call."""
     limits: ImageLimits
+    compiled: Compiled | None = None
+    """The bundle's graphs as compiled on this device, whose hashes the parent has checked; None loads the bundle's own."""
     self_test: bool = True
     """Replay the golden studies before reporting ready."""
 
@@ -118,7 +121,14 @@ def _load(spec: WorkerSpec) -> Engine:
     from foveal_runtime.engine import Engine
 
     bundle = Bundle.open(spec.bundle, verify_hashes=False)
-    return Engine(bundle, provider=spec.provider, threads=spec.threads, limits=spec.limits, max_rows=spec.max_rows)
+    return Engine(
+        bundle,
+        provider=spec.provider,
+        threads=spec.threads,
+        limits=spec.limits,
+        max_rows=spec.max_rows,
+        compiled=spec.compiled,
+    )
 
 
 def _warm_up(engine: Engine, spec: WorkerSpec) -> SelfTestReport | None:

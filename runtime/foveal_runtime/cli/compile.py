@@ -1,17 +1,31 @@
-"""`foveal compile`: measure how a bundle is best served on this machine, and remember it. Changes nothing in the bundle."""
+"""`foveal compile`: compile a bundle's graphs for this machine, measure how they are best served, and remember both."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from foveal_runtime.cli.client import Json, print_json
 
 
-def compile_(bundle: Path, /, *, provider: str = "cpu", seconds: float = 3.0, json: Json = False) -> None:
-    """Measure workers x threads x batch for a bundle on this machine, and keep the best for `foveal serve`.
+def compile_(
+    bundle: Path,
+    /,
+    *,
+    provider: str = "cpu",
+    seconds: float = 3.0,
+    graphs_only: Annotated[bool, Parameter(name=["--graphs-only"], negative=())] = False,
+    json: Json = False,
+) -> None:
+    """Compile a bundle's graphs on this machine, measure workers x threads x batch, and keep both for `foveal serve`.
 
-    The bundle is verified on this provider first. The plan is kept in ~/.cache/foveal (or FOVEAL_CACHE), by bundle and device.
+    cpu keeps the graphs as ONNX Runtime optimised them; cuda and tensorrt build what their provider caches. The golden
+    studies are replayed through the result before anything is kept. Everything lies in ~/.cache/foveal (or FOVEAL_CACHE),
+    by bundle, device and library versions; the bundle itself is not changed. Exit code 1 when compiled graphs are out of
+    tolerance.
 
     For example:
 
@@ -21,31 +35,37 @@ def compile_(bundle: Path, /, *, provider: str = "cpu", seconds: float = 3.0, js
         bundle: folder that `foveal export` wrote.
         provider: cpu, cuda or tensorrt.
         seconds: measured for each setting.
+        graphs_only: compile, and measure nothing.
         json: print one JSON document.
     """
     import asyncio
+    import time
     from dataclasses import asdict
 
     from foveal_runtime.bundle import Bundle
-    from foveal_runtime.engine import Engine
-    from foveal_runtime.errors import CheckFailed
-    from foveal_runtime.plan import Measurement, measure, plan_folder, write_plan
-    from foveal_runtime.selftest import self_test
-    from foveal_runtime.session import usable_cores
+    from foveal_runtime.compiled import entry_folder
+    from foveal_runtime.compiler import compile_bundle
+    from foveal_runtime.plan import Measurement, measure, write_plan
+    from foveal_runtime.session import provider_of, usable_cores
 
+    where = provider_of(provider)
     opened = Bundle.open(bundle)
-    report = self_test(Engine(opened, provider=provider))
+    started = time.perf_counter()
+    compiled, report = compile_bundle(opened, where, threads=usable_cores())
+    spent_s = time.perf_counter() - started
     sys.stderr.write(report.summary() + "\n")
-    if not report.passed:
-        raise CheckFailed(f"{bundle} is out of tolerance on this machine; `foveal verify {bundle}` lists where")
+    sys.stderr.write(f"compiled {compiled.bytes / 1e6:.1f} MB in {spent_s:.1f} s; kept in {compiled.folder}\n")
+    document = {"graphs": str(compiled.folder), "bytes": compiled.bytes, "seconds": round(spent_s, 2)}
+    if not graphs_only:
 
-    def note(m: Measurement) -> None:
-        sys.stderr.write(
-            f"  {m.workers} workers x {m.threads} threads, batch {m.max_batch:2d}: {m.studies_per_s:.1f} studies/s\n"
-        )
+        def note(m: Measurement) -> None:
+            sys.stderr.write(
+                f"  {m.workers} workers x {m.threads} threads, batch {m.max_batch:2d}: {m.studies_per_s:.1f} studies/s\n"
+            )
 
-    plan = asyncio.run(measure(opened, provider, cores=usable_cores(), seconds=seconds, note=note))
-    path = write_plan(plan_folder(opened.sha256, provider), plan)
-    sys.stderr.write(f"chosen: {plan.workers} workers x {plan.threads} threads, batch {plan.max_batch}; kept in {path}\n")
+        plan = asyncio.run(measure(opened, provider, compiled=compiled, cores=usable_cores(), seconds=seconds, note=note))
+        path = write_plan(entry_folder(opened.sha256, provider), plan)
+        sys.stderr.write(f"chosen: {plan.workers} workers x {plan.threads} threads, batch {plan.max_batch}; kept in {path}\n")
+        document |= {"plan": str(path), **asdict(plan)}
     if json:
-        print_json({"plan": str(path), **asdict(plan)})
+        print_json(document)

@@ -114,15 +114,22 @@ def serve(
 def _planned(settings: ServeConfig) -> ServeConfig:
     """With the workers, threads and batch that `foveal compile` measured for this bundle on this machine, if it did."""
     import hashlib
+    import logging
     from dataclasses import replace
 
     from foveal_runtime.bundle import MANIFEST
-    from foveal_runtime.plan import plan_folder, read_plan
+    from foveal_runtime.compiled import entry_folder
+    from foveal_runtime.errors import ConfigError
+    from foveal_runtime.plan import read_plan
 
     manifest = settings.bundle / MANIFEST
     if not manifest.is_file():
         return settings  # opening it says what is wrong
-    plan = read_plan(plan_folder(hashlib.sha256(manifest.read_bytes()).hexdigest(), settings.provider))
+    try:
+        plan = read_plan(entry_folder(hashlib.sha256(manifest.read_bytes()).hexdigest(), settings.provider))
+    except ConfigError as error:
+        logging.getLogger(__name__).warning("what `foveal compile` measured is not used: %s", error)
+        return settings
     if plan is None:
         return settings
     batch = replace(settings.batch, max_studies=plan.max_batch)
