@@ -207,7 +207,10 @@ def test_hardly_any_studies_give_a_document_with_reasons_and_no_crash(tiny: Tiny
 def test_notes_whose_silence_is_taken_for_health_are_warned_about(metrics: dict[str, Any]) -> None:
     changed = json.loads(json.dumps(metrics))
     changed["grading"]["full_without_dr"]["heads"]["icdr"]["kappa"]["value"] = 0.07
-    changed["grading"]["image+structured"]["heads"]["icdr"]["kappa"]["value"] = 0.50
+    without_note = changed["grading"]["image+structured"]["heads"]["icdr"]["kappa"]
+    without_note |= {"value": 0.50, "interval": [-0.1, 0.9]}
+    assert not any("ICDR" in text and "silence for health" in text for text in warnings_of(changed))
+    without_note["interval"] = [0.3, 0.7]
     assert any("silence for health" in text and "0.07" in text for text in warnings_of(changed))
     changed["grading"]["full_without_dr"]["heads"]["icdr"]["kappa"]["value"] = 0.52
     assert not any("ICDR" in text and "silence for health" in text for text in warnings_of(changed))

@@ -10,7 +10,7 @@ import pytest
 
 from foveal_train.evaluation import ranking
 from foveal_train.evaluation.intervals import resample
-from foveal_train.evaluation.retrieval import LabelSet, direction_figures, strict_ceiling
+from foveal_train.evaluation.retrieval import LabelSet, direction_figures, label_ceiling, strict_ceiling
 
 
 def by_brute_force(similarity: np.ndarray, relevant: np.ndarray, gains: np.ndarray, own: int, k: int) -> np.ndarray:
@@ -136,3 +136,21 @@ def test_chunks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     whole = figures(text, image, groups)
     monkeypatch.setattr(retrieval, "_CELLS", 25 * 4)
     assert figures(text, image, groups) == whole
+
+
+def test_the_best_of_a_note_is_certain_where_the_note_settles_the_label_and_less_where_it_does_not() -> None:
+    notes = np.asarray([0] * 6 + [1] * 4)
+    grades = np.asarray([0] * 6 + [2, 2, 3, 4])
+    assert label_ceiling(notes, notes, 1) == 1
+    assert label_ceiling(notes, grades, 1) == pytest.approx((6 + 2) / 10)
+    assert label_ceiling(notes, grades, 5) == 1
+    assert label_ceiling(notes, np.full(10, -1), 1) is None
+    # Nothing that is the same for equal notes finds more, whatever it prefers.
+    rng = np.random.default_rng(0)
+    photographs = np.eye(10)
+    for _ in range(20):
+        queries = rng.normal(size=(2, 10))[notes]
+        found = figures(queries, photographs, notes, labels=[LabelSet(name="icdr", codes_N=grades)])
+        best = found["labels"]["icdr"]["best"]["recall"]["1"]
+        assert found["labels"]["icdr"]["recall"]["1"]["value"] <= best + 1e-9
+    assert found["labels"]["icdr"]["best"]["map"] is None

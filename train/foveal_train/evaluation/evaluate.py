@@ -71,7 +71,8 @@ def evaluate_arrays(
         - `retrieval`: None with `retrieval_reason`, or {`independent`, `joint`: each None with a reason in `left_out`, or
           {`description`, `aligned`, `text_to_image`, `image_to_text`: {`queries`, `gallery`, `distinct_notes`, `strict`
           {`recall` {K: figure}, `ceiling` {K: float}, `chance` {K: float}}, `labels` {`findings` | `note` | `icdr`:
-          {`recall` {K: figure}, figures `map`, `ndcg`, `ndcg_at`, `chance` {...}}}}}}
+          {`recall` {K: figure}, figures `map`, `ndcg`, `ndcg_at`, `chance` {...}, `best` {...} of a query that knows the
+          note alone (None: not worked out)}}}}}
         - `left_out` [{`what`, `reason`}], `warnings` [sentence]
     """
     drawn = resample([sample.patient_id for sample in arrays.samples], count=bootstrap, seed=seed)

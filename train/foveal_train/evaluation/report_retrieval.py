@@ -11,6 +11,8 @@ from foveal_train.evaluation.retrieval import KS, NDCG_AT
 from foveal_train.evaluation.table import DIRECTIONS
 from foveal_train.evaluation.warn import percent
 
+_UNKNOWN: dict[str, Any] = {"recall": {}, "map": None, "ndcg": None}
+"""A photograph as a query has no such bound."""
 _LABELS = {"findings": "same findings", "note": "same note", "icdr": "same ICDR grade"}
 
 
@@ -67,17 +69,19 @@ def _labels(protocols: Mapping[str, Any]) -> str:
     for name, protocol in protocols.items():
         for key, words in DIRECTIONS.items():
             for label, found in protocol[key]["labels"].items():
-                chance = found["chance"]
-                cells = [_beside(found["recall"][str(k)], chance["recall"][str(k)]) for k in KS]
-                cells += [_beside(found["map"], chance["map"]), _beside(found["ndcg"], chance["ndcg"])]
+                chance, best = found["chance"], found["best"] if key == "text_to_image" else _UNKNOWN
+                cells = [_beside(found["recall"][str(k)], chance["recall"][str(k)], best["recall"].get(str(k))) for k in KS]
+                cells += [_beside(found[one], chance[one], best[one]) for one in ("map", "ndcg")]
                 rows.append([escape(name), words, escape(_LABELS.get(label, label)), *cells])
     caption = (
-        f"Each cell: the figure, its interval, and what a random order would give. nDCG is of the first {NDCG_AT}, its gain "
-        "the overlap (Jaccard) of findings where the data names them. The query's own study counts as a hit."
+        "Each cell: the figure, its interval, what a random order would give, and the best that a query can do which knows "
+        f"its note alone. nDCG is of the first {NDCG_AT}, its gain the overlap (Jaccard) of findings where data names them. "
+        "The query's own study counts as a hit."
     )
     head = ["protocol", "direction", "relevant is", *(f"R@{k} %" for k in KS), "mAP %", "nDCG %"]
     return page.table(head, rows, words=3, caption=caption)
 
 
-def _beside(figure: dict[str, Any], chance: float | None) -> str:
-    return page.cell(figure) + (f"<small>chance {100 * chance:.1f}</small>" if chance is not None else "")
+def _beside(figure: dict[str, Any], chance: float | None, best: float | None) -> str:
+    marks = [f"{word} {100 * value:.1f}" for word, value in (("chance", chance), ("best", best)) if value is not None]
+    return page.cell(figure) + (f"<small>{' · '.join(marks)}</small>" if marks else "")

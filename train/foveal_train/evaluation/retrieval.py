@@ -59,6 +59,18 @@ def strict_ceiling(note_groups_P: npt.NDArray[Any], k: int) -> float:
     return float(np.minimum(counts, k).sum() / counts.sum())
 
 
+def label_ceiling(note_groups_P: Int, codes_P: Int, k: int) -> float | None:
+    """Best label-level R@K of a query that knows the note alone: it finds the K labels that are commonest among equal notes.
+
+    1 where the note settles the label, as it settles BRSET's findings; less where it does not, as with the ICDR grade, of which
+    the note says no more than that there is one. None without a known label.
+    """
+    known = codes_P >= 0
+    pairs, counts = np.unique(np.stack([note_groups_P[known], codes_P[known]], axis=1), axis=0, return_counts=True)
+    found = sum(np.sort(counts[pairs[:, 0] == note])[-k:].sum() for note in np.unique(pairs[:, 0]))
+    return float(found / known.sum()) if known.any() else None
+
+
 def direction_figures(
     query_vectors_ND: npt.NDArray[Any],
     gallery_vectors_ND: npt.NDArray[Any],
@@ -115,11 +127,14 @@ def direction_figures(
             "ceiling": {str(k): strict_ceiling(groups_P, k) for k in KS},
             "chance": {str(k): min(1.0, k / len(gallery)) for k in KS},
         },
-        "labels": {label.name: _label_figures(label.name, values, asked) for label in labels},
+        "labels": {label.name: _label_figures(label.name, values, asked, groups_P, label.codes_N[queries]) for label in labels},
     }
 
 
-def _label_figures(name: str, values: dict[str, Float], asked: Resamples) -> dict[str, Any]:
+def _label_figures(name: str, values: dict[str, Float], asked: Resamples, note_groups_P: Int, codes_P: Int) -> dict[str, Any]:
+    best = {str(k): label_ceiling(note_groups_P, codes_P, k) for k in KS}
+    settled = 1.0 if best["1"] == 1 else None
+
     def chance(key: str) -> float | None:
         known = values[f"chance {key}"][np.isfinite(values[f"chance {key}"])]
         return float(known.mean()) if known.size else None
@@ -129,6 +144,7 @@ def _label_figures(name: str, values: dict[str, Float], asked: Resamples) -> dic
         "map": _mean(values[f"{name} map"], asked),
         "ndcg": _mean(values[f"{name} ndcg"], asked),
         "ndcg_at": NDCG_AT,
+        "best": {"recall": best, "map": settled, "ndcg": settled},
         "chance": {
             "recall": {str(k): chance(f"{name}@{k}") for k in KS},
             "map": chance(f"{name} map"),

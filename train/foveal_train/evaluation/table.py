@@ -126,24 +126,25 @@ def _strict(protocols: dict[str, Any]) -> Table:
 
 def _same_label(protocols: dict[str, Any]) -> Table:
     made = _new(
-        "Retrieval, by label: is what was found labelled the same? In % (chance)",
+        "Retrieval, by label: is what was found labelled the same? In % (chance; best a note can do)",
         "protocol", "direction", "same", *(f"R@{k}" for k in KS), "mAP", f"nDCG@{NDCG_AT}",
     )  # fmt: skip
     for name, protocol in protocols.items():
         for key, words in _SHORT.items():
             for label, found in protocol[key]["labels"].items():
                 chance = found["chance"]
-                cells = [_beside(found["recall"][str(k)], chance["recall"][str(k)]) for k in KS]
-                made.add_row(
-                    name, words, label, *cells,
-                    _beside(found["map"], chance["map"]), _beside(found["ndcg"], chance["ndcg"]),
-                )  # fmt: skip
+                best = found["best"] if key == "text_to_image" else {"recall": {}, "map": None, "ndcg": None}
+                cells = [_beside(found["recall"][str(k)], chance["recall"][str(k)], best["recall"].get(str(k))) for k in KS]
+                cells += [_beside(found[one], chance[one], best[one]) for one in ("map", "ndcg")]
+                made.add_row(name, words, label, *cells)
         made.add_section()
     return made
 
 
-def _beside(figure: dict[str, Any], chance: float | None) -> Text:
-    """A figure with what chance would give, its interval left to the report."""
+def _beside(figure: dict[str, Any], chance: float | None, best: float | None) -> Text:
+    """A figure with what chance would give and the best there is, its interval left to the report."""
     if figure["value"] is None or chance is None:
         return Text("–", style="dim")
-    return Text(f"{100 * figure['value']:.1f}", style="bold").append(f"\n({100 * chance:.1f})", style="not bold dim")
+    return Text(f"{100 * figure['value']:.1f}", style="bold").append(
+        f"\n({100 * chance:.1f}{'' if best is None else f'; {100 * best:.3g}'})", style="not bold dim"
+    )

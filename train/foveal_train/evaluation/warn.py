@@ -79,8 +79,11 @@ def _silence_taken_for_health(head: str, grading: dict[str, Any]) -> list[str]:
     """A note that does not name DR makes grading worse than no note at all."""
     stripped = grading[WITHOUT_DR]["heads"].get(head, {}).get("kappa", {}).get("value")
     for name in (PHOTOGRAPH_AND_RECORD, PHOTOGRAPH):
-        without_note = grading.get(name, {}).get("heads", {}).get(head, {}).get("kappa", {}).get("value")
-        if stripped is not None and without_note is not None and without_note - stripped > NOTICEABLE:
+        kappa = grading.get(name, {}).get("heads", {}).get(head, {}).get("kappa", {})
+        without_note, interval = kappa.get("value"), kappa.get("interval")
+        if stripped is None or without_note is None or (interval is not None and interval[0] <= 0):
+            continue  # a model that can't grade the eye has nothing that a note could spoil
+        if without_note - stripped > NOTICEABLE:
             return [
                 f"{head.upper()}: with a note that does not name diabetic retinopathy kappa is {stripped:.2f}, with no note at "
                 f"all ({grading[name]['title']}) {without_note:.2f}: the model takes the note's silence for health. Do not "
