@@ -20,7 +20,7 @@ from foveal_runtime.bundle import Bundle
 from foveal_runtime.compiled import Compiled
 from foveal_runtime.dicom import filled, is_dicom, read_dicom
 from foveal_runtime.errors import UntrainedError
-from foveal_runtime.imaging import Float32, ImageLimits, decode, square, standardise
+from foveal_runtime.imaging import Float32, ImageLimits, photograph, square, standardise
 from foveal_runtime.labels import Head
 from foveal_runtime.manifest import FUSION, Manifest
 from foveal_runtime.notes import Int64, NoteTokeniser, pad_notes
@@ -170,14 +170,14 @@ class Engine:
             assert study.image is not None
             image = study.image
             if is_dicom(image):
-                photograph = read_dicom(image, self._limits)
-                rgb_HWC = photograph.rgb_HWC
-                study = self._with_header(study, photograph.record)
+                dicom = read_dicom(image, self._limits)
+                picture = dicom.picture
+                study = self._with_header(study, dicom.record)
                 subset = study.modalities
             else:
-                rgb_HWC = decode(image, self.manifest.image, self._limits)
-            quality = assess(rgb_HWC)
-            pixels_CHW = standardise(square(rgb_HWC, self.manifest.image), self.manifest.image)
+                picture = photograph(image, self.manifest.image, self._limits)
+            quality = assess(picture)
+            pixels_CHW = standardise(square(picture, self.manifest.image), self.manifest.image)
         if Modality.TEXT in subset:
             assert study.note is not None
             assert self._tokenise is not None

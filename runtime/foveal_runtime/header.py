@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import struct
 
+from foveal_runtime.raw import is_raw, raw_size
+
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MAX_SEGMENTS = 1024
+_DICOM_HEADER_BYTES = 65_536
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 
 
@@ -25,12 +28,16 @@ def peek_pixels(image_bytes: bytes) -> int | None:
 def _peek(data: bytes) -> tuple[int, int] | None:
     if data[:2] == b"\xff\xd8":
         return _jpeg(data)
+    if is_raw(data):
+        return raw_size(data)
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return struct.unpack_from(">II", data, 16)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(data)
     if data[:4] in (b"II*\0", b"MM\0*"):
         return _tiff(data)
+    if data[128:132] == b"DICM":
+        return _dicom(data)
     return None
 
 
@@ -75,3 +82,17 @@ def _tiff(data: bytes) -> tuple[int, int] | None:
         if tag in (_TIFF_WIDTH, _TIFF_HEIGHT):
             (found[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, place + 10 + 12 * entry)
     return found[_TIFF_WIDTH], found[_TIFF_HEIGHT]
+
+
+def _dicom(data: bytes) -> tuple[int, int] | None:
+    """Rows and Columns, group 0028, little-endian with or without a value representation."""
+    found: list[int] = []
+    for element in (b"\x11\0", b"\x10\0"):
+        tag = b"\x28\0" + element
+        place = data.find(tag + b"US\2\0", 132, _DICOM_HEADER_BYTES)
+        if place < 0:
+            place = data.find(tag + b"\2\0\0\0", 132, _DICOM_HEADER_BYTES)
+        if place < 0:
+            return None
+        found += struct.unpack_from("<H", data, place + 8)
+    return found[0], found[1]

@@ -18,7 +18,9 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from foveal_runtime.errors import ImageError
+from foveal_runtime.raw import is_raw, raw_size, unpack_raw
 
+Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 
@@ -68,6 +70,17 @@ class ImageLimits:
     min_side_px: int = 32
     """A photograph smaller than this in either direction can't be graded."""
 
+    def check(self, width: int, height: int) -> None:
+        """Refuse a photograph by its size.
+
+        Raises:
+            ImageError: too small, or too many pixels.
+        """
+        if min(width, height) < self.min_side_px:
+            raise ImageError(f"image is {width} x {height} px, at least {self.min_side_px} px a side are needed")
+        if width * height > self.max_pixels:
+            raise ImageError(f"image is {width} x {height} px, over the limit of {self.max_pixels} pixels; send it scaled down")
+
 
 def open_header(image_bytes: bytes, limits: ImageLimits = ImageLimits()) -> Image.Image:
     """Open a photograph without decoding its pixels.
@@ -83,13 +96,11 @@ def open_header(image_bytes: bytes, limits: ImageLimits = ImageLimits()) -> Imag
         raise ImageError(
             f"image of {len(image_bytes)} bytes is no photograph this runtime reads; send JPEG, PNG, TIFF or WebP"
         ) from None
+    except Image.DecompressionBombError:  # Pillow's own limit, twice its MAX_IMAGE_PIXELS
+        raise ImageError(f"image is over the limit of {limits.max_pixels} pixels; send it scaled down") from None
     except Exception as error:  # noqa: BLE001 - Pillow's parsers raise anything on hostile headers
         raise ImageError(f"image header can't be read ({type(error).__name__}); send an intact file") from None
-    width, height = image.size
-    if min(width, height) < limits.min_side_px:
-        raise ImageError(f"image is {width} x {height} px, at least {limits.min_side_px} px a side are needed")
-    if width * height > limits.max_pixels:
-        raise ImageError(f"image is {width} x {height} px, over the limit of {limits.max_pixels} pixels; send it scaled down")
+    limits.check(*image.size)
     if image.format != "MPO" and _frames(image) > 1:
         raise ImageError(f"image has {_frames(image)} frames; send one photograph a study")
     return image
@@ -102,25 +113,37 @@ def _frames(image: Image.Image) -> int:
         raise ImageError(f"image header can't be read ({type(error).__name__}); send an intact file") from None
 
 
-def decode(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimits()) -> UInt8:
-    """Bytes to `rgb_HWC`, EXIF orientation applied; grey, palette, alpha, CMYK and 16-bit images are converted.
+def photograph(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimits()) -> Image.Image:
+    """Bytes to an RGB picture, EXIF orientation applied; grey, palette, alpha, CMYK and 16-bit images are converted.
 
     Raises:
         ImageError: undecodable, truncated, of a mode that has no agreed conversion, or refused by `limits`.
     """
+    if is_raw(image_bytes):
+        limits.check(*raw_size(image_bytes))
+        return unpack_raw(image_bytes)
     image = open_header(image_bytes, limits)
     try:
         if image.format in ("JPEG", "MPO"):
             image.draft("RGB", (2 * spec.side_px, 2 * spec.side_px))
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        return np.asarray(_to_rgb(upright), dtype=np.uint8)
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(image)
     except ImageError:
         raise
     except Exception as error:  # noqa: BLE001 - Pillow's decoders raise anything on damaged data
         raise ImageError(
             f"image can't be decoded ({type(error).__name__}), it is truncated or damaged; send an intact file"
         ) from None
+
+
+def decode(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimits()) -> UInt8:
+    """`photograph` as `rgb_HWC`.
+
+    Raises:
+        ImageError: see `photograph`.
+    """
+    return np.asarray(photograph(image_bytes, spec, limits), dtype=np.uint8)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -142,24 +165,32 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     raise ImageError(f"image mode {image.mode} has no agreed conversion to RGB; send 8-bit RGB")
 
 
-def brightest(rgb_HWC: UInt8) -> UInt8:
-    """The brightest channel of each pixel; a hundred times faster than NumPy's `max` over so short an axis."""
-    red, green, blue = (np.ascontiguousarray(rgb_HWC[..., channel]) for channel in range(3))
-    return np.maximum(np.maximum(red, green), blue)
+def lit(picture: Image.Image) -> Bool:
+    """Where the brightest channel of an RGB picture, `lit_HW`, tells the field of view from camera black."""
+    red, green, blue = (np.asarray(channel) for channel in picture.split())
+    lit_HW: Bool = np.maximum(np.maximum(red, green), blue) > _FIELD_THRESHOLD
+    return lit_HW
 
 
-def field_box(rgb_HWC: UInt8) -> tuple[float, float, float, float]:
+def field_box(picture: Image.Image) -> tuple[float, float, float, float]:
     """Bounding square (left, top, right, bottom) of the field of view in pixels; may reach outside the photograph.
 
     Cameras often cut the circle above and below: the side is then the circle's width. A photograph with no dark
     border (or none that can be told) gets the square around the whole of it.
     """
-    height, width = rgb_HWC.shape[:2]
+    width, height = picture.size
     step = max(1, max(height, width) // _FIELD_PROBE_PX)
-    lit = brightest(rgb_HWC[::step, ::step]) > _FIELD_THRESHOLD
+    # Every step-th pixel of every step-th row, from the first: the nearest neighbour of (step x, step y).
+    probe = picture.transform(
+        (-(-width // step), -(-height // step)),
+        Image.Transform.AFFINE,
+        (step, 0, 0.5 - step / 2, 0, step, 0.5 - step / 2),
+        Image.Resampling.NEAREST,
+    )
+    lit_HW = lit(probe)
     # A row or column belongs to the field when 2 % of it is lit: single bright specks and stamps of text do not.
-    columns = np.flatnonzero(lit.mean(axis=0) > 0.02)
-    rows = np.flatnonzero(lit.mean(axis=1) > 0.02)
+    columns = np.flatnonzero(lit_HW.mean(axis=0) > 0.02)
+    rows = np.flatnonzero(lit_HW.mean(axis=1) > 0.02)
     if columns.size < 8 or rows.size < 8:
         left, top, right, bottom = 0.0, 0.0, float(width), float(height)
     else:
@@ -170,11 +201,11 @@ def field_box(rgb_HWC: UInt8) -> tuple[float, float, float, float]:
     return middle_x - side / 2, middle_y - side / 2, middle_x + side / 2, middle_y + side / 2
 
 
-def square(rgb_HWC: UInt8, spec: ImageSpec) -> UInt8:
+def square(picture: Image.Image, spec: ImageSpec) -> UInt8:
     """Crop and resize to `square_SSC`, still 8 bits: the form that training caches and augments."""
-    height, width = rgb_HWC.shape[:2]
+    width, height = picture.size
     if spec.crop is Crop.FIELD:
-        box = field_box(rgb_HWC)
+        box = field_box(picture)
     else:
         box = (0.0, 0.0, float(width), float(height))
     left, top, right, bottom = box
@@ -183,7 +214,7 @@ def square(rgb_HWC: UInt8, spec: ImageSpec) -> UInt8:
     # Whole target pixels for the part inside the photograph; the rest of the square stays black.
     x0, x1 = round((inside[0] - left) * scale_x), round((inside[2] - left) * scale_x)
     y0, y1 = round((inside[1] - top) * scale_y), round((inside[3] - top) * scale_y)
-    part = Image.fromarray(rgb_HWC).resize((max(x1 - x0, 1), max(y1 - y0, 1)), Image.Resampling.BICUBIC, box=inside)
+    part = picture.resize((max(x1 - x0, 1), max(y1 - y0, 1)), Image.Resampling.BICUBIC, box=inside)
     if part.size == (spec.side_px, spec.side_px):
         return np.asarray(part, dtype=np.uint8)
     canvas = np.zeros((spec.side_px, spec.side_px, 3), np.uint8)
@@ -199,9 +230,9 @@ def standardise(square_SSC: UInt8, spec: ImageSpec) -> Float32:
 
 
 def load_square(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimits()) -> UInt8:
-    """Bytes to `square_SSC`: `decode` then `square`.
+    """Bytes to `square_SSC`: `photograph` then `square`.
 
     Raises:
-        ImageError: see `decode`.
+        ImageError: see `photograph`.
     """
-    return square(decode(image_bytes, spec, limits), spec)
+    return square(photograph(image_bytes, spec, limits), spec)

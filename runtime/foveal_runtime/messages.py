@@ -11,7 +11,7 @@ from foveal_runtime.engine import VectorKind
 from foveal_runtime.errors import StudyError
 from foveal_runtime.labels import Head
 from foveal_runtime.quality import Quality
-from foveal_runtime.raw import raw_to_tiff
+from foveal_runtime.raw import pack_raw
 from foveal_runtime.study import Eye, Modality, Record, Sex, Study
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def study_from(message: study_pb2.Study) -> Study:
             raise StudyError("image.encoded is empty; send the file's bytes, or leave the image out", field="image.encoded")
     elif which == "raw":
         raw = message.image.raw
-        image = raw_to_tiff(raw.pixels, raw.width, raw.height, _known(_SAMPLES, raw.sample_type, "image.raw.sample_type"))
+        image = pack_raw(raw.pixels, raw.width, raw.height, _known(_SAMPLES, raw.sample_type, "image.raw.sample_type"))
     return Study(
         id=message.id,
         image=image,

@@ -1,57 +1,92 @@
-"""Raw RGB pixels to an uncompressed TIFF file, so that one decoder serves every photograph. Resizes nothing."""
+"""Raw RGB samples: packed by the server's parent process without looking at them, unpacked to a picture by the worker.
+
+Packed, they travel and are hashed as a photograph's bytes are. Resizes nothing.
+"""
 
 from __future__ import annotations
 
 import struct
 
 import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
 from foveal_runtime.errors import ImageError
 
-_ITEM_BYTES = {"uint8": 1, "uint16": 2, "float32": 4}
+SAMPLE_TYPES: dict[str, npt.DTypeLike] = {"uint8": "u1", "uint16": "<u2", "float32": "<f4"}
+"""Little-endian; `uint16` is 0 to 65535, `float32` is 0 to 1."""
 MAX_SIDE_PX = 65_535
+_MAGIC = b"\x89fovealraw\n"  # no file format begins so
+_HEADER = struct.Struct("<II8s")
+_DATA_AT = len(_MAGIC) + _HEADER.size
 
 
-def raw_to_tiff(pixels: bytes, width: int, height: int, sample_type: str) -> bytes:
-    """An uncompressed 8-bit RGB TIFF with these pixels.
+def pack_raw(pixels: bytes, width: int, height: int, sample_type: str) -> bytes:
+    """These pixels as one byte string.
 
     Args:
-        pixels: height * width * 3 samples, row by row, little-endian.
+        pixels: height * width * 3 samples, row by row.
         width: in pixels.
         height: in pixels.
-        sample_type: `uint8`, `uint16` (0 to 65535) or `float32` (0 to 1).
+        sample_type: one of `SAMPLE_TYPES`.
 
     Raises:
-        ImageError: wrong dimensions or length, or samples that are not finite or outside their range.
+        ImageError: wrong dimensions or length.
     """
     if not (1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX):
         raise ImageError(f"raw image is {width} x {height} px; 1 to {MAX_SIDE_PX} a side can be", field="image.raw")
-    expected = width * height * 3 * _ITEM_BYTES[sample_type]
+    expected = width * height * 3 * np.dtype(SAMPLE_TYPES[sample_type]).itemsize
     if len(pixels) != expected:
         raise ImageError(
             f"raw image of {width} x {height} {sample_type} RGB pixels needs {expected} bytes, got {len(pixels)}",
             field="image.raw.pixels",
         )
-    if sample_type == "uint16":
-        pixels = np.round(np.frombuffer(pixels, "<u2") / 257.0).astype(np.uint8).tobytes()
-    elif sample_type == "float32":
-        samples = np.frombuffer(pixels, "<f4")
-        if not np.isfinite(samples).all():
-            raise ImageError("raw image has samples that are NaN or infinite; send 0.0 to 1.0", field="image.raw.pixels")
-        if samples.min() < 0.0 or samples.max() > 1.0:
-            raise ImageError("raw image has samples outside 0.0 to 1.0; scale them", field="image.raw.pixels")
-        pixels = np.round(samples * 255.0).astype(np.uint8).tobytes()
-    return _tiff_header(width, height, len(pixels)) + pixels
+    return b"".join((_MAGIC, _HEADER.pack(width, height, sample_type.encode()), pixels))
 
 
-def _tiff_header(width: int, height: int, size: int) -> bytes:
-    """Baseline TIFF 6.0, little-endian, one strip."""
-    short, long = 3, 4
-    entries = (
-        (256, long, 1, width), (257, long, 1, height), (258, short, 3, 0), (259, short, 1, 1), (262, short, 1, 2),
-        (273, long, 1, 0), (277, short, 1, 3), (278, long, 1, height), (279, long, 1, size),
-    )  # fmt: skip
-    bits_at = 8 + 2 + 12 * len(entries) + 4
-    fixed = {258: bits_at, 273: bits_at + 6}
-    body = b"".join(struct.pack("<HHII", tag, kind, count, fixed.get(tag, value)) for tag, kind, count, value in entries)
-    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + body + struct.pack("<I", 0) + struct.pack("<HHH", 8, 8, 8)
+def is_raw(data: bytes) -> bool:
+    """Whether the bytes were packed here."""
+    return data[: len(_MAGIC)] == _MAGIC
+
+
+def raw_size(data: bytes) -> tuple[int, int]:
+    """Width and height of packed pixels.
+
+    Raises:
+        ImageError: bytes that `pack_raw` did not make.
+    """
+    width, height, _ = _header(data)
+    return width, height
+
+
+def _header(data: bytes) -> tuple[int, int, np.dtype[np.generic]]:
+    try:
+        width, height, name = _HEADER.unpack_from(data, len(_MAGIC))
+        return width, height, np.dtype(SAMPLE_TYPES[name.rstrip(b"\0").decode()])
+    except (struct.error, KeyError, UnicodeDecodeError):
+        raise ImageError("raw image is damaged; send it again", field="image.raw") from None
+
+
+def unpack_raw(data: bytes) -> Image.Image:
+    """The picture, 8 bits a channel.
+
+    Raises:
+        ImageError: samples that are not finite or outside their range, or bytes that `pack_raw` did not make.
+    """
+    width, height, dtype = _header(data)
+    if len(data) != _DATA_AT + width * height * 3 * dtype.itemsize:
+        raise ImageError("raw image is damaged; send it again", field="image.raw")
+    samples_HWC = np.frombuffer(data, dtype, offset=_DATA_AT).reshape(height, width, 3)
+    if dtype == np.uint8:
+        return Image.fromarray(samples_HWC)
+    if dtype == np.uint16:
+        return Image.fromarray(_EIGHT_BITS[samples_HWC])
+    if not np.isfinite(samples_HWC).all():
+        raise ImageError("raw image has samples that are NaN or infinite; send 0.0 to 1.0", field="image.raw.pixels")
+    if samples_HWC.min() < 0.0 or samples_HWC.max() > 1.0:
+        raise ImageError("raw image has samples outside 0.0 to 1.0; scale them", field="image.raw.pixels")
+    return Image.fromarray(np.round(samples_HWC * np.float32(255.0)).astype(np.uint8))
+
+
+_EIGHT_BITS = np.round(np.arange(65_536) / 257.0).astype(np.uint8)
+"""16 bits to 8, for every value there is."""

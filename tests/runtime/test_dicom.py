@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +15,26 @@ from PIL import Image
 from foveal_runtime.dicom import is_dicom, read_dicom
 from foveal_runtime.engine import Engine
 from foveal_runtime.errors import ImageError, StudyError
+from foveal_runtime.header import peek_pixels
 from foveal_runtime.imaging import ImageLimits
+from foveal_runtime.quality import Quality, assess
 from foveal_runtime.study import Eye, Modality, Record, Sex, Study
 
 pydicom = pytest.importorskip("pydicom")
 
 
-def dicom(pixels_HWC: np.ndarray, *, bits: int = 8, encapsulate: bytes = b"", **header: object) -> bytes:
+def dicom(
+    pixels_HWC: np.ndarray, *, bits: int = 8, encapsulate: bytes = b"", syntax: str = "JPEGBaseline8Bit", **header: object
+) -> bytes:
     """An ophthalmic photograph with this image."""
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.encaps import encapsulate as wrap
-    from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.5.1"
     meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = JPEGBaseline8Bit if encapsulate else ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = getattr(pydicom.uid, syntax) if encapsulate else ExplicitVRLittleEndian
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     dataset.PatientName = "Doe^Jane"
     dataset.Rows, dataset.Columns = pixels_HWC.shape[:2]
@@ -45,6 +51,11 @@ def dicom(pixels_HWC: np.ndarray, *, bits: int = 8, encapsulate: bytes = b"", **
     return buffer.getvalue()
 
 
+def pixels(data: bytes) -> np.ndarray:
+    """`rgb_HWC` of a file."""
+    return np.asarray(read_dicom(data, ImageLimits()).picture)
+
+
 @pytest.fixture(scope="module")
 def rgb_HWC() -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(photograph(4))).convert("RGB"))
@@ -56,12 +67,85 @@ def engine(bundle_path: Path) -> Engine:
 
 
 def test_eight_and_sixteen_bits_and_jpeg_give_the_same_picture(rgb_HWC: np.ndarray) -> None:
-    plain = read_dicom(dicom(rgb_HWC), ImageLimits()).rgb_HWC
+    plain = pixels(dicom(rgb_HWC))
     np.testing.assert_array_equal(plain, rgb_HWC)
-    deep = read_dicom(dicom(rgb_HWC.astype("<u2") * 257, bits=16), ImageLimits()).rgb_HWC
+    deep = pixels(dicom(rgb_HWC.astype("<u2") * 257, bits=16))
     np.testing.assert_array_equal(deep, rgb_HWC)
-    packed = read_dicom(dicom(rgb_HWC, encapsulate=photograph(4)), ImageLimits()).rgb_HWC
+    packed = pixels(dicom(rgb_HWC, encapsulate=photograph(4)))
     assert np.abs(packed.astype(int) - rgb_HWC).mean() < 4
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_both_monochromes_of_any_depth_give_the_same_grey(rgb_HWC: np.ndarray, bits: int) -> None:
+    grey_HW = rgb_HWC[..., 1]
+    deep_HW = np.round(grey_HW * ((2**bits - 1) / 255)).astype("<u2" if bits > 8 else np.uint8)
+    plain = pixels(dicom(deep_HW, bits=bits))
+    np.testing.assert_array_equal(plain, np.repeat(grey_HW[..., None], 3, axis=2))
+    inverse = pixels(dicom(2**bits - 1 - deep_HW, bits=bits, PhotometricInterpretation="MONOCHROME1"))
+    np.testing.assert_array_equal(inverse, plain)
+
+
+def test_a_photograph_without_colour_is_never_graded(rgb_HWC: np.ndarray) -> None:
+    assert assess(read_dicom(dicom(rgb_HWC[..., 1]), ImageLimits()).picture) is Quality.NOT_FUNDUS
+
+
+@pytest.mark.parametrize("syntax", ["RLELossless", "DeflatedExplicitVRLittleEndian"])
+def test_run_length_is_read_and_deflated_is_refused_before_it_is_unpacked(rgb_HWC: np.ndarray, syntax: str) -> None:
+    dataset = pydicom.dcmread(io.BytesIO(dicom(rgb_HWC)))
+    if syntax == "RLELossless":
+        dataset.compress(pydicom.uid.RLELossless, encoding_plugin="pydicom")
+    dataset.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    if syntax == "RLELossless":
+        np.testing.assert_array_equal(pixels(buffer.getvalue()), rgb_HWC)
+    else:
+        with pytest.raises(ImageError, match="deflated"):
+            read_dicom(buffer.getvalue(), ImageLimits())
+
+
+def test_jpeg_2000_is_read_and_a_compression_without_a_decoder_is_named(rgb_HWC: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(rgb_HWC).save(buffer, "JPEG2000", no_jp2=True, irreversible=False)
+    frame = buffer.getvalue()
+    lossless = dicom(rgb_HWC, encapsulate=frame, syntax="JPEG2000Lossless", PhotometricInterpretation="RGB")
+    np.testing.assert_array_equal(pixels(lossless), rgb_HWC)
+    with pytest.raises(ImageError, match=r"JPEG-LS.*no decoder here"):
+        read_dicom(dicom(rgb_HWC, encapsulate=frame, syntax="JPEGLSLossless"), ImageLimits())
+
+
+def test_a_compressed_frame_larger_than_the_header_says_is_refused_before_it_is_decoded(rgb_HWC: np.ndarray) -> None:
+    bomb = io.BytesIO()
+    Image.new("L", (12_000, 12_000)).save(bomb, "JPEG")
+    lying = dicom(rgb_HWC, encapsulate=bomb.getvalue())
+    tracemalloc.start()
+    with pytest.raises(ImageError, match="another size"):
+        read_dicom(lying, ImageLimits())
+    assert tracemalloc.get_traced_memory()[1] < 10 * len(lying)
+    tracemalloc.stop()
+
+
+def test_an_age_is_counted_from_the_birth_date_where_the_header_has_none(rgb_HWC: np.ndarray) -> None:
+    data = dicom(rgb_HWC, PatientBirthDate="19600301", StudyDate="20210301")
+    assert read_dicom(data, ImageLimits()).record.age_years == pytest.approx(61, abs=0.01)
+    unborn = dicom(rgb_HWC, PatientBirthDate="20300301", StudyDate="20210301")
+    assert read_dicom(unborn, ImageLimits()).record.age_years is None
+
+
+def test_nothing_of_a_header_is_logged(rgb_HWC: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, of what is written here
+        odd = dicom(rgb_HWC, PatientAge="sixty-one", PatientSex="Doe", PatientBirthDate="no date")
+    with warnings.catch_warnings(record=True) as warned:
+        read_dicom(odd, ImageLimits())
+        with pytest.raises(ImageError):
+            read_dicom(odd[: len(odd) // 2], ImageLimits())
+    assert not warned
+    assert not caplog.records
+
+
+def test_the_size_of_a_file_is_known_before_a_worker_opens_it(rgb_HWC: np.ndarray) -> None:
+    assert peek_pixels(dicom(rgb_HWC)) == 240 * 320
 
 
 def test_age_sex_and_eye_come_from_the_header_and_the_request_wins(rgb_HWC: np.ndarray, engine: Engine) -> None:
