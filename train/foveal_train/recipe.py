@@ -110,7 +110,7 @@ class OptimiserConfig:
     ema: float = 0.0
     """Decay of an exponential moving average of the weights, which then is the run; 0 is none."""
     bf16: bool = False
-    """bfloat16 autocast."""
+    """bfloat16 autocast, where the processor multiplies it natively (AVX-512 BF16, AMX, a GPU); float32 elsewhere."""
     cache_frozen: bool = False
     """Keep the outputs of frozen blocks on disk, so that each study passes them once; only without augmentation."""
 
@@ -176,11 +176,27 @@ class AugmentationConfig:
     contrast: float = 0.1
     colour: float = 0.0
     """Gain jitter of each channel by itself."""
+    shift: float = 0.0
+    """Largest shift along each axis, as a share of the side: fields that are not centred."""
+    gamma: float = 0.0
+    """Exponents from exp(-gamma) to exp(gamma): other tone curves."""
+    illumination: float = 0.0
+    """Largest fall of brightness across the field, and from its centre to its rim: flash and vignetting."""
+    downscale: float = 1.0
+    """Half of the photographs are scaled down by up to this factor and back: softer optics, fewer pixels; 1 is off."""
+    noise: float = 0.0
+    """Largest standard deviation of added noise, photographs being in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        if self.downscale < 1:
+            raise ConfigError(f"augmentation.downscale is {self.downscale}, it must be at least 1 (1 is off)")
 
     @property
     def is_off(self) -> bool:
         """True when photographs stay as they are."""
-        amounts = (self.rotation_degrees, self.zoom, self.brightness, self.contrast, self.colour)
+        geometry = (self.rotation_degrees, self.zoom, self.shift)
+        light = (self.brightness, self.contrast, self.colour, self.gamma, self.illumination)
+        amounts = (*geometry, *light, self.downscale - 1, self.noise)
         return not (self.horizontal_flip or self.vertical_flip or any(amounts))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from foveal_train.frozen import FrozenStates, frozen_states
 from foveal_train.losses import MISSING, class_weights
 from foveal_train.model import MultimodalModel
 from foveal_train.objective import Batch, Losses, Objective, drop_modalities
+from foveal_train.processor import Float32Depthwise, has_bf16, kept_memory
 from foveal_train.recipe import Keep, Recipe, Schedule
 from foveal_train.stripped import some_stripped
 
@@ -202,6 +204,7 @@ def _check_finite(values: dict[str, float], epoch: int, step: int, out: Path | N
         )
 
 
+@kept_memory()
 def fit(
     model: MultimodalModel,
     recipe: Recipe,
@@ -237,9 +240,10 @@ def fit(
         DataError: a checkpoint can't be written or read.
     """
     config = recipe.optimiser
+    on_cpu = not torch.cuda.is_available()
     accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision="bf16" if config.bf16 else "no",
+        cpu=on_cpu,
+        mixed_precision="bf16" if config.bf16 and has_bf16(torch.device("cpu" if on_cpu else "cuda")) else "no",
         step_scheduler_with_optimizer=False,
         # A batch that shows no text leaves the text encoder without gradients.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
@@ -288,7 +292,7 @@ def fit(
         optimizer.zero_grad()
         for step, every in enumerate(_steps(order, size, whole=True), start=1):
             part = every[rank::together]
-            with accelerator.autocast():
+            with accelerator.autocast(), Float32Depthwise() if on_cpu else nullcontext():
                 losses = objective(_batch(shown, part, recipe, training=True, states=train_states).to(accelerator.device))
             numbers = _numbers(losses)
             _check_finite(numbers, state.epoch + 1, step, out)
