@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Container, Mapping
+from datetime import date
 from typing import TypeVar
 
 from foveal_runtime.study import MAX_AGE_YEARS
@@ -88,6 +89,20 @@ def years(name: str, cell: str) -> float | None:
         # The value is the patient's: the message names the column alone.
         raise BadCode(f"{name} is no number of years from 0 to {MAX_AGE_YEARS:g}")
     return value
+
+
+def iso_date(name: str, cell: str) -> date | None:
+    """A date of the form YYYY-MM-DD: 03/04/2024 is two different days; a missing cell is None.
+
+    Raises:
+        BadCode: another form.
+    """
+    if is_missing(cell):
+        return None
+    try:
+        return date.fromisoformat(cell.strip())
+    except ValueError:
+        raise BadCode(f"{name} is no date of the form YYYY-MM-DD") from None
 
 
 def _short(cell: str) -> str:

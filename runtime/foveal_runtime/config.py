@@ -9,6 +9,7 @@ from typing import Any
 
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.request import BatchLimits, QueueLimits
+from foveal_runtime.store.options import StoreOptions
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 
@@ -28,6 +29,12 @@ class ServeConfig:
     """Threads inside one graph call; 0 divides the cores among the workers."""
     store: str = ""
     """Folder or postgresql:// URL of the archive; empty serves none."""
+    collection: str = "default"
+    """Collection of the archive that is served; made when it is new."""
+    hash_patients: Path | None = None
+    """Key file; patient references are then stored and filtered as HMAC-SHA256 of themselves."""
+    metrics: str = ""
+    """HOST:PORT where Prometheus finds metrics; empty offers none."""
     tls_cert: Path | None = None
     """PEM certificate chain of the server."""
     tls_key: Path | None = None
@@ -54,11 +61,13 @@ class ServeConfig:
     """Studies of one stream that may be in work at once."""
     batch: BatchLimits = field(default_factory=BatchLimits)
     queue: QueueLimits = field(default_factory=QueueLimits)
+    archive: StoreOptions = field(default_factory=StoreOptions)
 
     def __post_init__(self) -> None:
-        host, _, port = self.address.rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65535:
-            raise ConfigError(f"address is {self.address!r}; give HOST:PORT, for example 127.0.0.1:50051")
+        host, _, _ = self.address.rpartition(":")
+        for name in ("address", "metrics"):
+            if (name == "address" or self.metrics) and not _is_address(getattr(self, name)):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; give HOST:PORT, for example 127.0.0.1:50051")
         if self.workers < 1 or self.threads < 0:
             raise ConfigError(f"workers is {self.workers} and threads {self.threads}; at least 1 worker and 0 threads")
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -78,8 +87,15 @@ class ServeConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want 0 or more")
 
 
-_PATHS = ("bundle", "tls_cert", "tls_key", "client_ca")
-_TABLES: dict[str, type[Any]] = {"batch": BatchLimits, "queue": QueueLimits}
+_PATHS = ("bundle", "hash_patients", "tls_cert", "tls_key", "client_ca")
+_TABLES: dict[str, type[Any]] = {"batch": BatchLimits, "queue": QueueLimits, "archive": StoreOptions}
+_NOT_IN_A_FILE = ("patient_key",)
+"""Secrets have files of their own (`hash_patients`)."""
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isdigit() and int(port) <= 65535
 
 
 def read_config(path: Path | None, flags: dict[str, Any]) -> ServeConfig:
@@ -121,7 +137,7 @@ def read_config(path: Path | None, flags: dict[str, Any]) -> ServeConfig:
 
 def _table(path: Path | None, name: str, value: Any) -> Any:
     kind = _TABLES[name]
-    known = {f.name for f in fields(kind)}
+    known = {f.name for f in fields(kind)} - set(_NOT_IN_A_FILE)
     if not isinstance(value, dict) or not set(value) <= known:
         raise ConfigError(f"configuration {path}: [{name}] is a table with {', '.join(sorted(known))}")
     return kind(**value)

@@ -10,9 +10,10 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path, PurePosixPath
 
-from foveal_runtime.codes import BadCode, flag, integer_code, is_missing, word_code, years
+from foveal_runtime.codes import BadCode, flag, integer_code, is_missing, iso_date, word_code, years
 from foveal_runtime.errors import DataError
 from foveal_runtime.labels import GRADES
 from foveal_runtime.study import Eye, Record, Sex
@@ -34,6 +35,8 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "diabetes": ("diabetes", "diabetic"),
     "note": ("note", "notes", "clinicalnote", "report", "text", "description", "clinicaldescription"),
     "camera": ("camera", "device"),
+    "site": ("site", "clinic"),
+    "acquired": ("acquired", "acquisitiondate"),
 }
 """Field to the spellings of its column, lower case, letters and digits alone."""
 
@@ -64,6 +67,9 @@ class FolderRow:
     sdrg: int | None
     macular_edema: int | None
     camera: str
+    site: str = ""
+    acquired: date | None = None
+    """Date of the photograph."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,4 +231,6 @@ def _row(line: int, name: str, file: Path, values: Mapping[str, str]) -> FolderR
         if edema.isalpha()
         else integer_code("macular edema", edema, range(3)),
         camera=cell("camera"),
+        site=cell("site"),
+        acquired=iso_date("acquired", cell("acquired")),
     )

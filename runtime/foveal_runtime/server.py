@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from foveal_runtime._proto import archive_pb2, archive_pb2_grpc, screening_pb2, 
 from foveal_runtime.archive_service import ArchiveService
 from foveal_runtime.errors import ConfigError, FovealError, UnavailableError
 from foveal_runtime.host import ModelHost
+from foveal_runtime.metrics import Metrics
 from foveal_runtime.rpc import Boundary
 from foveal_runtime.service import ScreeningService
 
@@ -35,6 +37,7 @@ SCREENING = screening_pb2.DESCRIPTOR.services_by_name["Screening"].full_name
 ARCHIVE = archive_pb2.DESCRIPTOR.services_by_name["Archive"].full_name
 _STORE_CHECK_S = 2.0
 _RELOAD_CHECK_S = 2.0
+_FIRST_RECALL_S = 60.0
 
 
 class Server:
@@ -48,6 +51,7 @@ class Server:
         self._watchers: list[asyncio.Task[None]] = []
         self._server: Any = None
         self._health = health.aio.HealthServicer()
+        self._metrics = Metrics() if config.metrics else None
         self.address = config.address
         """Where it listens; with port 0, the port it got."""
 
@@ -60,7 +64,7 @@ class Server:
         """
         config = self.config
         self._server = grpc.aio.server(
-            interceptors=(Boundary(),),
+            interceptors=(Boundary() if self._metrics is None else Boundary(self._metrics.call_ended),),
             options=(
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", config.max_message_bytes),
@@ -80,6 +84,8 @@ class Server:
         names = (SCREENING, ARCHIVE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         self._bind()
+        if self._metrics is not None:
+            self._metrics.listen(config.metrics)
         await self._tell_health()
         # Listening before loading: a supervisor sees NOT_SERVING and not a refused connection.
         await self._server.start()
@@ -116,11 +122,23 @@ class Server:
             from foveal_runtime.store import Archive
         except ModuleNotFoundError as error:
             raise ConfigError(f"--store needs {error.name!r}, which is not installed; install foveal[store]") from None
-        manifest = bundle.manifest
-        self._archive = await Archive.open(self.config.store, space_id=manifest.space_id, dim=manifest.embedding_dim)
+        from foveal_runtime.store.patients import read_key
+
+        config, manifest = self.config, bundle.manifest
+        options = config.archive
+        if config.hash_patients is not None:
+            options = replace(options, patient_key=read_key(config.hash_patients))
+        self._archive = await Archive.open(
+            config.store,
+            space_id=manifest.space_id,
+            dim=manifest.embedding_dim,
+            collection=config.collection,
+            options=options,
+        )
         self._archive_alive = True
         self.host.pinned_space = True
         self._watchers.append(asyncio.create_task(self._watch_archive(self._archive)))
+        self._watchers.append(asyncio.create_task(self._measure_archive(self._archive)))
 
     def _open_archive_or_none(self) -> Archive | None:
         """The archive; None when none was asked for.
@@ -154,6 +172,22 @@ class Server:
                 self._archive_alive = alive
                 await self._tell_health()
 
+    async def _measure_archive(self, archive: Archive) -> None:
+        """Compare the approximate search with the exact one now and then, for `Stats` and the metrics."""
+        every_s = self.config.archive.recall_every_s
+        wait_s = min(_FIRST_RECALL_S, every_s)
+        while every_s:
+            await asyncio.sleep(wait_s)
+            wait_s = every_s
+            try:
+                await archive.measure_recall()
+                stats = await archive.stats()
+            except FovealError as error:
+                log.warning("recall could not be measured: %s", error)
+                continue
+            if self._metrics is not None:
+                self._metrics.archive(stats)
+
     async def _watch_link(self, path: Path) -> None:
         """Load a new bundle when the symbolic link that was named at the start points elsewhere."""
         seen = await asyncio.to_thread(os.path.realpath, path)
@@ -184,6 +218,8 @@ class Server:
         if self._archive is not None:
             archive, self._archive = self._archive, None
             await archive.close()
+        if self._metrics is not None:
+            self._metrics.close()
 
     async def run(self, announce: Callable[[Server, Bundle], None]) -> None:
         """Serve until SIGTERM or SIGINT; SIGHUP loads the bundle again.

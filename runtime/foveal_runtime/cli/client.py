@@ -5,13 +5,14 @@ from __future__ import annotations
 import json as json_module
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from foveal_runtime.errors import FovealError, ImageError, InputError
+from foveal_runtime.cli.study_file import SUFFIX, read_photograph, read_study
+from foveal_runtime.errors import FovealError, InputError
 
 if TYPE_CHECKING:
     from foveal_runtime.client import Client
@@ -22,6 +23,7 @@ _REQUEST_STUDIES = 16
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 Flag = Annotated[bool | None, Parameter(negative=())]
+Kind = Literal["joint", "image", "text", "structured"]
 
 
 @Parameter(name="*")
@@ -121,8 +123,8 @@ def grade(
         foveal grade left.jpg --age 61 --sex female --eye left --diabetes-years 12 --insulin --json
 
     Args:
-        files: photographs: JPEG, PNG, TIFF, WebP or DICOM.
-        patient: what is known of the patient.
+        files: photographs (JPEG, PNG, TIFF, WebP or DICOM), or study files (.json: image, note and record; docs/api.md).
+        patient: what is known of the patient, where a study file does not say it.
         connection: how to reach the server.
         json: print one JSON document.
     """
@@ -145,7 +147,7 @@ def embed(
     files: list[Path] | None = None,
     /,
     *,
-    kind: Annotated[list[Literal["joint", "image", "text", "structured"]] | None, Parameter(negative=())] = None,
+    kind: Annotated[list[Kind] | None, Parameter(negative=())] = None,
     patient: Patient | None = None,
     connection: Connection | None = None,
     json: Json = False,
@@ -161,7 +163,7 @@ def embed(
         foveal embed --note "diabetic macular edema" --kind text --json
 
     Args:
-        files: photographs; none embeds the note or record alone.
+        files: photographs or study files (.json); none embeds the note or record alone.
         kind: which vectors; may be repeated. Default joint.
         patient: note and record.
         connection: how to reach the server.
@@ -192,31 +194,18 @@ def embed(
     return _report_failures(rows, len(rows), json)
 
 
-def read_photograph(file: Path) -> bytes:
-    """A file's bytes.
-
-    Raises:
-        ImageError: missing, unreadable or empty.
-    """
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise ImageError("there is no such file; check the path") from None
-    except OSError as error:
-        raise ImageError(f"it can't be read ({error.strerror}); name a photograph that this user may read") from None
-    if not data:
-        raise ImageError("the file is empty; copy it again")
-    return data
-
-
 def _studies(files: Sequence[Path], patient: Patient) -> Iterator[tuple[Path, Study | FovealError]]:
     from foveal_runtime.study import Study
 
     record = patient.record()
     for i, file in enumerate(files):
         try:
-            yield file, Study(id=str(i), image=read_photograph(file), note=patient.note, record=record)
-        except ImageError as error:
+            if file.suffix.lower() == SUFFIX:
+                study = read_study(file)
+                yield file, replace(study, id=str(i), note=study.note or patient.note, record=study.record or record)
+            else:
+                yield file, Study(id=str(i), image=read_photograph(file), note=patient.note, record=record)
+        except InputError as error:
             yield file, error
 
 

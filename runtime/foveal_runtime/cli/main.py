@@ -35,8 +35,8 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("serve", f"{_RUNTIME}.serve:serve", "Serve a bundle over gRPC."),
     ("grade", f"{_RUNTIME}.client:grade", "Grade photographs with a running server."),
     ("embed", f"{_RUNTIME}.client:embed", "Embed photographs, notes or records with a running server."),
-    ("index", f"{_RUNTIME}.archive:index", "Store a folder's photographs in a server's archive."),
-    ("search", f"{_RUNTIME}.archive:search", "Search a server's archive by text, photograph or id."),
+    ("index", f"{_RUNTIME}.index:index", "Store a folder's photographs in a server's archive."),
+    ("search", f"{_RUNTIME}.search:search", "Search a server's archive by text, photograph, study or id."),
     ("demo", "foveal_export.demo:demo", "All of it on generated data."),
 )
 

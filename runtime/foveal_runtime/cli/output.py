@@ -122,3 +122,38 @@ def grade_table(rows: Sequence[tuple[Path, Any]]) -> None:
         if grade.imputed_fields:
             parts.append(f"imputed: {', '.join(grade.imputed_fields)}")
         sys.stdout.write(f"{file}: {'; '.join(parts)}\n")
+
+
+def hit_document(hit: Any) -> dict[str, Any]:
+    """One search result."""
+    facts = hit.entry.facts
+    return {
+        "id": facts.id,
+        "score": hit.score,
+        "source": facts.source,
+        "patient": facts.patient,
+        "eye": study_pb2.Eye.Name(facts.eye).removeprefix("EYE_").lower() if facts.eye else None,
+        "camera": facts.camera,
+        "site": facts.site,
+        "acquired": facts.acquired or None,
+        "icdr": facts.icdr if facts.HasField("icdr") else None,
+        "referable": facts.referable if facts.HasField("referable") else None,
+        "attributes": dict(facts.attributes),
+    }
+
+
+def found_how(response: Any) -> str:
+    """Which vectors were compared, and whether all of them."""
+    how = "every entry that fits was compared" if response.exact else "by the index; --exact compares every entry"
+    return f"{kind_name(response.query_kind)} query against {kind_name(response.target_kind)} vectors, {how}"
+
+
+def hit_table(response: Any) -> None:
+    """A line a hit on stdout, how they were found on stderr."""
+    if not response.hits:
+        sys.stdout.write("nothing stored fits\n")
+    for place, hit in enumerate(response.hits, 1):
+        facts = hit.entry.facts
+        grade = f"  ICDR {facts.icdr}" if facts.HasField("icdr") else ""
+        sys.stdout.write(f"{place:4d}  {hit.score:.4f}  {facts.source or facts.id}{grade}\n")
+    sys.stderr.write(found_how(response) + "\n")

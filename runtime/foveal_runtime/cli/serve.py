@@ -20,6 +20,9 @@ def serve(
     *,
     address: str | None = None,
     store: str | None = None,
+    collection: str | None = None,
+    hash_patients: Path | None = None,
+    metrics: str | None = None,
     provider: str | None = None,
     workers: int | None = None,
     threads: int | None = None,
@@ -49,6 +52,9 @@ def serve(
         bundle: folder that `foveal export` wrote.
         address: HOST:PORT to listen on; default 127.0.0.1:50051.
         store: folder of the embedded PostgreSQL, or a postgresql:// URL.
+        collection: collection of the archive to serve; made when it is new. Default "default".
+        hash_patients: file with a key; patient references are stored and filtered as HMAC-SHA256 of themselves.
+        metrics: HOST:PORT where Prometheus finds metrics; they hold no value of a caller.
         provider: cpu (default), cuda or tensorrt.
         workers: worker processes; default: what `foveal compile` measured, else 1.
         threads: threads inside one graph call; default: as measured, else the cores divided among the workers.
@@ -79,6 +85,9 @@ def serve(
             "bundle": bundle,
             "address": address,
             "store": store,
+            "collection": collection,
+            "hash_patients": hash_patients,
+            "metrics": metrics,
             "provider": provider,
             "workers": workers,
             "threads": threads,
@@ -100,8 +109,10 @@ def serve(
         await Server(settings).run(announce)
 
     def announce(server: Server, opened: Bundle) -> None:
+        from foveal_runtime.store.location import printable
+
         manifest = opened.manifest
-        store_text = f", archive in {_without_password(settings.store)}" if settings.store else ""
+        store_text = f", archive in {printable(settings.store)}" if settings.store else ""
         sys.stderr.write(
             f"serving {opened.path} ({manifest.profile} {manifest.precision.value}, space {manifest.space_id[:12]}) on "
             f"{server.address}{store_text}\n"
@@ -134,8 +145,3 @@ def _planned(settings: ServeConfig) -> ServeConfig:
         return settings
     batch = replace(settings.batch, max_studies=plan.max_batch)
     return replace(settings, workers=plan.workers, threads=plan.threads, batch=batch)
-
-
-def _without_password(location: str) -> str:
-    scheme, found, rest = location.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if found else location

@@ -7,10 +7,11 @@
 Needs the `[store]` extra, which is imported when an archive is opened and not before.
 """
 
-from foveal_runtime.store.archive import Archive, Stats
+from foveal_runtime.store.archive import Archive
 from foveal_runtime.store.filter import AllOf, AnyOf, AttributeEquals, Column, Equals, Filter, In, Not, Range
 from foveal_runtime.store.item import KINDS, Facts, Hit, Item, SearchResult
 from foveal_runtime.store.options import StoreOptions
+from foveal_runtime.store.stats import Stats
 
 __all__ = [
     "KINDS",

@@ -6,18 +6,19 @@ A collection belongs to one embedding space. Each vector kind has a table of its
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from foveal_runtime.errors import InputError, NotFoundError
 from foveal_runtime.store import rows
-from foveal_runtime.store.filter import Compiled, Filter, compile_filter
-from foveal_runtime.store.item import KINDS, Float32, Hit, Item, SearchResult, check_id, check_items, check_kind, check_vector
+from foveal_runtime.store.filter import Filter, compile_filter
+from foveal_runtime.store.item import KINDS, Float32, Item, SearchResult, check_id, check_items, check_kind, check_vector
 from foveal_runtime.store.options import StoreOptions
 from foveal_runtime.store.patients import PatientRefs
+from foveal_runtime.store.searcher import Search, check_k
+from foveal_runtime.store.stats import Stats, gather
 from foveal_runtime.store.vectors import HalfVector
 
 if TYPE_CHECKING:
@@ -29,28 +30,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_K = 10_000
-"""Most results of one search."""
 MAX_IDS = 10_000
 """Most ids in one get or delete."""
 _COPY_FROM = 256
 """From this many items of one kind, COPY through a staging table is faster than pipelined inserts."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stats:
-    """What a collection holds."""
-
-    collection: str
-    space_id: str
-    dim: int
-    counts: Mapping[str, int]
-    """Vectors per kind, counted exactly."""
-    indexed: Mapping[str, bool]
-    """Per kind, whether an approximate index answers unfiltered searches."""
-    schema_version: int
-    server_version: str
-    bytes_on_disk: int
 
 
 class Archive:
@@ -65,6 +48,7 @@ class Archive:
         self._patients = PatientRefs(options.patient_key) if options.patient_key is not None else None
         self._keeper = Keeper(database, collection, options)
         self._written = 0
+        self._recall: dict[str, float] = {}
 
     @classmethod
     async def open(
@@ -283,36 +267,18 @@ class Archive:
         Raises:
             InputError: an unusable vector, kind, k or filter.
         """
-        query_D = check_vector(vector, self.dim, what="query vector")
-        table = self._collection.table(check_kind(kind))
-        if not (isinstance(k, int) and 1 <= k <= MAX_K):
-            raise InputError(f"k is {k}; want 1 to {MAX_K}")
-        condition = compile_filter(filter, patient_ref=self._patient_ref)
-        approximate = not exact and self._keeper.is_indexed(kind)
-
-        async def ask(connection: AsyncConnection, by_index: bool) -> SearchResult:
-            make = rows.index_search if by_index else rows.exact_search
-            statement, params = make(table, query_D, condition, k, with_vectors)
-            cursor = await connection.execute(statement, params, binary=True)
-            return SearchResult(hits=tuple(rows.to_hit(kind, row) for row in await cursor.fetchall()), exact=not by_index)
-
-        async def work(connection: AsyncConnection) -> SearchResult:
-            if approximate and (filter is None or await self._keeps_many(connection, kind, condition, k)):
-                found = await ask(connection, True)
-                if len(found.hits) == k:
-                    return found
-            # Also when the index ran dry: a filtered search gives k results when k exist.
-            return await ask(connection, False)
-
-        return await self._run(work)
-
-    async def _keeps_many(self, connection: AsyncConnection, kind: str, condition: Compiled, k: int) -> bool:
-        """Whether the planner expects more rows to pass the filter than are quickly compared one by one."""
-        cursor = await connection.execute(rows.estimate_sql(self._collection.table(kind), condition), condition.params)
-        row = await cursor.fetchone()
-        assert row is not None
-        kept = float(row[0][0]["Plan"]["Plan Rows"])
-        return kept > math.sqrt(self._options.exact_filter_cost * k * self._keeper.rows(kind))
+        found = Search(
+            table=self._collection.table(check_kind(kind)),
+            kind=kind,
+            query_D=check_vector(vector, self.dim, what="query vector"),
+            condition=compile_filter(filter, patient_ref=self._patient_ref),
+            k=check_k(k),
+            filtered=filter is not None,
+            with_vectors=with_vectors,
+            index_rows=self._keeper.rows(kind) if not exact and self._keeper.is_indexed(kind) else None,
+            exact_filter_cost=self._options.exact_filter_cost,
+        )
+        return await self._run(found.run)
 
     def _patient_ref(self, patient: str) -> str:
         return patient if self._patients is None else self._patients.ref(patient)
@@ -371,32 +337,22 @@ class Archive:
     async def stats(self) -> Stats:
         """What the collection holds; counts every vector, so not for every request."""
         await self._keeper.look()
-        counts = {kind: await self.count(kind=kind) for kind in KINDS}
+        indexed = {kind: self._keeper.is_indexed(kind) for kind in KINDS}
+        return await self._run(lambda c: gather(c, self._collection, indexed=indexed, recall=self._recall))
 
-        async def work(connection: AsyncConnection) -> tuple[int, str, int]:
-            size = 0
-            for kind in KINDS:
-                cursor = await connection.execute(
-                    "SELECT pg_total_relation_size(%s::regclass)", (self._collection.table(kind),)
-                )
-                row = await cursor.fetchone()
-                size += int(row[0]) if row else 0
-            version = connection.info.server_version
-            return await schema_version(connection), f"{version // 10_000}.{version % 10_000}", size
+    async def measure_recall(self) -> None:
+        """Compare the index with exact search on a few stored vectors of each indexed kind; `stats` tells what was found."""
+        from foveal_runtime.store.recall import check_recall
 
-        from foveal_runtime.store.schema import schema_version
-
-        schema, server, size = await self._run(work)
-        return Stats(
-            collection=self._collection.name,
-            space_id=self.space_id,
-            dim=self.dim,
-            counts=counts,
-            indexed={kind: self._keeper.is_indexed(kind) for kind in KINDS},
-            schema_version=schema,
-            server_version=server,
-            bytes_on_disk=size,
-        )
+        await self._keeper.look()
+        for kind in KINDS:
+            if not self._keeper.is_indexed(kind):
+                self._recall.pop(kind, None)
+                continue
+            # Another sample each time: over the days all of the collection is looked at.
+            found = await check_recall(self, kind=kind, sample=self._options.recall_sample, seed=random.getrandbits(31))
+            if found is not None:
+                self._recall[kind] = found.recall
 
     async def build_indexes(self) -> None:
         """Build the indexes that are due now, and return when they are there. `maintain` does the same by itself."""
@@ -419,6 +375,3 @@ def _ids(ids: Iterable[str]) -> list[str]:
 
 def _kinds(kind: str | None) -> tuple[str, ...]:
     return KINDS if kind is None else (check_kind(kind),)
-
-
-__all__ = ["Archive", "Hit", "Stats"]

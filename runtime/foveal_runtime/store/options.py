@@ -34,6 +34,10 @@ class StoreOptions:
     """Build indexes in the background while serving. Several servers on one database agree on who does."""
     maintain_every_s: float = 30.0
     """Pause between looks at what needs an index."""
+    recall_every_s: float = 3600.0
+    """Pause between two comparisons of the index with exact search on stored vectors, for metrics; 0: never."""
+    recall_sample: int = 20
+    """Vectors of each indexed kind compared then; each costs an exact search."""
     patient_key: bytes | None = field(default=None, repr=False)
     """With a key, patient references are stored and filtered as HMAC-SHA256 of themselves."""
     run_as: str = ""
@@ -46,8 +50,10 @@ class StoreOptions:
         for name in ("statement_timeout_s", "connect_timeout_s", "start_timeout_s", "maintain_every_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want a number above 0")
-        for name in ("retry_for_s", "exact_filter_cost"):
+        for name in ("retry_for_s", "exact_filter_cost", "recall_every_s"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want 0 or more")
+        if not 1 <= self.recall_sample <= 1000:
+            raise ConfigError(f"recall_sample is {self.recall_sample}; want 1 to 1000")
         if not 10 <= self.ef_search <= 1000:
             raise ConfigError(f"ef_search is {self.ef_search}; pgvector takes 1 to 1000, below 10 finds too little")

@@ -1,4 +1,4 @@
-"""`foveal index` and `foveal search`: fill a server's archive from a folder, and ask it. Stores nothing itself."""
+"""`foveal index`: fill a server's archive from a folder or data set. Embeds and stores nothing itself."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from foveal_runtime.cli.client import Connection, Json, Patient, print_json, read_photograph
+from foveal_runtime.cli.client import Connection, Json, Kind, print_json
+from foveal_runtime.cli.study_file import read_photograph
 from foveal_runtime.errors import FovealError, ImageError, InputError
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from foveal_runtime.client import Client
     from foveal_runtime.study import Record
-
-Kind = Literal["joint", "image", "text", "structured"]
 
 _KNOWN_AT_ONCE = 500
 """Ids asked for in one call when looking for what is already stored."""
@@ -34,6 +35,8 @@ class _Photograph:
     record: Record | None
     icdr: int | None
     camera: str
+    site: str = ""
+    acquired: date | None = None
 
 
 def index(
@@ -60,7 +63,7 @@ def index(
     Args:
         source: a folder (or its CSV), or a data set as kind:path.
         kind: vectors to store; may be repeated. Default image and joint.
-        site: stored with every photograph, to filter by.
+        site: stored with every photograph whose row names none, to filter by.
         skip_bad: index the rest of a data set that has unusable rows.
         connection: how to reach the server.
         json: print one JSON document with the counts.
@@ -112,98 +115,6 @@ def index(
     return 2 if failures else 0
 
 
-def search(
-    text: str | None = None,
-    /,
-    *,
-    image: Path | None = None,
-    like: str | None = None,
-    k: int = 10,
-    filter_: Annotated[list[str] | None, Parameter(name="--filter", negative=())] = None,
-    target: Kind | None = None,
-    exact: Annotated[bool, Parameter(negative=())] = False,
-    patient: Patient | None = None,
-    connection: Connection | None = None,
-    json: Json = False,
-) -> int:
-    """Find stored photographs that are like a text, a photograph, or a stored one.
-
-    A text or a photograph alone is compared with the stored photographs' image vectors; both together, or with a record, make
-    a joint vector that is compared with joint ones.
-
-    For example:
-
-        foveal search "diabetic macular edema"
-        foveal search --image left.jpg --k 5 --filter eye=left --filter icdr=2 --json
-        foveal search --like 9f86d081884c7d65 --filter site=north
-
-    Args:
-        text: what to look for, in the words of a note.
-        image: a photograph.
-        like: id of a stored photograph.
-        k: results wanted.
-        filter_: eye, patient, camera, site, source, icdr, referable or attr.NAME, as key=value; may be repeated, all must hold.
-        target: which stored vectors to compare with.
-        exact: compare with all of them, however many.
-        patient: note and record of the query.
-        connection: how to reach the server.
-        json: print one JSON document.
-    """
-    from foveal_runtime._proto import archive_pb2
-    from foveal_runtime.cli.output import kind_name
-    from foveal_runtime.engine import VectorKind
-    from foveal_runtime.messages import KIND_TO, study_to
-    from foveal_runtime.study import Study
-
-    known = patient or Patient()
-    if text is not None and known.note is not None:
-        raise InputError("the text was given twice, by itself and with --note; give it once")
-    study = Study(
-        image=_photograph_bytes(image) if image is not None else None,
-        note=text if text is not None else known.note,
-        record=known.record(),
-    )
-    if (like is None) == (not study.modalities):
-        raise InputError("give something to look for: a text, --image FILE, or --like ID; --like goes alone")
-    request = (
-        archive_pb2.SearchRequest(k=k, exact=exact, id=like)
-        if like is not None
-        else archive_pb2.SearchRequest(k=k, exact=exact, study=study_to(study))
-    )
-    if target is not None:
-        request.target_kind = KIND_TO[VectorKind(target)]
-        if like is not None:
-            request.query_kind = request.target_kind
-    if filter_:
-        request.filter.all.filters.extend(_filter(term) for term in filter_)
-    with (connection or Connection()).open() as client:
-        response = client.search(request)
-    if json:
-        print_json(
-            {
-                "query_kind": kind_name(response.query_kind),
-                "target_kind": kind_name(response.target_kind),
-                "exact": response.exact,
-                "hits": [_hit_document(hit) for hit in response.hits],
-            }
-        )
-        return 0
-    if not response.hits:
-        sys.stdout.write("nothing stored fits\n")
-    for place, hit in enumerate(response.hits, 1):
-        facts = hit.entry.facts
-        grade = f"  ICDR {facts.icdr}" if facts.HasField("icdr") else ""
-        sys.stdout.write(f"{place:4d}  {hit.score:.4f}  {facts.source or facts.id}{grade}\n")
-    return 0
-
-
-def _photograph_bytes(path: Path) -> bytes:
-    try:
-        return read_photograph(path)
-    except ImageError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
 def _photographs(source: str, *, skip_bad: bool) -> list[_Photograph]:
     kind, colon, rest = source.partition(":")
     path = Path(rest if colon and kind == "folder" else source).expanduser()
@@ -218,7 +129,16 @@ def _photographs(source: str, *, skip_bad: bool) -> list[_Photograph]:
                 f"mend them, or add --skip-bad"
             )
         return [
-            _Photograph(path=r.image_path, patient=r.patient_id, note=r.note, record=r.record, icdr=r.icdr, camera=r.camera)
+            _Photograph(
+                path=r.image_path,
+                patient=r.patient_id,
+                note=r.note,
+                record=r.record,
+                icdr=r.icdr,
+                camera=r.camera,
+                site=r.site,
+                acquired=r.acquired,
+            )
             for r in folder.rows
         ]
     from foveal_runtime.cli.rooms import import_room
@@ -240,17 +160,20 @@ def _photographs(source: str, *, skip_bad: bool) -> list[_Photograph]:
 
 def _entry(digest: str, photograph: _Photograph, site: str) -> Any:
     from foveal_runtime._proto import archive_pb2
+    from foveal_runtime.labels import REFERABLE_GRADE
     from foveal_runtime.messages import EYE_TO, study_to
     from foveal_runtime.study import Study
 
-    record = photograph.record
+    record, icdr = photograph.record, photograph.icdr
     facts = archive_pb2.Facts(
         id=digest,
         patient=photograph.patient,
         eye=EYE_TO[record.eye if record is not None else None],
         camera=photograph.camera,
-        site=site,
-        icdr=photograph.icdr,
+        site=photograph.site or site,
+        acquired=photograph.acquired.isoformat() if photograph.acquired is not None else "",
+        icdr=icdr,
+        referable=None if icdr is None else icdr >= REFERABLE_GRADE,
         source=str(photograph.path.resolve()),
     )
     study = Study(image=read_photograph(photograph.path), note=photograph.note, record=record)
@@ -266,46 +189,6 @@ def _stored_kinds(client: Client, ids: list[str]) -> dict[str, set[Any]]:
     for entry in client.get(archive_pb2.GetRequest(ids=ids)).entries:
         have.setdefault(entry.facts.id, set()).add(entry.kind)
     return have
-
-
-def _filter(term: str) -> Any:
-    from foveal_runtime._proto import archive_pb2
-
-    key, found, value = term.partition("=")
-    if not found:
-        raise InputError(f"--filter {term!r} has no '='; write key=value")
-    texts = ("id", "patient", "eye", "camera", "site", "precision", "source")
-    if key in texts:
-        fact = archive_pb2.FactIn(fact=archive_pb2.Fact.Value(f"FACT_{key.upper()}"), values=[value])
-        return archive_pb2.Filter(fact=fact)
-    if key == "icdr":
-        if not value.isdigit():
-            raise InputError(f"--filter {term!r}: an ICDR grade is 0 to 4")
-        return archive_pb2.Filter(icdr=archive_pb2.GradeRange(at_least=int(value), at_most=int(value)))
-    if key == "referable":
-        if value not in ("true", "false"):
-            raise InputError(f"--filter {term!r}: write referable=true or referable=false")
-        return archive_pb2.Filter(referable=value == "true")
-    if key.startswith("attr."):
-        return archive_pb2.Filter(attribute=archive_pb2.AttributeEquals(key=key.removeprefix("attr."), value=value))
-    raise InputError(f"--filter {term!r} names nothing that is stored; use {', '.join(texts)}, icdr, referable or attr.NAME")
-
-
-def _hit_document(hit: Any) -> dict[str, Any]:
-    from foveal_runtime._proto import study_pb2
-
-    facts = hit.entry.facts
-    return {
-        "id": facts.id,
-        "score": hit.score,
-        "source": facts.source,
-        "patient": facts.patient,
-        "eye": study_pb2.Eye.Name(facts.eye).removeprefix("EYE_").lower() if facts.eye else None,
-        "camera": facts.camera,
-        "site": facts.site,
-        "icdr": facts.icdr if facts.HasField("icdr") else None,
-        "attributes": dict(facts.attributes),
-    }
 
 
 def _in_parts(items: Iterable[_Photograph], size: int) -> Iterator[list[_Photograph]]:

@@ -1,0 +1,74 @@
+"""Figures for Prometheus: calls, and the archive's size, indexes and recall. Measures nothing, holds no value of a caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from foveal_runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from foveal_runtime.store import Stats
+
+_CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """One server's figures, and the HTTP port where they are read."""
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Gauge, Histogram
+
+        # A registry of its own: two servers in one process must not add up.
+        self._registry = CollectorRegistry()
+        self._calls = Histogram(
+            "foveal_call_seconds", "Calls that ended, by outcome.", ("method", "outcome"),
+            registry=self._registry, buckets=_CALL_SECONDS,
+        )  # fmt: skip
+        kind = ("kind",)
+        self._vectors = Gauge("foveal_archive_vectors", "Stored vectors.", kind, registry=self._registry)
+        self._indexed = Gauge("foveal_archive_indexed", "1 where an index answers.", kind, registry=self._registry)
+        self._recall = Gauge(
+            "foveal_archive_recall", "Recall@10 against exact search, mean over sampled vectors.", kind, registry=self._registry
+        )
+        self._bytes = Gauge("foveal_archive_bytes", "Bytes in PostgreSQL.", registry=self._registry)
+        self._close: Callable[[], None] = lambda: None
+
+    def call_ended(self, method: str, outcome: str, seconds: float) -> None:
+        """Count a call."""
+        self._calls.labels(method, outcome).observe(seconds)
+
+    def archive(self, stats: Stats) -> None:
+        """Show what the archive holds now."""
+        for kind, count in stats.counts.items():
+            self._vectors.labels(kind).set(count)
+            self._indexed.labels(kind).set(stats.indexed[kind])
+        for kind, recall in stats.recall.items():
+            self._recall.labels(kind).set(recall)
+        self._bytes.set(stats.bytes_on_disk)
+
+    def listen(self, address: str) -> None:
+        """Offer the figures at http://ADDRESS/metrics from a thread of its own.
+
+        Raises:
+            ConfigError: the address can't be listened on.
+        """
+        from prometheus_client import start_http_server
+
+        host, _, port = address.rpartition(":")
+        try:
+            server, thread = start_http_server(int(port), addr=host.strip("[]"), registry=self._registry)
+        except OSError as error:
+            raise ConfigError(f"metrics can't be offered on {address} ({error.strerror}); choose another --metrics") from None
+
+        def close() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join(5.0)
+
+        self._close = close
+
+    def close(self) -> None:
+        """Stop listening. Idempotent."""
+        self._close()
+        self._close = lambda: None
