@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from foveal_runtime.client import Client
     from foveal_train.evaluation.held_out import HeldOut
     from foveal_train.run import Run
 
@@ -22,16 +23,22 @@ def evaluate(
     /,
     *,
     data: Annotated[list[str] | None, Parameter(name=["--data"], negative=(), consume_multiple=False)] = None,
-    json_: Annotated[Path | None, Parameter(name=["--json"])] = None,
+    json_: Annotated[Path | None, Parameter(name=["--json"], allow_leading_hyphen=True)] = None,
     out: Path | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
     keep_seen: Annotated[bool, Parameter(negative=())] = False,
     skip_bad: Annotated[bool, Parameter(negative=())] = False,
+    address: str | None = None,
+    k: int | None = None,
+    tls_ca: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
 ) -> None:
     """Judge a run on studies it has not seen: grading, referable DR, subgroups and retrieval, with intervals.
 
-    Prints tables and writes metrics.json and report.html.
+    Prints tables and writes metrics.json and report.html. With --address, retrieval is measured through a running server and
+    its archive instead, into which `foveal index SPEC --kind image --kind text` has put the data set and nothing else.
 
     For example:
 
@@ -40,6 +47,8 @@ def evaluate(
         foveal evaluate runs/edge --data idrid:data/idrid-test
 
         foveal evaluate runs/edge --data mbrset:data/mbrset --json mbrset.json --out reports/mbrset
+
+        foveal evaluate --address 127.0.0.1:50051 --data brset:data/brset --json served.json
 
         foveal evaluate runs/edge --json - | jq .grading.image.heads.icdr.kappa
 
@@ -62,6 +71,16 @@ def evaluate(
         Do not leave out what training or validation saw. The figures then say nothing of new patients.
     skip_bad
         Leave unusable rows and photographs out instead of refusing the data set.
+    address
+        HOST:PORT of a running server: measure retrieval through it.
+    k
+        With an address: length of the server's lists. By default as many as there are photographs, up to 10,000.
+    tls_ca
+        With an address: PEM certificates that the server's must be signed by.
+    tls_cert
+        With an address: PEM certificate of this client.
+    tls_key
+        With an address: PEM private key of this client.
     """
     from foveal_runtime.errors import ConfigError, DataError
 
@@ -69,7 +88,21 @@ def evaluate(
         raise ConfigError(f"--bootstrap is {bootstrap}, it must be 0 or more; 1000 is usual")
     from rich.console import Console
 
-    from foveal_train.evaluation import table
+    if address is not None:
+        if run is not None or out is not None or keep_seen or not data:
+            raise ConfigError(
+                "--address measures what a server's archive holds: give it --data SPEC, and no run, --out, --keep-seen"
+            )
+        if k is not None and k < 1:
+            raise ConfigError(f"--k is {k}; want 1 to 10000")
+        from foveal_runtime.client import Client, ClientOptions
+
+        with Client(address, ClientOptions(tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key)) as client:
+            _show(_measure_served(client, data, k, skip_bad=skip_bad, bootstrap=bootstrap, seed=seed), json_)
+        return
+    if k is not None or tls_ca is not None:
+        raise ConfigError("--k and --tls-ca belong to a server; name it with --address HOST:PORT")
+
     from foveal_train.evaluation.held_out import own_test, unseen
     from foveal_train.evaluation.report import write_html
     from foveal_train.run import METRICS_FILE, REPORT_FILE, Run, newest_run, write_json
@@ -85,15 +118,53 @@ def evaluate(
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / METRICS_FILE, metrics)
         write_html(folder / REPORT_FILE, metrics, opened.info, _history(opened.path))
-        if json_ is not None and str(json_) != "-":
-            write_json(json_, metrics)
     except OSError as error:
         raise DataError(f"the report can't be written to {folder} ({error.strerror}); name another folder with --out") from None
+    _show(metrics, json_)
+    console.print(f"report written to [bold]{folder / REPORT_FILE}[/bold]", soft_wrap=True)
+
+
+def _show(metrics: dict[str, Any], json_: Path | None) -> None:
+    """Tables on stderr, or the document on stdout; and the document into a file where one is named."""
+    from rich.console import Console
+
+    from foveal_runtime.errors import DataError
+    from foveal_train.evaluation import table
+    from foveal_train.run import write_json
+
     if json_ is not None and str(json_) == "-":
         sys.stdout.write(json.dumps(metrics, allow_nan=False) + "\n")
-    else:
-        console.print(table(metrics))
-    console.print(f"report written to [bold]{folder / REPORT_FILE}[/bold]", soft_wrap=True)
+        return
+    if json_ is not None:
+        try:
+            write_json(json_, metrics)
+        except OSError as error:
+            raise DataError(f"the metrics can't be written to {json_} ({error.strerror}); name another file") from None
+    Console(stderr=True).print(table(metrics))
+
+
+def _measure_served(
+    client: Client, specs: list[str], k: int | None, *, skip_bad: bool, bootstrap: int, seed: int
+) -> dict[str, Any]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from foveal_train.evaluation.served import evaluate_served
+    from foveal_train.pipeline import load_samples
+
+    samples = load_samples(specs, skip_bad=skip_bad)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("asking the server", total=None)
+        metrics = evaluate_served(
+            client,
+            samples,
+            k=k,
+            seed=seed,
+            bootstrap=bootstrap,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    remark = "Whether the served model has seen these studies in training is not known here."
+    return {"data": specs, **metrics, "warnings": [remark, *metrics["warnings"]]}
 
 
 def _measure(

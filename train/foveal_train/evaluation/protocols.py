@@ -7,6 +7,7 @@ into the text vector; the only reading found under which the paper's 99.94 % and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from foveal_runtime.labels import Head
 from foveal_runtime.study import Modality
 from foveal_train.arrays import StudyArrays
+from foveal_train.data.sample import Sample
 from foveal_train.evaluation.inputs import FULL, Answers, Trained
 from foveal_train.evaluation.intervals import Resamples
 from foveal_train.evaluation.retrieval import LabelSet, direction_figures
@@ -60,7 +62,7 @@ def retrieval_figures(
             found[protocol] = None
             reasons.append({"what": f"retrieval {protocol}", "reason": "fewer than two different notes belong to photographs"})
             continue
-        labels = _labels(arrays, pairs)
+        labels = label_sets(arrays.samples, pairs, note_groups_N=arrays.note_groups_N, grades_N=arrays.labels[Head.ICDR])
         shared = partial(direction_figures, queries=pairs, note_groups_N=arrays.note_groups_N, labels=labels, resamples=drawn)
         photographs, notes = np.flatnonzero(has_image), np.flatnonzero(has_text)
         found[protocol] = {
@@ -92,18 +94,30 @@ def _one_per_note(text_ND: Vectors, has_text_N: npt.NDArray[np.bool_], groups_N:
     return same_ND
 
 
-def _labels(arrays: StudyArrays, pairs: npt.NDArray[np.int64]) -> list[LabelSet]:
-    """The same findings (where the data set flags them, else the same note), and the same ICDR grade."""
+def label_sets(
+    samples: Sequence[Sample],
+    queries: npt.NDArray[np.int64],
+    *,
+    note_groups_N: npt.NDArray[np.int64],
+    grades_N: npt.NDArray[np.int64],
+) -> list[LabelSet]:
+    """The same findings (where the data set flags them, else the same note), and the same ICDR grade.
+
+    Args:
+        samples: all N studies.
+        queries: those that ask, each with a note.
+        note_groups_N: equal for studies with the same note.
+        grades_N: ICDR grades, negative where unknown.
+    """
     labels: list[LabelSet] = []
-    names = sorted({finding for sample in arrays.samples for finding in sample.findings})
-    if any(arrays.samples[row].findings for row in pairs):
-        flags_NL = np.asarray([[name in sample.findings for name in names] for sample in arrays.samples], np.float64)
+    names = sorted({finding for sample in samples for finding in sample.findings})
+    if any(samples[row].findings for row in queries):
+        flags_NL = np.asarray([[name in sample.findings for name in names] for sample in samples], np.float64)
         codes_N = np.unique(flags_NL, axis=0, return_inverse=True)[1].reshape(-1)
         labels.append(LabelSet(name="findings", codes_N=codes_N, flags_NL=flags_NL))
     else:
-        has_note = arrays.rows(Modality.TEXT)
-        labels.append(LabelSet(name="note", codes_N=np.where(has_note, arrays.note_groups_N, -1)))
-    grades_N = arrays.labels[Head.ICDR]
-    if np.unique(grades_N[pairs][grades_N[pairs] >= 0]).size >= 2:
+        # Queries have notes; a gallery study without one has a group that is none of theirs.
+        labels.append(LabelSet(name="note", codes_N=note_groups_N))
+    if np.unique(grades_N[queries][grades_N[queries] >= 0]).size >= 2:
         labels.append(LabelSet(name="icdr", codes_N=grades_N))
     return labels

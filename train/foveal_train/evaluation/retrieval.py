@@ -10,7 +10,7 @@ Shapes: N studies, P pairs (studies with photograph and note), Q queries of a ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,27 @@ def direction_figures(
         labels: ways of being the same.
         resamples: of all studies; queries are resampled, the gallery stays.
     """
+    gallery_GD = gallery_vectors_ND[gallery].astype(np.float64)
+    return scored_figures(
+        lambda part: query_vectors_ND[part].astype(np.float64) @ gallery_GD.T,
+        queries=queries, gallery=gallery, note_groups_N=note_groups_N, labels=labels, resamples=resamples,
+    )  # fmt: skip
+
+
+def scored_figures(
+    score: Callable[[Int], Float],
+    *,
+    queries: Int,
+    gallery: Int,
+    note_groups_N: Int,
+    labels: list[LabelSet],
+    resamples: Resamples,
+) -> dict[str, Any]:
+    """`direction_figures` of whoever gives the scores, as a server does.
+
+    Args:
+        score: from some of the queries to their scores [Q, gallery]; the higher, the earlier. Equal scores are a tie.
+    """
     place_of = np.full(len(note_groups_N), -1)
     place_of[gallery] = np.arange(len(gallery))
     assert (place_of[queries] >= 0).all()
@@ -100,9 +121,8 @@ def direction_figures(
     def keep(name: str, values_Q: Float) -> None:
         columns.setdefault(name, []).append(values_Q)
 
-    gallery_GD = gallery_vectors_ND[gallery].astype(np.float64)
     for part in _chunks(queries, len(gallery)):
-        similarity_QN = ranking.rounded(query_vectors_ND[part].astype(np.float64) @ gallery_GD.T)
+        similarity_QN = ranking.rounded(score(part))
         ranked = ranking.rank(similarity_QN)
         anyhow = ranking.rank(np.zeros_like(similarity_QN))  # one great tie: what chance finds, exactly
         for k in KS:

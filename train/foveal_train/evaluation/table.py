@@ -115,6 +115,8 @@ def _strict(protocols: dict[str, Any]) -> Table:
     for name, protocol in protocols.items():
         for key, words in _SHORT.items():
             found = protocol[key]
+            if found is None:
+                continue
             recalls = (cell(found["strict"]["recall"][str(k)]) for k in KS)
             made.add_row(name, words, f"{found['queries']}\n/ {found['gallery']}", *recalls)
         for key, words in (("ceiling", "best a note can do"), ("chance", "chance")):
@@ -131,7 +133,7 @@ def _same_label(protocols: dict[str, Any]) -> Table:
     )  # fmt: skip
     for name, protocol in protocols.items():
         for key, words in _SHORT.items():
-            for label, found in protocol[key]["labels"].items():
+            for label, found in (protocol[key] or {"labels": {}})["labels"].items():
                 chance = found["chance"]
                 best = found["best"] if key == "text_to_image" else {"recall": {}, "map": None, "ndcg": None}
                 cells = [_beside(found["recall"][str(k)], chance["recall"][str(k)], best["recall"].get(str(k))) for k in KS]

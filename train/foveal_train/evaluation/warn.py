@@ -50,7 +50,7 @@ def warnings_of(metrics: dict[str, Any]) -> list[str]:
                 "without referable DR."
             )
             break
-    found += _retrieval(metrics["retrieval"])
+    found += retrieval_warnings(metrics["retrieval"])
     return found
 
 
@@ -101,7 +101,8 @@ def _no_better_than_chance(head: str, grading: dict[str, Any]) -> list[str]:
     return [f"{head.upper()}: kappa can't be told from 0, that is from chance, for {', '.join(titles)}."] if titles else []
 
 
-def _retrieval(retrieval: dict[str, Any] | None) -> list[str]:
+def retrieval_warnings(retrieval: dict[str, Any] | None) -> list[str]:
+    """What must be said beside retrieval's figures."""
     found = []
     independent = (retrieval or {}).get("independent")
     if independent:
