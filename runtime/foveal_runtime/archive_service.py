@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal_runtime._proto import archive_pb2, archive_pb2_grpc
+from foveal_runtime.archive_messages import entry_to, item_from, optional_kind, query_kind_of, stats_to, target_kind_of
 from foveal_runtime.engine import Ask, VectorKind, trained_kinds
 from foveal_runtime.errors import FovealError, InputError, NotFoundError, PreconditionError, SpaceMismatchError, StudyError
-from foveal_runtime.filters import date_from, filter_from
-from foveal_runtime.messages import EYE_OF, EYE_TO, KIND_OF, KIND_TO, model_ref_to, quality_to, study_from
+from foveal_runtime.filters import filter_from
+from foveal_runtime.messages import KIND_OF, KIND_TO, model_ref_to, quality_to, study_from
 from foveal_runtime.service import windowed
 from foveal_runtime.status import status_of
-from foveal_runtime.store.item import Facts, Hit, Item, check_items
-from foveal_runtime.study import Eye, Modality, Study, subset_name
+from foveal_runtime.store.item import Item, check_items
+from foveal_runtime.study import Modality, Study, subset_name
 
 if TYPE_CHECKING:
     from foveal_runtime.host import Model, ModelHost
@@ -110,19 +111,19 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
         items = []
         for vector in entry.vectors.vectors:
             values_D = np.asarray(vector.values, np.float32)
-            item = _item(entry.facts, entry.facts.id, KIND_OF.get(vector.kind, VectorKind.JOINT), values_D, None, "")
+            item = item_from(entry.facts, entry.facts.id, KIND_OF.get(vector.kind, VectorKind.JOINT), values_D, None, "")
             check_items([item], model.bundle.manifest.embedding_dim)
             items.append(item)
         return items
 
     async def Delete(self, request: Any, context: Any) -> Any:
-        removed = await self._archive.delete(request.ids, kind=_optional_kind(request.kind))
+        removed = await self._archive.delete(request.ids, kind=optional_kind(request.kind))
         return archive_pb2.DeleteResponse(removed=removed)
 
     async def Get(self, request: Any, context: Any) -> Any:
-        items = await self._archive.get(request.ids, kind=_optional_kind(request.kind))
+        items = await self._archive.get(request.ids, kind=optional_kind(request.kind))
         return archive_pb2.GetResponse(
-            entries=[_entry_to(item, item.vector if request.with_vectors else None) for item in items]
+            entries=[entry_to(item, item.vector if request.with_vectors else None) for item in items]
         )
 
     async def Search(self, request: Any, context: Any) -> Any:
@@ -132,8 +133,8 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
         own_id = ""
         if which == "study":
             study = study_from(request.study)
-            query_kind = _query_kind(study, request.query_kind)
-            target_kind = _target_kind(query_kind, request.target_kind)
+            query_kind = query_kind_of(study, request.query_kind)
+            target_kind = target_kind_of(query_kind, request.target_kind, model.bundle.manifest)
             ask = Ask(frozenset({query_kind}), grade=False)
             (answer,) = await self._screening.answer_each(model, [(request.study, ask)], context)
             if isinstance(answer, FovealError):
@@ -144,14 +145,14 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
         elif which == "vector":
             _check_space(model, request.space_id)
             query_kind = KIND_OF.get(request.vector.kind, VectorKind.JOINT)
-            target_kind = _target_kind(query_kind, request.target_kind)
+            target_kind = target_kind_of(query_kind, request.target_kind, model.bundle.manifest)
             vector_D = np.asarray(request.vector.values, np.float32)
         elif which == "id":
             own_id = request.id
             query_kind = (
                 KIND_OF[request.query_kind] if request.query_kind in KIND_OF and request.query_kind else VectorKind.IMAGE
             )
-            target_kind = _target_kind(query_kind, request.target_kind)
+            target_kind = target_kind_of(query_kind, request.target_kind, model.bundle.manifest)
             found = await archive.get([own_id], kind=query_kind.value)
             if not found:
                 raise NotFoundError(f"no stored entry of kind {query_kind.value!r} has that id")
@@ -169,24 +170,14 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
         )
         hits = [hit for hit in result.hits if hit.id != own_id][:k]
         return archive_pb2.SearchResponse(
-            hits=[archive_pb2.Hit(score=hit.score, entry=_entry_to(hit, hit.vector)) for hit in hits],
+            hits=[archive_pb2.Hit(score=hit.score, entry=entry_to(hit, hit.vector)) for hit in hits],
             exact=result.exact,
             query_kind=KIND_TO[query_kind],
             target_kind=KIND_TO[target_kind],
         )
 
     async def Stats(self, request: Any, context: Any) -> Any:
-        stats = await self._archive.stats()
-        return archive_pb2.StatsResponse(
-            space_id=stats.space_id,
-            counts=[
-                archive_pb2.KindCount(kind=KIND_TO[VectorKind(kind)], count=count, indexed=stats.indexed.get(kind, False))
-                for kind, count in stats.counts.items()
-            ],
-            bytes_on_disk=stats.bytes_on_disk,
-            server_version=stats.server_version,
-            collection=stats.collection,
-        )
+        return stats_to(await self._archive.stats())
 
 
 def _ask(model: Model, study: Study, kinds: Sequence[int]) -> Ask:
@@ -215,51 +206,10 @@ def _embedded(model: Model, facts: Any, study: Study, answer: Answer | FovealErr
     content = hashlib.sha256(study.image if study.image else (study.note or "").encode()).digest()
     item_id = facts.id or content.hex()
     precision = model.bundle.manifest.precision.value
-    items = [_item(facts, item_id, kind, vectors[kind], content, precision) for kind in VectorKind if kind in vectors]
+    items = [item_from(facts, item_id, kind, vectors[kind], content, precision) for kind in VectorKind if kind in vectors]
     for item in items:
         check_items([item], model.bundle.manifest.embedding_dim)
     return items
-
-
-def _item(facts: Any, item_id: str, kind: VectorKind, vector_D: Any, content: bytes | None, precision: str) -> Item:
-    eye = EYE_OF.get(facts.eye)
-    return Item(
-        id=item_id,
-        kind=kind.value,
-        vector=vector_D,
-        content_sha256=content,
-        source=facts.source,
-        patient=facts.patient,
-        eye=eye.value if eye is not None else "",
-        camera=facts.camera,
-        site=facts.site,
-        acquired=date_from(facts.acquired),
-        icdr=facts.icdr if facts.HasField("icdr") else None,
-        referable=facts.referable if facts.HasField("referable") else None,
-        precision=precision,
-        attributes=dict(facts.attributes),
-    )
-
-
-def _entry_to(facts: Facts | Hit, vector_D: Any) -> archive_pb2.StoredEntry:
-    return archive_pb2.StoredEntry(
-        facts=archive_pb2.Facts(
-            id=facts.id,
-            patient=facts.patient,
-            eye=EYE_TO[Eye(facts.eye)] if facts.eye else None,
-            camera=facts.camera,
-            site=facts.site,
-            acquired=facts.acquired.isoformat() if facts.acquired is not None else "",
-            icdr=facts.icdr,
-            referable=facts.referable,
-            source=facts.source,
-            attributes=dict(facts.attributes),
-        ),
-        kind=KIND_TO[VectorKind(facts.kind)],
-        values=vector_D.tolist() if vector_D is not None else None,
-        precision=facts.precision,
-        content_sha256=facts.content_sha256 or b"",
-    )
 
 
 def _refused(entry_id: str, error: FovealError, index: int) -> archive_pb2.UpsertResult:
@@ -270,33 +220,5 @@ def _check_space(model: Model, space_id: str) -> None:
     served = model.bundle.manifest.space_id
     if space_id != served:
         raise SpaceMismatchError(
-            f"vectors are of space {space_id[:16] or '(unnamed)'}, this server's is {served[:16]}…; embed with the same bundle"
+            f"vectors are of space {space_id[:128] or '(unnamed)'}, this server's is {served}; embed with the same bundle"
         )
-
-
-def _optional_kind(number: int) -> str | None:
-    if number and number not in KIND_OF:
-        raise InputError(f"kind is {number}, which this server does not know; leave it out for all kinds")
-    return KIND_OF[number].value if number else None
-
-
-def _query_kind(study: Study, number: int) -> VectorKind:
-    if number:
-        if number not in KIND_OF:
-            raise InputError(f"query_kind is {number}, which this server does not know; leave it out")
-        return KIND_OF[number]
-    study.validate()
-    return VectorKind(next(iter(study.modalities)).value) if len(study.modalities) == 1 else VectorKind.JOINT
-
-
-def _target_kind(query_kind: VectorKind, number: int) -> VectorKind:
-    """Joint vectors are compared with joint vectors, single ones with single ones (DESIGN, section 4)."""
-    if number and number not in KIND_OF:
-        raise InputError(f"target_kind is {number}, which this server does not know; leave it out")
-    if number:
-        target = KIND_OF[number]
-    else:
-        target = VectorKind.JOINT if query_kind is VectorKind.JOINT else VectorKind.IMAGE
-    if (target is VectorKind.JOINT) != (query_kind is VectorKind.JOINT):
-        raise InputError(f"a {query_kind.value} vector can't be compared with {target.value} vectors; ask for kinds that can")
-    return target

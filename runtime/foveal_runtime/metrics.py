@@ -47,8 +47,11 @@ class Metrics:
             self._recall.labels(kind).set(recall)
         self._bytes.set(stats.bytes_on_disk)
 
-    def listen(self, address: str) -> None:
+    def listen(self, address: str) -> str:
         """Offer the figures at http://ADDRESS/metrics from a thread of its own.
+
+        Returns:
+            The address with the port that was got, which differs for port 0.
 
         Raises:
             ConfigError: the address can't be listened on.
@@ -67,6 +70,7 @@ class Metrics:
             thread.join(5.0)
 
         self._close = close
+        return f"{host}:{server.server_port}"
 
     def close(self) -> None:
         """Stop listening. Idempotent."""

@@ -85,7 +85,7 @@ class Server:
         reflection.enable_server_reflection(names, self._server)
         self._bind()
         if self._metrics is not None:
-            self._metrics.listen(config.metrics)
+            log.info("metrics on %s", self._metrics.listen(config.metrics))
         await self._tell_health()
         # Listening before loading: a supervisor sees NOT_SERVING and not a refused connection.
         await self._server.start()

@@ -100,6 +100,9 @@ def error_of_rpc(error: grpc.RpcError, address: str) -> FovealError:
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineError(f"{address} did not answer before the deadline; allow more time with --timeout")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        # gRPC's own refusal, on either side.
+        return errors.InputError(f"the message is too large ({_short(details)}); send fewer or smaller studies at once")
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return errors.PreconditionError(
             f"{address} has no such call ({_short(details)}); is it a foveal server of this version?"

@@ -292,11 +292,13 @@ class StatsResponse(_message.Message):
     def __init__(self, space_id: _Optional[str] = ..., counts: _Optional[_Iterable[_Union[KindCount, _Mapping]]] = ..., bytes_on_disk: _Optional[int] = ..., server_version: _Optional[str] = ..., collection: _Optional[str] = ...) -> None: ...
 
 class KindCount(_message.Message):
-    __slots__ = ("kind", "count", "indexed")
+    __slots__ = ("kind", "count", "indexed", "recall")
     KIND_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     INDEXED_FIELD_NUMBER: _ClassVar[int]
+    RECALL_FIELD_NUMBER: _ClassVar[int]
     kind: _study_pb2.VectorKind
     count: int
     indexed: bool
-    def __init__(self, kind: _Optional[_Union[_study_pb2.VectorKind, str]] = ..., count: _Optional[int] = ..., indexed: _Optional[bool] = ...) -> None: ...
+    recall: float
+    def __init__(self, kind: _Optional[_Union[_study_pb2.VectorKind, str]] = ..., count: _Optional[int] = ..., indexed: _Optional[bool] = ..., recall: _Optional[float] = ...) -> None: ...

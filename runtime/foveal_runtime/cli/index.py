@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from foveal_runtime.client import Client
+    from foveal_runtime.engine import VectorKind
     from foveal_runtime.study import Record
 
 _KNOWN_AT_ONCE = 500
@@ -37,6 +38,12 @@ class _Photograph:
     camera: str
     site: str = ""
     acquired: date | None = None
+
+    def allows(self, kind: VectorKind) -> bool:
+        """Whether there can be a vector of this kind."""
+        if kind.value == "text":
+            return bool(self.note and self.note.strip())
+        return kind.value != "structured" or self.record is not None
 
 
 def index(
@@ -74,11 +81,11 @@ def index(
     from foveal_runtime.status import error_of
 
     photographs = _photographs(source, skip_bad=skip_bad)
-    kinds = [KIND_TO[VectorKind(name)] for name in kind or ["image", "joint"]]
+    kinds = [VectorKind(name) for name in kind or ["image", "joint"]]
     stored = known = 0
     failures: dict[str, FovealError] = {}
     path_of: dict[str, Path] = {}
-    with (connection or Connection()).open() as client, _progress(len(photographs)) as advance:
+    with (connection or Connection()).open() as client, _Progress(len(photographs)) as advance:
         client.stats()  # says in one line when there is no server or no archive, before any photograph is read
 
         def requests() -> Iterator[Any]:
@@ -93,11 +100,16 @@ def index(
                 have = _stored_kinds(client, list(digests))
                 for digest, photograph in digests.items():
                     path_of[digest] = photograph.path
-                    if set(kinds) <= have.get(digest, set()):
+                    if {KIND_TO[each] for each in kinds if photograph.allows(each)} <= have.get(digest, set()):
                         known += 1
                         advance(1)
                         continue
-                    yield archive_pb2.UpsertStreamRequest(entry=_entry(digest, photograph, site), kinds=kinds)
+                    try:
+                        entry = _entry(digest, photograph, site)
+                    except ImageError as error:
+                        failures[str(photograph.path)] = error
+                        continue
+                    yield archive_pb2.UpsertStreamRequest(entry=entry, kinds=[KIND_TO[each] for each in kinds])
 
         for result in client.upsert_stream(requests()):
             if result.WhichOneof("outcome") == "error":
@@ -176,7 +188,10 @@ def _entry(digest: str, photograph: _Photograph, site: str) -> Any:
         referable=None if icdr is None else icdr >= REFERABLE_GRADE,
         source=str(photograph.path.resolve()),
     )
-    study = Study(image=read_photograph(photograph.path), note=photograph.note, record=record)
+    image = read_photograph(photograph.path)
+    if hashlib.sha256(image).hexdigest() != digest:
+        raise ImageError("it changed while it was being indexed; index again")
+    study = Study(image=image, note=photograph.note, record=record)
     return archive_pb2.Entry(facts=facts, study=study_to(study))
 
 
@@ -202,20 +217,27 @@ def _in_parts(items: Iterable[_Photograph], size: int) -> Iterator[list[_Photogr
         yield part
 
 
-class _progress:  # noqa: N801 - used as a function
-    """A progress bar on stderr, where it is a terminal."""
+class _Progress:
+    """A bar on stderr where it is a terminal, elsewhere a line for every tenth."""
 
     def __init__(self, total: int) -> None:
         from rich.console import Console
         from rich.progress import Progress
 
-        self._bar = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty())
-        self._total = total
+        self._terminal = sys.stderr.isatty()
+        self._bar = Progress(console=Console(stderr=True), disable=not self._terminal)
+        self._task = self._bar.add_task("indexing", total=total)
+        self._total, self._done = total, 0
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Callable[[int], None]:
         self._bar.start()
-        task = self._bar.add_task("indexing", total=self._total)
-        return lambda steps: self._bar.advance(task, steps)
+        return self._advance
+
+    def _advance(self, steps: int) -> None:
+        before, self._done = self._done, self._done + steps
+        self._bar.advance(self._task, steps)
+        if not self._terminal and 10 * self._done // self._total > 10 * before // self._total:
+            sys.stderr.write(f"indexing: {self._done} of {self._total} photographs\n")
 
     def __exit__(self, *exception: object) -> None:
         self._bar.stop()

@@ -53,7 +53,7 @@ def search(
         k: results wanted, 1 to 10,000.
         filter_: key=value or key!=value; may be repeated, all must hold. Keys: id, patient, eye, camera, site, precision,
             source, icdr, acquired (the last two also FROM..TO), referable, attr.NAME.
-        target: which stored vectors to compare with.
+        target: which stored vectors to compare with; joint asks by a joint vector too, whatever the query holds.
         exact: compare with all of them, however many.
         sheet: draw the hits with their photographs into this .html or .png file.
         images: folder of the photographs on the sheet; default: where they were when they were indexed.
@@ -84,7 +84,8 @@ def search(
         request.study.CopyFrom(study_to(asked))
     if target is not None:
         request.target_kind = KIND_TO[VectorKind(target)]
-        if like is not None:
+        # Joint vectors are compared with joint ones alone, and a stored entry brings the kind that is asked for.
+        if like is not None or target == "joint":
             request.query_kind = request.target_kind
     with (connection or Connection()).open() as client:
         response = client.search(request)

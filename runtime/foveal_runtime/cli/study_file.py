@@ -49,13 +49,14 @@ def read_study(file: Path) -> Study:
             their values are not.
     """
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise InputError(f"the study file has more than {_MAX_BYTES >> 20} MiB; name the photograph in it by its path")
-        document = json.loads(file.read_text(encoding="utf-8"))
+        size = file.stat().st_size
+        document = json.loads(file.read_text(encoding="utf-8")) if size <= _MAX_BYTES else None
     except OSError as error:
         raise InputError(f"the study file can't be read ({error.strerror}); check the path") from None
     except ValueError:
         raise InputError("the study file is no JSON; write an object with image, note and record") from None
+    if size > _MAX_BYTES:
+        raise InputError(f"the study file has more than {_MAX_BYTES >> 20} MiB; name the photograph in it by its path")
     parts = _object(document, "the study file", _PARTS)
     image = _text(parts, "image")
     record = _record(parts.get("record"))
