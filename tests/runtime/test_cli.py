@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import os
 import resource
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bundles import photograph, write_bundle
-from servers import RunningServer
+from commands import foveal, one_line
+from servers import RunningServer, reachable_folder
 
 from foveal_runtime.cli.main import run
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command left."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def foveal(*arguments: str) -> Done:
-    """The command, in this process: starting Python fifty times would take most of the time."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run(list(arguments))
-    return Done(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +29,6 @@ def photo(tmp_path: Path) -> Path:
     path = tmp_path / "a.jpg"
     path.write_bytes(photograph(1))
     return path
-
-
-def one_line(stderr: str) -> str:
-    assert stderr.startswith("error: ")
-    assert stderr.count("\n") == 1, stderr
-    assert "Traceback" not in stderr
-    return stderr
 
 
 @pytest.mark.parametrize("command", ["serve", "compile", "grade", "embed", "index", "search", "verify"])
@@ -230,13 +201,8 @@ def test_unknown_settings_of_a_configuration_are_named(
 
 @pytest.fixture
 def store_folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's unprivileged user can reach: pytest's own are closed to it when the tests run as root."""
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="foveal-test-", dir=memory if memory.is_dir() else None))
-    if os.geteuid() == 0:
-        folder.chmod(0o711)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with reachable_folder() as folder:
+        yield folder
 
 
 def test_index_and_search_through_the_real_server_and_store(bundle_path: Path, store_folder: Path, tmp_path: Path) -> None:

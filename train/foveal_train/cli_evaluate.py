@@ -90,9 +90,7 @@ def evaluate(
 
     if address is not None:
         if run is not None or out is not None or keep_seen or not data:
-            raise ConfigError(
-                "--address measures what a server's archive holds: give it --data SPEC, and no run, --out, --keep-seen"
-            )
+            raise ConfigError("--address measures a server's archive: give it --data SPEC, and no run, --out or --keep-seen")
         if k is not None and k < 1:
             raise ConfigError(f"--k is {k}; want 1 to 10000")
         from foveal_runtime.client import Client, ClientOptions
@@ -153,7 +151,8 @@ def _measure_served(
     from foveal_train.pipeline import load_samples
 
     samples = load_samples(specs, skip_bad=skip_bad)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("asking the server", total=None)
         metrics = evaluate_served(
             client,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from servers import reachable_folder
 
 from foveal_runtime.store import Archive, Item, StoreOptions
 from foveal_runtime.store.item import Float32
@@ -22,34 +20,21 @@ DIM = 256
 OpenArchive = Callable[..., "object"]
 
 
-def make_folder() -> Path:
-    """A new folder that PostgreSQL's user can reach: pytest's own are closed to it when the tests run as root."""
-    # In memory where there is room: initdb syncs a thousand files.
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 << 30
-    folder = Path(tempfile.mkdtemp(prefix="foveal-test-", dir=memory if roomy else None))
-    if os.geteuid() == 0:
-        folder.chmod(0o711)
-    return folder
-
-
 @pytest.fixture
 def store_parent() -> Iterator[Path]:
     """A reachable empty folder, to make store folders in."""
-    folder = make_folder()
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with reachable_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A running embedded PostgreSQL."""
-    folder = make_folder()
-    server = EmbeddedPostgres(folder / "store")
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with reachable_folder() as folder:
+        server = EmbeddedPostgres(folder / "store")
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -264,18 +265,30 @@ def test_a_start_that_fails_says_why_and_leaves_nothing_running(store_parent: Pa
     assert not workers_in(folder / "pgdata")
 
 
-@pytest.fixture
-def small_disk(store_parent: Path) -> Iterator[Path]:
-    """A file system of 150 MB."""
-    place = store_parent / "disk"
+@contextlib.contextmanager
+def mounted(place: Path, options: str) -> Iterator[Path]:
+    """A file system of its own, in memory."""
     place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=150m,mode=711", "tmpfs", str(place)], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True, check=False)
+    if done.returncode != 0:
         pytest.skip("may not mount a small file system here")
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.fixture
+def small_disk(store_parent: Path) -> Iterator[Path]:
+    """A file system of 150 MB."""
+    with mounted(store_parent / "disk", "size=150m,mode=711") as place:
+        yield place
+
+
+def test_a_folder_on_a_read_only_file_system_is_refused(store_parent: Path) -> None:
+    with (
+        mounted(store_parent / "disk", "ro,size=1m,mode=711") as place,
+        pytest.raises(StoreError, match=r"read-only file system; choose another folder"),
+    ):
+        EmbeddedPostgres(place / "store").start()
 
 
 async def test_a_full_disk_is_named_and_loses_nothing_acknowledged(small_disk: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from servers import reachable_folder
 
 from foveal_runtime.errors import ConfigError, FovealError, PreconditionError, StoreError
 from foveal_runtime.store import Archive, Column, Equals, Item, StoreOptions
@@ -19,7 +19,7 @@ from foveal_runtime.store.location import conninfo_of, printable
 from foveal_runtime.store.postgres import ROOT_ROLE, EmbeddedPostgres
 from foveal_runtime.store.runas import RunAs
 
-from .conftest import SPACE, make_folder, make_items, unit_vectors
+from .conftest import SPACE, make_items, unit_vectors
 
 SECRET = "s3cret/pass@word"
 ENCODED = "s3cret%2Fpass%40word"
@@ -53,7 +53,11 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def remote() -> Iterator[TcpPostgres]:
-    folder = make_folder()
+    with reachable_folder() as folder:
+        yield from _region(folder)
+
+
+def _region(folder: Path) -> Iterator[TcpPostgres]:
     server = TcpPostgres(folder / "store")
     server.port = free_port()
     server.start()
@@ -66,7 +70,6 @@ def remote() -> Iterator[TcpPostgres]:
         connection.execute("CREATE EXTENSION vector")
     yield server
     server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def url(remote: TcpPostgres, role: str, *, password: str = ENCODED, database: str = "region", host: str = "127.0.0.1") -> str:
