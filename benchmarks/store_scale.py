@@ -1,9 +1,11 @@
-"""The store at scale: bulk load, index build, latency and recall of top-10, plain and filtered, on the embedded PostgreSQL.
+"""The archive at scale: bulk load, index build, latency and recall of top-10, plain and filtered, and what gRPC adds to it.
 
-    python benchmarks/store_scale.py --n 1000000 --json benchmarks/results/store_scale.json
-    python benchmarks/store_scale.py --n 50000                      # a minute
+    python benchmarks/store_scale.py --n 1000000 --bundle BUNDLE --json benchmarks/results/store_scale.json
+    python benchmarks/store_scale.py --n 50000                                            # a minute, without the server
+    python benchmarks/store_scale.py --n 1000000 --folder DIR --phase load --json FILE    # one phase a call, FILE is added to
 
-Vectors are drawn from a mixture of clusters, see `ClusteredVectors`; queries are fresh draws from it, none of them stored.
+Vectors are `edge_vectors.ClusteredVectors`, queries fresh draws from them, none of them stored. With `--bundle` the collection
+is of that bundle's space, and a real `foveal serve` answers on the same folder in the phase `serve`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -22,52 +25,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from foveal_runtime.store import Archive, Column, Equals, Filter, Item, StoreOptions
-from foveal_runtime.store.filter import AttributeEquals
+from edge_vectors import DIM, EDGE, Array, ClusteredVectors
+from foveal_runtime.store import Archive, AttributeEquals, Column, Equals, Filter, Item, StoreOptions
+from runtime_load import start_server
 
-DIM = 256
 KIND = "image"
-Array = npt.NDArray[np.float32]
-
-
-class ClusteredVectors:
-    """Draws unit vectors from a mixture whose cluster sizes fall off like a power law.
-
-    By default clusters overlap in a latent space of 32 dimensions with a falling spectrum, plus a little noise in all 256: a
-    space of low effective dimension without gaps. `isolated` gives each cluster a narrow subspace of its own, far from the
-    others (median cosine to the nearest of a million vectors 0.92, between clusters about 0): the hard case for a graph index,
-    since a search that enters the wrong cluster finds no edge out of it.
-    """
-
-    LATENT = 32
-
-    def __init__(self, *, clusters: int, seed: int, isolated: bool = False) -> None:
-        self._rng = np.random.default_rng(seed)
-        self._isolated = isolated
-        weights = 1.0 / np.arange(1, clusters + 1) ** 0.7
-        self._weights = weights / weights.sum()
-        if isolated:
-            basis = self._rng.normal(size=(48, DIM))
-            self._centres = self._rng.normal(size=(clusters, 48)) @ basis / np.sqrt(48 * DIM)
-            self._spread = self._rng.normal(size=(clusters, 8, DIM)).astype(np.float32) / np.sqrt(8 * DIM)
-        else:
-            self._basis = np.linalg.qr(self._rng.normal(size=(DIM, self.LATENT)))[0].T
-            self._scale = np.arange(1, self.LATENT + 1) ** -0.5
-            self._centres = self._rng.normal(size=(clusters, self.LATENT)) * self._scale
-
-    def draw(self, n: int) -> Array:
-        """`n` unit vectors, float32 [n, DIM]."""
-        which = self._rng.choice(len(self._weights), size=n, p=self._weights)
-        if self._isolated:
-            inner = self._rng.normal(size=(n, 8)).astype(np.float32)
-            x = self._centres[which] + 0.55 * np.einsum("nk,nkd->nd", inner, self._spread[which])
-            x += 0.25 * self._rng.normal(size=(n, DIM)) / np.sqrt(DIM)
-        else:
-            latent = self._centres[which] + 0.6 * self._scale * self._rng.normal(size=(n, self.LATENT))
-            x = latent @ self._basis + 0.2 * self._rng.normal(size=(n, DIM)) / np.sqrt(DIM)
-        return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), dtype=np.float32)
+PHASES = ("load", "build", "query", "insert", "serve")
+FILTERS: dict[str, Filter | None] = {
+    "unfiltered": None,
+    "filter_50_percent": Equals(Column.EYE, "left"),
+    "filter_20_percent": Equals(Column.ICDR, 3),
+    "filter_5_percent": Equals(Column.SITE, "site-3"),
+    "filter_1_percent": Equals(Column.CAMERA, "camera-7"),
+    "filter_0.01_percent": AttributeEquals("rare", "77"),
+}
 
 
 def items_from(vectors: Array, first: int) -> list[Item]:
@@ -96,121 +68,173 @@ async def timed(work: Callable[[], Awaitable[Any]]) -> tuple[float, Any]:
     return (time.perf_counter() - began) * 1e3, result
 
 
-async def latency_and_recall(archive: Archive, queries: Array, k: int, chosen: Filter | None, truths: int) -> dict[str, Any]:
-    """p50 and p99 of `search`, recall against the exact answer, whether results were complete."""
+def quantiles(times_ms: list[float]) -> dict[str, float]:
+    """p50 and p99."""
+    return {f"p{q}_ms": round(float(np.percentile(times_ms, q)), 2) for q in (50, 99)}
+
+
+def memory_mb(pid: int | str = "self") -> float:
+    """Resident memory of a process alone, so without PostgreSQL's."""
+    with Path(f"/proc/{pid}/statm").open() as file:
+        return round(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
+
+
+async def load(archive: Archive, args: argparse.Namespace) -> dict[str, Any]:
+    """Upsert everything; the clock runs inside `upsert` alone."""
+    source = ClusteredVectors(EDGE, seed=args.seed)
+    spent, done, rss = 0.0, 0, []
+    while done < args.n:
+        size = min(args.batch, args.n - done)
+        items = items_from(source.draw(size), done)
+        ms, _ = await timed(lambda items=items: archive.upsert(items))  # type: ignore[misc]
+        spent, done = spent + ms / 1e3, done + size
+        rss.append(memory_mb())
+        print(f"\r{done:>9} loaded, {done / spent:,.0f} a second", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    return {"load_s": round(spent, 1), "load_per_s": round(args.n / spent), "client_memory_mb_first_last": [rss[0], rss[-1]]}
+
+
+async def build(archive: Archive, args: argparse.Namespace) -> dict[str, Any]:
+    """Every index that is due."""
+    ms, _ = await timed(archive.build_indexes)
+    return {"build_s": round(ms / 1e3, 1)}
+
+
+async def query(archive: Archive, args: argparse.Namespace) -> dict[str, Any]:
+    """Latency of `search`, recall against the exact answer, whether results were complete."""
+    queries = fresh(args)
+    found: dict[str, Any] = {}
+    for name, chosen in FILTERS.items():
+        if args.only and name not in args.only:
+            continue
+        subset = queries if chosen is None else queries[: max(100, args.queries // 5)]
+        found[name] = await latency_and_recall(archive, subset, chosen, args.truths)
+        print(name, found[name], file=sys.stderr)
+    return found
+
+
+def fresh(args: argparse.Namespace) -> Array:
+    """Queries of the same mixture: axes and centres follow from the seed, the draws from where its generator stands."""
+    source = ClusteredVectors(EDGE, seed=args.seed)
+    source.reseed(args.seed + 1)
+    return source.draw(args.queries)
+
+
+async def latency_and_recall(archive: Archive, queries: Array, chosen: Filter | None, truths: int) -> dict[str, Any]:
+    """One filter, k = 10."""
     times, results = [], []
-    for q in queries[:20]:
-        await archive.search(q, kind=KIND, k=k, filter=chosen)  # warm
+    for q in queries[: 100 if chosen is not None else len(queries)]:
+        await archive.search(q, kind=KIND, filter=chosen)  # warm: pages come from the file cache afterwards
     for q in queries:
-        ms, result = await timed(lambda q=q: archive.search(q, kind=KIND, k=k, filter=chosen))  # type: ignore[misc]
+        ms, result = await timed(lambda q=q: archive.search(q, kind=KIND, filter=chosen))  # type: ignore[misc]
         times.append(ms)
         results.append(result)
     # By id, not by score: a tie costs recall here, as it does in most papers.
-    found = wanted = 0
-    exact_ms = []
+    shares, exact_ms = [], []
     for q, result in zip(queries[:truths], results, strict=False):
-        ms, truth = await timed(lambda q=q: archive.search(q, kind=KIND, k=k, filter=chosen, exact=True))  # type: ignore[misc]
+        ms, truth = await timed(lambda q=q: archive.search(q, kind=KIND, filter=chosen, exact=True))  # type: ignore[misc]
         exact_ms.append(ms)
-        wanted += len(truth.hits)
-        found += len({h.id for h in truth.hits} & {h.id for h in result.hits})
+        shares.append(len({h.id for h in truth.hits} & {h.id for h in result.hits}) / max(1, len(truth.hits)))
     return {
-        "p50_ms": round(float(np.percentile(times, 50)), 2),
-        "p99_ms": round(float(np.percentile(times, 99)), 2),
-        "recall": round(found / max(1, wanted), 4),
+        **quantiles(times),
+        "recall": round(float(np.mean(shares)), 4),
+        "recall_worst": round(min(shares), 2),
+        "truths": len(shares),
         "results_min": min(len(r.hits) for r in results),
         "answered_exactly": sum(r.exact for r in results) / len(results),
-        "exact_p50_ms": round(float(np.percentile(exact_ms, 50)), 1),
+        "exact_p50_ms": quantiles(exact_ms)["p50_ms"],
         "queries": len(queries),
     }
 
 
-def memory_mb() -> float:
-    """Resident memory of this process, PostgreSQL's own left out."""
-    with Path("/proc/self/statm").open() as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+async def insert(archive: Archive, args: argparse.Namespace) -> dict[str, Any]:
+    """Into a collection that has its index already; taken out again."""
+    items = items_from(fresh(args)[:500], args.n)
+    ms, _ = await timed(lambda: archive.upsert(items))
+    await archive.delete([item.id for item in items])
+    return {"insert_into_index_per_s": round(len(items) / ms * 1e3)}
 
 
-async def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The whole benchmark."""
-    report: dict[str, Any] = {
-        "n": args.n,
-        "dim": DIM,
-        "seed": args.seed,
-        "cores": len(os.sched_getaffinity(0)),
-        "machine": platform.machine(),
-        "date": time.strftime("%Y-%m-%d"),
-        "ef_search": args.ef_search,
-        "vectors": "isolated clusters" if args.isolated else "overlapping clusters",
-        "load_average": os.getloadavg()[0],
-    }
-    options = StoreOptions(maintain=False, ef_search=args.ef_search, statement_timeout_s=600)
-    archive = await Archive.open(folder, space_id="b" * 64, dim=DIM, options=options)
-    try:
-        source = ClusteredVectors(clusters=2000, seed=args.seed, isolated=args.isolated)
-        spent, done, rss = 0.0, 0, []
-        while done < args.n:
-            size = min(args.batch, args.n - done)
-            items = items_from(source.draw(size), done)
-            ms, _ = await timed(lambda items=items: archive.upsert(items))  # type: ignore[misc]
-            spent, done = spent + ms / 1e3, done + size
-            rss.append(memory_mb())
-            print(f"\r{done:>9} loaded, {done / spent:,.0f} a second", end="", file=sys.stderr)
-        report["load_per_s"] = round(args.n / spent)
-        report["client_memory_mb_first_last"] = [round(rss[0]), round(rss[-1])]
-        print("\nbuilding indexes", file=sys.stderr)
-        build_ms, _ = await timed(archive.build_indexes)
-        report["build_s"] = round(build_ms / 1e3, 1)
-        report["load_with_index_per_s"] = round(args.n / (spent + build_ms / 1e3))
-        stats = await archive.stats()
-        report["bytes_on_disk"] = stats.bytes_on_disk
-        assert stats.indexed[KIND] or args.n < options.index_from_rows
-        queries = source.draw(args.queries)
-        filters: dict[str, Filter | None] = {
-            "unfiltered": None,
-            "filter_50_percent": Equals(Column.EYE, "left"),
-            "filter_20_percent": Equals(Column.ICDR, 3),
-            "filter_5_percent": Equals(Column.SITE, "site-3"),
-            "filter_1_percent": Equals(Column.CAMERA, "camera-7"),
-            "filter_0.01_percent": AttributeEquals("rare", "77"),
-        }
-        for name, chosen in filters.items():
-            subset = queries if chosen is None else queries[: max(100, args.queries // 5)]
-            report[name] = await latency_and_recall(archive, subset, 10, chosen, args.truths)
-            print(name, report[name], file=sys.stderr)
-        single = items_from(source.draw(500), args.n)
-        ms, _ = await timed(lambda: archive.upsert(single))
-        report["insert_into_index_per_s"] = round(500 / ms * 1e3)
-        report["search_overhead_ms_p50"] = await overhead(archive, queries)
-    finally:
-        began = time.perf_counter()
-        await archive.close()
-        report["close_s"] = round(time.perf_counter() - began, 1)
-    return report
-
-
-async def overhead(archive: Archive, queries: Array) -> float:
-    """What `Archive.search` adds to the bare SQL on a connection of its own, in milliseconds at p50."""
+async def serve(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """A real server on the folder: search through gRPC in turn with the bare SQL, and the server's own memory."""
     import psycopg
 
-    from foveal_runtime.store import rows, vectors
+    from foveal_runtime._proto import archive_pb2, screening_pb2
+    from foveal_runtime.client import Client
+    from foveal_runtime.store import rows
+    from foveal_runtime.store.database import Database
     from foveal_runtime.store.filter import compile_filter
+    from foveal_runtime.store.schema import find_collection
 
-    database = archive._database
-    bare, full = [], []
-    async with await psycopg.AsyncConnection.connect(database.app_conninfo, autocommit=True) as connection:
-        await database._configure(connection)
-        vectors.register(connection, database.halfvec_oid)
-        table = archive._collection.table(KIND)
-        for q in queries[:300]:
-            statement, params = rows.index_search(table, q, compile_filter(None), 10, False)
+    process, address, _ = start_server(args.bundle, ["--store", str(folder)])
+    try:
+        with Client(address) as client:
+            at_start = memory_mb(process.pid)
+            space_id = client.model().model.space_id
+            database = await Database.open(folder, StoreOptions(maintain=False), attach=True)
+            collection = await database.run(lambda c: find_collection(c, "default"))
+            assert collection is not None
+            bare_ms, grpc_ms = [], []
+            async with await psycopg.AsyncConnection.connect(database.app_conninfo, autocommit=True) as connection:
+                await database._configure(connection)
+                for turn, q in enumerate(np.concatenate([fresh(args)[:200], fresh(args)])):
+                    statement, params = rows.index_search(collection.table(KIND), q, compile_filter(None), 10, False)
 
-            async def ask(statement: str = statement, params: tuple[object, ...] = params) -> None:
-                cursor = await connection.execute(statement, params, binary=True)  # type: ignore[arg-type]
-                await cursor.fetchall()
+                    async def ask(statement: str = statement, params: tuple[object, ...] = params) -> None:
+                        cursor = await connection.execute(statement, params, binary=True)
+                        await cursor.fetchall()
 
-            bare.append((await timed(ask))[0])
-            full.append((await timed(lambda q=q: archive.search(q, kind=KIND, k=10)))[0])  # type: ignore[misc]
-    return round(float(np.percentile(full, 50) - np.percentile(bare, 50)), 3)
+                    request = archive_pb2.SearchRequest(
+                        vector=screening_pb2.Vector(kind="VECTOR_KIND_IMAGE", values=q.tolist()), k=10, space_id=space_id
+                    )
+                    began = time.perf_counter()
+                    client.search(request)
+                    through = (time.perf_counter() - began) * 1e3
+                    ms, _ = await timed(ask)
+                    if turn >= 200:  # what comes before warms caches
+                        grpc_ms.append(through)
+                        bare_ms.append(ms)
+            await database.close()
+            after = memory_mb(process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    return {
+        "vectors": args.n,
+        "bare_sql": quantiles(bare_ms),
+        "through_grpc": quantiles(grpc_ms),
+        "added_p50_ms": round(float(np.percentile(grpc_ms, 50) - np.percentile(bare_ms, 50)), 2),
+        "queries": len(grpc_ms),
+        "server_memory_mb_start_after": [at_start, after],
+    }
+
+
+async def run(args: argparse.Namespace, folder: Path, report: dict[str, Any]) -> None:
+    """The phases that were asked for, into the report."""
+    space_id = "b" * 64
+    if args.bundle is not None:
+        from foveal_runtime.bundle import Bundle
+
+        space_id = Bundle.open(args.bundle).manifest.space_id
+    options = StoreOptions(maintain=False, ef_search=args.ef_search, statement_timeout_s=600)
+    phases = [phase for phase in PHASES if phase in (args.phase or PHASES)]
+    inside = {"load": load, "build": build, "query": query, "insert": insert}
+    if any(phase in inside for phase in phases):
+        archive = await Archive.open(folder, space_id=space_id, dim=DIM, options=options)
+        try:
+            for phase in phases:
+                if phase in inside:
+                    load_average = round(os.getloadavg()[0], 1)
+                    report[phase] = {**await inside[phase](archive, args), "load_average_before": load_average}
+            stats = await archive.stats()
+            report["bytes_on_disk"] = stats.bytes_on_disk
+            report["indexed"] = stats.indexed[KIND]
+        finally:
+            await archive.close()
+    if "load" in report and "build" in report:
+        report["load_with_index_per_s"] = round(args.n / (report["load"]["load_s"] + report["build"]["build_s"]))
+    if "serve" in phases and args.bundle is not None:
+        report.setdefault("serve", []).append(await serve(args, folder))
 
 
 def main() -> None:
@@ -222,16 +246,28 @@ def main() -> None:
     parser.add_argument("--truths", type=int, default=200, help="queries whose exact answer is computed as well")
     parser.add_argument("--ef-search", type=int, default=StoreOptions().ef_search)
     parser.add_argument("--seed", type=int, default=20261123)
-    parser.add_argument("--isolated", action="store_true", help="clusters far apart: the hard case for a graph index")
-    parser.add_argument("--folder", type=Path, help="store folder; a temporary one on disk when left out")
-    parser.add_argument("--json", type=Path, help="write the report here as well")
+    parser.add_argument("--folder", type=Path, help="store folder, kept; a temporary one when left out")
+    parser.add_argument("--phase", action="append", choices=PHASES, help="may be repeated; default all")
+    parser.add_argument("--only", action="append", choices=tuple(FILTERS), help="filters of the phase query; default all")
+    parser.add_argument("--bundle", type=Path, help="for the phase serve")
+    parser.add_argument("--json", type=Path, help="write the report here as well; one that is there is added to")
     args = parser.parse_args()
+    report: dict[str, Any] = json.loads(args.json.read_text()) if args.json is not None and args.json.exists() else {}
+    report |= {
+        "n": args.n,
+        "dim": DIM,
+        "seed": args.seed,
+        "cores": len(os.sched_getaffinity(0)),
+        "machine": platform.machine(),
+        "date": time.strftime("%Y-%m-%d"),
+        "ef_search": args.ef_search,
+    }
     parent = None
     if args.folder is None:
         parent = Path(tempfile.mkdtemp(prefix="foveal-bench-"))
-        parent.chmod(0o711)
+        parent.chmod(0o711)  # PostgreSQL's user must get through
     try:
-        report = asyncio.run(run(args, args.folder or parent / "store"))  # type: ignore[operator]
+        asyncio.run(run(args, args.folder or parent / "store", report))  # type: ignore[operator]
     finally:
         if parent is not None:
             shutil.rmtree(parent, ignore_errors=True)
