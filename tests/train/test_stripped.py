@@ -16,8 +16,9 @@ from foveal_train.data import Sample
 from foveal_train.losses import MISSING
 from foveal_train.objective import Batch
 from foveal_train.recipe import Recipe, load_recipe
+from foveal_train.sampling import sampling_weights
 from foveal_train.stripped import some_stripped, without_dr_sentences
-from foveal_train.trainer import fit, sampling_weights
+from foveal_train.trainer import fit
 from foveal_train.weights import build_model
 
 DR, MORE = "Diabetic retinopathy is present.", "Drusen are present."

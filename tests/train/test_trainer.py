@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from foveal_train.data import Sample
 from foveal_train.losses import MISSING
 from foveal_train.model import MultimodalModel
 from foveal_train.objective import drop_modalities
+from foveal_train.processor import has_bf16
 from foveal_train.recipe import Recipe, load_recipe
 from foveal_train.trainer import fit
 from foveal_train.weights import build_model
@@ -142,3 +144,37 @@ def test_dropout_of_modalities_always_leaves_one_and_shows_every_proper_subset()
     codes = {tuple(row) for row in shown[:300].tolist()}
     assert len(codes) == 6  # every proper subset of three
     assert {tuple(row) for row in shown[300:].tolist()} == {(True, False, False), (False, False, True)}
+
+
+def test_accumulated_gradients_make_the_update_of_the_whole_batch() -> None:
+    alone = ('modalities=["structured"]', "modality_dropout=0", "optimiser.schedule=plateau", "split.train=0.8")
+    whole, parts = (
+        _recipe(*alone, f"optimiser.batch_size={size}", f"optimiser.accumulate={count}") for size, count in ((8, 1), (4, 2))
+    )
+    arrays = _arrays(whole)
+    arrays.present_NM[:, :2] = False
+    first, second = _model(whole), _model(parts)
+    fit(first, whole, arrays, None, (Head.ICDR,))
+    fit(second, parts, arrays, None, (Head.ICDR,))
+    before = _model(whole).fusion.head_icdr.weight
+    assert not torch.allclose(first.fusion.head_icdr.weight, before, atol=1e-4)
+    torch.testing.assert_close(second.fusion.head_icdr.weight, first.fusion.head_icdr.weight, atol=1e-5, rtol=0)
+
+
+def test_bf16_computes_in_half_and_keeps_whole_weights() -> None:
+    recipe = _recipe("optimiser.bf16=true", "optimiser.epochs=1")
+    arrays, model = _arrays(recipe), _model(recipe)
+    seen: set[torch.dtype] = set()
+    model.fusion.join.register_forward_hook(lambda _, __, out: seen.add(out.dtype))
+    fitted = fit(model, recipe, arrays, None, (Head.ICDR,))
+    assert seen == {torch.bfloat16 if has_bf16(torch.device("cpu")) else torch.float32}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert np.isfinite(fitted.history[0]["train"]["loss"])
+
+
+def test_a_validation_loss_that_is_not_finite_is_named_as_such() -> None:
+    recipe = _recipe()
+    arrays = _arrays(recipe)
+    spoilt = replace(arrays, features_NF=np.full_like(arrays.features_NF, np.nan))
+    with pytest.raises(CheckFailed, match=r"classification.* not finite in the validation after epoch 1"):
+        fit(_model(recipe), recipe, arrays, spoilt, (Head.ICDR,))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -34,6 +35,7 @@ from foveal_train.model import MultimodalModel
 from foveal_train.objective import Batch, Losses, Objective, drop_modalities
 from foveal_train.processor import Float32Depthwise, has_bf16, kept_memory
 from foveal_train.recipe import Keep, Recipe, Schedule
+from foveal_train.sampling import draw_order, epoch_dice, sampling_weights, steps_of
 from foveal_train.stripped import some_stripped
 
 StepReport = Callable[[int, int, int, dict[str, float]], None]
@@ -122,42 +124,6 @@ def _batch(
     )
 
 
-def _dice(recipe: Recipe, epoch: int) -> torch.Generator:
-    """What an epoch draws its studies with: the same in every process, whatever each has drawn so far."""
-    return torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
-
-
-def _order(weights_N: Tensor | None, count: int, dice: torch.Generator) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The studies of an epoch: all in random order, or as many drawn by weight with replacement."""
-    if weights_N is None:
-        return np.asarray(torch.randperm(count, generator=dice).numpy())
-    return np.asarray(torch.multinomial(weights_N, count, replacement=True, generator=dice).numpy())
-
-
-def sampling_weights(labels_N: np.ndarray[Any, np.dtype[np.int64]], exponent: float) -> Tensor | None:
-    """How often each study is drawn: (1 / frequency of its grade) ** exponent; None for 0.
-
-    A study without a grade is drawn as often as the mean graded one.
-    """
-    known_N = labels_N != MISSING
-    if exponent == 0 or not known_N.any():
-        return None
-    counts = np.bincount(labels_N[known_N])
-    weights_N = np.ones(len(labels_N))
-    weights_N[known_N] = (1 / counts[labels_N[known_N]]) ** exponent
-    weights_N[known_N] /= weights_N[known_N].mean()
-    return torch.from_numpy(weights_N)
-
-
-def _steps(
-    rows: np.ndarray[Any, np.dtype[np.int64]], size: int, *, whole: bool
-) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
-    """Batches of `size`; with `whole` a short last batch is left out (batch statistics and negatives need company)."""
-    end = len(rows) - len(rows) % size if whole and len(rows) >= size else len(rows)
-    for start in range(0, end, size):
-        yield rows[start : start + size]
-
-
 class _Mean:
     """Running means of named numbers."""
 
@@ -187,19 +153,19 @@ def _validate(
     rows = np.flatnonzero(arrays.present_NM.any(axis=1))
     if accelerator.is_main_process:
         with torch.inference_mode():
-            for part in _steps(rows, 32, whole=False):
+            for part in steps_of(rows, 32, whole=False):
                 batch = _batch(arrays, part, recipe, training=False, states=states).to(accelerator.device)
                 mean.add(_numbers(objective(batch)), len(part))
     told: list[dict[str, float]] = broadcast_object_list([mean.means()])
     return told[0]
 
 
-def _check_finite(values: dict[str, float], epoch: int, step: int, out: Path | None) -> None:
+def _check_finite(values: dict[str, float], where: str, out: Path | None) -> None:
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:
         kept = f"; the last good checkpoint stays in {out}" if out is not None else ""
         raise CheckFailed(
-            f"loss {', '.join(bad)} is not finite in epoch {epoch}, batch {step}{kept}; "
+            f"loss {', '.join(bad)} is not finite in {where}{kept}; "
             "lower optimiser.learning_rate or check that batch's labels and photographs"
         )
 
@@ -241,6 +207,7 @@ def fit(
     """
     config = recipe.optimiser
     on_cpu = not torch.cuda.is_available()
+    AcceleratorState._reset_state()  # a sweep's last recipe may have had another precision, which it holds on to
     accelerator = Accelerator(
         cpu=on_cpu,
         mixed_precision="bf16" if config.bf16 and has_bf16(torch.device("cpu" if on_cpu else "cuda")) else "no",
@@ -283,19 +250,19 @@ def fit(
     while state.epoch < config.epochs and not (config.early_stop_patience and state.stalled >= config.early_stop_patience):
         objective.train()
         mean, weights = _Mean(), dict[str, float]()
-        dice = _dice(recipe, state.epoch)
-        order = rows[_order(drawn_by, len(rows), dice)]
+        dice = epoch_dice(recipe.seed, state.epoch)
+        order = rows[draw_order(drawn_by, len(rows), dice)]
         shown = train
         if stripped is not None:
             chosen_N = torch.rand(len(train), generator=dice).numpy() < recipe.strip_dr_notes
             shown = some_stripped(train, stripped, chosen_N)
         optimizer.zero_grad()
-        for step, every in enumerate(_steps(order, size, whole=True), start=1):
+        for step, every in enumerate(steps_of(order, size, whole=True), start=1):
             part = every[rank::together]
             with accelerator.autocast(), Float32Depthwise() if on_cpu else nullcontext():
                 losses = objective(_batch(shown, part, recipe, training=True, states=train_states).to(accelerator.device))
             numbers = _numbers(losses)
-            _check_finite(numbers, state.epoch + 1, step, out)
+            _check_finite(numbers, f"epoch {state.epoch + 1}, batch {step}", out)
             accelerator.backward(losses.total / config.accumulate)
             if step % config.accumulate == 0 or step == steps:
                 accelerator.clip_grad_norm_(objective.parameters(), config.clip_norm)
@@ -317,7 +284,7 @@ def fit(
         }
         if validation is not None:
             row["validation"] = _validate(own, validation, recipe, validation_states, accelerator)
-            _check_finite(row["validation"], state.epoch + 1, 0, out)
+            _check_finite(row["validation"], f"the validation after epoch {state.epoch + 1}", out)
             _track(state, row["validation"]["loss"], model, best)
             if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
                 scheduler.step(row["validation"]["loss"])

@@ -128,7 +128,8 @@ def read(path: Path, spec: str) -> Dataset:
         )
     remarks = []
     if disagreeing:
-        remarks.append(f"{disagreeing} rows: diabetic_retinopathy and DR_ICDR disagree; the grade is the label")
+        rows = "1 row" if disagreeing == 1 else f"{disagreeing} rows"
+        remarks.append(f"{rows}: diabetic_retinopathy and DR_ICDR disagree; the grade is the label")
     if unlisted := len(images.keys() - seen):
         remarks.append(f"{unlisted} photographs are in no row and are not read")
     return Dataset(
