@@ -17,15 +17,20 @@ Array = npt.NDArray[Any]
 class Editor:
     """A copy of a graph under change; `finish` gives the new graph."""
 
-    def __init__(self, proto: onnx.ModelProto) -> None:
-        self.proto = onnx.ModelProto()
-        self.proto.CopyFrom(proto)
+    def __init__(self, proto: onnx.ModelProto, *, copy: bool = True) -> None:
+        """Args:
+        proto: the graph.
+        copy: False takes the graph over instead of copying it: for one that the caller made and needs no more.
+        """
+        self.proto = proto
+        if copy:
+            self.proto = onnx.ModelProto()
+            self.proto.CopyFrom(proto)
         graph = self.proto.graph
         self.nodes: list[onnx.NodeProto] = list(graph.node)
         self.weights: dict[str, onnx.TensorProto] = {tensor.name: tensor for tensor in graph.initializer}
         self.inputs = {value.name for value in graph.input}
         self.outputs = {value.name for value in graph.output}
-        self._decoded: dict[str, Array] = {}
 
     def producers(self) -> dict[str, onnx.NodeProto]:
         """Node that makes each tensor."""
@@ -42,9 +47,8 @@ class Editor:
 
     def weight(self, name: str) -> Array:
         """An initialiser's values."""
-        if name not in self._decoded:
-            self._decoded[name] = numpy_helper.to_array(self.weights[name])
-        return self._decoded[name]
+        values: Array = numpy_helper.to_array(self.weights[name])
+        return values
 
     def is_float_weight(self, name: str) -> bool:
         """True for a float32 initialiser."""
@@ -53,7 +57,6 @@ class Editor:
     def add_weight(self, name: str, values: Array) -> str:
         """Add an initialiser, or replace the one of that name."""
         self.weights[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
-        self._decoded.pop(name, None)
         return name
 
     def add_node(self, op: str, inputs: Iterable[str], outputs: Iterable[str], name: str, **attributes: Any) -> onnx.NodeProto:

@@ -59,21 +59,25 @@ class Feeds:
         """
         self._encoders: dict[Modality, list[dict[str, tap.Array]]] = {}
         self._fusion: list[dict[str, tap.Array]] = []
-        sessions = {m: tap.session(graphs[m.value]) for m in Modality if m.value in graphs}
+        tokens: list[dict[Modality, Float]] = [{} for _ in cases]
+        for modality in Modality:
+            if modality.value in graphs:
+                # One encoder loaded at a time: those of `base` together take 2 GB.
+                session = tap.session(graphs[modality.value])
+                for case, seen in zip(cases, tokens, strict=True):
+                    if modality in case.prepared.subset:
+                        feed = encoder_feed(case.prepared, modality)
+                        self._encoders.setdefault(modality, []).append(feed)
+                        seen[modality] = session.run(None, feed)[0][0]
+                del session
         turn = 0
-        for case in cases:
-            tokens: dict[Modality, Float] = {}
-            for modality in Modality:
-                if modality in case.prepared.subset and modality in sessions:
-                    feed = encoder_feed(case.prepared, modality)
-                    self._encoders.setdefault(modality, []).append(feed)
-                    tokens[modality] = sessions[modality].run(None, feed)[0][0]
-            able = [subset for subset in subsets if subset <= frozenset(tokens)]
+        for seen in tokens:
+            able = [subset for subset in subsets if subset <= frozenset(seen)]
             if able:
                 # Subsets take turns: as many fusion inputs as studies, every subset among them.
                 subset = able[turn % len(able)]
                 turn += 1
-                self._fusion.append(fusion_feed({m: tokens[m] for m in subset}))
+                self._fusion.append(fusion_feed({m: seen[m] for m in subset}))
 
     def of(self, name: str) -> list[dict[str, tap.Array]]:
         """Inputs of one graph, by its name; empty when no study has the modality."""

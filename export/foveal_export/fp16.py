@@ -17,13 +17,14 @@ NARROW = 32
 whole channel (min cosine 0.998 on trained Lite0), and all of them together are 3 % of the bytes."""
 
 
-def store_half(proto: onnx.ModelProto) -> onnx.ModelProto:
+def store_half(proto: onnx.ModelProto, *, copy: bool = True) -> onnx.ModelProto:
     """Weights stored in FP16 and widened by a Cast that ONNX Runtime folds once, at load; arithmetic stays FP32.
 
     Args:
-        proto: not changed. Weights beyond FP16's range stay FP32.
+        proto: not changed, unless `copy` is False. Weights beyond FP16's range stay FP32.
+        copy: False takes `proto` over.
     """
-    editor = Editor(proto)
+    editor = Editor(proto, copy=copy)
     scales = {
         value
         for node in editor.nodes

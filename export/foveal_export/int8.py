@@ -107,16 +107,16 @@ def to_int8(proto: onnx.ModelProto, plan: GraphPlan) -> onnx.ModelProto:
         plan: of this graph. A static plan needs a range for every activation it quantises.
     """
     if plan.mode is Mode.FLOAT:
-        return store_half(quantise_tables(proto))
+        return store_half(quantise_tables(proto), copy=False)
     if plan.smooth is not None:
         proto = smooth(proto, plan.channel_max, plan.smooth)
-    editor = Editor(quantise_tables(proto))
+    editor = Editor(quantise_tables(proto), copy=False)
     chosen = [site for site in sites(proto) if not in_modules(site.node, plan.keep)]
     if plan.mode is Mode.STATIC:
         _static(editor, chosen, plan)
     else:
         _dynamic(editor, chosen, plan)
-    return store_half(editor.finish())
+    return store_half(editor.finish(), copy=False)
 
 
 def quantise_weight(weight: Array, axis: int, *, reduce_range: bool) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:

@@ -16,12 +16,15 @@ from foveal_export.budget import Budget
 from foveal_runtime.engine import VectorKind
 from foveal_runtime.labels import REFERABLE_GRADE, Head, referable_probability, softmax
 from foveal_train.evaluation import grading, referable
+from foveal_train.run import RunInfo
 
 Float = npt.NDArray[np.float32]
 NEIGHBOURS = 10
 UNKNOWN = -1
 """Grade of a study without a label."""
 WORST = 8
+LEARNT = 0.6
+"""Referable-DR AUROC of PyTorch itself from which a model counts as trained; 0.5 is chance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,6 +211,29 @@ def calibration_error(probability_NG: npt.NDArray[np.float64], truth_N: npt.NDAr
     return float(
         sum(abs(confidence[place == b].mean() - right[place == b].mean()) * (place == b).mean() for b in np.unique(place))
     )
+
+
+def is_graded(info: RunInfo, reference: Mapping[str, Answers], labels: Mapping[str, npt.NDArray[np.int64]]) -> bool:
+    """False for a model whose grades mean nothing: never trained, `tiny`, or on the studies at hand no better than chance.
+
+    Without studies of both kinds at hand, the operating points that training fitted are the evidence: they need both.
+
+    Args:
+        info: of the run.
+        reference: PyTorch's answers by subset name.
+        labels: ICDR grades of the same studies, `UNKNOWN` where there is none.
+    """
+    if info.epochs == 0 or info.model.profile == "tiny" or Head.ICDR not in info.trained_heads:
+        return False
+    found = []
+    for name, answers in reference.items():
+        known = labels[name] != UNKNOWN
+        positive = labels[name][known] >= REFERABLE_GRADE
+        if positive.any() and not positive.all():
+            found.append(auroc(referable_probability(softmax(answers.logits[Head.ICDR]))[known], positive))
+    if found:
+        return max(found) >= LEARNT
+    return any(point.studies for entry in info.calibration.values() for point in entry.operating_points)
 
 
 def failures(subsets: Mapping[str, SubsetParity], budget: Budget, *, graded: bool, dependence: float) -> list[Failure]:

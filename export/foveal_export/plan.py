@@ -61,6 +61,21 @@ class GraphPlan(_Model):
     bias: dict[str, tuple[float, ...]] = {}
     """By node: what is added to each channel's bias, so that quantised weights shift no channel."""
 
+    def described(self) -> str:
+        """The scheme in a line, for the manifest."""
+        if self.mode is Mode.FLOAT:
+            return "fp16 weights, fp32 arithmetic"
+        words = ["int8", self.mode.value]
+        if self.mode is Mode.STATIC:
+            words.append(f"{self.rule.value} ranges")
+        if self.smooth is not None:
+            words.append(f"smoothing {self.smooth:g}")
+        if self.rounding:
+            words.append("rounded by outputs")
+        if self.reduce_range:
+            words.append("7-bit weights")
+        return ", ".join(words) + (f"; in floating point: {', '.join(self.keep)}" if self.keep else "")
+
 
 class ExportPlan(_Model):
     """All that decides the bytes of a bundle's graphs, besides the run."""

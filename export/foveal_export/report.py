@@ -54,7 +54,7 @@ def html(
     drifted = [row for row in document["worst"] if row["drift"]]
     if drifted:
         parts.append(_figure(_drift(drifted), "Relative error behind every block, of the worst studies"))
-    parts += ["<h2>Graphs</h2>", _graphs(document)]
+    parts += ["<h2>Size and speed</h2>", _precisions(document), _graphs(document)]
     if document["schemes"]:
         rows = [
             [s["graph"], s["mode"] + (" + smoothing" if s["smooth"] else ""), s["rule"], f"{s['relative_error']:.4f}",
@@ -71,8 +71,15 @@ def html(
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    marks = {"pass": ' class="pass"', "FAIL": ' class="fail"'}
+    body = "".join("<tr>" + "".join(f"<td{marks.get(cell, '')}>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{top}</tr>{body}</table>"
+
+
+def _verdict(document: Mapping[str, Any], subset: str, *quantities: str) -> str:
+    """Whether one output kept its limits: the failures that name it decide."""
+    missed = [f["quantity"] for f in document["failures"] if f["subset"] == subset]
+    return "FAIL" if any(quantity in missed for quantity in quantities) else "pass"
 
 
 def _number(value: float | None, digits: int = 3) -> str:
@@ -82,11 +89,12 @@ def _number(value: float | None, digits: int = 3) -> str:
 def _vectors(document: Mapping[str, Any]) -> str:
     rows = [
         [name, kind, str(part["studies"]), _number(v["mean_cosine"], 5), _number(v["min_cosine"], 5), f"{v['max_abs']:.2e}",
-         _number(v["overlap"]), _number(v["cross_overlap"])]
+         _number(v["overlap"]), _number(v["cross_overlap"]),
+         _verdict(document, name, *(f"{quantity} of {kind}" for quantity in ("min_cosine", "max_abs", "neighbour_overlap")))]
         for name, part in document["subsets"].items()
         for kind, v in part["vectors"].items()
     ]  # fmt: skip
-    head = ["subset", "vector", "studies", "mean cosine", "min cosine", "max |Δ|", "overlap", "overlap, FP32 index"]
+    head = ["subset", "vector", "studies", "mean cosine", "min cosine", "max |Δ|", "overlap", "overlap, FP32 index", ""]
     return _table(head, rows)
 
 
@@ -96,13 +104,21 @@ def _heads(document: Mapping[str, Any]) -> str:
          _number(h["kappa"]), _number(part["auroc_reference"] if head == "icdr" else None),
          _number(part["auroc"] if head == "icdr" else None),
          "" if part["referable_flips"] is None or head != "icdr" else str(part["referable_flips"]),
-         _number(h["expected_calibration_error_reference"]), _number(h["expected_calibration_error"])]
+         _number(h["expected_calibration_error_reference"]), _number(h["expected_calibration_error"]),
+         _judged(document, name, head)]
         for name, part in document["subsets"].items()
         for head, h in part["heads"].items()
     ]  # fmt: skip
     head = ["subset", "head", "changed", "max |Δp|", "kappa PyTorch", "kappa", "AUROC PyTorch", "AUROC", "referable changed",
-            "ECE PyTorch", "ECE"]  # fmt: skip
+            "ECE PyTorch", "ECE", ""]  # fmt: skip
     return _table(head, rows)
+
+
+def _judged(document: Mapping[str, Any], subset: str, head: str) -> str:
+    """Verdict on one head: budgets speak of ICDR grades, and of a trained model's alone."""
+    if head != Head.ICDR.value or not document["graded"]:
+        return "not judged"
+    return _verdict(document, subset, "icdr_flips", "kappa_drop", "referable_flips")
 
 
 def _worst(document: Mapping[str, Any], images: Mapping[str, bytes | None]) -> str:
@@ -131,6 +147,16 @@ def _graphs(document: Mapping[str, Any]) -> str:
     rows = [[name, g["mode"], f"{g['bytes'] / 1e6:.2f}", ", ".join(g["kept"])] for name, g in document["graphs"].items()]
     timed = ", ".join(f"{name} {ms:.1f} ms" for name, ms in document["ms_per_study"].items())
     return _table(["graph", "mode", "MB", "blocks in floating point"], rows) + f"<p>One study, batch 1: {escape(timed)}.</p>"
+
+
+def _precisions(document: Mapping[str, Any]) -> str:
+    """Size and speed of each precision next to PyTorch's, of one run's measurement."""
+    slowest = document["precisions"][0]["ms"]
+    rows = [
+        [p["name"], "" if p["bytes"] is None else f"{p['bytes'] / 1e6:.1f}", f"{p['ms']:.1f}", f"{slowest / p['ms']:.1f}x"]
+        for p in document["precisions"]
+    ]
+    return _table(["", "MB", "ms a study", "against PyTorch"], rows)
 
 
 def _frontier(document: Mapping[str, Any]) -> str:

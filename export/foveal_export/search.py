@@ -1,21 +1,24 @@
 """Give precision back, block by block, until an INT8 artefact is within its budget. Knows no model.
 
-Blocks are ranked by the damage each does alone: the graph's output with that block quantised and all others exact, over
-a few calibration studies. Then the worst return to floating point, twice as many each time, and every step is measured
-as the artefact it would be.
+Blocks are ranked by the damage each does, from one tapped pass of both graphs over a few calibration studies. Then the
+worst return to floating point, twice as many each time, and every step is measured as the artefact it would be.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foveal_export.blocks import blocks
+import numpy as np
+import onnx
+
+from foveal_export.drift import drift
 from foveal_export.plan import ExportPlan, Mode
 
 if TYPE_CHECKING:
-    from foveal_export.pipeline import Outcome, _Judge
+    from foveal_export.judge import Judge, Outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,9 +38,7 @@ class Candidate:
     bytes: int
 
 
-def search(
-    judge: _Judge, folder: Path, plan: ExportPlan, outcome: Outcome
-) -> tuple[ExportPlan, Outcome, tuple[Candidate, ...]]:
+def search(judge: Judge, folder: Path, plan: ExportPlan, outcome: Outcome) -> tuple[ExportPlan, Outcome, tuple[Candidate, ...]]:
     """The cheapest plan within the budget, or the last one when none is.
 
     Args:
@@ -49,7 +50,7 @@ def search(
     Returns:
         Plan, its measurement, and every point that was tried.
     """
-    ranked = rank(judge, plan)
+    ranked = rank(judge, plan, outcome.graphs)
     frontier = [_candidate(judge, folder, outcome, ())]
     first, kept = plan, 1
     while outcome.failures and kept <= 2 * len(ranked):
@@ -70,22 +71,33 @@ def keep(plan: ExportPlan, chosen: list[tuple[str, str]]) -> ExportPlan:
     return plan.model_copy(update={"graphs": changed})
 
 
-def rank(judge: _Judge, plan: ExportPlan) -> list[tuple[str, str]]:
-    """(graph, block) from most to least harmful; blocks that are in floating point already are left out."""
+def rank(judge: Judge, plan: ExportPlan, built: Mapping[str, onnx.ModelProto]) -> list[tuple[str, str]]:
+    """(graph, block) from most to least harmful; blocks that are in floating point already are left out.
+
+    The damage of a block is what it adds to the squared relative error behind it, as errors of independent roundings
+    add up; the mean over the studies.
+
+    Args:
+        judge: holds the FP32 graphs and the calibration studies.
+        plan: what is quantised.
+        built: the graphs under that plan.
+    """
     found: list[tuple[float, str, str]] = []
     for name, proto in judge.exact.items():
         graph = plan.graphs[name]
         if graph.mode is Mode.FLOAT:
             continue
-        names = [block.name for block in blocks(proto)]
-        for block in names:
+        rows = drift(proto, built[name], judge.calibration[name])
+        before = np.zeros(len(rows))
+        for block in rows[0]:
+            error = np.asarray([row[block] for row in rows]) ** 2
             if block not in graph.keep:
-                alone = graph.model_copy(update={"keep": tuple(other for other in names if other != block)})
-                found.append((judge.error_of(name, alone), name, block))
+                found.append((float((error - before).mean()), name, block))
+            before = error
     return [(name, block) for _, name, block in sorted(found, key=lambda row: -row[0])]
 
 
-def _candidate(judge: _Judge, folder: Path, outcome: Outcome, chosen: tuple[str, ...]) -> Candidate:
+def _candidate(judge: Judge, folder: Path, outcome: Outcome, chosen: tuple[str, ...]) -> Candidate:
     vectors = [vector for part in outcome.parts.values() for vector in part.vectors.values()]
     overlaps = [vector.cross_overlap for vector in vectors if vector.cross_overlap is not None]
     timed = judge.timed(judge.engine(folder, outcome))

@@ -97,6 +97,7 @@ def write_graph(
     inputs: tuple[Tensor, ...],
     outputs: tuple[Tensor, ...],
     one_at_a_time: bool,
+    scheme: str,
 ) -> Graph:
     """Write one graph; its entry in the manifest."""
     path = folder / f"{name}.onnx"
@@ -109,6 +110,7 @@ def write_graph(
         inputs=inputs,
         outputs=outputs,
         one_at_a_time=one_at_a_time,
+        scheme=scheme,
     )
 
 

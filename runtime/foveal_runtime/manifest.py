@@ -61,6 +61,8 @@ class Graph(_Model):
     outputs: tuple[Tensor, ...]
     one_at_a_time: bool = False
     """Run one study a call and unpadded: true of dynamically quantised graphs, whose scales span the batch."""
+    scheme: str = ""
+    """How its numbers are stored and what was chosen for it by measuring, in words; plan.json has it as data."""
 
 
 class OperatingPoint(_Model):

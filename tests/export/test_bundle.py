@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
 from foveal_export import cases, report
 from foveal_export.budget import DEFAULTS, parse_budget
+from foveal_export.edit import in_modules
 from foveal_export.pipeline import Exported, Request, export_run
-from foveal_export.plan import read_plan
+from foveal_export.plan import RangeRule, read_plan
 from foveal_export.verify import verify
 from foveal_runtime.bundle import Bundle
 from foveal_runtime.engine import Engine
@@ -69,6 +72,50 @@ def test_int8_bundle_is_small_within_budget_and_the_same_in_any_company(fp32: Ex
     assert int8.report["neighbour_dependence"] <= 1e-4
     assert not any(graph.one_at_a_time for graph in int8.manifest.graphs.values())
     assert self_test(Engine(Bundle.open(int8.bundle), threads=1)).passed
+
+
+def test_int8_graphs_run_in_integer_kernels(int8: Exported, tmp_path: Path) -> None:
+    def kernels(name: str) -> Counter[str]:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.optimized_model_filepath = str(tmp_path / name)
+        ort.InferenceSession(str(int8.bundle / f"{name}.onnx"), options)
+        return Counter(node.op_type for node in onnx.load(tmp_path / name).graph.node)
+
+    exact = onnx.load(int8.bundle.parent / "fp32" / "image.onnx").graph.node
+    kept = int8.report["graphs"]["image"]["kept"]
+    floats = sum(n.op_type == "Conv" and in_modules(n.name, kept) for n in exact)
+    image = kernels("image")
+    assert image["Conv"] == floats
+    assert image["QLinearConv"] == sum(n.op_type == "Conv" for n in exact) - floats
+    for name in ("text", "fusion"):
+        ops = kernels(name)
+        assert ops["MatMulIntegerToFloat"] + ops["DynamicQuantizeMatMul"] >= 12, "six products a block, two blocks"
+        assert ops["MatMul"] == ops["MatMulInteger"] == 0
+        assert ops["Attention"] == 2
+
+
+def test_every_range_rule_is_measured_and_the_choice_is_recorded(int8: Exported) -> None:
+    rules = {s["rule"] for s in int8.report["schemes"] if s["graph"] == "image" and s["mode"] == "static"}
+    assert rules == {rule.value for rule in RangeRule}
+    chosen = {s["graph"]: s for s in int8.report["schemes"] if s["chosen"]}
+    for name, scheme in chosen.items():
+        recorded = int8.manifest.graphs[name].scheme
+        assert recorded.startswith(f"int8, {scheme['mode']}")
+        assert scheme["mode"] != "static" or f"{scheme['rule']} ranges" in recorded
+    assert int8.manifest.graphs["structured"].scheme == "fp16 weights, fp32 arithmetic"
+
+
+def test_report_shows_every_precision_and_which_output_failed(int8: Exported) -> None:
+    costs = {cost["name"]: cost for cost in int8.report["precisions"]}
+    assert list(costs) == ["pytorch", "fp32", "fp16", "int8"]
+    assert costs["int8"]["bytes"] < costs["fp16"]["bytes"] < costs["fp32"]["bytes"]
+    assert 'class="fail"' not in int8.html.read_text()
+    missed = {"subset": "image", "quantity": "max_abs of joint", "got": 0.1, "limit": 0.01}
+    page = report.html({**int8.report, "failures": [missed], "passed": False}, {}, {}, {})
+    assert page.count('<td class="fail">FAIL</td>') == 1
+    rows = [row for row in page.split("<tr>") if 'class="fail">FAIL' in row]
+    assert rows[0].startswith("<td>image</td><td>joint</td>")
 
 
 def test_fp16_bundle_takes_about_half_the_bytes(tiny_run: Path, fp32: Exported, tmp_path: Path) -> None:

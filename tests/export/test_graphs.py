@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -13,10 +14,14 @@ import torch
 
 from foveal_export import tap
 from foveal_export.graphs import export_graph, graph_spec
+from foveal_export.int8 import to_int8
+from foveal_export.plan import GraphPlan, Mode
 from foveal_export.twins import Attend
 from foveal_runtime.manifest import FUSION
 from foveal_runtime.study import Modality
+from foveal_train.profile import profile
 from foveal_train.run import Run
+from foveal_train.weights import build_model
 
 NAMES = (*[m.value for m in Modality], FUSION)
 
@@ -69,12 +74,36 @@ def test_graph_agrees_with_pytorch_at_any_batch_and_length(
             np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-4)
 
 
+def _kernels(proto: onnx.ModelProto, folder: Path) -> Counter[str]:
+    """Operators that ONNX Runtime really runs, its own fusions included."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    ort.InferenceSession(proto.SerializeToString(), options)
+    return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
+
+
+def test_vision_transformer_keeps_its_kernels_in_fp32_and_int8(tmp_path: Path) -> None:
+    tiny = profile("tiny")
+    image = dataclasses.replace(tiny.image, backbone="test_vit", pooled_cls=False)
+    config = dataclasses.replace(tiny, image=image, image_spec=dataclasses.replace(tiny.image_spec, side_px=160))
+    exact = export_graph(build_model(config, seed=0).model, config, Modality.IMAGE.value)
+    ops = _kernels(exact, tmp_path)
+    assert ops["Attention"] == 6
+    assert ops["LayerNormalization"] + ops["SkipLayerNormalization"] == 13
+    assert ops["BiasGelu"] + ops["Gelu"] == 6
+    assert ops["Softmax"] == ops["Transpose"] == ops["Erf"] == 0
+    ops = _kernels(to_int8(exact, GraphPlan(mode=Mode.DYNAMIC)), tmp_path)
+    # Six products a block and the projection; query, key and value share one quantised input.
+    assert ops["DynamicQuantizeMatMul"] + ops["MatMulIntegerToFloat"] == 37
+    assert ops["DynamicQuantizeLinear"] == 6
+    assert ops["MatMul"] == ops["MatMulInteger"] == 0
+    assert ops["Attention"] == ops["Gelu"] == 6
+
+
 def test_attention_and_layer_normalisation_stay_fused(protos: dict[str, onnx.ModelProto], tmp_path: Path) -> None:
     for name, blocks in ((Modality.TEXT.value, 2), (FUSION, 2)):
-        options = ort.SessionOptions()
-        options.optimized_model_filepath = str(tmp_path / f"{name}.onnx")
-        ort.InferenceSession(protos[name].SerializeToString(), options)
-        ops = Counter(node.op_type for node in onnx.load(tmp_path / f"{name}.onnx").graph.node)
+        ops = _kernels(protos[name], tmp_path)
         assert ops["Attention"] == blocks
         assert ops["Softmax"] == 0
         assert ops["Transpose"] == 0

@@ -1,0 +1,80 @@
+"""Size and speed of a study in every precision and in PyTorch. Judges nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import onnx
+
+from foveal_export import tap
+from foveal_export.cases import Case
+from foveal_export.feeds import Float, encoder_feed, fusion_feed
+from foveal_export.fp16 import store_half
+from foveal_runtime.manifest import FUSION, Precision
+from foveal_runtime.study import Modality
+from foveal_train.reference import Reference
+
+_RUNS = 7
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """One precision."""
+
+    name: str
+    """`pytorch`, or a precision."""
+    bytes: int | None
+    """Of all graphs; None for PyTorch."""
+    ms: float
+    """One study with every modality it has, batch 1: the sum over its graphs, the least of seven runs each."""
+
+
+def costs(
+    exact: Mapping[str, onnx.ModelProto],
+    built: Mapping[str, onnx.ModelProto],
+    precision: Precision,
+    reference: Reference,
+    checks: Mapping[str, Sequence[Case]],
+) -> list[Cost]:
+    """Measure PyTorch, FP32, FP16 and the artefact, as far as the artefact's precision goes.
+
+    Args:
+        exact: FP32 graphs.
+        built: the artefact's.
+        precision: the artefact's.
+        reference: PyTorch.
+        checks: studies by subset name; the first of the largest subset is used.
+    """
+    case = checks[max(checks, key=lambda name: name.count("+"))][0]
+    wanted = {Precision.FP32: (), Precision.FP16: ("fp16",), Precision.INT8: ("fp16", "int8")}[precision]
+    size, ms = (dict.fromkeys(("fp32", *wanted), 0.0) for _ in range(2))
+    tokens: dict[Modality, Float] = {}
+    # One session at a time: the graphs of `base` in every precision at once would not fit into the memory allowed.
+    for name in [m.value for m in Modality if m in case.prepared.subset] + [FUSION]:
+        feed = fusion_feed(tokens) if name == FUSION else encoder_feed(case.prepared, Modality(name))
+        for kind in size:
+            proto = exact[name] if kind == "fp32" else built[name]
+            if kind == "fp16" and precision is not Precision.FP16:
+                proto = store_half(exact[name])
+            session = tap.session(proto)
+            if name != FUSION and kind == "fp32":
+                tokens[Modality(name)] = session.run(None, feed)[0][0]
+            ms[kind] += _least(partial(session.run, None, feed))
+            size[kind] += proto.ByteSize()
+            del session
+    torch_ms = _least(lambda: reference.run_prepared([case.prepared], frozenset()))
+    found = [Cost(name="pytorch", bytes=None, ms=torch_ms)]
+    return found + [Cost(name=kind, bytes=int(size[kind]), ms=ms[kind]) for kind in ms]
+
+
+def _least(task: Callable[[], object]) -> float:
+    """Least time of a task in milliseconds, the first run left out."""
+    times = []
+    for _ in range(_RUNS + 1):
+        begun = time.perf_counter()
+        task()
+        times.append(time.perf_counter() - begun)
+    return min(times[1:]) * 1e3

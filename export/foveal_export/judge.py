@@ -1,0 +1,227 @@
+"""Measure candidates as the artefacts they would be: write a plan's graphs, ask them, compare with PyTorch. Chooses no plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+import foveal_runtime
+from foveal_export import assess, calibrate, cases, drift, graphs, parity, precision, tap, writer
+from foveal_export.budget import Budget, tolerances
+from foveal_export.costs import Cost
+from foveal_export.feeds import encoder_feed
+from foveal_export.plan import ExportPlan, GraphPlan, Mode
+from foveal_runtime.bundle import Bundle
+from foveal_runtime.engine import Engine
+from foveal_runtime.manifest import Graph, Manifest, Precision, Target
+from foveal_runtime.study import Modality
+from foveal_train.run import RunInfo
+
+if TYPE_CHECKING:
+    from foveal_export.search import Candidate
+
+_LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "timm", "transformers", "numpy", "pillow", "tokenizers")
+_DRIFTED = 4
+"""Worst studies whose drift is looked at block by block."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Aim:
+    """What the artefact is to be."""
+
+    precision: Precision
+    target: Target
+    budget: Budget
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """One candidate, written and measured."""
+
+    manifest: Manifest
+    answers: dict[str, parity.Answers]
+    parts: dict[str, parity.SubsetParity]
+    dependence: float
+    failures: list[parity.Failure]
+    graphs: dict[str, onnx.ModelProto]
+
+
+class Judge:
+    """Writes a plan's graphs into a folder and compares their answers with PyTorch's."""
+
+    def __init__(
+        self,
+        aim: Aim,
+        info: RunInfo,
+        checks: Mapping[str, Sequence[cases.Case]],
+        answers: Mapping[str, parity.Answers],
+        exact: Mapping[str, onnx.ModelProto],
+        calibration: Mapping[str, Sequence[tap.Feeds]],
+    ) -> None:
+        """Args:
+        aim: precision, target and limits.
+        info: of the run.
+        checks: studies to compare on, by subset name.
+        answers: PyTorch's on them.
+        exact: FP32 graphs by name.
+        calibration: a few inputs of every graph, on which blocks are ranked.
+        """
+        self.aim, self.info = aim, info
+        self.checks, self.answers, self.exact, self.calibration = checks, answers, exact, calibration
+        self.graded = parity.is_graded(info, answers, {name: assess.labels(part) for name, part in checks.items()})
+        self._built: dict[tuple[str, str], onnx.ModelProto] = {}
+
+    def build(self, name: str, plan: GraphPlan) -> onnx.ModelProto:
+        """One graph under a plan; the last ones are kept, since a search changes one graph at a time."""
+        key = (name, plan.model_dump_json())
+        if key not in self._built:
+            for old in [k for k in self._built if k[0] == name]:
+                del self._built[old]
+            self._built[key] = precision.apply(self.exact[name], plan, self.aim.precision, self.aim.target)
+        return self._built[key]
+
+    def measure(self, folder: Path, plan: ExportPlan) -> Outcome:
+        """Write the graphs of `plan` into `folder` and measure them."""
+        built = {name: self.build(name, plan.graphs[name]) for name in self.exact}
+        entries: dict[str, Graph] = {}
+        for name, proto in built.items():
+            spec, chosen = graphs.graph_spec(name, self.info.model), plan.graphs[name]
+            quantised = self.aim.precision is Precision.INT8
+            entries[name] = writer.write_graph(
+                folder,
+                name,
+                proto,
+                inputs=spec.inputs,
+                outputs=spec.outputs,
+                one_at_a_time=quantised and chosen.mode is Mode.DYNAMIC,
+                scheme=chosen.described() if quantised else self.aim.precision.value,
+            )
+        manifest = self._manifest(entries)
+        engine = Engine(Bundle(path=folder, manifest=manifest, sha256=""))
+        found = assess.ask_engine(engine, self.info, self.checks)
+        dependence = assess.neighbour_dependence(engine, self.info, self.checks)
+        parts = assess.compare_all(self.answers, found, self.checks)
+        missed = parity.failures(parts, self.aim.budget, graded=self.graded, dependence=dependence)
+        return Outcome(manifest=manifest, answers=found, parts=parts, dependence=dependence, failures=missed, graphs=built)
+
+    def _manifest(self, entries: dict[str, Graph]) -> Manifest:
+        info = self.info
+        return Manifest(
+            foveal_version=foveal_runtime.__version__,
+            profile=info.model.profile,
+            precision=self.aim.precision,
+            target=self.aim.target,
+            space_id=info.space_id,
+            embedding_dim=256,
+            graphs=entries,
+            files={},
+            image=info.model.image_spec,
+            text=info.model.text_spec,
+            features=info.features,
+            trained_heads=info.trained_heads,
+            trained_subsets=info.trained_subsets,
+            aligned=info.aligned,
+            calibration=info.calibration,
+            tolerances=tolerances(self.aim.budget, self.aim.precision, graded=self.graded),
+            made_with={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        )
+
+    def document(
+        self,
+        plan: ExportPlan,
+        outcome: Outcome,
+        engine: Engine,
+        schemes: Sequence[calibrate.Scheme],
+        frontier: Sequence[Candidate],
+        costs: Sequence[Cost],
+        *,
+        source: str,
+    ) -> dict[str, Any]:
+        """parity.json (docs/parity.md): timings are in here and nowhere else."""
+        worst = assess.worst(self.answers, outcome.answers, self.checks, parity.WORST)
+        return {
+            "schema_version": 1,
+            "precision": self.aim.precision.value,
+            "target": self.aim.target.value,
+            "profile": self.info.model.profile,
+            "space_id": self.info.space_id,
+            "source": source,
+            "studies": sum(part.studies for part in outcome.parts.values()),
+            "graded": self.graded,
+            "budget": asdict(self.aim.budget),
+            "passed": not outcome.failures,
+            "failures": [asdict(failure) for failure in outcome.failures],
+            "neighbour_dependence": outcome.dependence,
+            "subsets": parity.to_json(outcome.parts),
+            "worst": [asdict(row) for row in self._drifted(worst, outcome)],
+            "graphs": {
+                name: {
+                    "bytes": outcome.manifest.graphs[name].bytes,
+                    "mode": plan.graphs[name].mode.value,
+                    "kept": list(plan.graphs[name].keep),
+                }
+                for name in outcome.manifest.graphs
+            },
+            "schemes": [asdict(scheme) for scheme in schemes],
+            "frontier": [asdict(candidate) for candidate in frontier],
+            "precisions": [asdict(cost) for cost in costs],
+            "ms_per_study": self.timed(engine),
+            "summary": summary(outcome, source),
+        }
+
+    def _drifted(self, worst: Sequence[parity.Worst], outcome: Outcome) -> list[parity.Worst]:
+        by_id = {(case.id, name): case for name, part in self.checks.items() for case in part}
+        rows = []
+        for place, row in enumerate(worst):
+            found: dict[str, float] = {}
+            if place < _DRIFTED and self.aim.precision is not Precision.FP32:
+                prepared = by_id[row.study, row.subset].prepared
+                for modality in prepared.subset:
+                    if modality is Modality.STRUCTURED:
+                        continue
+                    feed = encoder_feed(prepared, modality)
+                    blocks = drift.drift(self.exact[modality.value], outcome.graphs[modality.value], [feed])[0]
+                    found |= {f"{modality.value}.{block}": value for block, value in blocks.items()}
+            rows.append(dataclasses.replace(row, drift=found))
+        return rows
+
+    def engine(self, folder: Path, outcome: Outcome) -> Engine:
+        """The engine of what stands in `folder`."""
+        return Engine(Bundle(path=folder, manifest=outcome.manifest, sha256=""))
+
+    def timed(self, engine: Engine) -> dict[str, float]:
+        """Milliseconds of one study through every graph it needs, batch 1, by subset: median of seven."""
+        timed = {}
+        for name, part in self.checks.items():
+            times = []
+            for case in (list(part) * 8)[:8]:
+                begun = time.perf_counter()
+                engine.run([case.prepared], grade=bool(self.info.trained_heads))
+                times.append(time.perf_counter() - begun)
+            timed[name] = sorted(times[1:])[3] * 1e3
+        return timed
+
+
+def summary(outcome: Outcome, source: str) -> dict[str, Any]:
+    """What the manifest says of parity.json: largest differences over all subsets; no timings."""
+    vectors = [vector for part in outcome.parts.values() for vector in part.vectors.values()]
+    icdr = [part.heads["icdr"].flips for part in outcome.parts.values() if "icdr" in part.heads]
+    overlaps = [vector.cross_overlap for vector in vectors if vector.cross_overlap is not None]
+    return {
+        "source": source,
+        "studies": sum(part.studies for part in outcome.parts.values()),
+        "mean_cosine": min(vector.mean_cosine for vector in vectors),
+        "min_cosine": min(vector.min_cosine for vector in vectors),
+        "max_abs": max(vector.max_abs for vector in vectors),
+        "icdr_flips": sum(icdr),
+        "neighbour_overlap": min(overlaps) if overlaps else None,
+        "neighbour_dependence": outcome.dependence,
+        "passed": not outcome.failures,
+    }
