@@ -1,12 +1,18 @@
-"""The folds of idrid_crossval.py once more, through their bundles over gRPC, next to PyTorch's own answers.
+"""Runs of a cross-validation once more, through their bundles over gRPC, next to PyTorch's own answers.
 
-    python benchmarks/idrid_served.py --runs runs/crossval --data idrid:PATH --precision int8 --json OUT.json
+    python benchmarks/idrid_served.py --runs FOLDER --data idrid:PATH --precision int8 --json OUT.json
 
-For each fold: `foveal export`, a real server process, every held-out photograph graded and embedded by the real client.
+FOLDER holds fold-*, each a run whose test split is the photographs it never saw, as idrid_nested.py writes them. For each:
+`foveal export` with the default budget, a real server process, every held-out photograph graded and embedded by the client.
+Both sides are compared at temperature 1, as the budget is.
+
+Neighbours are those of one space, so a fold's queries are looked up in that fold's FP32 index: of its held-out photographs,
+and, harder, of all photographs of the data set. The ten nearest are compared with those of the FP32 query.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,11 +23,11 @@ import numpy.typing as npt
 from cyclopts import Parameter
 
 from foveal_export.local_server import FOVEAL, local_server
+from foveal_runtime.bundle import Bundle
 from foveal_runtime.client import Client
 from foveal_runtime.engine import VectorKind
 from foveal_runtime.labels import GRADES, REFERABLE_GRADE, Head, referable_probability, softmax
-from foveal_runtime.study import Study
-from foveal_train.data import Sample
+from foveal_runtime.study import Modality, Study
 from foveal_train.evaluation.grading import grade_figures
 from foveal_train.evaluation.intervals import resample
 from foveal_train.evaluation.referable import referable_figures
@@ -32,16 +38,20 @@ from foveal_train.run import Run, write_json
 
 app = cyclopts.App(help=__doc__)
 BATCH = 8
+NEIGHBOURS = 10
 BOOTSTRAP = 2000
 THRESHOLD = 0.5
 
 Float = npt.NDArray[np.float64]
 
 
-def served(bundle: Path, studies: list[Study]) -> tuple[Float, Float, list[bool]]:
-    """Probabilities, joint vectors and gradability of `studies`, asked in batches over gRPC."""
+KINDS = (VectorKind.JOINT, VectorKind.IMAGE)
+
+
+def served(bundle: Path, studies: list[Study]) -> tuple[Float, dict[VectorKind, Float], list[bool]]:
+    """Probabilities, vectors and gradability of `studies`, asked in batches over gRPC."""
     probabilities: list[list[float]] = []
-    vectors: list[list[float]] = []
+    vectors: dict[VectorKind, list[list[float]]] = {kind: [] for kind in KINDS}
     gradable: list[bool] = []
     with local_server(bundle, "--cache-entries", "0") as address, Client(address) as client:
         for start in range(0, len(studies), BATCH):
@@ -49,9 +59,25 @@ def served(bundle: Path, studies: list[Study]) -> tuple[Float, Float, list[bool]
             for result in client.grade(part).results:
                 gradable.append(result.grade.HasField("icdr"))
                 probabilities.append(list(result.grade.icdr.probabilities) or [np.nan] * GRADES)
-            embedded = [result.embedding.vectors for result in client.embed(part, [VectorKind.JOINT]).results]
-            vectors += [list(found[0].values) if found else [np.nan] * EMBEDDING_DIM for found in embedded]
-    return np.asarray(probabilities), np.asarray(vectors), gradable
+            for result in client.embed(part, list(KINDS)).results:
+                for kind, found in zip(KINDS, result.embedding.vectors or [None] * len(KINDS), strict=True):
+                    vectors[kind].append([np.nan] * EMBEDDING_DIM if found is None else list(found.values))
+    return np.asarray(probabilities), {kind: np.asarray(rows) for kind, rows in vectors.items()}, gradable
+
+
+def neighbours(
+    query_ND: Float, index_MD: Float, own_N: npt.NDArray[np.int64], count: int = NEIGHBOURS
+) -> npt.NDArray[np.int64]:
+    """Rows [N, count] of the index nearest to each query, the query's own row left out."""
+    similarity_NM = query_ND @ index_MD.T
+    similarity_NM[np.arange(len(own_N)), own_N] = -np.inf
+    return np.argsort(-similarity_NM, axis=1, kind="stable")[:, :count]
+
+
+def overlap(served_ND: Float, torch_ND: Float, index_MD: Float, own_N: npt.NDArray[np.int64]) -> Float:
+    """Share of each served query's neighbours in PyTorch's index that PyTorch's query has too, [N]."""
+    pairs = zip(neighbours(served_ND, index_MD, own_N), neighbours(torch_ND, index_MD, own_N), strict=True)
+    return np.asarray([len(set(ours) & set(theirs)) / len(theirs) for ours, theirs in pairs])
 
 
 def quality(probabilities: Float, labels: npt.NDArray[np.int64], seed: int) -> dict[str, Any]:
@@ -69,48 +95,70 @@ def main(
     runs: Path,
     data: str,
     precision: str = "int8",
+    bundles: Path | None = None,
     seed: int = 0,
     json_: Annotated[Path | None, Parameter(name="--json")] = None,
 ) -> None:
     """Compare served answers with PyTorch's, out of fold.
 
     Args:
-        runs: folder that idrid_crossval.py filled.
+        runs: folder of fold-*.
         data: the same data set.
         precision: of the bundles.
+        bundles: where they are, or are exported to; beside the runs by default.
         seed: of the bootstrap.
         json_: write the figures to this file.
     """
-    by_id: dict[str, Sample] = {sample.id: sample for sample in load_samples([data])}
-    ours, theirs, cosines, labels, graded = [], [], [], [], []
+    samples = load_samples([data])
+    place = {sample.id: i for i, sample in enumerate(samples)}
+    folds: list[dict[str, Any]] = []
+    ours, theirs, labels, graded = [], [], [], []
+    cosines: dict[str, list[Float]] = {kind.value: [] for kind in KINDS}
+    overlaps: dict[str, list[Float]] = {f"{kind.value}, {gallery}": [] for kind in KINDS for gallery in ("held out", "all")}
     for folder in sorted(runs.glob("fold-*")):
-        bundle = folder / f"bundle-{precision}"
+        bundle = (bundles or runs) / f"{folder.name}-{precision}"
         if not bundle.exists():
             command = [*FOVEAL, "export", str(folder), "--precision", precision, "--out", str(bundle)]
             subprocess.run(command, check=True)
         run = Run.open(folder)
-        held_out = [by_id[name] for name in run.split["test"]]
-        studies = [sample.study() for sample in held_out]
-        reference = Reference(run.model, run.tokenizer_json, run.info).run(studies, frozenset({VectorKind.JOINT}))
-        probabilities, vectors, gradable = served(bundle, studies)
-        ours.append(probabilities)
-        theirs.append(softmax(reference.logits[Head.ICDR]))
-        cosines.append((vectors * reference.joint_ND).sum(-1))
-        labels.append(np.asarray([sample.labels.icdr for sample in held_out], np.int64))
-        graded.append(np.asarray(gradable))
-    served_N, torch_N, cosine_N, label_N, graded_N = (np.concatenate(x) for x in (ours, theirs, cosines, labels, graded))
-    served_N, torch_N, cosine_N, label_N = (x[graded_N] for x in (served_N, torch_N, cosine_N, label_N))
+        at_N = np.asarray([place[name] for name in run.split["test"]])
+        everything = Reference(run.model, run.tokenizer_json, run.info).run([s.study() for s in samples], frozenset(KINDS))
+        index = {VectorKind.JOINT: everything.joint_ND, VectorKind.IMAGE: everything.alone_NMD[:, 0]}
+        probabilities, vectors, gradable = served(bundle, [samples[i].study() for i in at_N])
+        calibration = Bundle.open(bundle).manifest.calibration[Modality.IMAGE.value]
+        probabilities = softmax(np.log(np.maximum(probabilities, 1e-30)) * calibration.temperature.get(Head.ICDR, 1.0))
+        seen_N = np.asarray(gradable)
+        at_N = at_N[seen_N]
+        for kind in KINDS:
+            served_ND, torch_ND = vectors[kind][seen_N], index[kind][at_N].astype(np.float64)
+            cosines[kind.value].append((served_ND * torch_ND).sum(-1))
+            overlaps[f"{kind.value}, held out"].append(overlap(served_ND, torch_ND, torch_ND, np.arange(len(at_N))))
+            overlaps[f"{kind.value}, all"].append(overlap(served_ND, torch_ND, index[kind].astype(np.float64), at_N))
+        ours.append(probabilities[seen_N])
+        theirs.append(softmax(everything.logits[Head.ICDR][at_N]))
+        labels.append(np.asarray([samples[i].labels.icdr for i in at_N], np.int64))
+        graded.append(seen_N)
+        report = json.loads((bundle / "parity.json").read_text(encoding="utf-8"))
+        least = {kind.value: float(cosines[kind.value][-1].min()) for kind in KINDS}
+        folds.append({"held_out": len(seen_N), "plans_tried": max(1, len(report["frontier"])), "min_cosine": least})
+    served_N, torch_N, label_N, graded_N = (np.concatenate(x) for x in (ours, theirs, labels, graded))
     flips = served_N.argmax(-1) != torch_N.argmax(-1)
     referable = (referable_probability(served_N) >= THRESHOLD) != (referable_probability(torch_N) >= THRESHOLD)
+    before, after = quality(torch_N, label_N, seed), quality(served_N, label_N, seed)
+    cosine = {kind: np.concatenate(parts) for kind, parts in cosines.items()}
     figures = {
         "photographs": len(graded_N),
         "not_gradable": int((~graded_N).sum()),
         "precision": precision,
-        "pytorch": quality(torch_N, label_N, seed),
-        "served": quality(served_N, label_N, seed),
-        "cosine": {"mean": float(cosine_N.mean()), "min": float(cosine_N.min())},
+        "folds": folds,
+        "index_of_all": len(samples),
+        "pytorch": before,
+        "served": after,
+        "cosine": {kind: {"mean": float(values.mean()), "min": float(values.min())} for kind, values in cosine.items()},
         "icdr_flips": float(flips.mean()),
         "referable_flips": float(referable.mean()),
+        "kappa_drop": before["kappa"]["value"] - after["kappa"]["value"],
+        "neighbour_overlap": {name: float(np.concatenate(parts).mean()) for name, parts in overlaps.items()},
     }
     if json_ is not None:
         write_json(json_, figures)
@@ -118,7 +166,10 @@ def main(
         for name in ("kappa", "auroc"):
             figure = figures[side][name]  # type: ignore[index]
             print(f"{side:<10}{name:<8}{figure['value']:.3f}  [{figure['interval'][0]:.3f}, {figure['interval'][1]:.3f}]")
-    print(f"cosine of the joint embedding: mean {cosine_N.mean():.4f}, least {cosine_N.min():.4f}")
+    for kind, values in cosine.items():
+        print(f"cosine of the {kind} vector: mean {values.mean():.4f}, least {values.min():.4f}")
+    for name, share in figures["neighbour_overlap"].items():  # type: ignore[attr-defined]
+        print(f"ten nearest neighbours of the {name} index kept: {share:.3f}")
     print(f"grades changed {flips.mean():.2%}, referable decisions changed {referable.mean():.2%} of {len(flips)}")
 
 

@@ -92,10 +92,13 @@ def compare_all(
 def worst(
     reference: Mapping[str, Answers], artefact: Mapping[str, Answers], cases: Mapping[str, Sequence[Case]], count: int
 ) -> list[Worst]:
-    """The studies of least cosine over all subsets."""
+    """The studies of least cosine over all subsets and kinds of vector, each once."""
     found = [
         row
         for name, part in cases.items()
-        for row in worst_studies([case.id for case in part], name, reference[name], artefact[name], count)
+        for row in worst_studies([case.id for case in part], name, reference[name], artefact[name])
     ]
-    return sorted(found, key=lambda row: row.cosine)[:count]
+    once: dict[str, Worst] = {}
+    for row in sorted(found, key=lambda row: row.cosine):
+        once.setdefault(row.study, row)
+    return list(once.values())[:count]

@@ -276,14 +276,13 @@ def allowed(share: float, studies: int) -> float:
     return 0.0 if share == 0 else max(1.0, share * studies)
 
 
-def worst_studies(ids: Sequence[str], subset: str, reference: Answers, artefact: Answers, count: int = WORST) -> list[Worst]:
-    """The studies of least cosine, over all kinds of vector."""
-    rows = [
+def worst_studies(ids: Sequence[str], subset: str, reference: Answers, artefact: Answers) -> list[Worst]:
+    """How far every study is off, a row a kind of vector."""
+    return [
         Worst(study=ids[i], subset=subset, kind=kind.value, cosine=float(cosine))
         for kind in reference.vectors
         for i, cosine in enumerate((reference.vectors[kind].astype(np.float64) * artefact.vectors[kind]).sum(axis=1))
     ]
-    return sorted(rows, key=lambda worst: worst.cosine)[:count]
 
 
 def to_json(parts: Mapping[str, SubsetParity]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The budget search: blocks ranked from one tapped pass, and who counts as trained."""
+"""The budget search: blocks ranked from one tapped pass, who counts as trained, which studies are shown as the worst."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from foveal_export.assess import worst
 from foveal_export.int8 import to_int8
 from foveal_export.parity import UNKNOWN, Answers, is_graded
 from foveal_export.plan import ExportPlan, GraphPlan, Mode
 from foveal_export.search import keep, rank
+from foveal_runtime.engine import VectorKind
 from foveal_runtime.labels import Head
 from foveal_runtime.manifest import OperatingPoint, Precision, SubsetCalibration
 
@@ -70,3 +72,15 @@ def test_without_both_kinds_at_hand_the_fitted_operating_points_decide() -> None
     unlabelled = {"image": np.full(4, UNKNOWN)}
     assert is_graded(_info(fitted=30), answers, unlabelled)
     assert not is_graded(_info(fitted=0), answers, unlabelled)
+
+
+def test_a_study_is_among_the_worst_once_with_its_least_cosine() -> None:
+    unit = np.eye(3, 8, dtype=np.float32)
+    off = unit.copy()
+    off[0], off[1] = [0.6, 0.8, *[0] * 6], [0.28, 0.96, *[0] * 6]
+    before = Answers(vectors={VectorKind.JOINT: unit, VectorKind.IMAGE: unit}, logits={})
+    after = Answers(vectors={VectorKind.JOINT: off, VectorKind.IMAGE: unit}, logits={})
+    cases: Any = {"image": [SimpleNamespace(id=name) for name in "abc"]}
+    rows = worst({"image": before}, {"image": after}, cases, 2)
+    assert [(row.study, row.kind) for row in rows] == [("a", "joint"), ("b", "joint")]
+    assert rows[0].cosine == pytest.approx(0.6)
