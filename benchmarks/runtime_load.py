@@ -1,15 +1,23 @@
 """What a bundle serves on this machine: start, memory, throughput against the bare engine, latency at 70 %, overload at 300 %.
 
-    python benchmarks/runtime_load.py BUNDLE PHOTOS --json benchmarks/results/runtime_load-edge-int8.json
+    foveal compile BUNDLE
+    python benchmarks/runtime_load.py BUNDLE PHOTOS --json benchmarks/results/runtime_load_edge_int8.json
+    python benchmarks/runtime_load.py BUNDLE PHOTOS --only mixed --requests 20000 --json …
 
-The server is a real `foveal serve` process with its cache off; the caller is this process and shares the cores. Capacity is the
-closed-loop rate of single-study calls; open-loop calls arrive at random (Poisson) times and carry a deadline.
+The server is a real `foveal serve` process with its cache off and the plan of `foveal compile`; the caller is this process and
+shares the cores, so it sends requests that were serialised before. Defined in the same run:
+
+- *engine*: studies a second of the worker's own code, on as many threads, called in this process with the same batches;
+- *time of a full batch*: median answer time of one caller that sends requests of as many studies as a batch holds;
+- *capacity*: studies a second of 32 callers that send one study each and wait for its answer;
+- open-loop calls hold one study, arrive at random (Poisson) times and carry a deadline.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import collections
 import itertools
 import json
 import os
@@ -20,16 +28,19 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from foveal_runtime._proto import screening_pb2, screening_pb2_grpc
+from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
 from foveal_runtime.bundle import Bundle
-from foveal_runtime.engine import Engine
+from foveal_runtime.engine import Ask, Engine
+from foveal_runtime.host import CPU_ROWS
 from foveal_runtime.messages import study_to
 from foveal_runtime.study import Study
+from foveal_runtime.worker import Crew, run_batch
 
 
 def load_photographs(folder: Path, count: int) -> list[bytes]:
@@ -64,43 +75,56 @@ def memory_mb(pid: int) -> dict[str, float]:
     return {"rss_mb": round(rss / 1024, 1), "pss_mb": round(pss / 1024, 1), "processes": len(processes_of(pid))}
 
 
-def engine_rate(bundle: Path, photographs: list[bytes], batch: int, seconds: float) -> float:
-    engine = Engine(Bundle.open(bundle))
+def engine_rate(bundle: Path, photographs: list[bytes], batch: int, threads: int, seconds: float) -> float:
+    engine = Engine(Bundle.open(bundle), threads=threads, max_rows=CPU_ROWS)
+    crew = Crew(threads)
     studies = [Study(image=photographs[i % len(photographs)]) for i in range(batch)]
-    engine.run([engine.prepare(s) for s in studies])
+    asks = [Ask()] * batch
+    run_batch(engine, crew, studies, asks)
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        engine.run([engine.prepare(s) for s in studies])
+        run_batch(engine, crew, studies, asks)
         done += batch
     return done / (time.perf_counter() - started)
 
 
+def graded(response: bytes) -> int:
+    """Grades in a response."""
+    return sum(r.HasField("grade") for r in screening_pb2.GradeResponse.FromString(response).results)
+
+
 class Caller:
-    """Calls Grade with requests that were made before."""
+    """Calls Grade with requests that were serialised before."""
 
     def __init__(self, address: str, photographs: list[bytes], batch: int) -> None:
         self.channel = grpc.aio.insecure_channel(address, [("grpc.max_send_message_length", 64 << 20)])
-        self.stub: Any = screening_pb2_grpc.ScreeningStub(self.channel)
-        self.batched = screening_pb2.GradeRequest(
-            studies=[study_to(Study(image=photographs[i % len(photographs)])) for i in range(batch)]
-        )
-        self.single = [screening_pb2.GradeRequest(studies=[study_to(Study(image=p))]) for p in photographs]
+        self.grade: Any = self.channel.unary_unary("/foveal.v1.Screening/Grade")
+        studies = [study_to(Study(image=p)) for p in photographs]
+        self.batched = screening_pb2.GradeRequest(studies=[studies[i % len(studies)] for i in range(batch)]).SerializeToString()
+        self.single = [screening_pb2.GradeRequest(studies=[study]).SerializeToString() for study in studies]
 
-    async def closed(self, requests: list[Any], callers: int, seconds: float) -> float:
-        """Studies a second with so many callers, each waiting for its answer."""
+    async def model(self) -> model_pb2.GetModelResponse:
+        stub: Any = screening_pb2_grpc.ScreeningStub(self.channel)
+        response: model_pb2.GetModelResponse = await stub.GetModel(model_pb2.GetModelRequest(), timeout=30)
+        return response
+
+    async def closed(self, requests: list[bytes], callers: int, seconds: float) -> tuple[float, list[float]]:
+        """Grades a second with so many callers, each waiting for its answer, and how long each answer took."""
         done = 0
+        times: list[float] = []
         end = time.perf_counter() + seconds
         turn = itertools.cycle(requests)
 
         async def call() -> None:
             nonlocal done
-            while time.perf_counter() < end:
-                response = await self.stub.Grade(next(turn), timeout=60)
-                done += sum(r.HasField("grade") for r in response.results)
+            while (sent := time.perf_counter()) < end:
+                response = await self.grade(next(turn), timeout=60)
+                times.append(time.perf_counter() - sent)
+                done += graded(response)
 
         started = time.perf_counter()
         await asyncio.gather(*(call() for _ in range(callers)))
-        return done / (time.perf_counter() - started)
+        return done / (time.perf_counter() - started), times
 
     async def open(self, rate: float, seconds: float, deadline_s: float) -> dict[str, Any]:
         """Poisson arrivals; answers, refusals and how long each took."""
@@ -108,15 +132,16 @@ class Caller:
         refused: dict[str, list[float]] = {}
         tasks: set[asyncio.Task[None]] = set()
 
-        async def call(request: Any) -> None:
+        async def call(request: bytes) -> None:
             started = time.perf_counter()
             try:
-                await self.stub.Grade(request, timeout=deadline_s)
+                await self.grade(request, timeout=deadline_s)
                 answered.append(time.perf_counter() - started)
             except grpc.RpcError as error:
                 refused.setdefault(error.code().name, []).append(time.perf_counter() - started)
 
         random_source = random.Random(0)
+        cpu_s = time.process_time()
         started = time.perf_counter()
         due, i = started, 0
         while due < started + seconds:
@@ -129,10 +154,12 @@ class Caller:
         await asyncio.gather(*tasks)
         elapsed = time.perf_counter() - started
         return {
+            "seconds": round(elapsed, 1),
             "offered_per_s": round(i / seconds, 2),
             "answered_in_time_per_s": round(len(answered) / elapsed, 2),
             "latency_ms": _quantiles(answered),
             "refused": {code: {"count": len(times), **_quantiles(times)} for code, times in refused.items()},
+            "caller_cpu_share": round((time.process_time() - cpu_s) / elapsed, 3),
         }
 
 
@@ -143,25 +170,110 @@ def _quantiles(times: list[float]) -> dict[str, float]:
     return {"p50": round(cuts[49] * 1e3, 1), "p99": round(cuts[98] * 1e3, 1), "max": round(max(times) * 1e3, 1)}
 
 
+async def load(args: argparse.Namespace, address: str, photographs: list[bytes], result: dict[str, Any]) -> None:
+    """Throughput, latency and overload."""
+    caller = Caller(address, photographs, args.batch)
+    model = await caller.model()
+    threads = model.threads * model.workers
+    result["workers"], result["threads"] = model.workers, model.threads
+
+    async def engine() -> float:
+        return round(await asyncio.to_thread(engine_rate, args.bundle, photographs, args.batch, threads, args.seconds), 2)
+
+    await caller.closed([caller.batched], 2, 2)
+    # The engine before and after, so that a machine that slows down or speeds up shows.
+    result["engine_per_s"] = [await engine()]
+    rate, _ = await caller.closed([caller.batched], 2, 2 * args.seconds)
+    result["grpc_per_s"] = round(rate, 2)
+    result["engine_per_s"].append(await engine())
+    result["grpc_against_engine"] = round(rate / statistics.mean(result["engine_per_s"]), 3)
+    _, times = await caller.closed([caller.batched], 1, args.seconds)
+    full_batch_ms = statistics.median(times) * 1e3
+    result["full_batch_ms"] = round(full_batch_ms, 1)
+    capacity, _ = await caller.closed(caller.single, 32, 2 * args.seconds)
+    result["capacity_per_s"] = round(capacity, 2)
+    calm = await caller.open(0.7 * capacity, args.calm_seconds, 30)
+    calm["p99_against_full_batch"] = round(calm["latency_ms"]["p99"] / full_batch_ms, 2)
+    result["load_70"] = calm
+    storm = await caller.open(3 * capacity, args.overload_seconds, args.deadline)
+    storm["answered_against_capacity"] = round(storm["answered_in_time_per_s"] / capacity, 3)
+    result["load_300"] = storm
+
+
+def mixed_studies(photographs: list[bytes], rng: random.Random) -> Iterator[study_pb2.Study]:
+    """Photographs, notes, records, subsets of them, and a tenth that is wrong in some way, for ever."""
+    words = ("macula", "edema", "drusen", "hypertensive", "retinopathy", "is", "present", "no", "increased", "cup", "disc")
+    while True:
+        study = study_pb2.Study(id=str(rng.getrandbits(48)))
+        kind = rng.random()
+        if kind < 0.3:
+            study.image.encoded = rng.choice(photographs)
+        if 0.2 < kind < 0.65:
+            study.note = " ".join(rng.choices(words, k=rng.choice((3, 12, 40, 150))))
+        if 0.25 < kind < 0.3 or 0.5 < kind < 0.9:
+            study.record.age_years = rng.uniform(20, 90)
+            study.record.sex = rng.choice((study_pb2.SEX_MALE, study_pb2.SEX_FEMALE))
+        if kind >= 0.9:
+            wrong = rng.randrange(6)
+            if wrong == 0:
+                study.image.encoded = rng.choice(photographs)[: rng.randrange(100, 5000)]
+            elif wrong == 1:
+                study.image.encoded = rng.randbytes(2000)
+            elif wrong == 2:
+                study.record.age_years = -rng.random()
+            elif wrong == 3:
+                study.image.raw.CopyFrom(
+                    study_pb2.RawImage(pixels=b"\xff" * (64 * 64 * 12), width=64, height=64, sample_type=3)
+                )
+            elif wrong == 4:
+                study.note = "a" * 200_000
+        yield study
+
+
+async def mixed(args: argparse.Namespace, pid: int, address: str, photographs: list[bytes]) -> dict[str, Any]:
+    """Resident memory over many requests of every kind, eight at a time."""
+    channel = grpc.aio.insecure_channel(address, [("grpc.max_send_message_length", 64 << 20)])
+    stub: Any = screening_pb2_grpc.ScreeningStub(channel)
+    rng = random.Random(0)
+    studies = mixed_studies(photographs, rng)
+    left = args.requests
+    outcomes: collections.Counter[str] = collections.Counter()
+    samples = [memory_mb(pid)["rss_mb"]]
+
+    async def call() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            if left % (args.requests // 20) == 0:
+                samples.append(memory_mb(pid)["rss_mb"])
+            request = screening_pb2.GradeRequest(studies=[next(studies) for _ in range(rng.choice((1, 1, 1, 4)))])
+            for item in (await stub.Grade(request, timeout=120)).results:
+                outcomes[item.WhichOneof("outcome") or "neither"] += 1
+
+    started = time.perf_counter()
+    await asyncio.gather(*(call() for _ in range(8)))
+    await channel.close()
+    return {
+        "requests": args.requests,
+        "outcomes": dict(outcomes),
+        "seconds": round(time.perf_counter() - started, 1),
+        "rss_mb": samples,
+        "highest_rss_mb": max(samples),
+        "second_half_growth_mb": round(max(samples[len(samples) // 2 :]) - max(samples[2 : len(samples) // 2]), 1),
+    }
+
+
 async def measure(args: argparse.Namespace, photographs: list[bytes]) -> dict[str, Any]:
-    result: dict[str, Any] = {"bundle": str(args.bundle), "batch": args.batch, "cores": len(os.sched_getaffinity(0))}
-    result["engine_per_s"] = round(await asyncio.to_thread(engine_rate, args.bundle, photographs, args.batch, args.seconds), 2)
+    result: dict[str, Any] = {"bundle": args.bundle.name, "batch": args.batch, "cores": len(os.sched_getaffinity(0))}
     process, address, start_s = start_server(args.bundle, args.flags.split())
     try:
         result["start_s"] = round(start_s, 2)
         result["memory_at_start"] = memory_mb(process.pid)
-        caller = Caller(address, photographs, args.batch)
-        await caller.closed([caller.batched], 2, 2)
-        result["grpc_per_s"] = round(await caller.closed([caller.batched], 2, args.seconds), 2)
-        result["grpc_against_engine"] = round(result["grpc_per_s"] / result["engine_per_s"], 3)
-        result["engine_per_s_again"] = round(engine_rate(args.bundle, photographs, args.batch, args.seconds), 2)
-        capacity = await caller.closed(caller.single, 32, args.seconds)
-        result["capacity_per_s"] = round(capacity, 2)
-        result["load_70"] = await caller.open(0.7 * capacity, args.seconds * 2, 30)
-        result["load_300"] = await caller.open(3 * capacity, args.overload_seconds, args.deadline)
-        in_time = result["load_300"]["answered_in_time_per_s"]
-        result["load_300"]["answered_against_capacity"] = round(in_time / capacity, 3)
-        result["memory_after"] = memory_mb(process.pid)
+        if args.only in (None, "load"):
+            await load(args, address, photographs, result)
+            result["memory_after_load"] = memory_mb(process.pid)
+        if args.only == "mixed":
+            result["mixed"] = await mixed(args, process.pid, address, photographs)
     finally:
         process.send_signal(signal.SIGTERM)
         result["exit_code"] = process.wait(60)
@@ -172,10 +284,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--overload-seconds", type=float, default=30)
+    parser.add_argument("--batch", type=int, default=16, help="studies of a batched request; as many as the server's batch")
+    parser.add_argument("--only", choices=("start", "load", "mixed"), help="default: start and load")
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--calm-seconds", type=float, default=40, help="at 70 %% of the capacity")
+    parser.add_argument("--overload-seconds", type=float, default=120)
     parser.add_argument("--deadline", type=float, default=2.0, help="seconds, of each call under overload")
+    parser.add_argument("--requests", type=int, default=20_000, help="of the mixed kind")
     parser.add_argument("--flags", default="", help="more flags of foveal serve")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

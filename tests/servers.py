@@ -39,7 +39,13 @@ class RunningServer:
     """`with RunningServer(bundle, "--workers", "2") as server:`; SERVING when the block begins."""
 
     def __init__(
-        self, bundle: Path, *flags: str, config: str = "", folder: Path | None = None, python: Path | str = sys.executable
+        self,
+        bundle: Path,
+        *flags: str,
+        config: str = "",
+        folder: Path | None = None,
+        python: Path | str = sys.executable,
+        env: dict[str, str] | None = None,
     ) -> None:
         """Args:
         bundle: what to serve.
@@ -47,7 +53,9 @@ class RunningServer:
         config: TOML text of a configuration file, written into `folder`.
         folder: scratch space.
         python: the environment whose foveal is started.
+        env: variables to add.
         """
+        self._env = env or {}
         if config:
             assert folder is not None
             (folder / "serve.toml").write_text(config)
@@ -61,7 +69,7 @@ class RunningServer:
 
     def __enter__(self) -> Self:
         self.started = time.monotonic()
-        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        env = {**os.environ, "OMP_NUM_THREADS": "1", **self._env}
         self.process = subprocess.Popen(self._command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -1,7 +1,6 @@
-"""Queue studies, form batches while the workers are busy, and see that every waiting future is resolved.
+"""Form batches while the workers are busy, keep the workers up, and see that every waiting future is resolved.
 
-Knows nothing of protobuf or ONNX. Admission (is there room, is there time) is decided here, before any work; what waits too
-long or whose caller has gone is dropped before it is computed; a batch that killed its worker is run again in halves, and a
+Knows nothing of protobuf or ONNX. `waiting` decides who is let in; a batch that killed its worker is run again in halves, and a
 study that did so twice is refused.
 """
 
@@ -16,16 +15,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from foveal_runtime.cache import OutcomeCache
-from foveal_runtime.errors import (
-    DeadlineError,
-    FovealError,
-    InputError,
-    OverloadedError,
-    UnavailableError,
-)
+from foveal_runtime.errors import FovealError, UnavailableError
 from foveal_runtime.request import Answer, BatchLimits, QueueLimits, Request
 from foveal_runtime.strikes import Strikes, poison_error
 from foveal_runtime.supervisor import WorkerLost
+from foveal_runtime.waiting import Job, WaitingLine, refuse
 
 if TYPE_CHECKING:
     from foveal_runtime.engine import Ask, Outcome
@@ -34,11 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MARGIN = 1.25
-"""A caller is let in when its answer is predicted this much earlier than its deadline: predictions err, and an answer that
-comes too late has cost somebody else's."""
-_FIRST_GUESS_S = 0.05
-"""Seconds a study until the first batch was timed."""
 _RESTART_PAUSES_S = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Pause before each further try to start a worker that does not come up."""
 
@@ -61,18 +50,6 @@ class WorkerLike(Protocol):
 
     def close(self) -> None:
         """End it."""
-
-
-@dataclass(eq=False, kw_only=True, slots=True)
-class _Job:
-    request: Request
-    key: bytes
-    size_bytes: int
-    deadline: float | None
-    enqueued: float
-    future: asyncio.Future[Answer]
-    group: object = None
-    """Jobs of one group run together and with nobody else: halves of a batch that killed its worker."""
 
 
 @dataclass(eq=False, slots=True)
@@ -106,13 +83,10 @@ class Batcher:
         self._start_worker = start_worker
         self._slots = [_Slot() for _ in range(workers)]
         self._batch = batch
-        self._queue_limits = queue
         self._cache = OutcomeCache(cache_entries)
         self._strikes = Strikes()
-        self._queue: deque[_Job] = deque()
-        self._queued_bytes = 0
+        self._line = WaitingLine(queue, batch)
         self._running = 0
-        self._s_per_study = _FIRST_GUESS_S
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -168,7 +142,7 @@ class Batcher:
     @property
     def depth(self) -> int:
         """Studies that wait or run."""
-        return len(self._queue) + self._running
+        return len(self._line) + self._running
 
     # --- admission ----------------------------------------------------------------------------------------------------
 
@@ -194,7 +168,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         now = loop.time()
         futures: list[asyncio.Future[Answer]] = []
-        jobs: list[_Job] = []
+        jobs: list[Job] = []
         keep_keys = self._cache.enabled or bool(self._strikes)
         for request in requests:
             future: asyncio.Future[Answer] = loop.create_future()
@@ -207,59 +181,22 @@ class Batcher:
                 future.set_exception(poison_error())
             else:
                 deadline = None if deadline_s is None else now + deadline_s
-                job = _Job(
+                job = Job(
                     request=request, key=key, size_bytes=request.size_bytes, deadline=deadline, enqueued=now, future=future
                 )
                 if self._strikes.suspect(key):
                     job.group = object()  # of which it is the only member
                 jobs.append(job)
         try:
-            self._admit(jobs, deadline_s)
+            self._line.admit(jobs, deadline_s=deadline_s, running=self._running, workers=self.live_workers)
         except FovealError:
             for future in futures:
                 future.cancel()
             raise
-        for job in jobs:
-            self._push(job)
+        if jobs:
+            self._idle.clear()
+            self._arrived.set()
         return futures
-
-    def _admit(self, jobs: list[_Job], deadline_s: float | None) -> None:
-        if not jobs:
-            return
-        limits = self._queue_limits
-        wait_s = self.predicted_wait_s()
-        weight = sum(job.size_bytes for job in jobs)
-        if len(jobs) > limits.max_studies or weight > limits.max_bytes:
-            raise InputError(
-                f"request has {len(jobs)} studies of {weight} bytes, the queue holds {limits.max_studies} studies and "
-                f"{limits.max_bytes} bytes at most; send them in parts"
-            )
-        if len(self._queue) + len(jobs) > limits.max_studies:
-            raise OverloadedError(
-                f"{len(self._queue)} studies are waiting and {limits.max_studies} may; send again later",
-                retry_after_s=max(wait_s / 2, 0.05),
-            )
-        if self._queued_bytes + weight > limits.max_bytes:
-            raise OverloadedError(
-                f"{self._queued_bytes} bytes are waiting and {limits.max_bytes} may; send again later",
-                retry_after_s=max(wait_s / 2, 0.05),
-            )
-        answer_s = (wait_s + self._s_per_study * min(self.depth + len(jobs), self._batch.max_studies)) * _MARGIN
-        # With nothing in work the prediction is put to the test: one slow batch must not have all callers refused for ever.
-        if deadline_s is not None and (deadline_s <= 0 or (self.depth and answer_s > deadline_s)):
-            raise DeadlineError(
-                f"an answer takes about {answer_s:.1f} s and the deadline is in {max(deadline_s, 0):.1f} s; allow more time"
-            )
-
-    def predicted_wait_s(self) -> float:
-        """Seconds until a study that came now would be started."""
-        return self.depth * self._s_per_study / max(1, self.live_workers)
-
-    def _push(self, job: _Job, *, first: bool = False) -> None:
-        (self._queue.appendleft if first else self._queue.append)(job)
-        self._queued_bytes += job.size_bytes
-        self._idle.clear()
-        self._arrived.set()
 
     # --- work ---------------------------------------------------------------------------------------------------------
 
@@ -275,7 +212,10 @@ class Batcher:
         future: asyncio.Future[SelfTestReport] = asyncio.get_running_loop().create_future()
         slot.self_tests.append(future)
         self._arrived.set()
-        return await asyncio.wait_for(future, timeout_s)
+        try:
+            return await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            raise UnavailableError(f"no worker was free for a self-test within {timeout_s:g} s; ask again later") from None
 
     def _put(self, slot: _Slot, worker: WorkerLike) -> None:
         slot.worker = worker
@@ -293,7 +233,7 @@ class Batcher:
             if slot.self_tests:
                 await self._self_test(slot, slot.self_tests.popleft())
                 continue
-            batch = self._take()
+            batch = self._line.take(asyncio.get_running_loop().time())
             if not batch:
                 self._arrived.clear()
                 if not self._running:
@@ -304,34 +244,7 @@ class Batcher:
                 continue
             await self._run(slot, batch)
 
-    def _take(self) -> list[_Job]:
-        """The next batch, without what nobody waits for any more."""
-        now = asyncio.get_running_loop().time()
-        batch: list[_Job] = []
-        pixels = chars = 0
-        limits = self._batch
-        while self._queue and len(batch) < limits.max_studies:
-            job = self._queue[0]
-            if job.future.done():
-                self._drop_first()
-                continue
-            needed_s = self._s_per_study * (len(batch) + 1) if batch else 0.0
-            if job.deadline is not None and now + needed_s >= job.deadline:
-                self._drop_first()
-                job.future.set_exception(DeadlineError("the deadline passed before a worker was free; allow more time"))
-                continue
-            pixels += job.request.pixels
-            chars += len(job.request.study.note or "")
-            if batch and (job.group is not batch[0].group or pixels > limits.max_pixels or chars > limits.max_note_chars):
-                break
-            self._drop_first()
-            batch.append(job)
-        return batch
-
-    def _drop_first(self) -> None:
-        self._queued_bytes -= self._queue.popleft().size_bytes
-
-    async def _run(self, slot: _Slot, batch: list[_Job]) -> None:
+    async def _run(self, slot: _Slot, batch: list[Job]) -> None:
         assert slot.worker is not None
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -342,19 +255,24 @@ class Batcher:
                 [job.request.ask for job in batch],
                 timeout_s=self._batch.worker_timeout_s,
             )
+            answered = list(zip(batch, answers, strict=True))
         except WorkerLost as lost:
             self._running -= len(batch)
             self._lost(slot, batch, lost)
             return
-        except BaseException:
-            # The batcher is closing, or has a bug: nobody may wait for ever.
+        except Exception:  # an answer that can't be read: the worker is replaced, its callers are told
+            log.exception("a worker's answer can't be read")
             self._running -= len(batch)
-            _refuse(batch, UnavailableError("the server is shutting down; send again"))
+            self._lost(slot, batch, WorkerLost("a worker answered nonsense and was replaced; send again", hung=False))
+            return
+        except BaseException:
+            # The batcher is closing: nobody may wait for ever.
+            self._running -= len(batch)
+            refuse(batch, UnavailableError("the server is shutting down; send again"))
             raise
         self._running -= len(batch)
-        elapsed_s = loop.time() - started
-        self._s_per_study += 0.2 * (elapsed_s / len(batch) - self._s_per_study)
-        for job, answer in zip(batch, answers, strict=True):
+        self._line.took(len(batch), loop.time() - started)
+        for job, answer in answered:
             self._strikes.forgive(job.key)
             if isinstance(answer, FovealError):
                 if not job.future.done():
@@ -379,7 +297,7 @@ class Batcher:
 
     # --- loss ---------------------------------------------------------------------------------------------------------
 
-    def _lost(self, slot: _Slot, batch: list[_Job], lost: WorkerLost) -> None:
+    def _lost(self, slot: _Slot, batch: list[Job], lost: WorkerLost) -> None:
         log.warning("worker lost (%s) with a batch of %d", "hung" if lost.hung else "died", len(batch))
         worker, slot.worker = slot.worker, None
         if worker is not None:
@@ -390,17 +308,18 @@ class Batcher:
         self._strikes.lost([job.key for job in batch])
         alone = len(batch) == 1
         if alone and self._strikes.refused(batch[0].key):
-            _refuse(batch, poison_error())
+            refuse(batch, poison_error())
         elif alone or lost.hung or self._closing:
             # After a hang the callers have waited long enough; they are told at once and may send again.
-            _refuse(batch, lost)
+            refuse(batch, lost)
         elif batch:
             middle = len(batch) // 2
             for half in (batch[middle:], batch[:middle]):
                 group = object()
                 for job in reversed(half):
                     job.group = group
-                    self._push(job, first=True)
+                    self._line.push(job, first=True)
+            self._arrived.set()
 
     async def _replace(self, slot: _Slot) -> bool:
         for pause_s in _RESTART_PAUSES_S:
@@ -420,10 +339,7 @@ class Batcher:
         return False
 
     def _refuse_all(self, error: FovealError) -> None:
-        jobs = list(self._queue)
-        self._queue.clear()
-        self._queued_bytes = 0
-        _refuse(jobs, error)
+        self._line.clear(error)
         for slot in self._slots:
             while slot.self_tests:
                 future = slot.self_tests.popleft()
@@ -433,9 +349,3 @@ class Batcher:
 
 async def _started(starting: Awaitable[WorkerLike]) -> WorkerLike:
     return await starting
-
-
-def _refuse(jobs: Sequence[_Job], error: FovealError) -> None:
-    for job in jobs:
-        if not job.future.done():
-            job.future.set_exception(error)

@@ -113,7 +113,7 @@ class _Pass:
 
 
 class Engine:
-    """A bundle's graphs on one provider. Not thread-safe: one engine a worker."""
+    """A bundle's graphs on one provider. Threads may share it: nothing in it changes."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class Engine:
         self.manifest: Manifest = bundle.manifest
         self.provider = provider_of(provider)
         self._limits = ImageLimits() if limits is None else limits
-        self._max_rows = max_rows
+        self.max_rows = max_rows
         self._sessions = open_sessions(bundle, self.provider, usable_cores() if threads is None else threads, compiled)
         self._tokenise = NoteTokeniser(bundle.tokenizer_json, self.manifest.text) if Modality.TEXT in self._sessions else None
 
@@ -317,7 +317,7 @@ class Engine:
         buckets: dict[int, list[int]] = {}
         for row, length in zip(rows, lengths, strict=True):
             buckets.setdefault(-(-length // bucket_tokens), []).append(row)
-        step = self._max_rows
+        step = self.max_rows
         return [bucket[i : i + step] for bucket in buckets.values() for i in range(0, len(bucket), step)]
 
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 _BATCHES = (1, 4, 16)
 _GOOD_ENOUGH = 0.95
-"""Of the best throughput: within it, fewer workers save memory and a smaller batch answers sooner."""
+"""Of the throughput of as many workers: within it, a smaller batch answers sooner."""
+_WORTH_A_WORKER = 2 / 3
+"""Of the best throughput: from there on, fewer workers are taken, since each holds the weights again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,10 +86,12 @@ def read_plan(folder: Path) -> ServePlan | None:
 
 
 def choose(measured: Sequence[Measurement]) -> ServePlan:
-    """The fewest workers, then the smallest batch, within 5 % of the best throughput."""
+    """The fewest workers that reach two thirds of the best throughput; then the smallest batch within 5 % of theirs."""
     best = max(m.studies_per_s for m in measured)
-    good = [m for m in measured if m.studies_per_s >= _GOOD_ENOUGH * best]
-    chosen = min(good, key=lambda m: (m.workers, m.max_batch, -m.studies_per_s))
+    workers = min(m.workers for m in measured if m.studies_per_s >= _WORTH_A_WORKER * best)
+    theirs = [m for m in measured if m.workers == workers]
+    good = [m for m in theirs if m.studies_per_s >= _GOOD_ENOUGH * max(m.studies_per_s for m in theirs)]
+    chosen = min(good, key=lambda m: (m.max_batch, -m.studies_per_s))
     return ServePlan(workers=chosen.workers, threads=chosen.threads, max_batch=chosen.max_batch, measured=tuple(measured))
 
 

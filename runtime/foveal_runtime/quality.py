@@ -160,9 +160,9 @@ def _find(picture: Image.Image) -> tuple[int, _Field]:
     height, width = lit_HW.shape
     patch = max(1, min(height, width) // 32)
     ends = slice(patch), slice(-patch, None)
-    corners = sum(not lit_HW[y, x].any() for y in ends for x in ends)
-    # A row or column belongs to the field when 2 % of it is lit: single bright specks do not.
-    columns, rows = np.flatnonzero(lit_HW.mean(axis=0) > 0.02), np.flatnonzero(lit_HW.mean(axis=1) > 0.02)
+    corners = sum(bool(lit_HW[y, x].mean() < 0.5) for y in ends for x in ends)
+    # A stamped date or name must not widen the field: its rows and columns are lit far less than the disc's.
+    columns, rows = (np.flatnonzero(counts > 0.15 * counts.max()) for counts in (lit_HW.sum(axis=0), lit_HW.sum(axis=1)))
     if columns.size < 4 or rows.size < 4:
         columns, rows = np.arange(width), np.arange(height)
     x, y = picture.width / width, picture.height / height

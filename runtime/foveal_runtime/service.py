@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
 from foveal_runtime.engine import Ask, check_trained
-from foveal_runtime.errors import FovealError, ImageError, InputError, StudyError, UntrainedError
+from foveal_runtime.errors import FovealError, ImageError, InputError, OverloadedError, StudyError, UntrainedError
 from foveal_runtime.exam import Finding, judge
 from foveal_runtime.grading import grade
 from foveal_runtime.header import peek_pixels
@@ -91,8 +91,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
 
     async def GradeStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         async def one(request: Any) -> Any:
-            model = self._host.model
-            (answer,) = await self.answer(model, [request.study], Ask(), context)
+            model, answer = await self._patiently(request.study, Ask(), context)
             return screening_pb2.GradeStreamResponse(
                 result=grade_result(request.study.id, answer, model, "study"), model=model_ref_to(model.bundle)
             )
@@ -107,9 +106,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
 
     async def EmbedStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         async def one(request: Any) -> Any:
-            model = self._host.model
-            ask = Ask(kinds_from(request.kinds), grade=False)
-            (answer,) = await self.answer(model, [request.study], ask, context)
+            model, answer = await self._patiently(request.study, Ask(kinds_from(request.kinds), grade=False), context)
             return screening_pb2.EmbedStreamResponse(
                 result=embed_result(request.study.id, answer, "study"), model=model_ref_to(model.bundle)
             )
@@ -162,6 +159,17 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         if not 1 <= len(messages) <= self.max_studies:
             raise InputError(f"request has {len(messages)} studies, 1 to {self.max_studies} are allowed; send them in parts")
         return await self.answer_each(model, [(message, ask) for message in messages], context)
+
+    async def _patiently(self, study: study_pb2.Study, ask: Ask, context: Any) -> tuple[Model, Answer | FovealError]:
+        """`answer` for a study of a stream: bulk work waits for room, which slows its sender, and is not refused."""
+        while True:
+            model = self._host.model
+            try:
+                (answer,) = await self.answer(model, [study], ask, context)
+            except OverloadedError as full:
+                await asyncio.sleep(full.retry_after_s)
+                continue
+            return model, answer
 
     async def answer_each(
         self, model: Model, asked: Sequence[tuple[study_pb2.Study, Ask]], context: Any

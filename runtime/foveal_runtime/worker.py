@@ -17,12 +17,12 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from foveal_runtime.compiled import Compiled
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from foveal_runtime.imaging import ImageLimits
     from foveal_runtime.selftest import SelfTestReport
     from foveal_runtime.study import Study
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +44,7 @@ class WorkerSpec:
     """Whose hashes the parent has checked."""
     provider: str
     threads: int
-    """Inside one graph call, and for decoding photographs side by side."""
+    """Inside one graph call, and studies of a batch side by side."""
     max_rows: int
     """In one graph call."""
     limits: ImageLimits
@@ -92,7 +95,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the process's boundary: the parent must learn why
         _send(connection, UnavailableError(f"worker can't start: {type(error).__name__}: {error}"))
         return
-    decoders = Decoders(engine, spec.threads)
+    crew = Crew(spec.threads)
     gc.collect()
     gc.freeze()  # what was loaded lives as long as the process
     _trim()
@@ -100,7 +103,7 @@ def main() -> None:
     while True:
         job = jobs.get()
         if isinstance(job, RunJob):
-            _send(connection, run_batch(engine, decoders, job.studies, job.asks))
+            _send(connection, run_batch(engine, crew, job.studies, job.asks))
         else:
             assert isinstance(job, SelfTestJob)
             from foveal_runtime.selftest import self_test
@@ -153,46 +156,53 @@ def _warm_up(engine: Engine, spec: WorkerSpec) -> SelfTestReport | None:
     return None
 
 
-class Decoders:
-    """Threads that prepare the studies of a batch side by side: decoding and resizing let go of the interpreter's lock."""
+class Crew:
+    """Threads that share a batch, and the weights: decoding, resizing and graph calls let go of the interpreter's lock."""
 
-    def __init__(self, engine: Engine, threads: int) -> None:
-        self._engine = engine
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode") if threads > 1 else None
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="crew") if threads > 1 else None
 
-    def prepare(self, studies: Sequence[Study]) -> list[Prepared | FovealError]:
-        """Each study, ready for the graphs, or why it can't be."""
-        if self._threads is None or len(studies) < 2:
-            return [self._one(study) for study in studies]
-        return list(self._threads.map(self._one, studies))
-
-    def _one(self, study: Study) -> Prepared | FovealError:
-        from foveal_runtime.errors import FovealError, ImageError, PoisonError
-
-        try:
-            return self._engine.prepare(study)
-        except FovealError as error:
-            return error
-        except MemoryError:
-            return ImageError("image needs more memory to decode than this server has; send it scaled down")
-        except Exception as error:  # noqa: BLE001 - decoders meet hostile bytes; a worker must not die of what they raise
-            return PoisonError(f"study can't be prepared ({type(error).__name__}); send an intact photograph")
+    def map(self, work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
+        """The work done on every item, in order."""
+        if self._pool is None or len(items) < 2:
+            return [work(item) for item in items]
+        return list(self._pool.map(work, items))
 
 
-def run_batch(engine: Engine, decoders: Decoders, studies: Sequence[Study], asks: Sequence[Ask]) -> list[Outcome | FovealError]:
+def run_batch(engine: Engine, crew: Crew, studies: Sequence[Study], asks: Sequence[Ask]) -> list[Outcome | FovealError]:
     """An outcome or an error for each study; one that breaks its batch breaks alone."""
     from foveal_runtime.errors import FovealError
+    from foveal_runtime.session import Provider
 
     answers: list[Outcome | FovealError | None] = [None] * len(studies)
     prepared: list[tuple[int, Prepared]] = []
-    for i, item in enumerate(decoders.prepare(studies)):
+    for i, item in enumerate(crew.map(lambda study: _prepare(engine, study), studies)):
         if isinstance(item, FovealError):
             answers[i] = item
         else:
             prepared.append((i, item))
-    for place, answer in _run_or_halve(engine, prepared, asks):
-        answers[place] = answer
+    # Two calls at once use two cores better than one call with two threads. A GPU takes the batch whole.
+    share = -(-len(prepared) // crew.threads) if engine.provider is Provider.CPU else len(prepared)
+    size = max(1, min(engine.max_rows, share))
+    parts = [prepared[i : i + size] for i in range(0, len(prepared), size)]
+    for done in crew.map(lambda part: _run_or_halve(engine, part, asks), parts):
+        for place, answer in done:
+            answers[place] = answer if isinstance(answer, FovealError) else replace(answer, batch_size=len(studies))
     return [_certain(answer) for answer in answers]
+
+
+def _prepare(engine: Engine, study: Study) -> Prepared | FovealError:
+    from foveal_runtime.errors import FovealError, ImageError, PoisonError
+
+    try:
+        return engine.prepare(study)
+    except FovealError as error:
+        return error
+    except MemoryError:
+        return ImageError("image needs more memory to decode than this server has; send it scaled down")
+    except Exception as error:  # noqa: BLE001 - decoders meet hostile bytes; a worker must not die of what they raise
+        return PoisonError(f"study can't be prepared ({type(error).__name__}); send an intact photograph")
 
 
 def _certain(answer: Outcome | FovealError | None) -> Outcome | FovealError:

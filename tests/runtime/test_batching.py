@@ -47,6 +47,8 @@ class FakeWorker:
             raise WorkerLost("died", hung=False)
         if any("hangs" in note for note in notes):
             raise WorkerLost("hung", hung=True)
+        if any("confuses" in note for note in notes):
+            return []
         return [StudyError("bad", field="note") if "bad" in note else outcome(len(notes)) for note in notes]
 
     async def self_test(self, *, timeout_s: float) -> SelfTestReport:
@@ -172,17 +174,17 @@ async def test_a_deadline_that_the_queue_can_not_meet_is_refused_at_once() -> No
 
 async def test_one_slow_batch_does_not_have_all_callers_refused_for_ever() -> None:
     async with Rig() as rig:
-        rig.batcher._s_per_study = 1000.0
+        rig.batcher._line.s_per_study = 1000.0
         for _ in range(3):
             (answer,) = await settle(rig.batcher.submit([request("a")], deadline_s=5.0))
             assert isinstance(answer, Answer)
-        assert rig.batcher._s_per_study < 600
+        assert rig.batcher._line.s_per_study < 600
 
 
 async def test_expired_and_cancelled_work_is_dropped_before_it_is_computed() -> None:
     async with Rig() as rig:
         first = await rig.occupy()
-        rig.batcher._s_per_study = 0.0  # admitted, although it will expire
+        rig.batcher._line.s_per_study = 0.0  # admitted, although it will expire
         (expired,) = rig.batcher.submit([request("expired")], deadline_s=0.01)
         (cancelled,) = rig.batcher.submit([request("cancelled")])
         (wanted,) = rig.batcher.submit([request("wanted")])
@@ -192,6 +194,29 @@ async def test_expired_and_cancelled_work_is_dropped_before_it_is_computed() -> 
         answers = await settle([first, expired, wanted])
         assert isinstance(answers[1], DeadlineError)
         assert rig.made[0].batches == [["first"], ["wanted"]]
+
+
+async def test_studies_whose_callers_have_gone_take_up_no_room() -> None:
+    async with Rig(queue=QueueLimits(max_studies=4)) as rig:
+        await rig.occupy()
+        gone = rig.batcher.submit([request("gone")] * 4)
+        with pytest.raises(OverloadedError):
+            rig.batcher.submit([request("late")])
+        for future in gone:
+            future.cancel()
+        wanted = rig.batcher.submit([request("wanted")] * 4)
+        rig.gate.set()
+        assert all(isinstance(answer, Answer) for answer in await settle(wanted))
+
+
+async def test_a_worker_that_answers_nonsense_is_replaced_and_its_callers_are_told() -> None:
+    async with Rig() as rig:
+        rig.gate.set()
+        (confused,) = await settle(rig.batcher.submit([request("confuses")]))
+        assert isinstance(confused, UnavailableError)
+        (after,) = await settle(rig.batcher.submit([request("a")]))
+        assert isinstance(after, Answer)
+        assert len(rig.made) == 2
 
 
 async def test_a_batch_that_kills_its_worker_is_run_again_in_halves_and_the_culprit_alone_is_refused() -> None:

@@ -172,7 +172,7 @@ def test_compile_measures_and_serve_uses_what_it_found(
         assert client.model().workers == 1
 
 
-def test_a_plan_takes_the_fewest_workers_within_five_percent() -> None:
+def test_a_plan_takes_another_worker_only_for_half_as_much_again_and_the_smallest_batch_that_does() -> None:
     from foveal_runtime.plan import Measurement, choose
 
     def of(workers: int, batch: int, rate: float) -> Measurement:
@@ -180,6 +180,7 @@ def test_a_plan_takes_the_fewest_workers_within_five_percent() -> None:
 
     plan = choose([of(1, 1, 90), of(1, 4, 96), of(1, 16, 97), of(2, 4, 100), of(2, 16, 101)])
     assert (plan.workers, plan.max_batch) == (1, 4)
+    assert choose([of(1, 1, 60), of(1, 16, 70), of(2, 16, 100)]).workers == 1
     assert choose([of(1, 1, 50), of(2, 16, 100)]).workers == 2
 
 

@@ -390,6 +390,14 @@ def test_a_full_queue_is_refused_with_resource_exhausted_and_a_time_to_retry(bun
         assert error.retry_after_s > 0
 
 
+def test_a_stream_waits_for_room_in_a_full_queue(bundle_path: Path, tmp_path: Path) -> None:
+    config = "cache_entries = 0\nstream_window = 32\n[queue]\nmax_studies = 4\n[batch]\nmax_studies = 2"
+    with RunningServer(bundle_path, config=config, folder=tmp_path) as running, running.client() as client:
+        results = list(client.grade_stream(Study(id=str(i), note="macula " * (i % 9 + 1)) for i in range(100)))
+        assert len(results) == 100
+        assert all(result.HasField("grade") for result in results)
+
+
 def test_messages_of_the_model_name_every_limit_field() -> None:
     assert set(model_pb2.Limits.DESCRIPTOR.fields_by_name) == {
         "max_message_bytes", "max_studies", "max_image_pixels", "max_queued_studies", "max_queued_bytes",
