@@ -1,0 +1,298 @@
+"""Nested cross-validation on real photographs: what is chosen inside each outer fold, what it was worth, what comes out.
+
+    python benchmarks/idrid_nested.py --data idrid:PATH --out runs/nested --json benchmarks/results/idrid_nested.json
+
+Five outer folds, stratified by ICDR grade. For outer fold K, resolution, augmentation and class handling are compared by
+four short trainings on three of the other folds, judged on the fourth; the better level of each is then trained on all
+four, and judged once on fold K. Inner photographs are judged as they are and as simulated other cameras (`cameras.py`).
+Every photograph is held out once on each level. What exists in OUT is not trained again, two calls with `--only` share the
+work, and figures cover the outer folds that are finished. Each outer run (`OUT/fold-K`) is one that `foveal export` opens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+import numpy as np
+from cyclopts import Parameter
+from sklearn.model_selection import StratifiedKFold
+
+from cameras import CAMERAS, through_camera
+from foveal_runtime.imaging import photograph, square
+from foveal_runtime.labels import Head
+from foveal_train.arrays import StudyArrays
+from foveal_train.data import Sample, Split
+from foveal_train.pipeline import Prepared, describe, load_samples, prepare, trained_heads
+from foveal_train.predict import predict
+from foveal_train.progress import ProgressReporter
+from foveal_train.recipe import Recipe, load_recipe
+from foveal_train.run import RUN_FILE, SPLIT_FILE, write_json, write_run
+from foveal_train.trainer import fit
+from foveal_train.weights import BuiltModel, build_model
+from held_out import Answers, judged, quality, worth
+
+app = cyclopts.App(help=__doc__)
+FOLDS = 5
+INNER_EPOCHS = 6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Factor:
+    """One choice between two levels, each some overrides of the recipe."""
+
+    name: str
+    levels: tuple[str, str]
+    overrides: tuple[tuple[str, ...], tuple[str, ...]]
+
+
+_LIGHT = {"zoom": 0.1, "brightness": 0.2, "contrast": 0.2, "colour": 0.08}
+_CAMERAS = {
+    "zoom": 0.2,
+    "brightness": 0.25,
+    "contrast": 0.25,
+    "colour": 0.15,
+    "shift": 0.05,
+    "gamma": 0.4,
+    "illumination": 0.4,
+    "downscale": 3.0,
+    "noise": 0.03,
+}
+_OFF = {"shift": 0, "gamma": 0, "illumination": 0, "downscale": 1, "noise": 0}
+
+
+def _amounts(amounts: dict[str, float]) -> tuple[str, ...]:
+    return tuple(f"augmentation.{name}={amount}" for name, amount in (_OFF | amounts).items())
+
+
+FACTORS = (
+    Factor(
+        name="resolution",
+        levels=("224 px", "288 px"),
+        overrides=(("image_spec.side_px=224",), ("image_spec.side_px=288",)),
+    ),
+    Factor(
+        name="augmentation",
+        levels=("light", "other cameras"),
+        overrides=(_amounts(_LIGHT), _amounts(_CAMERAS)),
+    ),
+    Factor(
+        name="class weights",
+        levels=("none", "square root"),
+        overrides=(("losses.class_balance=0",), ("losses.class_balance=0.5",)),
+    ),
+)
+TRIALS: tuple[tuple[int, ...], ...] = ((0, 0, 1), (1, 0, 0), (0, 1, 0), (1, 1, 1))
+"""Levels of each factor in the four inner trainings: half of a 2 x 2 x 2 design, in which all four speak for every factor.
+A factor's effect is then not told apart from the interaction of the two others."""
+
+
+def recipe_of(levels: Sequence[int], *, name: str, overrides: Sequence[str], epochs: int | None = None) -> Recipe:
+    """The recipe with some level of every factor."""
+    chosen = [text for factor, level in zip(FACTORS, levels, strict=True) for text in factor.overrides[level]]
+    shortened = [] if epochs is None else [f"optimiser.epochs={epochs}"]
+    return load_recipe(name, (*overrides, *chosen, *shortened))
+
+
+def folds_of(samples: Sequence[Sample], seed: int) -> list[tuple[Sample, ...]]:
+    """Folds stratified by grade; every graded photograph is in one."""
+    graded = [sample for sample in samples if sample.labels.icdr is not None]
+    grades = [sample.labels.icdr for sample in graded]
+    splits = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(graded, grades)
+    return [tuple(graded[i] for i in held) for _, held in splits]
+
+
+def _trained(split: Split, recipe: Recipe, what: str) -> tuple[BuiltModel, Prepared, Any]:
+    built = build_model(recipe.model, seed=recipe.seed)
+    with ProgressReporter(recipe.optimiser.epochs) as reporter:
+        reporter.stage(f"{what}: decoding")
+        data = prepare(split, built, recipe, cache=None, reporter=reporter)
+        reporter.stage(f"{what}: training")
+        heads = trained_heads(data.train)
+        fitted = fit(built.model, recipe, data.train, None, heads, report=reporter.step, epoch_report=reporter.epoch)
+    return built, data, fitted
+
+
+def _answers(built: BuiltModel, held_out: StudyArrays, samples: Sequence[Sample]) -> Answers:
+    """Photograph i goes through camera i modulo their number: each is judged twice, whatever the number of cameras."""
+    spec = built.config.image_spec
+    seen = []
+    for number, sample in enumerate(samples):
+        data = sample.image_bytes()
+        assert data is not None
+        seen.append(square(through_camera(photograph(data, spec), CAMERAS[number % len(CAMERAS)], seed=number), spec))
+    return Answers(
+        ids=held_out.ids,
+        labels_N=held_out.labels[Head.ICDR],
+        plain_NG=predict(built.model, held_out).logits[Head.ICDR].astype(np.float64),
+        camera_NG=predict(built.model, replace(held_out, squares_NSSC=np.stack(seen))).logits[Head.ICDR].astype(np.float64),
+    )
+
+
+def trial_path(out: Path, fold: int, levels: Sequence[int]) -> Path:
+    """Where an inner training leaves its answers."""
+    return out / "inner" / f"fold-{fold}-{''.join(map(str, levels))}.npz"
+
+
+def run_trial(fold: int, folds: list[tuple[Sample, ...]], levels: Sequence[int], recipe: Recipe, out: Path) -> None:
+    """One inner training of outer fold `fold`: the next fold is held out, the three others are trained on."""
+    held = (fold + 1) % FOLDS
+    train = tuple(s for k, part in enumerate(folds) if k not in (fold, held) for s in part)
+    split = Split(train=train, validation=(), test=folds[held])
+    built, data, _ = _trained(split, recipe, f"fold {fold}, inner {levels}")
+    _answers(built, data.test, folds[held]).save(trial_path(out, fold, levels))
+
+
+def choose(out: Path, fold: int) -> tuple[int, ...]:
+    """The level of each factor whose two inner trainings have the higher kappa + AUROC, both kinds of photographs together.
+
+    Photographs of other cameras count as much as the others since a clinic's camera is seldom that of the data set.
+    """
+    scores: dict[tuple[int, ...], float] = {}
+    for levels in TRIALS:
+        answers = Answers.load(trial_path(out, fold, levels))
+        scores[levels] = sum(sum(quality(logits, answers.labels_N)) for logits in (answers.plain_NG, answers.camera_NG))
+    return tuple(
+        int(sum(score * (1 if levels[i] else -1) for levels, score in scores.items()) > 0) for i in range(len(FACTORS))
+    )
+
+
+def run_outer(fold: int, folds: list[tuple[Sample, ...]], recipe: Recipe, specs: list[str], out: Path) -> None:
+    """Train on everything outside fold `fold` and judge on it; its photographs are the run's test split."""
+    folder = out / f"fold-{fold}"
+    split = Split(train=tuple(s for k, part in enumerate(folds) if k != fold for s in part), validation=(), test=folds[fold])
+    built, data, fitted = _trained(split, recipe, f"fold {fold}, outer")
+    info = describe(built, recipe, specs, data, trained_heads(data.train), fitted)
+    folder.mkdir(parents=True, exist_ok=True)
+    _answers(built, data.test, folds[fold]).save(folder / "held_out.npz")
+    write_json(folder / SPLIT_FILE, {"train": [s.id for s in split.train], "validation": [], "test": list(data.test.ids)})
+    write_run(folder, info, built.model, built.tokenizer_json)
+
+
+def figures(out: Path, recipe: str, overrides: Sequence[str], seed: int) -> dict[str, Any]:
+    """Everything that the folds at hand can say."""
+    inner = [k for k in range(FOLDS) if all(trial_path(out, k, levels).exists() for levels in TRIALS)]
+    outer = [k for k in range(FOLDS) if (out / f"fold-{k}" / RUN_FILE).exists()]
+    found: dict[str, Any] = {
+        "protocol": f"{FOLDS} outer folds stratified by ICDR grade, seed {seed}; inner: 3 folds train, 1 judges, "
+        f"{len(TRIALS)} trainings of {INNER_EPOCHS} epochs; outer fold judged once",
+        "recipe": recipe,
+        "overrides": list(overrides),
+        "inner_folds": inner,
+        "outer_folds": outer,
+        "chosen": {
+            f"fold-{k}": {f.name: f.levels[level] for f, level in zip(FACTORS, choose(out, k), strict=True)} for k in inner
+        },
+    }
+    if inner:
+        trials = {levels: Answers.together([Answers.load(trial_path(out, k, levels)) for k in inner]) for levels in TRIALS}
+        found["worth"] = [
+            {"factor": factor.name, "from": factor.levels[0], "to": factor.levels[1], **worth(trials, i, seed)}
+            for i, factor in enumerate(FACTORS)
+        ]
+        found["trials"] = [
+            {
+                "levels": {f.name: f.levels[level] for f, level in zip(FACTORS, levels, strict=True)},
+                **{
+                    kind: dict(zip(("kappa", "auroc"), quality(logits, a.labels_N), strict=True))
+                    for kind, logits in (("plain", a.plain_NG), ("camera", a.camera_NG))
+                },
+            }
+            for levels, a in trials.items()
+        ]
+    if outer:
+        parts = [Answers.load(out / f"fold-{k}" / "held_out.npz") for k in outer]
+        whole = Answers.together(parts)
+        found["photographs"] = len(whole.ids)
+        found["plain"] = judged(whole.plain_NG, whole.labels_N, seed)
+        found["camera"] = judged(whole.camera_NG, whole.labels_N, seed)
+        found["by_fold"] = [
+            {
+                "fold": k,
+                "photographs": len(part.ids),
+                **dict(zip(("kappa", "auroc"), quality(part.plain_NG, part.labels_N), strict=True)),
+            }
+            for k, part in zip(outer, parts, strict=True)
+        ]
+    return found
+
+
+def _shown(figure: dict[str, Any], sign: str = "") -> str:
+    value, interval = figure["value"], figure.get("interval")
+    return f"{value:{sign}.3f}" + (f" [{interval[0]:{sign}.3f}, {interval[1]:{sign}.3f}]" if interval else "")
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The tables of docs/results.md."""
+    lines = []
+    if "plain" in found:
+        lines += [f"| outer folds {found['outer_folds']}, n = {found['photographs']} | as they are | as simulated cameras |"]
+        lines += ["| --- | --- | --- |"]
+        for name, label in (
+            ("kappa", "quadratic-weighted kappa"),
+            ("auroc", "referable-DR AUROC"),
+            ("accuracy", "accuracy, five grades"),
+            ("kappa_of_rounded_expectation", "kappa when the expected grade is rounded"),
+        ):
+            lines.append(f"| {label} | {_shown(found['plain'][name])} | {_shown(found['camera'][name])} |")
+        lines.append("")
+    if "worth" in found:
+        lines += ["| inner folds: from, to | kappa | AUROC | kappa, cameras | AUROC, cameras | chosen in |"]
+        lines += ["| --- | --- | --- | --- | --- | --- |"]
+        for row in found["worth"]:
+            gains = [_shown(row[key], "+") for key in ("plain_kappa", "plain_auroc", "camera_kappa", "camera_auroc")]
+            wins = sum(levels[row["factor"]] == row["to"] for levels in found["chosen"].values())
+            first = f"{row['factor']}: {row['from']}, {row['to']}"
+            lines.append(f"| {first} | {' | '.join(gains)} | {wins} of {len(found['chosen'])} |")
+    return "\n".join(lines)
+
+
+@app.default
+def main(
+    *,
+    data: str,
+    out: Path,
+    recipe: str = "edge",
+    only: list[int] | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
+    json_: Annotated[Path | None, Parameter(name="--json")] = None,
+) -> None:
+    """Run what is missing of the nested study, then judge what is there.
+
+    Args:
+        data: data set as kind:path.
+        out: folder for the inner answers and the outer runs.
+        recipe: a recipe's name or path; the three factors override it.
+        only: run these outer folds alone.
+        seed: of the folds and of the bootstrap.
+        threads: torch's threads; two processes of one thread do more than one of two.
+        set_: override a key of the recipe as key=value; may be repeated.
+        json_: write the figures to this file.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    overrides = tuple(set_ or ())
+    folds = folds_of(load_samples([data]), seed)
+    asked = range(FOLDS) if only is None else only
+    for fold in asked:
+        for levels in TRIALS:
+            if not trial_path(out, fold, levels).exists():
+                shortened = recipe_of(levels, name=recipe, overrides=overrides, epochs=INNER_EPOCHS)
+                run_trial(fold, folds, levels, shortened, out)
+    for fold in asked:
+        if not (out / f"fold-{fold}" / RUN_FILE).exists():
+            run_outer(fold, folds, recipe_of(choose(out, fold), name=recipe, overrides=overrides), [data], out)
+    found = figures(out, recipe, overrides, seed)
+    if json_ is not None:
+        write_json(json_, found)
+    print(markdown(found))
+
+
+if __name__ == "__main__":
+    app()
