@@ -61,6 +61,18 @@ def test_identical_notes_are_positives_not_negatives() -> None:
     assert alone.item() < 1e-5
 
 
+def test_vectors_without_a_partner_are_negatives_of_the_other_side_alone() -> None:
+    a, b, lone = _unit(5, 8), _unit(5, 8, seed=1), _unit(3, 8, seed=2)
+    rows = torch.arange(5)
+    forward = F.cross_entropy(a @ b.T / 0.1, rows)
+    backward = F.cross_entropy(b @ torch.cat([a, lone]).T / 0.1, rows)
+    loss = contrastive_loss(a, b, rows, temperature=0.1, lone_a_KD=lone)
+    assert loss is not None
+    assert loss.item() == pytest.approx((forward + backward).item() / 2, rel=1e-5)
+    none = contrastive_loss(a, b, rows, temperature=0.1, lone_a_KD=lone[:0])
+    assert none == contrastive_loss(a, b, rows, temperature=0.1)
+
+
 def test_one_group_alone_has_no_contrastive_loss() -> None:
     assert contrastive_loss(_unit(3, 4), _unit(3, 4), torch.zeros(3), temperature=0.07) is None
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
+import pytest
 import torch
 from graded import make_arrays, make_samples
 
 from foveal_runtime.labels import Head
 from foveal_runtime.notes import NoteTokeniser
 from foveal_runtime.study import Modality
-from foveal_train.arrays import StudyArrays
+from foveal_train.arrays import NO_NOTE, StudyArrays
 from foveal_train.data import Sample
 from foveal_train.losses import MISSING
-from foveal_train.objective import Batch
+from foveal_train.objective import Batch, Objective
 from foveal_train.recipe import Recipe, load_recipe
 from foveal_train.sampling import sampling_weights
 from foveal_train.stripped import some_stripped, without_dr_sentences
@@ -56,6 +58,34 @@ def test_a_chosen_study_shows_the_stripped_note_and_one_of_which_nothing_is_left
     assert not text[4], "nothing remains of the note, so the study shows photograph and record"
     assert text[12:].tolist() == arrays.rows(Modality.TEXT)[12:].tolist()
     assert shown.note_groups_N[12:].tolist() == arrays.note_groups_N[12:].tolist()
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_photograph_that_never_had_a_note_is_a_negative_and_one_that_lost_it_is_none(asked: bool) -> None:
+    recipe, tokenise = _built(
+        f"losses.unpaired_are_negatives={str(asked).lower()}", "losses.image_structured=0", "modality_dropout=0"
+    )
+    arrays = _studies(tokenise)
+    stripped = without_dr_sentences(arrays, tokenise)
+    assert stripped is not None
+    shown = some_stripped(arrays, stripped, np.arange(24) == 1)  # study 1 loses "Diabetic retinopathy is present."
+    model = build_model(recipe.model, seed=0).model.eval()
+    objective = Objective(model, recipe, (Head.ICDR,), {}).eval()
+
+    def image_text(present_NM: npt.NDArray[np.bool_], rows: list[int], groups_N: npt.NDArray[np.int64]) -> float:
+        studies = replace(shown, present_NM=present_NM, note_groups_N=groups_N)
+        labels = {head: torch.from_numpy(studies.labels[head][rows]) for head in Head}
+        batch = Batch(inputs=studies.inputs(np.asarray(rows)), labels=labels, note_groups_B=torch.from_numpy(groups_N[rows]))
+        with torch.no_grad():
+            return float(objective(batch).parts["image_text"])
+
+    alone = image_text(shown.present_NM, [0, 2, 4], shown.note_groups_N)
+    assert not shown.present_NM[1, 1]
+    assert image_text(shown.present_NM, [0, 2, 4, 1], shown.note_groups_N) == pytest.approx(alone, rel=1e-5)
+    never = shown.note_groups_N.copy()
+    never[1] = NO_NOTE
+    with_it = image_text(shown.present_NM, [0, 2, 4, 1], never)
+    assert with_it > alone + 1e-4 if asked else with_it == pytest.approx(alone, rel=1e-5)
 
 
 def test_training_shows_about_the_asked_share_without_dr_sentences_and_others_each_epoch() -> None:

@@ -37,6 +37,15 @@ _DECODE_THREADS = 2
 _LISTED = 10
 
 
+def note_group(note: str) -> int:
+    """The first 63 bits of the text's hash."""
+    return int.from_bytes(hashlib.sha256(note.encode()).digest()[:8]) >> 1
+
+
+NO_NOTE = note_group("")
+"""Group of studies that never had a note."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyArrays:
     """N samples, decoded. Rows of an absent modality hold zeros and are False in `present_NM`."""
@@ -185,14 +194,9 @@ def with_notes(arrays: StudyArrays, notes: Sequence[str], tokenise: NoteTokenise
     return replace(
         arrays,
         notes=tuple(tokens[note] for note in notes),
-        note_groups_N=np.asarray([_group(note) for note in notes], np.int64),
+        note_groups_N=np.asarray([note_group(note) for note in notes], np.int64),
         present_NM=present_NM,
     )
-
-
-def _group(note: str) -> int:
-    """The first 63 bits of the text's hash."""
-    return int.from_bytes(hashlib.sha256(note.encode()).digest()[:8]) >> 1
 
 
 def _squares(

@@ -43,7 +43,15 @@ def grading_loss(
     return loss + ordinal * squared_emd(logits, labels) if ordinal else loss
 
 
-def contrastive_loss(a_BD: Tensor, b_BD: Tensor, groups_B: Tensor, *, temperature: float) -> Tensor | None:
+def contrastive_loss(
+    a_BD: Tensor,
+    b_BD: Tensor,
+    groups_B: Tensor,
+    *,
+    temperature: float,
+    lone_a_KD: Tensor | None = None,
+    lone_b_KD: Tensor | None = None,
+) -> Tensor | None:
     """Symmetric InfoNCE between two sets of unit vectors, with several positives a row.
 
     Rows of one group (identical notes) are positives of each other: the target is uniform over them
@@ -54,18 +62,29 @@ def contrastive_loss(a_BD: Tensor, b_BD: Tensor, groups_B: Tensor, *, temperatur
         b_BD: unit vectors of the other side, row i belonging to row i of `a_BD`.
         groups_B: integer group of each row.
         temperature: divides the cosine similarities.
+        lone_a_KD: unit vectors of the first side that have no partner: negatives of every row of `b_BD`, nothing else.
+        lone_b_KD: the same of the second side.
 
     Returns:
         None when fewer than two groups are present: there is no negative to learn from.
     """
     if groups_B.numel() == 0 or bool((groups_B == groups_B[0]).all()):
         return None
-    similarity_BB = a_BD.float() @ b_BD.float().T / temperature
+    a_BD, b_BD = a_BD.float(), b_BD.float()
+    similarity_BB = a_BD @ b_BD.T / temperature
     positive_BB = (groups_B[:, None] == groups_B[None, :]).float()
     target_BB = positive_BB / positive_BB.sum(1, keepdim=True)
-    forward = torch.sum(-target_BB * F.log_softmax(similarity_BB, dim=1), dim=1).mean()
-    backward = torch.sum(-target_BB * F.log_softmax(similarity_BB.T, dim=1), dim=1).mean()
+    forward = _towards(target_BB, similarity_BB, a_BD, lone_b_KD, temperature)
+    backward = _towards(target_BB, similarity_BB.T, b_BD, lone_a_KD, temperature)
     return (forward + backward) / 2
+
+
+def _towards(target_BB: Tensor, similarity_BB: Tensor, query_BD: Tensor, lone_KD: Tensor | None, temperature: float) -> Tensor:
+    """Cross-entropy of one direction; vectors without a partner only add to what a query must keep away from."""
+    if lone_KD is not None and lone_KD.shape[0]:
+        similarity_BB = torch.cat([similarity_BB, query_BD @ lone_KD.float().T / temperature], dim=1)
+    log_share_BB = F.log_softmax(similarity_BB, dim=1)[:, : target_BB.shape[1]]
+    return torch.sum(-target_BB * log_share_BB, dim=1).mean()
 
 
 def class_weights(counts_G: Tensor, exponent: float) -> Tensor | None:

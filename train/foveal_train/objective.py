@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from foveal_runtime.labels import Head
 from foveal_runtime.study import Modality
+from foveal_train.arrays import NO_NOTE
 from foveal_train.decoders import ImageDecoder, TextDecoder, image_reconstruction_loss, text_reconstruction_loss
 from foveal_train.fusion import Fused
 from foveal_train.gather import gather_rows, processes, times_processes
@@ -155,15 +156,29 @@ class Objective(nn.Module):
             if not together and not {a, b} <= set(vectors):
                 continue
             grouped = Modality.TEXT in (a, b) and self.config.identical_notes_are_positives
-            both_B = present_BM[:, order.index(a)] & present_BM[:, order.index(b)]
+            has_a_B, has_b_B = present_BM[:, order.index(a)], present_BM[:, order.index(b)]
             nothing = self.alpha.new_zeros((present_BM.shape[0], EMBEDDING_DIM))
             a_BD, b_BD = (vectors.get(m, nothing).float() for m in (a, b))
             groups_B = note_groups_B
             if together:
-                a_BD, b_BD, both_B, groups_B = (gather_rows(part) for part in (a_BD, b_BD, both_B, groups_B))
+                a_BD, b_BD, has_a_B, has_b_B, groups_B = (gather_rows(x) for x in (a_BD, b_BD, has_a_B, has_b_B, groups_B))
+            both_B = has_a_B & has_b_B
+            lone_a_KD = lone_b_KD = None
+            if self.config.unpaired_are_negatives:
+                # Not one whose note was taken away for this epoch alone: it may say the same as another's.
+                had_one_B = (groups_B != NO_NOTE) & ~(has_a_B if a is Modality.TEXT else has_b_B)
+                free_B = ~had_one_B if Modality.TEXT in (a, b) else torch.ones_like(both_B)
+                lone_a_KD, lone_b_KD = a_BD[has_a_B & ~has_b_B & free_B], b_BD[has_b_B & ~has_a_B & free_B]
             if not grouped:
                 groups_B = torch.arange(both_B.shape[0], device=both_B.device)
-            loss = contrastive_loss(a_BD[both_B], b_BD[both_B], groups_B[both_B], temperature=self.config.temperature)
+            loss = contrastive_loss(
+                a_BD[both_B],
+                b_BD[both_B],
+                groups_B[both_B],
+                temperature=self.config.temperature,
+                lone_a_KD=lone_a_KD,
+                lone_b_KD=lone_b_KD,
+            )
             if loss is not None:
                 parts[name] = times_processes(loss) if together else loss
         return parts

@@ -132,6 +132,9 @@ class LossConfig:
     """Of the contrastive losses (paper, section IV-A1)."""
     identical_notes_are_positives: bool = True
     """Studies of a batch whose notes are the same text are positives of each other; False only for recipes/paper."""
+    unpaired_are_negatives: bool = False
+    """Photographs without a note are negatives of the batch's notes, and so on for each pair. Right where no note means no
+    finding (BRSET); where notes are missing at random, they may be told away from a note that would have fitted."""
     label_smoothing: float = 0.0
     ordinal: float = 0.0
     """Weight, inside the classification loss, of the squared earth mover's distance between grades (Hou et al. 2016)."""

@@ -34,12 +34,15 @@ def without_dr_sentences(arrays: StudyArrays, tokenise: NoteTokeniser) -> StudyA
 
 
 def some_stripped(arrays: StudyArrays, stripped: StudyArrays, chosen_N: npt.NDArray[np.bool_]) -> StudyArrays:
-    """The studies, with the chosen ones' notes taken from `stripped`; one of which nothing would be left keeps its own."""
+    """The studies, with the chosen ones' notes taken from `stripped`; one of which nothing would be left keeps its own.
+
+    A study whose note is gone keeps the note's group: it is known to have had one.
+    """
     taken_N = chosen_N & stripped.present_NM.any(axis=1)
     notes = zip(arrays.notes, stripped.notes, taken_N, strict=True)
     return replace(
         arrays,
         notes=tuple(other if taken else own for own, other, taken in notes),
-        note_groups_N=np.where(taken_N, stripped.note_groups_N, arrays.note_groups_N),
+        note_groups_N=np.where(taken_N & stripped.rows(Modality.TEXT), stripped.note_groups_N, arrays.note_groups_N),
         present_NM=np.where(taken_N[:, None], stripped.present_NM, arrays.present_NM),
     )
