@@ -247,7 +247,7 @@ async def mixed(args: argparse.Namespace, pid: int, address: str, photographs: l
             if left % (args.requests // 20) == 0:
                 samples.append(memory_mb(pid)["rss_mb"])
             request = screening_pb2.GradeRequest(studies=[next(studies) for _ in range(rng.choice((1, 1, 1, 4)))])
-            for item in (await stub.Grade(request, timeout=120)).results:
+            for item in (await stub.Grade(request, timeout=3600)).results:
                 outcomes[item.WhichOneof("outcome") or "neither"] += 1
 
     started = time.perf_counter()

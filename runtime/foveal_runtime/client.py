@@ -266,6 +266,16 @@ class AsyncClient:
         except grpc.RpcError as error:
             raise error_of_rpc(error, self._messages.address) from None
 
+    async def _stream(self, method: Any, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        call = method(requests)
+        try:
+            async for response in call:
+                yield response
+        except grpc.RpcError as error:
+            raise error_of_rpc(error, self._messages.address) from None
+        finally:
+            call.cancel()
+
     async def grade(self, studies: Sequence[Study]) -> screening_pb2.GradeResponse:
         """Grade studies; each result is a grade or an error.
 
@@ -287,14 +297,31 @@ class AsyncClient:
             async for study in studies:
                 yield screening_pb2.GradeStreamRequest(study=self._messages.study(study))
 
-        call = self._screening.GradeStream(requests())
-        try:
-            async for response in call:
-                yield response.result
-        except grpc.RpcError as error:
-            raise error_of_rpc(error, self._messages.address) from None
-        finally:
-            call.cancel()
+        async for response in self._stream(self._screening.GradeStream, requests()):
+            yield response.result
+
+    async def embed_stream(
+        self, studies: AsyncIterator[Study], kinds: Iterable[VectorKind] = ()
+    ) -> AsyncIterator[screening_pb2.EmbedResult]:
+        """Embed studies as they come; results in the order they are ready."""
+        numbers = [KIND_TO[kind] for kind in kinds]
+
+        async def requests() -> AsyncIterator[Any]:
+            async for study in studies:
+                yield screening_pb2.EmbedStreamRequest(study=self._messages.study(study), kinds=numbers)
+
+        async for response in self._stream(self._screening.EmbedStream, requests()):
+            yield response.result
+
+    async def grade_exam(self, request: screening_pb2.GradeExamRequest) -> screening_pb2.GradeExamResponse:
+        """Grade all photographs of a visit."""
+        response: screening_pb2.GradeExamResponse = await self._call(self._screening.GradeExam, request)
+        return response
+
+    async def self_test(self) -> model_pb2.SelfTestResponse:
+        """Replay the golden studies on the server now."""
+        response: model_pb2.SelfTestResponse = await self._call(self._screening.SelfTest, model_pb2.SelfTestRequest())
+        return response
 
     async def model(self) -> model_pb2.GetModelResponse:
         """What is being served."""
@@ -309,4 +336,26 @@ class AsyncClient:
     async def upsert(self, request: archive_pb2.UpsertRequest) -> archive_pb2.UpsertResponse:
         """Store entries."""
         response: archive_pb2.UpsertResponse = await self._call(self._archive.Upsert, request)
+        return response
+
+    async def upsert_stream(
+        self, requests: AsyncIterator[archive_pb2.UpsertStreamRequest]
+    ) -> AsyncIterator[archive_pb2.UpsertResult]:
+        """Store entries as they come; outcomes in the order they are durable."""
+        async for response in self._stream(self._archive.UpsertStream, requests):
+            yield response.result
+
+    async def delete(self, request: archive_pb2.DeleteRequest) -> archive_pb2.DeleteResponse:
+        """Remove entries."""
+        response: archive_pb2.DeleteResponse = await self._call(self._archive.Delete, request)
+        return response
+
+    async def get(self, request: archive_pb2.GetRequest) -> archive_pb2.GetResponse:
+        """Entries by id."""
+        response: archive_pb2.GetResponse = await self._call(self._archive.Get, request)
+        return response
+
+    async def stats(self) -> archive_pb2.StatsResponse:
+        """How much is stored."""
+        response: archive_pb2.StatsResponse = await self._call(self._archive.Stats, archive_pb2.StatsRequest())
         return response

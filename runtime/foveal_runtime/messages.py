@@ -68,7 +68,7 @@ def study_from(message: study_pb2.Study) -> Study:
             raise StudyError("image.encoded is empty; send the file's bytes, or leave the image out", field="image.encoded")
     elif which == "raw":
         raw = message.image.raw
-        image = pack_raw(raw.pixels, raw.width, raw.height, _known(_SAMPLES, raw.sample_type, "image.raw.sample_type"))
+        image = pack_raw(raw.pixels, raw.width, raw.height, known(_SAMPLES, raw.sample_type, "image.raw.sample_type"))
     return Study(
         id=message.id,
         image=image,
@@ -80,15 +80,20 @@ def study_from(message: study_pb2.Study) -> Study:
 def _record_from(message: study_pb2.Record) -> Record:
     return Record(
         age_years=message.age_years if message.HasField("age_years") else None,
-        sex=_known(SEX_OF, message.sex, "record.sex"),
-        eye=_known(EYE_OF, message.eye, "record.eye"),
+        sex=known(SEX_OF, message.sex, "record.sex"),
+        eye=known(EYE_OF, message.eye, "record.eye"),
         diabetes_years=message.diabetes_years if message.HasField("diabetes_years") else None,
         insulin=message.insulin if message.HasField("insulin") else None,
         diabetes=message.diabetes if message.HasField("diabetes") else None,
     )
 
 
-def _known(table: dict[Any, _T], number: int, field: str) -> _T:
+def known(table: dict[Any, _T], number: int, field: str) -> _T:
+    """What an enum's number stands for.
+
+    Raises:
+        StudyError: a number of a newer client.
+    """
     if number not in table:
         raise StudyError(f"{field} is {number}, which this server does not know; leave it out when unknown", field=field)
     return table[number]
@@ -100,7 +105,7 @@ def kinds_from(numbers: Iterable[int]) -> frozenset[VectorKind]:
     Raises:
         StudyError: a number that is no kind.
     """
-    return frozenset(_known(KIND_OF, number, "kinds") for number in numbers) or frozenset({VectorKind.JOINT})
+    return frozenset(known(KIND_OF, number, "kinds") for number in numbers) or frozenset({VectorKind.JOINT})
 
 
 def study_to(study: Study) -> study_pb2.Study:

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from grpc_status import rpc_status
 
-from foveal_runtime.errors import FovealError
+from foveal_runtime.errors import FovealError, InputError
 from foveal_runtime.status import status_of
 
 log = logging.getLogger(__name__)
@@ -34,11 +35,38 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         name = handler_call_details.method.rpartition("/")[2]
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
-                _unary(name, handler.unary_unary, self._observe), handler.request_deserializer, handler.response_serializer
+                _unary(name, handler.unary_unary, self._observe),
+                _parsed(handler.request_deserializer),
+                handler.response_serializer,
             )
         return grpc.stream_stream_rpc_method_handler(
-            _stream(name, handler.stream_stream, self._observe), handler.request_deserializer, handler.response_serializer
+            _stream(name, handler.stream_stream, self._observe),
+            _parsed(handler.request_deserializer),
+            handler.response_serializer,
         )
+
+
+def _parsed(deserialise: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """A deserialiser that returns the error it should raise: raised there, gRPC would call it INTERNAL, without details."""
+
+    def parse(data: bytes) -> Any:
+        try:
+            return deserialise(data)
+        except DecodeError:
+            return InputError("request is no message of this call; compare with proto/foveal/v1, and send text as UTF-8")
+
+    return parse
+
+
+def _valid(request: Any) -> Any:
+    if isinstance(request, InputError):
+        raise request
+    return request
+
+
+async def _each_valid(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _valid(request)
 
 
 def _unary(
@@ -47,7 +75,7 @@ def _unary(
     async def call(request: Any, context: Any) -> Any:
         started = time.perf_counter()
         try:
-            response = await behaviour(request, context)
+            response = await behaviour(_valid(request), context)
         except asyncio.CancelledError:
             _ended(name, "cancelled", started, observe)
             raise
@@ -65,7 +93,7 @@ def _stream(
     async def call(requests: Any, context: Any) -> AsyncIterator[Any]:
         started = time.perf_counter()
         try:
-            async for response in behaviour(requests, context):
+            async for response in behaviour(_each_valid(requests), context):
                 yield response
         except asyncio.CancelledError:
             _ended(name, "cancelled", started, observe)

@@ -21,6 +21,7 @@ from foveal_runtime.messages import (
     exam_to,
     grade_to,
     kinds_from,
+    known,
     model_ref_to,
     model_to,
     self_test_to,
@@ -72,20 +73,16 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         if Head.ICDR not in model.bundle.manifest.trained_heads:
             raise UntrainedError("this bundle's ICDR head was not trained, and a visit is judged by ICDR grades; use Grade")
         answers = await self.answer(model, [item.study for item in request.studies], Ask(), context)
-        results = [
-            grade_result(item.study.id, a, model, f"studies[{i}].study")
-            for i, (item, a) in enumerate(zip(request.studies, answers, strict=True))
-        ]
+        results = []
         photographs: list[tuple[Eye | None, Finding | None]] = []
         for i, (item, answer) in enumerate(zip(request.studies, answers, strict=True)):
-            eye = EYE_OF.get(item.eye) or EYE_OF.get(item.study.record.eye)
-            if eye is None and not isinstance(answer, FovealError):
-                eye = answer.outcome.eye
-            if eye is None and not isinstance(answer, FovealError):
-                error = StudyError("a photograph of an exam needs its eye; set it", field="eye")
-                results[i] = screening_pb2.GradeResult(id=item.study.id, error=status_of(error, path=f"studies[{i}]"))
+            try:
+                eye = _eye_of(item, answer)
+            except StudyError as error:
+                results.append(screening_pb2.GradeResult(id=item.study.id, error=status_of(error, path=f"studies[{i}]")))
                 photographs.append((None, None))
             else:
+                results.append(grade_result(item.study.id, answer, model, f"studies[{i}].study"))
                 photographs.append((eye, _finding(answer, model)))
         return exam_to(request.id, results, judge(photographs), model.bundle)
 
@@ -209,6 +206,24 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         return Request(study=study, ask=ask, pixels=pixels or 0)
 
 
+def _eye_of(item: screening_pb2.ExamStudy, answer: Answer | FovealError) -> Eye | None:
+    """Which eye a photograph of an exam shows; None for one that failed and whose eye nobody told.
+
+    Raises:
+        StudyError: nobody told, two places contradict each other, or a value that this server does not know.
+    """
+    told = known(EYE_OF, item.eye, "eye")
+    recorded = EYE_OF.get(item.study.record.eye)
+    if told is not None and recorded is not None and told is not recorded:
+        raise StudyError("eye and study.record.eye name different eyes; mend one of them", field="eye")
+    eye = told or recorded
+    if isinstance(answer, FovealError):
+        return eye
+    if eye is None and answer.outcome.eye is None:
+        raise StudyError("a photograph of an exam needs its eye; set it", field="eye")
+    return eye or answer.outcome.eye
+
+
 def _finding(answer: Answer | FovealError, model: Model) -> Finding | None:
     if isinstance(answer, FovealError) or not answer.outcome.gradable:
         return None
@@ -262,14 +277,15 @@ async def windowed(
             await ready.put(error)
 
     async def read() -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
+        end: Exception | None = None
+        async with asyncio.TaskGroup() as group:
+            try:
                 async for request in requests:
                     await room.acquire()
                     group.create_task(work(request))
-        except Exception as error:  # noqa: BLE001 - handed to the RPC's boundary through the queue
-            await ready.put(error)
-        await ready.put(None)
+            except Exception as error:  # noqa: BLE001 - handed to the RPC's boundary, after the answers to what came before
+                end = error
+        await ready.put(end)
 
     reader = asyncio.create_task(read())
     try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 import signal
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,15 +17,16 @@ import numpy as np
 import pytest
 from bundles import RECORD, golden_studies, open_engine, photograph, write_bundle
 from google.rpc import code_pb2, error_details_pb2
+from PIL import Image
 from servers import RunningServer
 
 from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
-from foveal_runtime.client import Client, ClientOptions
+from foveal_runtime.client import AsyncClient, Client, ClientOptions
 from foveal_runtime.engine import VectorKind
 from foveal_runtime.errors import InputError, OverloadedError, PreconditionError, UnavailableError, UntrainedError
 from foveal_runtime.grading import grade as calibrated
 from foveal_runtime.labels import Head
-from foveal_runtime.status import error_of
+from foveal_runtime.status import error_of, error_of_rpc
 from foveal_runtime.study import Modality, Record, Study
 
 ALL_KINDS = tuple(VectorKind)
@@ -79,7 +83,23 @@ def test_embed_returns_unit_vectors_of_the_kinds_asked_for(client: Client) -> No
     assert [v.kind for v in default.embedding.vectors] == [study_pb2.VECTOR_KIND_JOINT]
 
 
+def animated() -> bytes:
+    buffer = io.BytesIO()
+    picture = Image.open(io.BytesIO(photograph()))
+    picture.save(buffer, "WEBP", save_all=True, append_images=[picture.rotate(9)])
+    return buffer.getvalue()
+
+
+def bomb() -> bytes:
+    """A PNG of a few hundred bytes that says it is 60,000 px a side."""
+    png = photograph(format="PNG")
+    header = struct.pack(">II", 60_000, 60_000) + png[24:29]
+    return png[:16] + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + png[33:400]
+
+
 BAD_STUDIES = {
+    "animated file": (study_pb2.Study(image=study_pb2.Image(encoded=animated())), "image", "2 frames"),
+    "decompression bomb": (study_pb2.Study(image=study_pb2.Image(encoded=bomb())), "image", "at most 100000000"),
     "no modality": (study_pb2.Study(id="x"), "", "no modality"),
     "blank note": (study_pb2.Study(note="  \n"), "", "no modality"),
     "empty file": (study_pb2.Study(image=study_pb2.Image(encoded=b"")), "image.encoded", "empty"),
@@ -136,10 +156,6 @@ def test_a_decompression_bomb_is_refused_by_its_header(bundle_path: Path, tmp_pa
 
 
 def test_raw_pixels_grade_like_the_same_pixels_in_a_png(client: Client) -> None:
-    import io
-
-    from PIL import Image
-
     png = photograph(5, format="PNG")
     picture = Image.open(io.BytesIO(png))
     raws = [
@@ -196,10 +212,6 @@ def test_untrained_heads_and_subsets_give_no_number(tmp_path: Path) -> None:
 
 
 def test_an_ungradable_photograph_has_a_typed_status_and_no_grade(client: Client) -> None:
-    import io
-
-    from PIL import Image
-
     buffer = io.BytesIO()
     Image.new("RGB", (600, 600), (120, 120, 120)).save(buffer, "JPEG")
     (result,) = client.grade([Study(image=buffer.getvalue(), note="macula")]).results
@@ -243,6 +255,11 @@ def test_the_worst_gradable_eye_decides_an_exam(client: Client) -> None:
     assert grades[response.eyes[1].deciding_result] == max(grades[4:])
     assert response.patient.icdr == max(grades)
     assert response.patient.complete
+    for eye, recorded, words in (("EYE_RIGHT", "EYE_LEFT", "different eyes"), (77, "EYE_LEFT", "does not know")):
+        odd = screening_pb2.GradeExamRequest()
+        odd.studies.add(eye=eye, study=photo(1, "EYE_LEFT").study).study.record.eye = recorded
+        (refused,) = client.grade_exam(odd).results
+        assert words in refused.error.message
     nameless = screening_pb2.GradeExamRequest(studies=[screening_pb2.ExamStudy(study=photo(1, "EYE_LEFT").study)])
     answer = client.grade_exam(nameless)
     assert "eye" in answer.results[0].error.message
@@ -289,6 +306,28 @@ def test_health_names_each_service_and_reflection_lists_them(server: RunningServ
     assert {"foveal.v1.Screening", "foveal.v1.Archive", "grpc.health.v1.Health"} <= names
 
 
+@pytest.mark.parametrize("call", ["Grade", "GradeStream"])
+def test_bytes_that_are_no_message_are_the_callers_fault(server: RunningServer, call: str) -> None:
+    path = f"/foveal.v1.Screening/{call}"
+    with grpc.insecure_channel(server.address) as channel:
+        broken = (
+            channel.unary_unary(path).future(b"\x0a\x05\x0a\x03\xff\xfe\xfd", timeout=10)
+            if call == "Grade"
+            else channel.stream_stream(path)(iter([b"\xff\xff"]), timeout=10)
+        )
+        with pytest.raises(grpc.RpcError) as caught:
+            broken.result() if call == "Grade" else list(broken)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert isinstance(error_of_rpc(caught.value, server.address), InputError)
+
+
+def test_both_clients_have_the_same_calls() -> None:
+    def calls(kind: type) -> set[str]:
+        return {name for name in vars(kind) if not name.startswith("_")}
+
+    assert calls(AsyncClient) == calls(Client)
+
+
 def test_an_archive_call_without_a_store_says_how_to_get_one(client: Client) -> None:
     with pytest.raises(PreconditionError, match="--store"):
         client.stats()
@@ -302,8 +341,6 @@ def test_a_server_that_is_not_there_is_named_with_the_mend() -> None:
 
 
 async def test_the_async_client_gives_the_same_answers(server: RunningServer, client: Client) -> None:
-    from foveal_runtime.client import AsyncClient
-
     study = Study(image=photograph(3))
     async with AsyncClient(server.address) as other:
         response = await other.grade([study])
@@ -313,6 +350,8 @@ async def test_the_async_client_gives_the_same_answers(server: RunningServer, cl
             yield Study(id="a", note="macula")
 
         assert [r.id async for r in other.grade_stream(studies())] == ["a"]
+        assert [len(r.embedding.vectors) async for r in other.embed_stream(studies(), [VectorKind.TEXT])] == [1]
+        assert (await other.self_test()).passed
     assert list(response.results[0].grade.icdr.probabilities) == list(client.grade([study]).results[0].grade.icdr.probabilities)
 
 
@@ -383,8 +422,6 @@ def test_a_full_queue_is_refused_with_resource_exhausted_and_a_time_to_retry(bun
         assert None in codes
         assert grpc.StatusCode.RESOURCE_EXHAUSTED in codes
         refused = next(call for call in calls if call.exception())
-        from foveal_runtime.status import error_of_rpc
-
         error = error_of_rpc(refused.exception(), running.address)
         assert isinstance(error, OverloadedError)
         assert error.retry_after_s > 0
