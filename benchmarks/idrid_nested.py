@@ -34,6 +34,7 @@ from foveal_train.run import RUN_FILE, SPLIT_FILE, write_json, write_run
 from foveal_train.trainer import fit
 from foveal_train.weights import BuiltModel, build_model
 from held_out import Answers, judged, quality, worth
+from nested_tables import markdown
 
 app = cyclopts.App(help=__doc__)
 FOLDS = 5
@@ -172,6 +173,20 @@ def run_outer(fold: int, folds: list[tuple[Sample, ...]], recipe: Recipe, specs:
     write_run(folder, info, built.model, built.tokenizer_json)
 
 
+def by_camera(parts: Sequence[Answers]) -> list[dict[str, Any]]:
+    """Kappa and AUROC of the photographs of each simulated camera, through it and as they are."""
+    whole = Answers.together(parts)
+    cameras_N = np.concatenate([np.arange(len(part.ids)) % len(CAMERAS) for part in parts])
+    rows = []
+    for number, camera in enumerate(CAMERAS):
+        here = cameras_N == number
+        kappa, area = quality(whole.camera_NG[here], whole.labels_N[here])
+        plain_kappa, plain_area = quality(whole.plain_NG[here], whole.labels_N[here])
+        row = {"camera": camera.name, "photographs": int(here.sum()), "kappa": kappa, "auroc": area}
+        rows.append({**row, "plain_kappa": plain_kappa, "plain_auroc": plain_area})
+    return rows
+
+
 def figures(out: Path, recipe: str, overrides: Sequence[str], seed: int) -> dict[str, Any]:
     """Everything that the folds at hand can say."""
     inner = [k for k in range(FOLDS) if all(trial_path(out, k, levels).exists() for levels in TRIALS)]
@@ -209,6 +224,7 @@ def figures(out: Path, recipe: str, overrides: Sequence[str], seed: int) -> dict
         found["photographs"] = len(whole.ids)
         found["plain"] = judged(whole.plain_NG, whole.labels_N, seed)
         found["camera"] = judged(whole.camera_NG, whole.labels_N, seed)
+        found["by_camera"] = by_camera(parts)
         found["by_fold"] = [
             {
                 "fold": k,
@@ -218,36 +234,6 @@ def figures(out: Path, recipe: str, overrides: Sequence[str], seed: int) -> dict
             for k, part in zip(outer, parts, strict=True)
         ]
     return found
-
-
-def _shown(figure: dict[str, Any], sign: str = "") -> str:
-    value, interval = figure["value"], figure.get("interval")
-    return f"{value:{sign}.3f}" + (f" [{interval[0]:{sign}.3f}, {interval[1]:{sign}.3f}]" if interval else "")
-
-
-def markdown(found: dict[str, Any]) -> str:
-    """The tables of docs/results.md."""
-    lines = []
-    if "plain" in found:
-        lines += [f"| outer folds {found['outer_folds']}, n = {found['photographs']} | as they are | as simulated cameras |"]
-        lines += ["| --- | --- | --- |"]
-        for name, label in (
-            ("kappa", "quadratic-weighted kappa"),
-            ("auroc", "referable-DR AUROC"),
-            ("accuracy", "accuracy, five grades"),
-            ("kappa_of_rounded_expectation", "kappa when the expected grade is rounded"),
-        ):
-            lines.append(f"| {label} | {_shown(found['plain'][name])} | {_shown(found['camera'][name])} |")
-        lines.append("")
-    if "worth" in found:
-        lines += ["| inner folds: from, to | kappa | AUROC | kappa, cameras | AUROC, cameras | chosen in |"]
-        lines += ["| --- | --- | --- | --- | --- | --- |"]
-        for row in found["worth"]:
-            gains = [_shown(row[key], "+") for key in ("plain_kappa", "plain_auroc", "camera_kappa", "camera_auroc")]
-            wins = sum(levels[row["factor"]] == row["to"] for levels in found["chosen"].values())
-            first = f"{row['factor']}: {row['from']}, {row['to']}"
-            lines.append(f"| {first} | {' | '.join(gains)} | {wins} of {len(found['chosen'])} |")
-    return "\n".join(lines)
 
 
 @app.default
