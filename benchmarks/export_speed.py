@@ -36,12 +36,12 @@ from foveal_export.feeds import Feeds, fusion_feed
 from foveal_export.fp16 import store_half
 from foveal_export.golden import golden_studies
 from foveal_export.graphs import export_graph
-from foveal_export.parity import UNKNOWN
 from foveal_export.plan import GraphPlan, Mode
 from foveal_runtime.labels import Head
 from foveal_runtime.manifest import FUSION
 from foveal_runtime.record import FeatureStats
 from foveal_runtime.study import ALL_SUBSETS, Modality
+from foveal_train.losses import MISSING
 from foveal_train.profile import profile as profile_of
 from foveal_train.reference import Reference
 from foveal_train.run import RunInfo
@@ -91,7 +91,7 @@ def main(
     plain = Reference(built.model, built.tokenizer_json, info)
     padded = Reference(built.model, built.tokenizer_json, info, pad_notes_to=config.text_spec.max_tokens)
     studies = [s for s in golden_studies(ALL_SUBSETS) if len(s.modalities) == 3]
-    cases = [Case(id=s.id, prepared=plain.prepare(s), icdr=UNKNOWN) for s in studies]
+    cases = [Case(id=s.id, prepared=plain.prepare(s), icdr=MISSING) for s in studies]
     # A note of NOTE_TOKENS tokens: cut, or repeated, from a generated one.
     one = cases[0].prepared
     assert one.ids_T is not None

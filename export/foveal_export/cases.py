@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from foveal_export.parity import UNKNOWN
 from foveal_runtime.engine import Prepared
 from foveal_runtime.errors import DataError
 from foveal_runtime.study import Modality, Subset, subset_name
 from foveal_train.data import Sample, load
+from foveal_train.losses import MISSING
 from foveal_train.reference import Reference
 from foveal_train.run import Run
 
@@ -44,7 +44,7 @@ class Case:
     id: str
     prepared: Prepared
     icdr: int
-    """Grade, `UNKNOWN` without a label."""
+    """Grade, `MISSING` without a label."""
 
 
 def choose(run: Run, specs: Sequence[str] | None) -> Chosen:
@@ -98,7 +98,7 @@ def prepare(reference: Reference, samples: Sequence[Sample], modalities: Subset)
     for sample in samples:
         study = sample.study().only(modalities)
         if study.modalities:
-            icdr = UNKNOWN if sample.labels.icdr is None else sample.labels.icdr
+            icdr = MISSING if sample.labels.icdr is None else sample.labels.icdr
             cases.append(Case(id=sample.id, prepared=reference.prepare(study), icdr=icdr))
     return cases
 

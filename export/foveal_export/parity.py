@@ -16,12 +16,12 @@ from foveal_export.budget import Budget
 from foveal_runtime.engine import VectorKind
 from foveal_runtime.labels import REFERABLE_GRADE, Head, referable_probability, softmax
 from foveal_train.evaluation import grading, referable
+from foveal_train.evaluation.reliability import reliability
+from foveal_train.losses import MISSING
 from foveal_train.run import RunInfo
 
 Float = npt.NDArray[np.float32]
 NEIGHBOURS = 10
-UNKNOWN = -1
-"""Grade of a study without a label."""
 WORST = 8
 LEARNT = 0.6
 """Referable-DR AUROC of PyTorch itself from which a model counts as trained; 0.5 is chance."""
@@ -107,7 +107,7 @@ def compare(reference: Answers, artefact: Answers, labels_N: npt.NDArray[np.int6
     Args:
         reference: PyTorch's.
         artefact: the exported graphs'.
-        labels_N: ICDR grades, `UNKNOWN` where there is none.
+        labels_N: ICDR grades, `MISSING` where there is none.
         thresholds: of the referable decision, on probabilities at temperature 1.
     """
     vectors = {
@@ -119,7 +119,7 @@ def compare(reference: Answers, artefact: Answers, labels_N: npt.NDArray[np.int6
         head.value: head_parity(
             reference.logits[head],
             artefact.logits[head],
-            labels_N if head is Head.ICDR else np.full(len(labels_N), UNKNOWN),
+            labels_N if head is Head.ICDR else np.full(len(labels_N), MISSING),
         )
         for head in reference.logits
     }
@@ -127,7 +127,7 @@ def compare(reference: Answers, artefact: Answers, labels_N: npt.NDArray[np.int6
     if Head.ICDR in reference.logits:
         before, after = (referable_probability(softmax(side.logits[Head.ICDR])) for side in (reference, artefact))
         referable_flips = int(((before >= thresholds) != (after >= thresholds)).sum())
-        known = labels_N != UNKNOWN
+        known = labels_N != MISSING
         positive = labels_N[known] >= REFERABLE_GRADE
         if positive.any() and not positive.all():
             auroc_reference, auroc_artefact = auroc(before[known], positive), auroc(after[known], positive)
@@ -174,7 +174,7 @@ def head_parity(reference_NG: Float, artefact_NG: Float, labels_N: npt.NDArray[n
     """Compare logits of the same studies."""
     before_NG, after_NG = softmax(reference_NG), softmax(artefact_NG)
     grade, graded = before_NG.argmax(axis=1), after_NG.argmax(axis=1)
-    known = labels_N != UNKNOWN
+    known = labels_N != MISSING
     measured: dict[str, float] = {}
     if known.sum() >= 2:
         truth = labels_N[known]
@@ -204,13 +204,10 @@ def auroc(score_N: npt.NDArray[Any], positive_N: npt.NDArray[np.bool_]) -> float
     return float(referable.auroc(score_N, positive_N)[0])
 
 
-def calibration_error(probability_NG: npt.NDArray[np.float64], truth_N: npt.NDArray[Any], bins: int = 10) -> float:
-    """Expected calibration error of the likeliest grade over equal-width bins (Guo et al. 2017), temperature 1."""
-    confidence, right = probability_NG.max(axis=1), probability_NG.argmax(axis=1) == truth_N
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    return float(
-        sum(abs(confidence[place == b].mean() - right[place == b].mean()) * (place == b).mean() for b in np.unique(place))
-    )
+def calibration_error(probability_NG: npt.NDArray[np.float64], truth_N: npt.NDArray[Any]) -> float:
+    """Expected calibration error of the likeliest grade over evaluation's bins, at temperature 1, as one number."""
+    bins = reliability(probability_NG.max(axis=1), probability_NG.argmax(axis=1) == truth_N)
+    return float(sum(row["n"] * abs(row["predicted"] - row["observed"]) for row in bins) / len(truth_N))
 
 
 def is_graded(info: RunInfo, reference: Mapping[str, Answers], labels: Mapping[str, npt.NDArray[np.int64]]) -> bool:
@@ -221,13 +218,13 @@ def is_graded(info: RunInfo, reference: Mapping[str, Answers], labels: Mapping[s
     Args:
         info: of the run.
         reference: PyTorch's answers by subset name.
-        labels: ICDR grades of the same studies, `UNKNOWN` where there is none.
+        labels: ICDR grades of the same studies, `MISSING` where there is none.
     """
     if info.epochs == 0 or info.model.profile == "tiny" or Head.ICDR not in info.trained_heads:
         return False
     found = []
     for name, answers in reference.items():
-        known = labels[name] != UNKNOWN
+        known = labels[name] != MISSING
         positive = labels[name][known] >= REFERABLE_GRADE
         if positive.any() and not positive.all():
             found.append(auroc(referable_probability(softmax(answers.logits[Head.ICDR]))[known], positive))

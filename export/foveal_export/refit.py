@@ -8,7 +8,6 @@ import numpy as np
 
 from foveal_export import cases
 from foveal_export.assess import labels
-from foveal_export.parity import UNKNOWN
 from foveal_runtime.engine import Engine
 from foveal_runtime.labels import REFERABLE_GRADE, Head, referable_probability, softmax
 from foveal_runtime.manifest import OperatingPoint, SubsetCalibration
@@ -48,10 +47,9 @@ def refit(engine: Engine, info: RunInfo, reference: Reference, validation: Seque
         points: tuple[OperatingPoint, ...] = ()
         for head in info.trained_heads:
             logits_NG = np.stack([outcome.logits[head] for outcome in outcomes])
-            truth_N = np.where(grades[head] == UNKNOWN, MISSING, grades[head])
-            temperature[head] = fit_temperature(logits_NG, truth_N)
+            temperature[head] = fit_temperature(logits_NG, grades[head])
             if head is Head.ICDR:
-                graded_N = grades[head] != UNKNOWN
+                graded_N = grades[head] != MISSING
                 score_N = referable_probability(softmax(logits_NG[graded_N], temperature[head]))
                 points = fit_operating_points(score_N, grades[head][graded_N] >= REFERABLE_GRADE)
         calibrated[name] = SubsetCalibration(temperature=temperature, operating_points=points)
@@ -60,4 +58,4 @@ def refit(engine: Engine, info: RunInfo, reference: Reference, validation: Seque
 
 def _sdrg(part: Sequence[cases.Case], samples: Sequence[Sample]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     level = {sample.id: sample.labels.sdrg for sample in samples}
-    return np.asarray([UNKNOWN if level[case.id] is None else level[case.id] for case in part], np.int64)
+    return np.asarray([MISSING if level[case.id] is None else level[case.id] for case in part], np.int64)

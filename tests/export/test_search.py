@@ -11,12 +11,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from foveal_export.assess import worst
 from foveal_export.int8 import to_int8
-from foveal_export.parity import UNKNOWN, Answers, is_graded
+from foveal_export.parity import Answers, is_graded
 from foveal_export.plan import ExportPlan, GraphPlan, Mode
 from foveal_export.search import keep, rank
 from foveal_runtime.engine import VectorKind
 from foveal_runtime.labels import Head
 from foveal_runtime.manifest import OperatingPoint, Precision, SubsetCalibration
+from foveal_train.losses import MISSING
 
 
 def test_the_block_that_adds_most_error_is_given_back_first() -> None:
@@ -69,7 +70,7 @@ def test_a_model_that_grades_by_chance_counts_as_hardly_trained(skill: float, ex
 
 def test_without_both_kinds_at_hand_the_fitted_operating_points_decide() -> None:
     answers = {"image": Answers(vectors={}, logits={Head.ICDR: np.zeros((4, 5), np.float32)})}
-    unlabelled = {"image": np.full(4, UNKNOWN)}
+    unlabelled = {"image": np.full(4, MISSING)}
     assert is_graded(_info(fitted=30), answers, unlabelled)
     assert not is_graded(_info(fitted=0), answers, unlabelled)
 
