@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +198,35 @@ def test_run_with_nan_weights_is_refused(tiny_run: Path, tmp_path: Path) -> None
     save_file(state, broken / "model.safetensors")
     with pytest.raises(DataError, match="NaN"):
         export_run(_request(broken, tmp_path / "out", Precision.FP32), Quiet())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda run: (run / "model.safetensors").unlink(), "no readable weights"),
+        (lambda run: (run / "model.safetensors").write_bytes(b"\0" * 64), "no readable weights"),
+        (lambda run: (run / "run.json").unlink(), "training did not finish"),
+        (lambda run: (run / "run.json").write_text('{"schema_version": 2}'), "schema version 2"),
+    ],
+)
+def test_run_that_can_not_be_exported_is_refused_and_leaves_nothing(
+    tiny_run: Path, tmp_path: Path, spoil: Callable[[Path], object], says: str
+) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(tiny_run, broken)
+    spoil(broken)
+    with pytest.raises(DataError, match=says) as caught:
+        export_run(_request(broken, tmp_path / "out", Precision.INT8), Quiet())
+    assert caught.value.exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_target_below_a_file_can_not_be_written(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    reporter = Quiet()
+    with pytest.raises(ConfigError, match="not a writable folder"):
+        export_run(_request(tiny_run, tmp_path / "file" / "out", Precision.FP32), reporter)
+    assert not reporter.stages
 
 
 def test_verify_against_the_run_passes_and_sees_a_changed_graph(tiny_run: Path, fp32: Exported, tmp_path: Path) -> None:
