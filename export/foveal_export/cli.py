@@ -186,6 +186,11 @@ def _print(exported: Exported) -> None:
 
     console = Console(stderr=True)
     console.print(_table(exported.report))
+    if not exported.report["graded"]:
+        console.print(
+            "this model is hardly trained (it grades by chance, or nothing shows that it does not): "
+            "speed, size and cosine count, its grades were not judged"
+        )
     if exported.frontier:
         kept = exported.frontier[-1]
         console.print(f"kept in floating point to hold the budget: {', '.join(kept.blocks)}")

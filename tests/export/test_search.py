@@ -80,7 +80,9 @@ def test_a_study_is_among_the_worst_once_with_its_least_cosine() -> None:
     off = unit.copy()
     off[0], off[1] = [0.6, 0.8, *[0] * 6], [0.28, 0.96, *[0] * 6]
     before = Answers(vectors={VectorKind.JOINT: unit, VectorKind.IMAGE: unit}, logits={})
-    after = Answers(vectors={VectorKind.JOINT: off, VectorKind.IMAGE: unit}, logits={})
+    near = unit.copy()
+    near[0] = [0.8, 0.6, *[0] * 6]  # the same study again, by its other vector
+    after = Answers(vectors={VectorKind.JOINT: off, VectorKind.IMAGE: near}, logits={})
     cases: Any = {"image": [SimpleNamespace(id=name) for name in "abc"]}
     rows = worst({"image": before}, {"image": after}, cases, 2)
     assert [(row.study, row.kind) for row in rows] == [("a", "joint"), ("b", "joint")]
