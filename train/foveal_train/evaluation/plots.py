@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#8a8f98"
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, "#56B4E9", "#000000", "#a6761d", "#666666")
+FEW = 5
+"""Studies of a bin below which a reliability diagram draws a hollow dot and no line."""
+_MOST = 1.01
+"""Kappa and AUROC end at 1; the dot needs room."""
 _LEAST_SPAN = 0.1
 _STYLE: Any = {
     "font.family": "sans-serif",
@@ -97,9 +101,13 @@ def reliability(panels: Sequence[tuple[str, Sequence[tuple[str, list[dict[str, A
             axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
             for (label, bins), colour in zip(curves, (ORANGE, BLUE) if len(curves) > 1 else (BLUE,), strict=True):
                 most = max((b["n"] for b in bins), default=1)
-                x, y = [b["predicted"] for b in bins], [b["observed"] for b in bins]
-                axes.plot(x, y, color=colour, lw=1.2, label=label)
-                axes.scatter(x, y, s=[8 + 50 * b["n"] / most for b in bins], color=colour, alpha=0.75, lw=0)
+                many = [b for b in bins if b["n"] >= FEW]
+                # A line through bins of one or two studies would draw zigzags that mean nothing.
+                axes.plot([b["predicted"] for b in many], [b["observed"] for b in many], color=colour, lw=1.2, label=label)
+                for b in bins:
+                    face = colour if b["n"] >= FEW else "white"
+                    size = 10 + 50 * b["n"] / most
+                    axes.scatter(b["predicted"], b["observed"], s=size, facecolor=face, edgecolor=colour, alpha=0.75, lw=0.8)
             axes.set(title=title, xlabel="predicted probability", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
             if len(curves) > 1:
                 axes.legend(loc="upper left", fontsize=8)
@@ -146,7 +154,8 @@ def forest(rows: Sequence[ForestRow], titles: tuple[str, str]) -> bytes:
             axes.set(title=titles[column], ylim=(-0.7, len(rows) - 0.3))
             low, high = axes.get_xlim()
             if high - low < _LEAST_SPAN:  # a constant answer has no spread: matplotlib would show its rounding error
-                axes.set_xlim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
+                low, high = (low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2
+            axes.set_xlim(low, min(high, _MOST))
             axes.grid(axis="x", color="#e4e7eb", lw=0.7)
             axes.set_axisbelow(True)
             axes.tick_params(length=0)

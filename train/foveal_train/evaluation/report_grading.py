@@ -82,7 +82,8 @@ def _in_words(metrics: Mapping[str, Any]) -> str:
     span = page.span(points[0]["sensitivity"])
     return (
         f"<p><b>In words</b>, shown the {escape(chosen[0])}: of 100 eyes with referable DR the default threshold refers "
-        f"{found:.0f}{f' ({span})' if span else ''}; of 100 eyes without, it refers {missed:.0f} for nothing.</p>"
+        f"{found:.0f}{f' ({span})' if span else ''}; of 100 eyes without, it refers "
+        f"{'fewer than 1' if 0 < missed < 0.5 else f'{missed:.0f}'} for nothing.</p>"
     )
 
 
@@ -144,7 +145,7 @@ def calibration_section(metrics: Mapping[str, Any]) -> str:
     figure = page.image(
         plots.reliability(panels) if panels else None,
         alt="Reliability diagrams",
-        caption="On the dotted line a probability means what it says. Larger dots hold more studies.",
+        caption="On the dotted line a probability means what it says. Larger dots hold more studies, hollow ones under five.",
         width=245 * len(panels),
     )
     return (
