@@ -91,6 +91,8 @@ class Batcher:
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
+        self.started = False
+        """Whether all the workers have been up once."""
         self._start_failure: FovealError | None = None
         self.on_change: Callable[[], None] = lambda: None
         """Called when a worker came or went."""
@@ -114,6 +116,7 @@ class Batcher:
         for slot, task in zip(self._slots, starting, strict=True):
             self._put(slot, task.result())
             slot.task = asyncio.create_task(self._serve(slot))
+        self.started = True
 
     async def drain(self, timeout_s: float) -> None:
         """Wait until nothing waits or runs, at most `timeout_s`."""

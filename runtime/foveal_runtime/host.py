@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from foveal_runtime.batching import Batcher
@@ -156,7 +156,9 @@ class ModelHost:
         )
 
         async def start_worker() -> Worker:
-            worker = await Worker.start(spec, start_timeout_s=config.start_timeout_s)
+            # A replacement serves what this machine has proven: callers wait for it, and the next self-test looks again.
+            fresh = replace(spec, self_test=not batcher.started)
+            worker = await Worker.start(fresh, start_timeout_s=config.start_timeout_s)
             assert worker.ready is not None
             report = worker.ready.self_test
             if report is not None and not report.passed:
@@ -164,13 +166,14 @@ class ModelHost:
                 raise CheckFailed(f"the self-test of {bundle.path} failed: {_first_drift(report)}; export for this machine")
             return worker
 
-        return Batcher(
+        batcher = Batcher(
             start_worker,
             workers=config.workers,
             batch=config.batch,
             queue=config.queue,
             cache_entries=config.cache_entries,
         )
+        return batcher
 
     def _changed(self) -> None:
         self.on_change()

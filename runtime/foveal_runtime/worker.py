@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from foveal_runtime.selftest import SelfTestReport
     from foveal_runtime.study import Study
 
+_NICE = 5
+"""Below the server's own process, which refuses and answers in a millisecond where it need not wait for a graph to end."""
+
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -77,6 +80,8 @@ class Ready:
 
 def main() -> None:
     """Entry of the child process."""
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
     warnings.simplefilter("ignore")  # image libraries warn of every oddity of every hostile file
     connection = Connection(int(sys.argv[1]))
     jobs: queue.SimpleQueue[object] = queue.SimpleQueue()

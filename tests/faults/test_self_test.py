@@ -42,6 +42,23 @@ def test_a_self_test_that_fails_while_serving_stops_answers_until_one_passes(tmp
         assert client.grade([Study(note="macula")]).results[0].HasField("grade")
 
 
+def test_a_worker_is_replaced_without_a_replay_while_callers_wait(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b")
+    outputs = bundle / "golden" / "golden.safetensors"
+    with RunningServer(bundle) as server, server.client() as client:
+        (worker,) = server.workers()
+        moved = load_file(outputs)
+        moved["icdr"][:, 0] += 3
+        replace(outputs, moved)  # a replay would now fail, and no worker would come up
+        os.kill(worker, signal.SIGKILL)
+        end = time.monotonic() + 20
+        while server.workers() in ([], [worker]) or server.health() != "SERVING":
+            assert time.monotonic() < end, server.log
+            time.sleep(0.02)
+        assert client.grade([Study(note="macula")]).results[0].HasField("grade")
+        assert not client.self_test().passed, "the next self-test looks again"
+
+
 def replace(path: Path, tensors: dict) -> None:
     """At once, as a reader sees it."""
     save_file(tensors, path.with_suffix(".new"))
