@@ -22,6 +22,7 @@ from foveal_runtime._proto import archive_pb2, archive_pb2_grpc, screening_pb2, 
 from foveal_runtime.archive_service import ArchiveService
 from foveal_runtime.errors import ConfigError, FovealError, UnavailableError
 from foveal_runtime.host import ModelHost
+from foveal_runtime.memory import few_arenas, trim
 from foveal_runtime.metrics import Metrics
 from foveal_runtime.rpc import Boundary
 from foveal_runtime.service import ScreeningService
@@ -37,6 +38,7 @@ SCREENING = screening_pb2.DESCRIPTOR.services_by_name["Screening"].full_name
 ARCHIVE = archive_pb2.DESCRIPTOR.services_by_name["Archive"].full_name
 _STORE_CHECK_S = 2.0
 _RELOAD_CHECK_S = 2.0
+_TRIM_EVERY_S = 30.0
 _FIRST_RECALL_S = 60.0
 
 
@@ -99,6 +101,7 @@ class Server:
         self.host.on_change = self._on_change
         self.host.test_regularly()
         self._watchers.append(asyncio.create_task(self._watch_link(config.bundle)))
+        self._watchers.append(asyncio.create_task(self._trim_regularly()))
         await self._tell_health()
         return bundle
 
@@ -198,6 +201,11 @@ class Server:
                 seen = now
                 await self.reload()
 
+    async def _trim_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(_TRIM_EVERY_S)
+            trim()
+
     async def reload(self) -> None:
         """Load the bundle again beside the current one, test it, and swap; keep the current one when that fails."""
         try:
@@ -227,6 +235,7 @@ class Server:
         Args:
             announce: called once the server is SERVING.
         """
+        few_arenas()
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
         starting = asyncio.create_task(self.start())

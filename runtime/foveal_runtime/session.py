@@ -165,6 +165,8 @@ def session_options(threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised; ORT's own lines would tear the server's log
+    # An arena keeps what the largest batch ever took: 25 MB more with `edge` INT8, and no less time (docs/decisions.md).
+    options.enable_cpu_mem_arena = False
     # Threads that spin between the many small calls of a batch take the cores that decode the next photographs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

@@ -7,9 +7,8 @@ in the middle of a graph that never returns.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
+import itertools
 import os
 import pickle
 import queue
@@ -24,6 +23,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from foveal_runtime.memory import trim
+
 if TYPE_CHECKING:
     from foveal_runtime.compiled import Compiled
     from foveal_runtime.engine import Ask, Engine, Outcome, Prepared
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 _NICE = 5
 """Below the server's own process, which refuses and answers in a millisecond where it need not wait for a graph to end."""
+
+_TRIM_EVERY = 200
+"""Batches; photographs of many sizes leave holes."""
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -103,23 +107,20 @@ def main() -> None:
     crew = Crew(spec.threads)
     gc.collect()
     gc.freeze()  # what was loaded lives as long as the process
-    _trim()
+    # Loading leaves holes as large as the weights that were repacked: 69 MB with `base` INT8.
+    trim()
     _send(connection, Ready(self_test=report, load_s=time.perf_counter() - started))
-    while True:
+    for turn in itertools.count(1):
         job = jobs.get()
         if isinstance(job, RunJob):
             _send(connection, run_batch(engine, crew, job.studies, job.asks))
+            if turn % _TRIM_EVERY == 0:
+                trim()
         else:
             assert isinstance(job, SelfTestJob)
             from foveal_runtime.selftest import self_test
 
             _send(connection, self_test(engine))
-
-
-def _trim() -> None:
-    """Give free memory back: loading leaves holes as large as the weights that were repacked, 69 MB with `base` INT8."""
-    with contextlib.suppress(OSError, AttributeError):  # glibc has it
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _listen(connection: Connection, jobs: queue.SimpleQueue[object]) -> None:
