@@ -84,8 +84,6 @@ class Ready:
 
 def main() -> None:
     """Entry of the child process."""
-    if hasattr(os, "nice"):
-        os.nice(_NICE)
     warnings.simplefilter("ignore")  # image libraries warn of every oddity of every hostile file
     connection = Connection(int(sys.argv[1]))
     jobs: queue.SimpleQueue[object] = queue.SimpleQueue()
@@ -105,6 +103,7 @@ def main() -> None:
         _send(connection, UnavailableError(f"worker can't start: {type(error).__name__}: {error}"))
         return
     crew = Crew(spec.threads)
+    _step_back()
     gc.collect()
     gc.freeze()  # what was loaded lives as long as the process
     # Loading leaves holes as large as the weights that were repacked: 69 MB with `base` INT8.
@@ -121,6 +120,13 @@ def main() -> None:
             from foveal_runtime.selftest import self_test
 
             _send(connection, self_test(engine))
+
+
+def _step_back() -> None:
+    """Lower the priority of every thread there is, once loaded: callers wait for a worker that starts."""
+    if sys.platform == "linux":  # where a priority is a thread's own
+        for thread in Path("/proc/self/task").iterdir():
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), _NICE)
 
 
 def _listen(connection: Connection, jobs: queue.SimpleQueue[object]) -> None:
