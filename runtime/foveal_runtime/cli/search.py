@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -138,7 +137,7 @@ def _draw(target: Path, images: Path | None, response: Any, asked: Study, title:
                 picture=pictures.find(facts["source"], hit.entry.content_sha256),
                 lines=(
                     f"{place}   {hit.score:.4f}",
-                    os.path.basename(facts["source"]) or facts["id"][:16],  # noqa: PTH119 - a URI is no path
+                    PurePath(facts["source"]).name or facts["id"][:16],
                     "   ".join(f"{name} {value}" for name, value in known.items() if value not in (None, "")),
                 ),
             )
