@@ -28,8 +28,8 @@ class StoreOptions:
     exact_filter_cost: float = 15.0
     """A filter that keeps at most sqrt(this * k * vectors) rows is answered by comparing them all: that costs in proportion to
     the rows kept, the index in inverse proportion to their share (docs/decisions.md has the measurement). 0: never."""
-    ef_search: int = 200
-    """Candidates the HNSW search keeps: more is slower and finds more."""
+    ef_search: int = 100
+    """Candidates the HNSW search keeps: more is slower and finds more (docs/decisions.md has the measurement)."""
     maintain: bool = True
     """Build indexes in the background while serving. Several servers on one database agree on who does."""
     maintain_every_s: float = 30.0

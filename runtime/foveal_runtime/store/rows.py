@@ -24,6 +24,8 @@ COLUMNS = (*FACTS, "embedding")
 COPY_TYPES = (
     "text", "bytea", "text", "text", "text", "text", "text", "date", "int2", "bool", "text", "jsonb",
 )  # fmt: skip
+OVERFETCH = 4
+"""Finds of the index for each hit that is wanted; docs/decisions.md has the measurement."""
 _LIST = ", ".join(COLUMNS)
 _CHANGE = (
     "ON CONFLICT (id) DO UPDATE SET "
@@ -147,16 +149,17 @@ def index_search(
 ) -> tuple[str, tuple[object, ...]]:
     """Ask the approximate index for more than `k`, and keep the best `k`.
 
-    The index yields its finds in batches whose order is only roughly that of the distance (`relaxed_order`): a few more than
-    are wanted, sorted here, lift recall.
+    The index orders its finds by float16 vectors that it has rounded once more, and yields them in batches (`relaxed_order`):
+    near neighbours come in another order than that of the distance. So more than are wanted are fetched and sorted here. The
+    `+ 0` makes that sort happen: without it the planner takes the index's order for the distance's and sorts ties alone.
     """
     half = HalfVector.of(query_D)
     vector = ", embedding" if with_vectors else ""
     text = (
-        f"SELECT {', '.join(FACTS)}, distance{vector} FROM (SELECT *, embedding <=> %s AS distance FROM {table}"
+        f"SELECT {', '.join(FACTS)}, distance{vector} FROM (SELECT *, (embedding <=> %s) + 0 AS distance FROM {table}"
         f" WHERE {condition.sql} ORDER BY embedding <=> %s LIMIT %s) AS nearest ORDER BY distance, id LIMIT %s"
     )
-    return text, (half, *condition.params, half, 2 * k, k)
+    return text, (half, *condition.params, half, OVERFETCH * k, k)
 
 
 def estimate_sql(table: str, condition: Compiled) -> str:
