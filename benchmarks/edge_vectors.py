@@ -21,6 +21,9 @@ import numpy.typing as npt
 
 DIM = 256
 Array = npt.NDArray[np.float32]
+_BENDS = 64
+_TANH_VARIANCE = 0.394
+"""Of tanh of a standard normal number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,8 @@ class Shape:
     within: tuple[float, ...]
     """Mean variance inside a cluster along each axis."""
     rest: float
-    """Variance of each axis that is not listed."""
+    """Variance of each axis that is not listed. A smooth function of the listed ones makes it, as a network would: independent
+    noise, however faint, would decide between a million neighbours, and no photograph has 256 degrees of freedom."""
     clusters: int
 
 
@@ -49,6 +53,8 @@ class ClusteredVectors:
         self._axes = axes[1 : 1 + len(shape.between)]
         self._centres = self._rng.normal(size=(shape.clusters, len(shape.between))) * np.sqrt(shape.between)
         self._within = np.sqrt(shape.within)
+        self._bend = self._rng.normal(size=(len(shape.within), _BENDS)) / np.sqrt(sum(shape.within))
+        self._bent = self._rng.normal(size=(_BENDS, DIM)) * np.sqrt(shape.rest / _BENDS / _TANH_VARIANCE)
         self._sizes = self._rng.dirichlet(np.ones(shape.clusters))
 
     def reseed(self, seed: int) -> None:
@@ -58,8 +64,8 @@ class ClusteredVectors:
     def draw(self, n: int) -> Array:
         """`n` unit vectors, float32 [n, DIM]."""
         which = self._rng.choice(len(self._sizes), size=n, p=self._sizes)
-        inner = self._centres[which] + self._within * self._rng.normal(size=(n, len(self._within)))
-        x = self._mean + inner @ self._axes + np.sqrt(self._shape.rest) * self._rng.normal(size=(n, DIM))
+        spread = self._within * self._rng.normal(size=(n, len(self._within)))
+        x = self._mean + (self._centres[which] + spread) @ self._axes + np.tanh(spread @ self._bend) @ self._bent
         return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), dtype=np.float32)
 
 
