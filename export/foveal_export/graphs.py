@@ -104,7 +104,7 @@ def export_graph(model: MultimodalModel, config: ModelConfig, name: str, how: At
     """
     spec = graph_spec(name, config)
     module = twin(model, name, how)
-    with _quiet(), torch.inference_mode():
+    with quiet(), torch.inference_mode():
         program = torch.onnx.export(
             module,
             spec.examples,
@@ -124,7 +124,7 @@ def export_graph(model: MultimodalModel, config: ModelConfig, name: str, how: At
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def quiet() -> Any:
     """The exporter talks on stdout and through warnings; neither is an event for the user of `foveal export`."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

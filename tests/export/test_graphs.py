@@ -16,6 +16,7 @@ from foveal_export import tap
 from foveal_export.graphs import export_graph, graph_spec
 from foveal_export.int8 import to_int8
 from foveal_export.plan import GraphPlan, Mode
+from foveal_export.text_optimum import export_text
 from foveal_export.twins import Attend
 from foveal_runtime.manifest import FUSION
 from foveal_runtime.study import Modality
@@ -114,6 +115,18 @@ def test_attention_and_layer_normalisation_stay_fused(protos: dict[str, onnx.Mod
 
 def test_batch_normalisation_is_folded_into_convolutions(protos: dict[str, onnx.ModelProto]) -> None:
     assert not [n for n in protos["image"].graph.node if n.op_type in ("BatchNormalization", "Sqrt")]
+
+
+def test_text_graph_through_optimum_agrees_with_pytorch(run: Run) -> None:
+    proto = export_text(run.model, run.info.model)
+    inputs = _inputs("text", 3, 11)
+    names = [tensor.name for tensor in graph_spec("text", run.info.model).inputs]
+    feeds = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+    got = tap.session(proto, threads=1).run(["tokens_BTD"], feeds)[0]
+    with torch.inference_mode():
+        expected = run.model.text(*inputs)
+    keep = inputs[1][:, : got.shape[1]].bool()
+    np.testing.assert_allclose(got[keep.numpy()], expected[keep].numpy(), atol=1e-4)
 
 
 def test_second_export_gives_the_same_bytes_and_no_paths(run: Run, protos: dict[str, onnx.ModelProto]) -> None:
