@@ -19,12 +19,7 @@ def model_card(manifest: Manifest, info: RunInfo, metrics: Mapping[str, Any], pa
         parity: the report's document.
     """
     graphs = "\n".join(f"| {name} | {graph.bytes / 1e6:.2f} |" for name, graph in manifest.graphs.items())
-    calibrated = [name for name, entry in manifest.calibration.items() if any(p.studies for p in entry.operating_points)]
-    fitted = (
-        f"Probabilities and operating points were fitted for {', '.join(calibrated)}."
-        if calibrated
-        else "Operating points were not fitted: too few validation studies; the threshold is 0.5."
-    )
+    made = ", ".join(f"{name} {version}" for name, version in manifest.made_with.items())
     return f"""# {manifest.profile} ({manifest.precision.value.upper()})
 
 A multimodal model for diabetic retinopathy (fundus photograph, clinical note, patient record), exported by foveal
@@ -56,7 +51,14 @@ in {len(parity.get("subsets", {}))} modality subsets.
 | --- | --- |
 {graphs}
 
-{fitted}
+## Thresholds of referable diabetic retinopathy
+Probabilities and thresholds were fitted on validation studies of each input, through this artefact; what is not listed is 0.5.
+
+| input | point | threshold | sensitivity | specificity | studies |
+| --- | --- | --- | --- | --- | --- |
+{_points(manifest)}
+
+Made with {made}.
 Space `{manifest.space_id}`.
 
 ## Limits
@@ -72,26 +74,57 @@ def _kind(spec: str) -> str:
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
-    rows = list(_flatten(metrics, ""))
+    """Grading by what the model was given, with 95 % intervals; and what evaluation warned of."""
+    inputs = metrics.get("grading", {})
+    rows = [_grading(part) for part in inputs.values() if "icdr" in part["heads"] and part["same_as"] is None]
     if not rows:
-        return "The run carries no held-out metrics."
-    lines = [f"| {name} | {value} |" for name, value in rows[:60]]
-    return "\n".join(["| figure | value |", "| --- | --- |", *lines])
+        return "The run carries no held-out metrics; `foveal evaluate` makes them."
+    head = (
+        "| input | studies | kappa | accuracy (always the commonest grade) | balanced accuracy | referable AUROC |\n"
+        "| --- | --- | --- | --- | --- | --- |"
+    )
+    told = (
+        f"ICDR on the run's {metrics.get('split', 'held-out')} split, {metrics.get('patients')} patients that training did not "
+        f"see; in brackets 95 % intervals by bootstrap over patients. Kappa is quadratic-weighted; referable is ICDR >= 2."
+    )
+    warned = [f"- {warning}" for warning in metrics.get("warnings", ())]
+    return "\n".join([told, "", head, *rows, *(["", *warned] if warned else [])])
 
 
-def _flatten(value: Any, path: str) -> Any:
-    if isinstance(value, Mapping):
-        if {"value", "low", "high"} <= set(value) and all(isinstance(value[k], int | float) for k in ("value", "low", "high")):
-            yield path, f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
-            return
-        for name, part in value.items():
-            yield from _flatten(part, f"{path} {name}".strip())
-    elif isinstance(value, bool) or value is None:
-        return
-    elif isinstance(value, int | float):
-        yield path, f"{value:.4g}"
-    elif isinstance(value, str) and len(value) < 40:
-        yield path, value
+def _grading(part: Mapping[str, Any]) -> str:
+    icdr = part["heads"]["icdr"]
+    majority = _with_interval(icdr["majority"]["accuracy"]).split(" ")[0]
+    referable = icdr.get("referable") or {}
+    cells = (
+        part["title"],
+        str(icdr["n"]),
+        _with_interval(icdr["kappa"]),
+        f"{_with_interval(icdr['accuracy'])} ({majority})",
+        _with_interval(icdr["balanced_accuracy"]),
+        _with_interval(referable.get("auroc")),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _points(manifest: Manifest) -> str:
+    return "\n".join(
+        f"| {name} | {point.name} | {point.threshold:.3f} | {_share(point.sensitivity)} | {_share(point.specificity)} | "
+        f"{point.studies} |"
+        for name, entry in manifest.calibration.items()
+        for point in entry.operating_points
+        if point.studies
+    )
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _with_interval(figure: Mapping[str, Any] | None) -> str:
+    if not figure or figure.get("value") is None:
+        return "not defined"
+    interval = figure.get("interval")
+    return f"{figure['value']:.3f}" + ("" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]")
 
 
 def _parity_rows(parity: Mapping[str, Any]) -> str:

@@ -1,0 +1,49 @@
+"""The model card says what held-out figures the run has, with their intervals, and where thresholds come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bundles import write_bundle
+
+from foveal_export.card import model_card
+from foveal_runtime.bundle import Bundle
+from foveal_train.run import read_info
+
+FIGURE = {"value": 0.812, "interval": [0.701, 0.934], "n": 40}
+ICDR = {
+    "n": 40,
+    "majority": {"accuracy": {"value": 0.325, "interval": None, "n": 40}},
+    "kappa": FIGURE,
+    "accuracy": FIGURE,
+    "balanced_accuracy": {"value": 0.5, "interval": None, "reason": "too few"},
+    "referable": {"auroc": {"value": None, "reason": "one class"}},
+}
+METRICS = {
+    "split": "test",
+    "patients": 40,
+    "warnings": ["ICDR: only 40 graded studies"],
+    "grading": {
+        "full": {"title": "everything the study has", "same_as": None, "heads": {"icdr": ICDR}},
+        "image": {"title": "photograph alone", "same_as": "full", "heads": {"icdr": ICDR}},
+    },
+}
+
+
+def test_card_has_figures_with_intervals_thresholds_limits_and_use(tiny_run: Path, tmp_path: Path) -> None:
+    manifest = Bundle.open(write_bundle(tmp_path / "bundle")).manifest
+    manifest = manifest.model_copy(update={"made_with": {"torch": "2.0", "commit": "abc"}})
+    card = model_card(manifest, read_info(tiny_run), METRICS, {})
+    row = "| everything the study has | 40 | 0.812 [0.701, 0.934] | 0.812 [0.701, 0.934] (0.325) | 0.500 | not defined |"
+    assert row in card
+    assert "photograph alone" not in card
+    assert "- ICDR: only 40 graded studies" in card
+    assert "| image | screening | 0.300 | 0.900 | 0.800 | 50 |" in card
+    assert "torch 2.0, commit abc" in card
+    assert "not a medical device" in card
+    assert str(tiny_run.parent) not in card
+
+
+def test_card_without_figures_says_so(tiny_run: Path, tmp_path: Path) -> None:
+    manifest = Bundle.open(write_bundle(tmp_path / "bundle")).manifest
+    assert "no held-out metrics" in model_card(manifest, read_info(tiny_run), {}, {})
