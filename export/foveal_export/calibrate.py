@@ -52,12 +52,12 @@ class Scheme:
     chosen: bool = False
 
 
-def ranges(seen: Mapping[str, tap.Seen], rule: RangeRule) -> dict[str, tuple[float, float]]:
+def ranges(seen: Mapping[str, tap.Seen], rule: RangeRule, *, symmetric: bool = False) -> dict[str, tuple[float, float]]:
     """The range of every observed tensor."""
     rules: dict[RangeRule, Callable[[tap.Seen], tuple[float, float]]] = {
         RangeRule.MINMAX: lambda s: s.minmax(),
         RangeRule.PERCENTILE: lambda s: s.percentile(_PERCENTILE),
-        RangeRule.LEAST_ERROR: lambda s: s.least_error(),
+        RangeRule.LEAST_ERROR: lambda s: s.least_error(symmetric=symmetric),
     }
     # Six digits: enough for 255 steps, and the plan's file gives the very same scales back.
     return {
@@ -81,24 +81,26 @@ def plan_graph(
         proto: FP32.
         feeds: calibration inputs, batch 1.
         reduce_range: seven-bit weights.
-        static_only: no dynamic graphs, as for TensorRT.
+        static_only: no dynamic graphs, and activations around zero, as for TensorRT.
 
     Returns:
         The plan and every scheme that was measured.
     """
     if name == Modality.STRUCTURED:
         # 50 thousand multiply-adds: nothing to gain.
-        return GraphPlan(mode=Mode.FLOAT), []
+        return GraphPlan(mode=Mode.FLOAT, symmetric=static_only), []
     is_cnn = sum(node.op_type == "Conv" for node in proto.graph.node) > 1
     observed, scales = _observe(proto, feeds)
-    options = [GraphPlan(mode=Mode.STATIC, rule=rule, ranges=ranges(observed, rule)) for rule in RangeRule]
+    options = [
+        GraphPlan(mode=Mode.STATIC, rule=rule, ranges=ranges(observed, rule, symmetric=static_only)) for rule in RangeRule
+    ]
     if not is_cnn:
-        smoothed = _smoothed_plan(proto, feeds, scales)
+        smoothed = _smoothed_plan(proto, feeds, scales, symmetric=static_only)
         if smoothed is not None:
             options.append(smoothed)
         if not static_only:
             options.append(GraphPlan(mode=Mode.DYNAMIC))
-    common: dict[str, Any] = {"reduce_range": reduce_range}
+    common: dict[str, Any] = {"reduce_range": reduce_range, "symmetric": static_only}
     if is_cnn:
         common["keep"] = tuple(block.name for block in blocks(proto)[:FLOAT_BLOCKS])
         common["rounding"], common["bias"] = plan_rounding(
@@ -137,7 +139,7 @@ def _observe(proto: onnx.ModelProto, feeds: Sequence[tap.Feeds]) -> tuple[dict[s
 
 
 def _smoothed_plan(
-    proto: onnx.ModelProto, feeds: Sequence[tap.Feeds], scales: dict[str, tuple[float, ...]]
+    proto: onnx.ModelProto, feeds: Sequence[tap.Feeds], scales: dict[str, tuple[float, ...]], *, symmetric: bool
 ) -> GraphPlan | None:
     if not scales:
         return None
@@ -149,7 +151,7 @@ def _smoothed_plan(
         rule=RangeRule.LEAST_ERROR,
         smooth=_SMOOTH,
         channel_max=scales,
-        ranges=ranges(observed, RangeRule.LEAST_ERROR),
+        ranges=ranges(observed, RangeRule.LEAST_ERROR, symmetric=symmetric),
     )
 
 

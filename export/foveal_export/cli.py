@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from foveal_export.pipeline import Exported
+    from foveal_runtime.manifest import Precision, Target
 
 RUNS = Path("runs")
 
@@ -27,6 +28,7 @@ def export(
     plan: Path | None = None,
     golden: Path | None = None,
     reduce_range: Annotated[bool, Parameter(name=["--reduce-range"], negative=())] = False,
+    sign: Path | None = None,
     thumbnails: Annotated[bool, Parameter(name=["--thumbnails"], negative=())] = False,
     force: Annotated[bool, Parameter(name=["--force"], negative=())] = False,
     json_: Annotated[bool, Parameter(name=["--json"], negative=())] = False,
@@ -50,9 +52,9 @@ def export(
     data
         Data set as kind:path for calibration and comparison, in place of the run's own; repeat for several.
     out
-        The bundle's folder; RUN/bundle-PRECISION by default.
+        The bundle's folder; RUN/bundle-PRECISION by default, RUN/bundle-tensorrt-PRECISION for that target.
     target
-        onnx: ONNX Runtime's CPU and CUDA providers.
+        onnx: ONNX Runtime's CPU and CUDA providers. tensorrt: typed FP16 or explicit Q/DQ INT8, for TensorRT 10 and 11.
     budget
         What may be lost, as key=value: icdr_flips, referable_flips, min_cosine, kappa_drop, neighbour_overlap, ...
     plan
@@ -61,6 +63,8 @@ def export(
         Folder of JPEGs that may be shared, for the golden studies; generated ones by default.
     reduce_range
         Seven-bit weights, for processors without VNNI.
+    sign
+        PEM private key (Ed25519) to sign the bundle with; FOVEAL_KEY_PASSPHRASE holds the passphrase of an encrypted one.
     thumbnails
         Show the worst studies' photographs in the report beside the bundle.
     force
@@ -69,14 +73,11 @@ def export(
         Print one JSON document on stdout.
     """
     from foveal_export.budget import parse_budget
-    from foveal_runtime.errors import ConfigError
     from foveal_runtime.manifest import Precision, Target
     from foveal_train.run import newest_run, read_info
 
     wanted = _choice(Precision, precision, "--precision")
     aim = _choice(Target, target, "--target")
-    if aim is Target.TENSORRT:
-        raise ConfigError("--target tensorrt is not written by this version; export with --target onnx for CPU and CUDA")
     limits = parse_budget(budget or [], wanted)
     source = run if run is not None else newest_run(RUNS)
     info = read_info(source)
@@ -86,7 +87,7 @@ def export(
 
     request = Request(
         run=source,
-        out=out if out is not None else source / f"bundle-{wanted.value}",
+        out=out if out is not None else source / _name(wanted, aim),
         precision=wanted,
         budget=limits,
         target=aim,
@@ -94,6 +95,7 @@ def export(
         plan=None if plan is None else read_plan(plan, info.space_id, precision=wanted, target=aim),
         golden=golden,
         reduce_range=reduce_range,
+        sign=sign,
         force=force,
         thumbnails=thumbnails,
     )
@@ -133,6 +135,10 @@ def verify_against_run(bundle: Path, *, run: Path, data: list[str] | None, json:
     console.print(_table(report.document))
     report.raise_if_failed()
     console.print(f"verified: {bundle} answers as the PyTorch model of {run} does, within its tolerances")
+
+
+def _name(precision: Precision, target: Target) -> str:
+    return "-".join(["bundle", *([target.value] if target.value != "onnx" else []), precision.value])
 
 
 def _choice(kind: Any, value: str, flag: str) -> Any:

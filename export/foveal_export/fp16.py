@@ -32,11 +32,8 @@ def store_half(proto: onnx.ModelProto, *, copy: bool = True) -> onnx.ModelProto:
         for value in node.input[1:] or node.input
     }
     consumers = editor.consumers()
-    narrow = {
-        node.input[1]
-        for node in editor.nodes
-        if node.op_type == "Conv" and node.input[1] in editor.weights and _inputs(editor, node.input[1]) <= NARROW
-    }
+    narrow_nodes = narrow_convolutions(proto)
+    narrow = {node.input[1] for node in editor.nodes if node.name in narrow_nodes}
     for name in list(editor.weights):
         if not editor.is_float_weight(name) or name in scales or name in narrow:
             continue
@@ -49,6 +46,11 @@ def store_half(proto: onnx.ModelProto, *, copy: bool = True) -> onnx.ModelProto:
     return editor.finish()
 
 
-def _inputs(editor: Editor, weight: str) -> int:
-    """Weights that one output of a convolution reads."""
-    return math.prod(editor.weights[weight].dims[1:])
+def narrow_convolutions(proto: onnx.ModelProto) -> set[str]:
+    """Names of the convolutions whose outputs read at most `NARROW` weights."""
+    dims = {tensor.name: tensor.dims for tensor in proto.graph.initializer}
+    return {
+        node.name
+        for node in proto.graph.node
+        if node.op_type == "Conv" and node.input[1] in dims and math.prod(dims[node.input[1]][1:]) <= NARROW
+    }

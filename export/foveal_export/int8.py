@@ -1,6 +1,7 @@
 """INT8: from an FP32 graph and a plan to a quantised graph. Calibrates nothing (see `calibrate`), judges nothing.
 
-Weights are symmetric S8 with a scale per output channel. Static activations are U8 Q/DQ pairs with calibrated scales;
+Weights are symmetric S8 with a scale per output channel. Static activations are U8 Q/DQ pairs with calibrated scales, or S8
+around zero where the plan says so (TensorRT: there, biases, tables and what is kept stay in floating point; see `tensorrt`);
 ONNX Runtime fuses them into QLinearConv and MatMulIntegerToFloat. Dynamic ones are `DynamicQuantizeLinear` over one
 study. Embedding tables are S8 with a scale per row. What a plan keeps in floating point is stored in FP16.
 """
@@ -110,13 +111,14 @@ def to_int8(proto: onnx.ModelProto, plan: GraphPlan) -> onnx.ModelProto:
         return store_half(quantise_tables(proto), copy=False)
     if plan.smooth is not None:
         proto = smooth(proto, plan.channel_max, plan.smooth)
-    editor = Editor(quantise_tables(proto), copy=False)
+    editor = Editor(proto) if plan.symmetric else Editor(quantise_tables(proto), copy=False)
     chosen = [site for site in sites(proto) if not in_modules(site.node, plan.keep)]
     if plan.mode is Mode.STATIC:
         _static(editor, chosen, plan)
     else:
         _dynamic(editor, chosen, plan)
-    return store_half(editor.finish(), copy=False)
+    made = editor.finish()
+    return made if plan.symmetric else store_half(made, copy=False)
 
 
 def quantise_weight(weight: Array, axis: int, *, reduce_range: bool) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
@@ -131,9 +133,11 @@ def quantise_weight(weight: Array, axis: int, *, reduce_range: bool) -> tuple[np
     return values, scale.astype(np.float32)
 
 
-def activation_scale(low: float, high: float) -> tuple[np.float32, np.uint8]:
-    """U8 scale and zero point of a range that holds 0."""
+def activation_scale(low: float, high: float, *, symmetric: bool = False) -> tuple[np.float32, np.uint8 | np.int8]:
+    """Scale and zero point of a range that holds 0: U8, or S8 around zero."""
     low, high = min(low, 0.0), max(high, 0.0)
+    if symmetric:
+        return np.float32(max(-low, high, 1e-6) / 127), np.int8(0)
     scale = max((high - low) / 255, 1e-8)
     return np.float32(scale), np.uint8(np.clip(round(-low / scale), 0, 255))
 
@@ -157,18 +161,19 @@ def _static(editor: Editor, chosen: list[Site], plan: GraphPlan) -> None:
     for node in list(editor.nodes):
         if node.op_type == "Conv" and node.name in names:
             behind = _behind(node, consumers)
-            inside = behind is not node and behind.output[0] not in editor.outputs
+            # Around zero there is no clipping at zero: the activation stays.
+            inside = behind is not node and behind.output[0] not in editor.outputs and not plan.symmetric
             if inside and _saturates(behind, plan.ranges[behind.output[0]], editor):
                 # Quantisation to [0, high] is the clipping: ONNX Runtime fuses a convolution only without it.
                 editor.nodes.remove(behind)
                 node.output[0] = behind.output[0]
     for tensor, readers in quantised.items():
-        scale, zero = activation_scale(*plan.ranges[tensor])
+        scale, zero = activation_scale(*plan.ranges[tensor], symmetric=plan.symmetric)
         scale_name = editor.add_weight(f"{tensor}.scale", np.asarray(scale))
         zero_name = editor.add_weight(f"{tensor}.zero", np.asarray(zero))
-        editor.add_node("QuantizeLinear", [tensor, scale_name, zero_name], [f"{tensor}.u8"], f"{tensor}/QuantizeLinear")
+        editor.add_node("QuantizeLinear", [tensor, scale_name, zero_name], [f"{tensor}.q8"], f"{tensor}/QuantizeLinear")
         back = f"{tensor}.dq"
-        editor.add_node("DequantizeLinear", [f"{tensor}.u8", scale_name, zero_name], [back], f"{tensor}/DequantizeLinear")
+        editor.add_node("DequantizeLinear", [f"{tensor}.q8", scale_name, zero_name], [back], f"{tensor}/DequantizeLinear")
         # A convolution's output is read quantised by everyone; elsewhere floating-point readers keep the exact value.
         everyone = tensor in producers and producers[tensor].op_type in ("Conv", "Add", *_PASSIVE)
         editor.redirect(tensor, back, consumers[tensor] if everyone and _is_map(producers[tensor], producers) else readers)
@@ -212,7 +217,7 @@ def _weight_qdq(editor: Editor, node: onnx.NodeProto, site: Site, plan: GraphPla
     node.input[1] = f"{base}.dq"
     if node.name in plan.bias and node.op_type == "Conv":
         _shift_bias(editor, node, np.asarray(plan.bias[node.name], np.float32))
-    if len(node.input) > 2 and node.input[2]:
+    if len(node.input) > 2 and node.input[2] and not plan.symmetric:
         # ONNX Runtime takes a convolution for INT8 only when its bias is S32 at the product of both scales.
         activation, _ = activation_scale(*plan.ranges[site.activation])
         bias_scale = (activation * scale).astype(np.float32)

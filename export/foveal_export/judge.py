@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from foveal_export.budget import Budget, tolerances
 from foveal_export.costs import Cost
 from foveal_export.feeds import encoder_feed
 from foveal_export.plan import ExportPlan, GraphPlan, Mode
+from foveal_export.provenance import made_with
 from foveal_runtime.bundle import Bundle
 from foveal_runtime.engine import Engine
 from foveal_runtime.manifest import Graph, Manifest, Precision, Target
@@ -27,7 +27,6 @@ from foveal_train.run import RunInfo
 if TYPE_CHECKING:
     from foveal_export.search import Candidate
 
-_LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "timm", "transformers", "numpy", "pillow", "tokenizers")
 _DRIFTED = 4
 """Worst studies whose drift is looked at block by block."""
 
@@ -130,7 +129,7 @@ class Judge:
             aligned=info.aligned,
             calibration=info.calibration,
             tolerances=tolerances(self.aim.budget, self.aim.precision, graded=self.graded),
-            made_with={name: importlib.metadata.version(name) for name in _LIBRARIES},
+            made_with=made_with(),
         )
 
     def document(

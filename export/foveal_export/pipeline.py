@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import onnx
+import torch
 
-from foveal_export import assess, calibrate, cases, golden, graphs, report, tap, writer
+from foveal_export import assess, calibrate, cases, golden, graphs, report, tap, tensorrt, writer
 from foveal_export.budget import Budget
 from foveal_export.card import model_card
 from foveal_export.costs import costs
@@ -23,7 +24,8 @@ from foveal_export.search import Candidate, search
 from foveal_runtime.bundle import PARITY
 from foveal_runtime.errors import CheckFailed, DataError, UntrainedError
 from foveal_runtime.golden import write_golden
-from foveal_runtime.manifest import FUSION, Manifest, Precision, Target
+from foveal_runtime.manifest import FUSION, Graph, Manifest, Precision, Target
+from foveal_runtime.signing import read_private_key
 from foveal_runtime.study import Modality, Subset
 from foveal_train.reference import ALL_KINDS, Reference
 from foveal_train.run import METRICS_FILE, Run
@@ -57,6 +59,8 @@ class Request:
     golden: Path | None = None
     """Folder of photographs that may be shared, in place of generated ones."""
     reduce_range: bool = False
+    sign: Path | None = None
+    """PEM private key (Ed25519) to sign the manifest with."""
     force: bool = False
     thumbnails: bool = False
     """Show the worst studies' photographs in parity.html, which stays outside of the bundle."""
@@ -86,6 +90,7 @@ def export_run(request: Request, say: Reporter) -> Exported:
     """
     started = time.perf_counter()
     writer.check_target(request.out, force=request.force)
+    key = None if request.sign is None else read_private_key(request.sign)
     say.stage("opening the run")
     run = Run.open(request.run)
     subsets = run.info.subsets
@@ -135,10 +140,16 @@ def export_run(request: Request, say: Reporter) -> Exported:
             )
         plan.write(folder / PLAN_FILE)
         (folder / PARITY).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        manifest = outcome.manifest.model_copy(update={"calibration": calibration, "parity": document["summary"]})
+        manifest = outcome.manifest.model_copy(
+            update={
+                "calibration": calibration,
+                "parity": document["summary"],
+                "graphs": _with_shapes(outcome.manifest.graphs, run, request.target),
+            }
+        )
         (folder / "MODEL_CARD.md").write_text(model_card(manifest, run.info, _metrics(run), document), encoding="utf-8")
         manifest = manifest.model_copy(update={"files": writer.file_hashes(folder, manifest.graphs)})
-        writer.write_manifest(folder, manifest)
+        writer.write_manifest(folder, manifest, key)
         size = writer.total_bytes(folder)
     return Exported(
         bundle=request.out,
@@ -149,6 +160,20 @@ def export_run(request: Request, say: Reporter) -> Exported:
         html=html,
         frontier=frontier,
     )
+
+
+def _with_shapes(entries: Mapping[str, Graph], run: Run, target: Target) -> dict[str, Graph]:
+    """The manifest's graphs, with what an engine is built for where the target builds one."""
+    if target is not Target.TENSORRT:
+        return dict(entries)
+    side, tokens = run.info.model.image_spec.side_px, 0
+    if Modality.IMAGE in entries:
+        with torch.inference_mode():
+            tokens = run.model.image(torch.zeros(1, 3, side, side)).shape[1]
+    return {
+        name: entry.model_copy(update={"shapes": tensorrt.shapes(name, run.info.model, tokens)})
+        for name, entry in entries.items()
+    }
 
 
 def _plan(
@@ -166,7 +191,8 @@ def _plan(
     plans: dict[str, GraphPlan] = {name: GraphPlan(mode=Mode.FLOAT) for name in exact}
     schemes: list[calibrate.Scheme] = []
     taps: dict[str, list[tap.Feeds]] = {}
-    if request.precision is Precision.INT8:
+    typed = request.precision is Precision.FP16 and request.target is Target.TENSORRT
+    if request.precision is Precision.INT8 or typed:
         say.stage("calibrating on the training split")
         if len(chosen.calibration) < cases.MIN_CALIBRATION:
             raise DataError(
@@ -181,6 +207,10 @@ def _plan(
                     f"none of the {len(samples)} calibration studies has a {name}, so its graph can't be calibrated; "
                     "name data that has, with --data SPEC"
                 )
+            if typed:
+                near_the_limit = tensorrt.overflowing(proto, feeds.of(name)[:_TAPPED])
+                plans[name] = GraphPlan(mode=Mode.FLOAT, keep=near_the_limit)
+                continue
             plans[name], measured = calibrate.plan_graph(
                 name,
                 proto,

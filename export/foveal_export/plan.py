@@ -49,7 +49,9 @@ class GraphPlan(_Model):
     smooth: float | None = None
     """SmoothQuant's migration strength (Xiao et al. 2023); None leaves weights as they are."""
     keep: tuple[str, ...] = ()
-    """Modules (node-name prefixes) that stay in floating point."""
+    """Modules (node-name prefixes) that stay in floating point; in FP32 where the others are in FP16."""
+    symmetric: bool = False
+    """Static activations in S8 around zero, as TensorRT wants them; False is U8 with a zero point."""
     reduce_range: bool = False
     """Seven-bit weights, for processors without VNNI, on which sums of U8 x S8 products saturate."""
     ranges: dict[str, tuple[float, float]] = {}
@@ -64,10 +66,12 @@ class GraphPlan(_Model):
     def described(self) -> str:
         """The scheme in a line, for the manifest."""
         if self.mode is Mode.FLOAT:
-            return "fp16 weights, fp32 arithmetic"
+            return "fp32" if self.symmetric else "fp16 weights, fp32 arithmetic"
         words = ["int8", self.mode.value]
         if self.mode is Mode.STATIC:
             words.append(f"{self.rule.value} ranges")
+        if self.symmetric:
+            words.append("around zero")
         if self.smooth is not None:
             words.append(f"smoothing {self.smooth:g}")
         if self.rounding:

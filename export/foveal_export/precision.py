@@ -7,6 +7,7 @@ import onnx
 from foveal_export.fp16 import store_half
 from foveal_export.int8 import to_int8
 from foveal_export.plan import GraphPlan
+from foveal_export.tensorrt import to_tensorrt
 from foveal_runtime.manifest import Precision, Target
 
 
@@ -17,8 +18,10 @@ def apply(proto: onnx.ModelProto, plan: GraphPlan, precision: Precision, target:
         proto: FP32, from `graphs`; not changed.
         plan: of this graph.
         precision: of the bundle.
-        target: decides how FP16 is spelt.
+        target: decides how FP16 is spelt, and how INT8 quantises activations.
     """
+    if target is Target.TENSORRT:
+        return to_tensorrt(proto, plan, precision)
     if precision is Precision.FP32:
         return proto
     if precision is Precision.FP16:

@@ -41,14 +41,14 @@ def session(proto: onnx.ModelProto, *, threads: int = 0, optimise: bool = True) 
 
 
 def tapped(proto: onnx.ModelProto, tensors: Iterable[str]) -> onnx.ModelProto:
-    """A copy of the graph whose outputs are `tensors` (float), for `run_taps`."""
+    """A copy of the graph whose outputs are `tensors`, for `run_taps`."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     del copy.graph.output[:]
     inputs = {value.name for value in copy.graph.input}
     for name in tensors:
         if name not in inputs:
-            copy.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+            copy.graph.output.append(onnx.ValueInfoProto(name=name))  # of whatever type it has: ONNX Runtime infers it
     return copy
 
 
@@ -109,11 +109,14 @@ class Seen:
         """The whole range, with 0."""
         return min(self.low, 0.0), max(self.high, 0.0)
 
-    def least_error(self, levels: int = 255) -> tuple[float, float]:
-        """The range of least squared error when rounded to `levels` steps: clipping against coarseness."""
+    def least_error(self, *, symmetric: bool = False) -> tuple[float, float]:
+        """The range of least squared error when rounded to 8 bits, around zero or not: clipping against coarseness."""
         centres = (np.arange(_BINS) + 0.5) * (2 * self.reach / _BINS) - self.reach
         weights = self.bins.astype(np.float64)
         low, high = self.minmax()
+        levels = 254 if symmetric else 255
+        if symmetric:
+            low, high = min(low, -high), max(-low, high)
         best, chosen = np.inf, (low, high)
         for shrink in np.linspace(1.0, 0.3, 36):
             a, b = low * shrink, high * shrink

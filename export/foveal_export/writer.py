@@ -7,12 +7,17 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 
 from foveal_runtime.bundle import GOLDEN, MANIFEST, TOKENIZER, sha256_file
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.manifest import Graph, Manifest, Tensor
+from foveal_runtime.signing import sign_manifest
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _PARTIAL = ".partial-"
 
@@ -129,9 +134,12 @@ def file_hashes(folder: Path, graphs: dict[str, Graph]) -> dict[str, str]:
     }
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write manifest.json: the last file of a bundle."""
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+def write_manifest(folder: Path, manifest: Manifest, key: Ed25519PrivateKey | None = None) -> None:
+    """Write manifest.json, and its signature when there is a key: the last files of a bundle."""
+    data = (manifest.model_dump_json(indent=1) + "\n").encode()
+    (folder / MANIFEST).write_bytes(data)
+    if key is not None:
+        sign_manifest(folder, data, key)
 
 
 def golden_folder(folder: Path) -> Path:

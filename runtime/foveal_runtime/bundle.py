@@ -1,7 +1,7 @@
 """A bundle on disk: open it, check every byte against its manifest, refuse what does not fit. Runs no graph.
 
-Layout (DESIGN, section 6): manifest.json, one .onnx per trained modality and fusion.onnx, tokenizer.json,
-golden/, parity.json, MODEL_CARD.md. No pickle anywhere.
+Layout (DESIGN, section 6): manifest.json and manifest.sig when it is signed, one .onnx per trained modality and fusion.onnx,
+tokenizer.json, golden/, parity.json, plan.json, MODEL_CARD.md. No pickle anywhere.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from foveal_runtime.errors import BundleError
 from foveal_runtime.manifest import SCHEMA_VERSION, Manifest
+from foveal_runtime.signing import SIGNATURE, PublicKey, check_signature
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -42,32 +43,44 @@ class Bundle:
     """Hash of manifest.json, which names the hash of everything else: the bundle's identity."""
 
     @classmethod
-    def open(cls, path: Path | str, *, verify_hashes: bool = True) -> Bundle:
+    def open(cls, path: Path | str, *, verify_hashes: bool = True, signed_by: PublicKey | None = None) -> Bundle:
         """Read the manifest and check every file against it.
 
         Args:
             path: the bundle's folder.
             verify_hashes: False only for who has just checked them, such as a worker its server started.
+            signed_by: refuse a bundle that this key has not signed; None asks for no signature.
 
         Raises:
-            BundleError: missing, of another schema version, changed since it was written, or with files missing.
+            BundleError: missing, of another schema version, changed since it was written, or with files missing or added.
+            SignatureError: not signed by `signed_by`.
         """
-        root = Path(path)
+        # Resolved before anything is checked: a link that is pointed elsewhere meanwhile changes nothing.
+        root = Path(path).resolve()
         manifest_path = root / MANIFEST
         if not root.is_dir():
             raise BundleError(f"no bundle at {root}: there is no such folder; name one that `foveal export` wrote")
         if not manifest_path.is_file():
             raise BundleError(f"{root} is no bundle: {MANIFEST} is missing; name a folder that `foveal export` wrote")
         raw = manifest_path.read_bytes()
+        if signed_by is not None:
+            check_signature(root, raw, signed_by)
         manifest = _parse(raw, root)
         if verify_hashes:
-            for name, expected in {**{g.file: g.sha256 for g in manifest.graphs.values()}, **manifest.files}.items():
+            listed = {**{g.file: g.sha256 for g in manifest.graphs.values()}, **manifest.files}
+            for name, expected in listed.items():
                 _check_file(root, name, expected)
-        return cls(path=root.resolve(), manifest=manifest, sha256=hashlib.sha256(raw).hexdigest())
+            _check_nothing_added(root, {*listed, MANIFEST, SIGNATURE})
+        return cls(path=root, manifest=manifest, sha256=hashlib.sha256(raw).hexdigest())
 
     def graph_path(self, name: str) -> Path:
         """Path of a graph by its name in the manifest."""
         return self.path / self.manifest.graphs[name].file
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether there is a signature; whose, only `signed_by` tells."""
+        return (self.path / SIGNATURE).is_file()
 
     @property
     def tokenizer_json(self) -> bytes:
@@ -105,3 +118,9 @@ def _check_file(root: Path, name: str, expected: str) -> None:
         raise BundleError(
             f"{path} was changed: SHA-256 {got[:12]}… where the manifest says {expected[:12]}…; copy or export the bundle again"
         )
+
+
+def _check_nothing_added(root: Path, known: set[str]) -> None:
+    for path in root.rglob("*"):
+        if not path.is_dir() and path.relative_to(root).as_posix() not in known:
+            raise BundleError(f"{path} is not in the manifest: it was added since the bundle was written; remove it")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from foveal_runtime.bundle import Bundle
+from foveal_runtime.cachefolder import cache_root, private_folder
 from foveal_runtime.compiled import Compiled, find_compiled, write_index, writing
-from foveal_runtime.device import device_facts
+from foveal_runtime.device import device_facts, device_key
 from foveal_runtime.engine import Engine
-from foveal_runtime.errors import CheckFailed, StaleError
+from foveal_runtime.errors import BundleError, CheckFailed, ConfigError
+from foveal_runtime.manifest import Target
+from foveal_runtime.providers import Provider, build_options, stack
 from foveal_runtime.selftest import SelfTestReport, self_test
-from foveal_runtime.session import Provider, open_session, require_provider, session_options
+from foveal_runtime.session import open_session, ort_module, require_provider, session_options
 
 _MAPPED_BYTES = 1024
 """Weights of at least so many bytes lie in the file that is mapped; the others inside the graph."""
@@ -25,11 +28,16 @@ def compile_bundle(bundle: Bundle, provider: Provider, *, threads: int) -> tuple
         threads: while replaying.
 
     Raises:
-        ConfigError: the provider is not available, or the cache folder can't be used.
+        ConfigError: the provider is not available, the bundle is not for it, or the cache folder can't be used.
         BundleError: a graph does not load.
         CheckFailed: compiled, the bundle is out of tolerance; nothing is kept then.
     """
     require_provider(provider)
+    if provider is Provider.TENSORRT and bundle.manifest.target is not Target.TENSORRT:
+        raise ConfigError(
+            f"{bundle.path} was exported for ONNX Runtime's own kernels; export it again with --target tensorrt, or compile it "
+            f"for cpu or cuda"
+        )
     with writing(bundle, provider.value) as folder:
         files = {name: _compile(bundle, name, folder, provider) for name in bundle.manifest.graphs}
         made = write_index(folder, bundle, device_facts(provider.value), files)
@@ -44,23 +52,18 @@ def compile_bundle(bundle: Bundle, provider: Provider, *, threads: int) -> tuple
     return found, report
 
 
-def compiled_or_rebuilt(bundle: Bundle, provider: Provider, *, threads: int) -> tuple[Compiled | None, str]:
-    """What `foveal serve` starts from: the compiled graphs, built again when they are there but do not fit; and what was wrong.
-
-    Raises:
-        ConfigError, BundleError, CheckFailed: see `compile_bundle`; also a cache folder that others may write in.
-    """
-    try:
-        return find_compiled(bundle, provider.value), ""
-    except StaleError as error:
-        return compile_bundle(bundle, provider, threads=threads)[0], str(error)
-
-
 def _compile(bundle: Bundle, name: str, folder: Path, provider: Provider) -> tuple[str, ...]:
     """Compile one graph; names of its files, first the one to open."""
-    options = session_options(1)
+    options, providers = session_options(1), stack(provider)
     graph, weights = f"{name}.onnx", f"{name}.weights"
-    options.optimized_model_filepath = str(folder / graph)
+    if provider is Provider.TENSORRT:
+        timing = private_folder(cache_root() / f"timing-{device_key(device_facts(provider.value))}")
+        providers = stack(provider, build_options(bundle.manifest.graphs[name], folder / graph, timing))
+    else:
+        options.optimized_model_filepath = str(folder / graph)
+    if provider is Provider.CUDA:
+        # What the highest level adds is for the CPU's caches.
+        options.graph_optimization_level = ort_module().GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     if provider is Provider.CPU:
         for key, value in {
             "session.optimized_model_external_initializers_file_name": weights,
@@ -68,5 +71,13 @@ def _compile(bundle: Bundle, name: str, folder: Path, provider: Provider) -> tup
             "session.save_external_prepacked_constant_initializers": "1",
         }.items():
             options.add_session_config_entry(key, value)
-    open_session(bundle, name, bundle.graph_path(name), options, provider)
+    open_session(bundle, name, bundle.graph_path(name), options, providers)
+    if not (folder / graph).is_file():
+        raise BundleError(
+            f"{provider.value} wrote nothing for graph {name}: its provider took no part of it; check its libraries, or serve "
+            f"with --provider cpu"
+        )
+    for left in folder.iterdir():
+        if left.suffix not in (".onnx", ".weights"):
+            left.unlink()  # what a provider leaves beside its engine, which lies in the graph
     return tuple(file for file in (graph, weights) if (folder / file).is_file())

@@ -43,6 +43,8 @@ class ServeConfig:
     """PEM certificates; clients must show one that these signed."""
     insecure: bool = False
     """Serve plain text on an address that other machines reach."""
+    require_signature: Path | None = None
+    """PEM public key (Ed25519); a bundle that it has not signed is refused, at the start and at every reload."""
     max_message_bytes: int = 64 << 20
     """Largest request and answer."""
     max_studies: int = 256
@@ -87,7 +89,7 @@ class ServeConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want 0 or more")
 
 
-_PATHS = ("bundle", "hash_patients", "tls_cert", "tls_key", "client_ca")
+_PATHS = ("bundle", "hash_patients", "tls_cert", "tls_key", "client_ca", "require_signature")
 _TABLES: dict[str, type[Any]] = {"batch": BatchLimits, "queue": QueueLimits, "archive": StoreOptions}
 _NOT_IN_A_FILE = ("patient_key",)
 """Secrets have files of their own (`hash_patients`)."""

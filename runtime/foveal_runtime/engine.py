@@ -24,9 +24,10 @@ from foveal_runtime.imaging import Float32, ImageLimits, photograph, square, sta
 from foveal_runtime.labels import Head
 from foveal_runtime.manifest import FUSION, Manifest
 from foveal_runtime.notes import Int64, NoteTokeniser, pad_notes
+from foveal_runtime.providers import Provider
 from foveal_runtime.quality import Quality, assess
 from foveal_runtime.record import encode_record
-from foveal_runtime.session import GraphSession, Provider, open_sessions, provider_of, usable_cores
+from foveal_runtime.session import GraphSession, open_sessions, provider_of, usable_cores
 from foveal_runtime.study import Eye, Modality, Record, Study, Subset, subset_name
 
 _A = TypeVar("_A", bound=npt.NDArray[Any])
@@ -143,7 +144,8 @@ class Engine:
         self.manifest: Manifest = bundle.manifest
         self.provider = provider_of(provider)
         self._limits = ImageLimits() if limits is None else limits
-        self.max_rows = max_rows
+        built_for = [shape.max[0] for graph in self.manifest.graphs.values() for shape in graph.shapes.values()]
+        self.max_rows = min([max_rows, *built_for])
         self._sessions = open_sessions(bundle, self.provider, usable_cores() if threads is None else threads, compiled)
         self._tokenise = NoteTokeniser(bundle.tokenizer_json, self.manifest.text) if Modality.TEXT in self._sessions else None
 

@@ -9,6 +9,7 @@
     │   └── ConfigError              recipe, flag, configuration file
     ├── PreconditionError            legal, but not with this bundle or store; FAILED_PRECONDITION
     │   ├── BundleError              missing, changed, or of another schema version
+    │   │   └── SignatureError       not signed, or not by the key that is required
     │   ├── StaleError               a compiled entry of the cache that does not fit its bundle or machine
     │   ├── UntrainedError           a head or modality subset that was never trained
     │   └── SpaceMismatchError       vectors of another embedding space
@@ -111,6 +112,12 @@ class BundleError(PreconditionError):
     """A bundle is missing, changed since it was written, or of another schema version."""
 
     reason = "BUNDLE_INVALID"
+
+
+class SignatureError(BundleError):
+    """A bundle is not signed, or not by the key that is required."""
+
+    reason = "BUNDLE_UNTRUSTED"
 
 
 class StaleError(PreconditionError):

@@ -16,6 +16,7 @@ from foveal_runtime.compiled import find_compiled
 from foveal_runtime.errors import CheckFailed, ConfigError, FovealError, SpaceMismatchError, StaleError, UnavailableError
 from foveal_runtime.imaging import ImageLimits
 from foveal_runtime.session import provider_of, usable_cores
+from foveal_runtime.signing import read_public_key
 from foveal_runtime.supervisor import Worker
 from foveal_runtime.worker import WorkerSpec
 
@@ -81,6 +82,8 @@ class ModelHost:
 
     def __init__(self, config: ServeConfig) -> None:
         self._config = config
+        # Read once: a key file that is replaced while serving changes nothing.
+        self._key = None if config.require_signature is None else read_public_key(config.require_signature)
         self._model: Model | None = None
         self._swapping = asyncio.Lock()
         self._drift: str = ""
@@ -123,11 +126,11 @@ class ModelHost:
         """Open the configured bundle beside the current one, test it, and swap.
 
         Raises:
-            FovealError: it can't be opened, fails its self-test, or is of another space while an archive is open. The current
-                one goes on being served.
+            FovealError: it can't be opened, is not signed by the required key, fails its self-test, or is of another space
+                while an archive is open. The current one goes on being served.
         """
         async with self._swapping:
-            bundle = await asyncio.to_thread(Bundle.open, self._config.bundle)
+            bundle = await asyncio.to_thread(Bundle.open, self._config.bundle, signed_by=self._key)
             old = self._model
             if old is not None and self.pinned_space and bundle.manifest.space_id != old.bundle.manifest.space_id:
                 raise SpaceMismatchError(

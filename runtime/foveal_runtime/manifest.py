@@ -51,6 +51,15 @@ class Tensor(_Model):
     """A string names a dynamic axis: `batch`, `tokens`."""
 
 
+class ShapeRange(_Model):
+    """Shapes of one input that an engine is built for (a TensorRT optimisation profile)."""
+
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    """What it is tuned for."""
+    max: tuple[int, ...]
+
+
 class Graph(_Model):
     """One ONNX file."""
 
@@ -63,6 +72,8 @@ class Graph(_Model):
     """Run one study a call and unpadded: true of dynamically quantised graphs, whose scales span the batch."""
     scheme: str = ""
     """How its numbers are stored and what was chosen for it by measuring, in words; plan.json has it as data."""
+    shapes: dict[str, ShapeRange] = {}
+    """By input: what a target with optimisation profiles is built for; empty for other targets."""
 
 
 class OperatingPoint(_Model):

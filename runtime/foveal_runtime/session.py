@@ -10,7 +10,6 @@ import contextlib
 import importlib.metadata
 import os
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +19,10 @@ from foveal_runtime.bundle import Bundle
 from foveal_runtime.compiled import Compiled
 from foveal_runtime.errors import BundleError, ConfigError
 from foveal_runtime.manifest import FUSION, Graph
+from foveal_runtime.providers import ORT_NAMES, Provider, Stack, engine_options, stack
 from foveal_runtime.study import Modality
 
 Array = npt.NDArray[Any]
-
-
-class Provider(StrEnum):
-    """An ONNX Runtime execution provider."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-    TENSORRT = "tensorrt"
-
-
-_ORT_NAMES: dict[Provider, str] = {
-    Provider.CPU: "CPUExecutionProvider",
-    Provider.CUDA: "CUDAExecutionProvider",
-    Provider.TENSORRT: "TensorrtExecutionProvider",
-}
-_ORT_STACKS: dict[Provider, tuple[Provider, ...]] = {
-    Provider.CPU: (Provider.CPU,),
-    Provider.CUDA: (Provider.CUDA, Provider.CPU),
-    Provider.TENSORRT: (Provider.TENSORRT, Provider.CUDA, Provider.CPU),
-}
-"""A node that a provider has no kernel for runs on the next; the first one must be there, or opening fails."""
 
 
 def provider_of(name: str) -> Provider:
@@ -64,9 +43,9 @@ def available_providers() -> tuple[Provider, ...]:
     Raises:
         ConfigError: no ONNX Runtime is installed.
     """
-    ort = _onnxruntime()
+    ort = ort_module()
     built = set(ort.get_available_providers())
-    return tuple(p for p in Provider if _ORT_NAMES[p] in built)
+    return tuple(p for p in Provider if ORT_NAMES[p] in built)
 
 
 def usable_cores() -> int:
@@ -83,10 +62,15 @@ def ort_version() -> str:
     for package in ("onnxruntime", "onnxruntime-gpu"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             return f"{package} {importlib.metadata.version(package)}"
-    return str(_onnxruntime().__version__)
+    return str(ort_module().__version__)
 
 
-def _onnxruntime() -> Any:
+def ort_module() -> Any:
+    """ONNX Runtime, imported where it is first needed.
+
+    Raises:
+        ConfigError: none is installed.
+    """
     try:
         import onnxruntime
     except ImportError:
@@ -145,13 +129,15 @@ def open_sessions(
     sessions = {}
     for name in order:
         options = session_options(threads)
-        path = bundle.graph_path(name)
+        path, providers = bundle.graph_path(name), stack(provider)
+        if compiled is None and provider is Provider.TENSORRT:
+            providers = stack(provider, engine_options(bundle.manifest.graphs[name]))
         if compiled is not None:
             path = compiled.path(name)
             if provider is Provider.CPU:
                 # What optimisation found lies in the file; doing it again costs start-up and finds nothing.
-                options.graph_optimization_level = _onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
-        sessions[name] = open_session(bundle, name, path, options, provider)
+                options.graph_optimization_level = ort_module().GraphOptimizationLevel.ORT_DISABLE_ALL
+        sessions[name] = open_session(bundle, name, path, options, providers)
     return sessions
 
 
@@ -161,7 +147,7 @@ def session_options(threads: int) -> Any:
     Raises:
         ConfigError: no ONNX Runtime is installed.
     """
-    options = _onnxruntime().SessionOptions()
+    options = ort_module().SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised; ORT's own lines would tear the server's log
@@ -172,7 +158,7 @@ def session_options(threads: int) -> Any:
     return options
 
 
-def open_session(bundle: Bundle, name: str, path: Path, options: Any, provider: Provider) -> GraphSession:
+def open_session(bundle: Bundle, name: str, path: Path, options: Any, providers: Stack) -> GraphSession:
     """Load one graph.
 
     Args:
@@ -180,25 +166,25 @@ def open_session(bundle: Bundle, name: str, path: Path, options: Any, provider: 
         name: in the manifest.
         path: the bundle's file, or what was compiled from it.
         options: from `session_options`.
-        provider: where to run.
+        providers: where to run, with options.
 
     Raises:
         ConfigError: the provider cannot start on this machine.
         BundleError: the graph does not load, or its inputs are not those of the manifest.
     """
     spec = bundle.manifest.graphs[name]
-    stack = [_ORT_NAMES[p] for p in _ORT_STACKS[provider]]
+    wanted = providers[0][0]
     try:
-        session = _onnxruntime().InferenceSession(str(path), options, providers=stack)
+        session = ort_module().InferenceSession(str(path), options, providers=providers)
     except Exception as error:
         raise BundleError(
-            f"graph {path.name} does not load on provider {provider.value!r} ({type(error).__name__}); "
+            f"graph {path.name} does not load on {wanted} ({type(error).__name__}); "
             f"export the bundle again, or use another provider"
         ) from error
-    if session.get_providers()[0] != stack[0]:
+    if session.get_providers()[0] != wanted:
         # ORT drops a provider whose libraries it can't load and goes on without a word.
         raise ConfigError(
-            f"provider {provider.value!r} is built in but cannot start on this machine "
+            f"{wanted} is built in but cannot start on this machine "
             f"(only {', '.join(session.get_providers())} did); check its driver and libraries, or choose another"
         )
     session.disable_fallback()

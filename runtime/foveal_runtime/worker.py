@@ -185,7 +185,7 @@ class Crew:
 def run_batch(engine: Engine, crew: Crew, studies: Sequence[Study], asks: Sequence[Ask]) -> list[Outcome | FovealError]:
     """An outcome or an error for each study; one that breaks its batch breaks alone."""
     from foveal_runtime.errors import FovealError
-    from foveal_runtime.session import Provider
+    from foveal_runtime.providers import Provider
 
     answers: list[Outcome | FovealError | None] = [None] * len(studies)
     prepared: list[tuple[int, Prepared]] = []

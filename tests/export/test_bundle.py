@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,13 +22,16 @@ from foveal_export.budget import DEFAULTS, parse_budget
 from foveal_export.edit import in_modules
 from foveal_export.pipeline import Exported, Request, export_run
 from foveal_export.plan import RangeRule, read_plan
+from foveal_export.provenance import commit
 from foveal_export.verify import verify
 from foveal_runtime.bundle import Bundle
+from foveal_runtime.cli.inspect import describe, screen
 from foveal_runtime.engine import Engine
 from foveal_runtime.errors import CheckFailed, ConfigError, DataError, SpaceMismatchError
 from foveal_runtime.golden import read_golden
 from foveal_runtime.manifest import Precision, Target
 from foveal_runtime.selftest import self_test
+from foveal_runtime.signing import read_public_key
 from foveal_runtime.study import ALL_SUBSETS
 from foveal_train.run import read_info
 
@@ -149,6 +153,35 @@ def test_every_file_of_the_bundle_is_in_the_manifest(int8: Exported) -> None:
     card = (int8.bundle / "MODEL_CARD.md").read_text()
     assert "not a medical device" in card
     assert "brset:" not in card
+
+
+def test_manifest_says_what_made_it_and_inspect_shows_it(int8: Exported) -> None:
+    assert {"torch", "onnxruntime", "commit", "python"} <= set(int8.manifest.made_with)
+    assert screen(describe(Bundle.open(int8.bundle))).count("\n") <= 40
+
+
+def test_commit_is_of_a_checkout_alone(tmp_path: Path) -> None:
+    lone = tmp_path / "provenance.py"
+    lone.write_text("")
+    assert commit(lone) == "unknown"
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    assert commit(lone) == "unknown"  # a repository around an installation, which does not track it
+    subprocess.run(["git", "-C", tmp_path, "add", "provenance.py"], check=True)
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run(["git", "-C", tmp_path, *who, "commit", "-qm", "x"], check=True)
+    assert len(commit(lone)) == 40
+    lone.write_text("changed")
+    assert commit(lone).endswith("-dirty")
+
+
+def test_signed_export_opens_with_its_key_alone(tiny_run: Path, tmp_path: Path) -> None:
+    private, public = tmp_path / "signing.pem", tmp_path / "signing.pub"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True, capture_output=True)
+    subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True, capture_output=True)
+    with pytest.raises(ConfigError, match="private key in PEM"):
+        export_run(_request(tiny_run, tmp_path / "out", Precision.FP32, sign=public), Quiet())
+    signed = export_run(_request(tiny_run, tmp_path / "out", Precision.FP32, sign=private), Quiet())
+    assert Bundle.open(signed.bundle, signed_by=read_public_key(public)).is_signed
 
 
 def test_existing_target_is_refused_before_any_work(tiny_run: Path, int8: Exported, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", ["serve", "compile", "grade", "embed", "index", "search", "verify"])
+@pytest.mark.parametrize("command", ["serve", "compile", "grade", "embed", "index", "search", "verify", "inspect"])
 def test_help_imports_neither_numpy_nor_grpc(command: str) -> None:
     code = (
         "import sys, contextlib\n"
@@ -170,6 +171,27 @@ def test_compile_measures_and_serve_uses_what_it_found(
     plan.write_text("junk")
     with RunningServer(bundle_path) as server, server.client() as client:
         assert client.model().workers == 1
+
+
+def test_inspect_shows_a_bundle_on_one_screen(bundle_path: Path) -> None:
+    done = foveal("inspect", str(bundle_path))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) <= 40
+    for words in ("hand-made fp32 for onnx", "not signed", "image+text+structured", "fusion", "screening 0.300"):
+        assert words in done.stdout
+    document = json.loads(foveal("inspect", str(bundle_path), "--json").stdout)
+    assert set(document["graphs"]) == {"image", "text", "structured", "fusion"}
+    assert document["signature"] == {"signed": False, "checked_with": ""}
+    assert document["bytes"] == sum(p.stat().st_size for p in bundle_path.rglob("*") if p.is_file())
+
+
+def test_inspect_refuses_what_verify_refuses(bundle_path: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "bundle"
+    shutil.copytree(bundle_path, changed)
+    (changed / "fusion.onnx").write_bytes(b"x")
+    done = foveal("inspect", str(changed))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "was changed" in one_line(done.stderr)
 
 
 def test_a_plan_takes_another_worker_only_for_half_as_much_again_and_the_smallest_batch_that_does() -> None:

@@ -18,7 +18,7 @@ from foveal_runtime.compiler import compile_bundle
 from foveal_runtime.device import device_facts, device_key
 from foveal_runtime.engine import Engine, VectorKind
 from foveal_runtime.errors import CheckFailed, ConfigError, StaleError
-from foveal_runtime.session import Provider
+from foveal_runtime.providers import Provider
 
 
 @pytest.fixture

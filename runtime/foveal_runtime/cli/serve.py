@@ -32,6 +32,7 @@ def serve(
     tls_key: Path | None = None,
     client_ca: Path | None = None,
     insecure: Annotated[bool | None, Parameter(negative=())] = None,
+    require_signature: Path | None = None,
     cache_entries: int | None = None,
     self_test_every: Annotated[float | None, Parameter(name="--self-test-every")] = None,
     drain: Annotated[float | None, Parameter(name="--drain")] = None,
@@ -64,6 +65,7 @@ def serve(
         tls_key: PEM private key.
         client_ca: PEM certificates; only clients that show one signed by these are served.
         insecure: serve plain text to other machines.
+        require_signature: PEM public key; a bundle that it has not signed is refused, also when it is loaded later.
         cache_entries: answers to equal studies kept; 0 keeps none.
         self_test_every: seconds between two self-tests; 0 tests at the start alone. Default 3600.
         drain: seconds that accepted work may take after SIGTERM. Default 30.
@@ -96,6 +98,7 @@ def serve(
             "tls_key": tls_key,
             "client_ca": client_ca,
             "insecure": insecure,
+            "require_signature": require_signature,
             "cache_entries": cache_entries,
             "self_test_every_s": self_test_every,
             "drain_s": drain,

@@ -19,6 +19,7 @@ def verify(
     run: Path | None = None,
     data: list[str] | None = None,
     json: Path | None = None,
+    public_key: Path | None = None,
     provider: str = "cpu",
     threads: Annotated[int | None, Parameter(name="--threads")] = None,
 ) -> None:
@@ -37,9 +38,19 @@ def verify(
         run: the run the bundle was exported from.
         data: data sets to compare on, `kind:path`; may be repeated. Default with --run: the run's own validation data.
         json: also write the report to this file.
+        public_key: PEM public key (Ed25519) that must have signed the bundle.
         provider: cpu, cuda or tensorrt.
         threads: threads in one graph call; default: every core this process may use.
     """
+    from foveal_runtime.bundle import Bundle
+    from foveal_runtime.signing import read_public_key
+
+    key = None if public_key is None else read_public_key(public_key)
+    opened = Bundle.open(bundle, signed_by=key)
+    if key is not None:
+        sys.stderr.write(f"signed by {public_key}\n")
+    elif opened.is_signed:
+        sys.stderr.write("signed, by whom was not checked: give --public-key\n")
     if run is not None:
         from foveal_runtime.cli.rooms import import_room
 
@@ -47,12 +58,14 @@ def verify(
         return
     if data:
         raise ConfigError("--data needs --run: golden replay uses the studies inside the bundle; add --run RUN")
-    from foveal_runtime.bundle import Bundle
+    from foveal_runtime.compiled import find_compiled
     from foveal_runtime.engine import Engine
     from foveal_runtime.selftest import self_test
 
-    opened = Bundle.open(bundle)
-    report = self_test(Engine(opened, provider=provider, threads=threads))
+    compiled = find_compiled(opened, provider)
+    if compiled is not None:
+        sys.stderr.write(f"through the graphs that `foveal compile` made: {compiled.folder}\n")
+    report = self_test(Engine(opened, provider=provider, threads=threads, compiled=compiled))
     if json is not None:
         document = {"bundle": opened.sha256, "space_id": opened.manifest.space_id, "provider": provider, **report.to_json()}
         json.write_text(json_module.dumps(document, indent=1) + "\n", encoding="utf-8")

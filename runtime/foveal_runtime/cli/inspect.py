@@ -1,0 +1,126 @@
+"""`foveal inspect`: what a bundle is, on one screen. Reads its manifest and checks its hashes; runs no graph."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foveal_runtime.cli.client import Json, print_json
+
+if TYPE_CHECKING:
+    from foveal_runtime.bundle import Bundle
+
+_ACCURACY = {
+    "mean_cosine": "mean cosine",
+    "min_cosine": "least cosine",
+    "max_abs": "largest difference",
+    "icdr_flips": "ICDR grades changed",
+    "neighbour_overlap": "neighbour overlap",
+    "neighbour_dependence": "alone against in a batch",
+}
+"""Of the manifest's summary of parity, what is shown, in words."""
+
+
+def inspect(bundle: Path, /, *, public_key: Path | None = None, json: Json = False) -> None:
+    """Show what a bundle is: model, precision, graphs, sizes, what it answers, distance from PyTorch, space, signature.
+
+    Every hash is checked on the way; no graph is loaded.
+
+    For example:
+
+        foveal inspect runs/edge/bundle-int8
+        foveal inspect runs/edge/bundle-int8 --json
+
+    Args:
+        bundle: folder that `foveal export` wrote.
+        public_key: PEM public key (Ed25519) that must have signed it.
+        json: print one JSON document.
+    """
+    from foveal_runtime.bundle import Bundle
+    from foveal_runtime.signing import read_public_key
+
+    opened = Bundle.open(bundle, signed_by=None if public_key is None else read_public_key(public_key))
+    document = describe(opened, signed_by=str(public_key) if public_key is not None else "")
+    if json:
+        print_json(document)
+    else:
+        sys.stdout.write(screen(document))
+
+
+def describe(bundle: Bundle, *, signed_by: str = "") -> dict[str, Any]:
+    """A bundle as one JSON document.
+
+    Args:
+        bundle: an opened bundle.
+        signed_by: the key its signature was checked with; empty when none was.
+    """
+    manifest = bundle.manifest
+    whole = manifest.model_dump(mode="json")
+    files = [path for path in bundle.path.rglob("*") if path.is_file()]
+    kept = ("foveal_version", "profile", "precision", "target", "space_id", "embedding_dim")
+    rest = ("trained_heads", "trained_subsets", "aligned", "calibration", "tolerances", "parity", "image", "text", "made_with")
+    return {
+        "bundle": str(bundle.path),
+        "sha256": bundle.sha256,
+        **{name: whole[name] for name in kept},
+        "bytes": sum(path.stat().st_size for path in files),
+        "signature": {"signed": bundle.is_signed, "checked_with": signed_by},
+        "graphs": whole["graphs"],
+        **{name: whole[name] for name in rest},
+    }
+
+
+def screen(document: dict[str, Any]) -> str:
+    """The document as text of at most some forty lines."""
+    signature = document["signature"]
+    signed = (
+        f"signed by {signature['checked_with']}"
+        if signature["checked_with"]
+        else "signed, by whom was not checked (--public-key)"
+        if signature["signed"]
+        else "not signed"
+    )
+    heads, aligned = (", ".join(document[name]) or "none" for name in ("trained_heads", "aligned"))
+    lines = [
+        f"{document['profile']} {document['precision']} for {document['target']}, {document['bytes'] / 1e6:.1f} MB, "
+        f"foveal {document['foveal_version']}, {signed}",
+        f"bundle      {document['sha256']}",
+        f"space       {document['space_id']}",
+        f"answers     {', '.join(document['trained_subsets'])}",
+        f"heads       {heads}; {document['embedding_dim']}-d vectors, comparable across modalities: {aligned}",
+        f"photograph  {document['image']['side_px']} px; note {document['text']['max_tokens']} tokens at most, "
+        f"{document['text']['kept_tokens']} kept",
+        "",
+        f"{'graph':<12}{'MB':>8}  {'runs':<15}arithmetic",
+    ]
+    for name, graph in document["graphs"].items():
+        alone = "one at a time" if graph["one_at_a_time"] else "in batches"
+        lines.append(f"{name:<12}{graph['bytes'] / 1e6:>8.2f}  {alone:<15}{graph['scheme'] or 'not recorded'}")
+    parity = document["parity"]
+    lines += ["", f"against PyTorch FP32: {parity.get('studies', 0)} answers, {parity.get('source', 'not compared')}"]
+    found = [f"{words} {_figure(parity[key])}" for key, words in _ACCURACY.items() if parity.get(key) is not None]
+    lines += [f"  {'; '.join(found[i : i + 3])}" for i in range(0, len(found), 3)]
+    limits = document["tolerances"]
+    lines.append(
+        f"  verify accepts cosine >= {limits['min_cosine']:g}, probabilities within {limits['max_abs_probability']:g}, "
+        f"ICDR changed <= {limits['icdr_flips']:g}, referable <= {limits['referable_flips']:g}"
+    )
+    lines += ["", "referable DR at"]
+    for name, entry in document["calibration"].items():
+        points = [_point(point) for point in entry["operating_points"]]
+        lines.append(f"  {name:<24}{'; '.join(points) or 'no operating point'}")
+    made = ", ".join(f"{name} {version}" for name, version in document["made_with"].items())
+    lines += ["", f"made with {made or 'nothing recorded'}"]
+    return "\n".join(lines) + "\n"
+
+
+def _figure(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.3g}" if abs(value) < 0.1 else f"{value:.5f}"
+
+
+def _point(point: dict[str, Any]) -> str:
+    if not point["studies"]:
+        return f"{point['name']} {point['threshold']:.3f} (not fitted)"
+    reached = [f"{key} {point[key]:.3f}" for key in ("sensitivity", "specificity") if point[key] is not None]
+    return f"{point['name']} {point['threshold']:.3f} ({', '.join((*reached, str(point['studies']) + ' studies'))})"
