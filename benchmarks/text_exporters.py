@@ -66,6 +66,7 @@ def main(
             text=dataclasses.replace(config.text, weights="random"),
         )
     built = build_model(config, seed=0)
+    built.model.eval()
     optimum = export_text(built.model, built.config)
     graphs = {
         "torch.onnx": export_graph(built.model, built.config, Modality.TEXT.value),
