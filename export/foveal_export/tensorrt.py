@@ -76,9 +76,24 @@ def to_typed_half(proto: onnx.ModelProto, keep: Iterable[str]) -> onnx.ModelProt
     names |= _behind_norms(copy) | narrow_convolutions(copy)
     made = convert_float_to_float16(copy, keep_io_types=True, node_block_list=sorted(names), op_block_list=[])
     del made.graph.value_info[:]  # types of the FP32 graph
-    made = Editor(made).finish(check=False)  # the library appends its Casts at the end
+    made = _without_round_trips(made)
     onnx.checker.check_model(made, full_check=True)
     return onnx.shape_inference.infer_shapes(made, strict_mode=True)
+
+
+def _without_round_trips(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """FP32 nodes read each other directly: through FP16 and back a large value would be infinite. Sorts as well."""
+    editor = Editor(proto)
+    makers, readers = editor.producers(), editor.consumers()
+    kinds = {node.name: next(a.i for a in node.attribute if a.name == "to") for node in editor.nodes if node.op_type == "Cast"}
+    for node in list(editor.nodes):
+        before = makers.get(node.input[0]) if kinds.get(node.name) == onnx.TensorProto.FLOAT else None
+        # The library's own Casts, which take FP32: one of the graph's may come from integers.
+        added = before is not None and kinds.get(before.name) == onnx.TensorProto.FLOAT16 and "_cast" in before.name
+        if before is not None and added and node.output[0] not in editor.outputs:
+            editor.redirect(node.output[0], before.input[0], readers[node.output[0]])
+            editor.nodes.remove(node)
+    return editor.finish(check=False)
 
 
 def _behind_norms(proto: onnx.ModelProto) -> set[str]:
@@ -96,7 +111,7 @@ def _behind_norms(proto: onnx.ModelProto) -> set[str]:
 
 
 def overflowing(proto: onnx.ModelProto, feeds: Iterable[tap.Feeds]) -> tuple[str, ...]:
-    """Names of nodes that come near FP16's largest value on calibration studies.
+    """Names of the nodes that make or read values near FP16's largest on calibration studies.
 
     Args:
         proto: FP32.
@@ -107,7 +122,9 @@ def overflowing(proto: onnx.ModelProto, feeds: Iterable[tap.Feeds]) -> tuple[str
     wanted = [value for value in makers if value in floats]
     seen = tap.observe(proto, wanted, feeds)
     limit = HALF_MAX / HEADROOM
-    return tuple(makers[name] for name in wanted if max(-seen[name].low, seen[name].high) > limit)
+    large = [name for name in wanted if max(-seen[name].low, seen[name].high) > limit]
+    readers = Editor(proto).consumers()
+    return tuple(dict.fromkeys(node for name in large for node in (makers[name], *(r.name for r in readers.get(name, [])))))
 
 
 def half_tables(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -79,7 +79,7 @@ def test_int8_bundle_is_small_within_budget_and_the_same_in_any_company(fp32: Ex
     assert self_test(Engine(Bundle.open(int8.bundle), threads=1)).passed
 
 
-def test_int8_graphs_run_in_integer_kernels(int8: Exported, tmp_path: Path) -> None:
+def test_int8_graphs_run_in_integer_kernels(fp32: Exported, int8: Exported, tmp_path: Path) -> None:
     def kernels(name: str) -> Counter[str]:
         options = ort.SessionOptions()
         options.log_severity_level = 3
@@ -87,7 +87,7 @@ def test_int8_graphs_run_in_integer_kernels(int8: Exported, tmp_path: Path) -> N
         ort.InferenceSession(str(int8.bundle / f"{name}.onnx"), options)
         return Counter(node.op_type for node in onnx.load(tmp_path / name).graph.node)
 
-    exact = onnx.load(int8.bundle.parent / "fp32" / "image.onnx").graph.node
+    exact = onnx.load(fp32.bundle / "image.onnx").graph.node
     kept = int8.report["graphs"]["image"]["kept"]
     floats = sum(n.op_type == "Conv" and in_modules(n.name, kept) for n in exact)
     image = kernels("image")
