@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -89,10 +90,14 @@ def check_nothing_lost(client: Client, acknowledged: int) -> None:
 
 
 def postgres_of(server: RunningServer) -> int:
-    """The embedded PostgreSQL's process."""
-    for pid in server.workers():
-        if Path(f"/proc/{pid}/comm").read_text().startswith("postgres"):
-            return pid
+    """The embedded PostgreSQL's process; looked for again, since the list of children may miss one of a busy process."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        for pid in server.workers():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text().startswith("postgres"):
+                    return pid
+        time.sleep(0.02)
     raise AssertionError("no postgres among the server's children")
 
 
