@@ -40,7 +40,7 @@ from foveal_runtime.engine import Ask, Engine
 from foveal_runtime.host import CPU_ROWS
 from foveal_runtime.messages import study_to
 from foveal_runtime.study import Study
-from foveal_runtime.worker import Crew, run_batch
+from foveal_runtime.worker import Crew, graph_threads, run_batch
 
 
 def load_photographs(folder: Path, count: int) -> list[bytes]:
@@ -76,7 +76,7 @@ def memory_mb(pid: int) -> dict[str, float]:
 
 
 def engine_rate(bundle: Path, photographs: list[bytes], batch: int, threads: int, seconds: float) -> float:
-    engine = Engine(Bundle.open(bundle), threads=threads, max_rows=CPU_ROWS)
+    engine = Engine(Bundle.open(bundle), threads=graph_threads(threads), max_rows=CPU_ROWS)
     crew = Crew(threads)
     studies = [Study(image=photographs[i % len(photographs)]) for i in range(batch)]
     asks = [Ask()] * batch

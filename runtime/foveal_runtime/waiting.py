@@ -16,7 +16,7 @@ from foveal_runtime.errors import DeadlineError, FovealError, InputError, Overlo
 if TYPE_CHECKING:
     from foveal_runtime.request import Answer, BatchLimits, QueueLimits, Request
 
-_MARGIN = 1.25
+_MARGIN = 1.5
 """A caller is let in when its answer is predicted this much earlier than its deadline: predictions err, and an answer that
 comes too late has cost somebody else's."""
 _FIRST_GUESS_S = 0.05

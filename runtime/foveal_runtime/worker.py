@@ -51,7 +51,7 @@ class WorkerSpec:
     """Whose hashes the parent has checked."""
     provider: str
     threads: int
-    """Inside one graph call, and studies of a batch side by side."""
+    """Studies of a batch side by side; half as many inside one graph call."""
     max_rows: int
     """In one graph call."""
     limits: ImageLimits
@@ -150,7 +150,7 @@ def _load(spec: WorkerSpec) -> Engine:
     return Engine(
         bundle,
         provider=spec.provider,
-        threads=spec.threads,
+        threads=graph_threads(spec.threads),
         limits=spec.limits,
         max_rows=spec.max_rows,
         compiled=spec.compiled,
@@ -166,6 +166,11 @@ def _warm_up(engine: Engine, spec: WorkerSpec) -> SelfTestReport | None:
         return self_test(engine, golden)
     engine.run([engine.prepare(golden.studies[-1])])
     return None
+
+
+def graph_threads(threads: int) -> int:
+    """Threads inside one graph call, where so many studies are worked on side by side: cores are better used by whole calls."""
+    return max(1, threads // 2)
 
 
 class Crew:

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundles import photograph
+from dicoms import dicom
 from google.rpc import code_pb2
 from PIL import Image
 from servers import RunningServer
 
 from foveal_runtime._proto import screening_pb2, study_pb2
+
+pytest.importorskip("pydicom")
 
 TYPED = {"INVALID_ARGUMENT", "FAILED_PRECONDITION"}
 
@@ -29,7 +32,12 @@ def seeds() -> list[bytes]:
         buffer = io.BytesIO()
         picture.save(buffer, kind, **options)
         files.append(buffer.getvalue())
-    files.append(b"\0" * 128 + b"DICM" + files[0][:400])
+    rgb_HWC = np.asarray(picture)
+    files += [
+        dicom(rgb_HWC, PatientAge="061Y", PatientSex="F"),
+        dicom(rgb_HWC[..., 1].astype("<u2") * 16, bits=12),
+        dicom(rgb_HWC, encapsulate=files[0], PatientBirthDate="19600301", StudyDate="20210301"),
+    ]
     return files
 
 
@@ -37,7 +45,7 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
     """Bytes changed, cut, doubled or spliced, mostly near the beginning where headers are."""
     bad = bytearray(data)
     for _ in range(int(rng.integers(1, 12))):
-        reach = len(bad) if rng.random() < 0.3 else min(len(bad), 256)
+        reach = len(bad) if rng.random() < 0.3 else min(len(bad), 1024 if bad[128:132] == b"DICM" else 256)
         if reach < 4:
             break
         place = int(rng.integers(0, reach))
