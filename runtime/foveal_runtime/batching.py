@@ -149,6 +149,14 @@ class Batcher:
 
     # --- admission ----------------------------------------------------------------------------------------------------
 
+    def check_time(self, studies: int, deadline_s: float | None) -> None:
+        """Refuse before anything is read of a request that could only come too late: refusing has to be cheap.
+
+        Raises:
+            DeadlineError: the queue can't be worked off before the deadline.
+        """
+        self._line.check_time(studies, deadline_s=deadline_s, running=self._running, workers=self.live_workers)
+
     def submit(self, requests: Sequence[Request], *, deadline_s: float | None = None) -> list[asyncio.Future[Answer]]:
         """Admit studies, all or none of them.
 

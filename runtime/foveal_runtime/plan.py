@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _BATCHES = (1, 4, 16)
 _GOOD_ENOUGH = 0.95
 """Of the throughput of as many workers: within it, a smaller batch answers sooner."""
-_WORTH_A_WORKER = 2 / 3
+_WORTH_A_WORKER = 0.6
 """Of the best throughput: from there on, fewer workers are taken, since each holds the weights again."""
 
 
@@ -86,7 +86,7 @@ def read_plan(folder: Path) -> ServePlan | None:
 
 
 def choose(measured: Sequence[Measurement]) -> ServePlan:
-    """The fewest workers that reach two thirds of the best throughput; then the smallest batch within 5 % of theirs."""
+    """The fewest workers that reach 60 % of the best throughput; then the smallest batch within 5 % of theirs."""
     best = max(m.studies_per_s for m in measured)
     workers = min(m.workers for m in measured if m.studies_per_s >= _WORTH_A_WORKER * best)
     theirs = [m for m in measured if m.workers == workers]

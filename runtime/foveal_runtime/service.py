@@ -172,6 +172,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         self, model: Model, asked: Sequence[tuple[study_pb2.Study, Ask]], context: Any
     ) -> list[Answer | FovealError]:
         """`answer`, with a wish of its own for each study."""
+        model.batcher.check_time(len(asked), context.time_remaining())
         answers: list[Answer | FovealError | None] = [None] * len(asked)
         requests: list[tuple[int, Request]] = []
         for i, (message, ask) in enumerate(asked):

@@ -118,8 +118,17 @@ class WaitingLine:
                 f"{self._bytes} bytes are waiting and {limits.max_bytes} may; send again later",
                 retry_after_s=max(wait_s / 2, 0.05),
             )
+        self.check_time(len(jobs), deadline_s=deadline_s, running=running, workers=workers)
+
+    def check_time(self, studies: int, *, deadline_s: float | None, running: int, workers: int) -> None:
+        """Whether so many studies could be answered in time.
+
+        Raises:
+            DeadlineError: they would come too late.
+        """
+        wait_s = self.wait_s(running, workers)
         depth = len(self._jobs) + running
-        answer_s = (wait_s + self.s_per_study * min(depth + len(jobs), self._batch.max_studies)) * _MARGIN
+        answer_s = (wait_s + self.s_per_study * min(depth + studies, self._batch.max_studies)) * _MARGIN
         # With nothing in work the prediction is put to the test: one slow batch must not have all callers refused for ever.
         if deadline_s is not None and (deadline_s <= 0 or (depth and answer_s > deadline_s)):
             raise DeadlineError(

@@ -194,7 +194,7 @@ def test_inspect_refuses_what_verify_refuses(bundle_path: Path, tmp_path: Path) 
     assert "was changed" in one_line(done.stderr)
 
 
-def test_a_plan_takes_another_worker_only_for_half_as_much_again_and_the_smallest_batch_that_does() -> None:
+def test_a_plan_takes_another_worker_only_for_two_thirds_more_and_the_smallest_batch_that_does() -> None:
     from foveal_runtime.plan import Measurement, choose
 
     def of(workers: int, batch: int, rate: float) -> Measurement:
