@@ -244,6 +244,7 @@ def test_patients_are_keyed_where_they_are_stored_and_found_by_their_own_referen
 
 def test_metrics_and_stats_tell_calls_size_and_recall(server: RunningServer, client: Client, space: str, filled: int) -> None:
     address = next(line.split()[-1] for line in server.lines if "metrics on " in line)
+    search(client, space, vector_of(5))
     deadline = time.monotonic() + 60
     while True:
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
