@@ -9,7 +9,6 @@ is the least of repetitions that take turns.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import tempfile
@@ -25,11 +24,11 @@ import onnxruntime as ort
 import torch
 from cyclopts import Parameter
 
+from export_speed import measurable
 from foveal_export import calibrate, int8, tap
 from foveal_export.graphs import export_graph
 from foveal_export.text_optimum import export_text
 from foveal_runtime.study import Modality
-from foveal_train.profile import profile as profile_of
 from foveal_train.weights import build_model
 
 app = cyclopts.App(help=__doc__)
@@ -58,14 +57,7 @@ def main(
     json_
         Write the figures here, under the profile's name.
     """
-    config = profile_of(profile)
-    if profile == "base":
-        config = dataclasses.replace(
-            config,
-            image=dataclasses.replace(config.image, weights="random"),
-            text=dataclasses.replace(config.text, weights="random"),
-        )
-    built = build_model(config, seed=0)
+    built = build_model(measurable(profile), seed=0)
     built.model.eval()
     optimum = export_text(built.model, built.config)
     graphs = {

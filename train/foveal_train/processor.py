@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
+from foveal_runtime.memory import trim
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Names of glibc's mallopt (malloc.h)."""
 _DEFAULT_MMAP_MAX, _DEFAULT_TRIM_BYTES = 65536, 128 * 1024
@@ -33,8 +35,8 @@ def kept_memory() -> Iterator[None]:
     Other C libraries are left as they are. What is free is given back at the end.
     """
     libc = ctypes.CDLL(None)
-    mallopt, trim = getattr(libc, "mallopt", None), getattr(libc, "malloc_trim", None)
-    if mallopt is None or trim is None:
+    mallopt = getattr(libc, "mallopt", None)
+    if mallopt is None:
         yield
         return
     mallopt(_M_MMAP_MAX, 0)
@@ -44,7 +46,7 @@ def kept_memory() -> Iterator[None]:
     finally:
         mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
         mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_BYTES)
-        trim(0)
+        trim()
 
 
 class Float32Depthwise(TorchFunctionMode):
