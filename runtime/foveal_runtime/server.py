@@ -51,6 +51,7 @@ class Server:
         self._archive: Archive | None = None
         self._archive_alive = False
         self._watchers: list[asyncio.Task[None]] = []
+        self._named = ""  # where the configured path led when it was last loaded
         self._server: Any = None
         self._health = health.aio.HealthServicer()
         self._metrics = Metrics() if config.metrics else None
@@ -91,6 +92,7 @@ class Server:
         await self._tell_health()
         # Listening before loading: a supervisor sees NOT_SERVING and not a refused connection.
         await self._server.start()
+        self._named = await asyncio.to_thread(os.path.realpath, config.bundle)
         try:
             bundle = await self.host.load()
             if config.store:
@@ -100,7 +102,7 @@ class Server:
             raise
         self.host.on_change = self._on_change
         self.host.test_regularly()
-        self._watchers.append(asyncio.create_task(self._watch_link(config.bundle)))
+        self._watchers.append(asyncio.create_task(self._watch_link()))
         self._watchers.append(asyncio.create_task(self._trim_regularly()))
         await self._tell_health()
         return bundle
@@ -191,14 +193,11 @@ class Server:
             if self._metrics is not None:
                 self._metrics.archive(stats)
 
-    async def _watch_link(self, path: Path) -> None:
+    async def _watch_link(self) -> None:
         """Load a new bundle when the symbolic link that was named at the start points elsewhere."""
-        seen = await asyncio.to_thread(os.path.realpath, path)
         while True:
             await asyncio.sleep(_RELOAD_CHECK_S)
-            now = await asyncio.to_thread(os.path.realpath, path)
-            if now != seen:
-                seen = now
+            if await asyncio.to_thread(os.path.realpath, self.config.bundle) != self._named:
                 await self.reload()
 
     async def _trim_regularly(self) -> None:
@@ -208,6 +207,7 @@ class Server:
 
     async def reload(self) -> None:
         """Load the bundle again beside the current one, test it, and swap; keep the current one when that fails."""
+        self._named = await asyncio.to_thread(os.path.realpath, self.config.bundle)
         try:
             bundle = await self.host.load()
             log.info("now serving bundle %s", bundle.sha256[:12])
@@ -240,6 +240,19 @@ class Server:
         stopping = asyncio.Event()
         starting = asyncio.create_task(self.start())
         waiting = asyncio.create_task(stopping.wait())
+        reloads: set[asyncio.Task[None]] = set()
+
+        async def reload_once_serving() -> None:
+            await asyncio.wait((starting,))
+            if not starting.cancelled() and starting.exception() is None:
+                await self.reload()
+
+        def reload_soon() -> None:
+            task = asyncio.create_task(reload_once_serving())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload_soon)  # before the start: by default it ends the process
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         try:
@@ -250,14 +263,6 @@ class Server:
                     await starting
                 return
             announce(self, starting.result())
-            reloads: set[asyncio.Task[None]] = set()
-
-            def reload_soon() -> None:
-                task = asyncio.create_task(self.reload())
-                reloads.add(task)
-                task.add_done_callback(reloads.discard)
-
-            loop.add_signal_handler(signal.SIGHUP, reload_soon)
             await waiting
             log.info("stopping: finishing what was accepted")
             await self.stop()

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -63,6 +64,31 @@ def replace(path: Path, tensors: dict) -> None:
     """At once, as a reader sees it."""
     save_file(tensors, path.with_suffix(".new"))
     path.with_suffix(".new").rename(path)
+
+
+def test_a_hangup_while_the_server_starts_reloads_and_does_not_end_it(tmp_path: Path) -> None:
+    server = RunningServer(write_bundle(tmp_path / "one", seed=1))
+
+    def hang_up() -> None:
+        while not hasattr(server, "process"):
+            time.sleep(0.002)
+        while not catches(server.process.pid, signal.SIGTERM):
+            time.sleep(0.002)
+        server.process.send_signal(signal.SIGHUP)
+
+    caller = threading.Thread(target=hang_up, daemon=True)
+    caller.start()
+    with server:
+        caller.join(10)
+        server.wait_for("now serving bundle", 20)
+        assert server.health() == "SERVING"
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for the signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def test_a_bundle_of_another_space_is_refused_while_a_store_is_open(tmp_path: Path) -> None:
