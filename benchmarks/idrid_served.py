@@ -125,8 +125,10 @@ def main(
         everything = Reference(run.model, run.tokenizer_json, run.info).run([s.study() for s in samples], frozenset(KINDS))
         index = {VectorKind.JOINT: everything.joint_ND, VectorKind.IMAGE: everything.alone_NMD[:, 0]}
         probabilities, vectors, gradable = served(bundle, [samples[i].study() for i in at_N])
-        calibration = Bundle.open(bundle).manifest.calibration[Modality.IMAGE.value]
-        probabilities = softmax(np.log(np.maximum(probabilities, 1e-30)) * calibration.temperature.get(Head.ICDR, 1.0))
+        # A run of the nested study has no validation split, so nothing of it was calibrated.
+        calibration = Bundle.open(bundle).manifest.calibration.get(Modality.IMAGE.value)
+        temperature = 1.0 if calibration is None else calibration.temperature.get(Head.ICDR, 1.0)
+        probabilities = softmax(np.log(np.maximum(probabilities, 1e-30)) * temperature)
         seen_N = np.asarray(gradable)
         at_N = at_N[seen_N]
         for kind in KINDS:

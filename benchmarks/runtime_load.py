@@ -7,7 +7,7 @@
 The server is a real `foveal serve` process with its cache off and the plan of `foveal compile`; the caller is this process and
 shares the cores, so it sends requests that were serialised before. Defined in the same run:
 
-- *engine*: studies a second of the worker's own code, on as many threads, called in this process with the same batches;
+- *engine*: studies a second of the worker's own code, in as many lanes, called in this process with the same batches;
 - *time of a full batch*: median answer time of one caller that sends requests of as many studies as a batch holds;
 - *capacity*: studies a second of 32 callers that send one study each and wait for its answer;
 - open-loop calls hold one study, arrive at random (Poisson) times and carry a deadline.
@@ -29,6 +29,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from foveal_runtime.engine import Ask, Engine
 from foveal_runtime.host import CPU_ROWS
 from foveal_runtime.messages import study_to
 from foveal_runtime.study import Study
-from foveal_runtime.worker import Crew, graph_threads, run_batch
+from foveal_runtime.worker import Crew, graph_threads, lanes_for, run_batch
 
 
 def load_photographs(folder: Path, count: int) -> list[bytes]:
@@ -76,15 +77,23 @@ def memory_mb(pid: int) -> dict[str, float]:
 
 
 def engine_rate(bundle: Path, photographs: list[bytes], batch: int, threads: int, seconds: float) -> float:
+    lanes = lanes_for("cpu", threads)
     engine = Engine(Bundle.open(bundle), threads=graph_threads(threads), max_rows=CPU_ROWS)
-    crew = Crew(threads)
     studies = [Study(image=photographs[i % len(photographs)]) for i in range(batch)]
     asks = [Ask()] * batch
-    run_batch(engine, crew, studies, asks)
-    done, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        run_batch(engine, crew, studies, asks)
-        done += batch
+    started = 0.0
+
+    def lane(_: int) -> int:
+        crew, done = Crew(threads // lanes), 0
+        while time.perf_counter() - started < seconds:
+            run_batch(engine, crew, studies, asks)
+            done += batch
+        return done
+
+    run_batch(engine, Crew(1), studies, asks)
+    with ThreadPoolExecutor(lanes) as pool:
+        started = time.perf_counter()
+        done = sum(pool.map(lane, range(lanes)))
     return done / (time.perf_counter() - started)
 
 

@@ -54,11 +54,20 @@ class WorkerLike(Protocol):
 
 @dataclass(eq=False, slots=True)
 class _Slot:
-    """A place for a worker; the worker in it may be replaced."""
+    """A place for a worker; the worker in it may be replaced, once all its lanes have noticed that it was lost."""
 
     worker: WorkerLike | None = None
-    task: asyncio.Task[None] | None = None
+    lanes: list[asyncio.Task[None]] = field(default_factory=list)
     self_tests: deque[asyncio.Future[SelfTestReport]] = field(default_factory=deque)
+    replacing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    busy: int = 0
+    """Lanes that run a batch."""
+    alone: bool = False
+    """A batch runs that may have no other beside it."""
+    lost: list[Job] = field(default_factory=list)
+    """What the lost worker ran, in lanes that have noticed."""
+    hung: bool = False
+    """The lost worker was ended because one batch hung: the others are not to blame."""
 
 
 class Batcher:
@@ -69,6 +78,7 @@ class Batcher:
         start_worker: Callable[[], Awaitable[WorkerLike]],
         *,
         workers: int,
+        lanes: int = 1,
         batch: BatchLimits,
         queue: QueueLimits,
         cache_entries: int = 0,
@@ -76,12 +86,14 @@ class Batcher:
         """Args:
         start_worker: starts a worker process and waits until it is ready.
         workers: how many to keep.
+        lanes: batches that a worker runs at once.
         batch: limits of one batch.
         queue: limits of what waits.
         cache_entries: outcomes of equal studies kept; 0 keeps none.
         """
         self._start_worker = start_worker
         self._slots = [_Slot() for _ in range(workers)]
+        self._lanes = lanes
         self._batch = batch
         self._cache = OutcomeCache(cache_entries)
         self._strikes = Strikes()
@@ -115,7 +127,7 @@ class Batcher:
             raise failed.exceptions[0] from None
         for slot, task in zip(self._slots, starting, strict=True):
             self._put(slot, task.result())
-            slot.task = asyncio.create_task(self._serve(slot))
+            slot.lanes = [asyncio.create_task(self._serve(slot)) for _ in range(self._lanes)]
         self.started = True
 
     async def drain(self, timeout_s: float) -> None:
@@ -126,7 +138,7 @@ class Batcher:
     async def close(self) -> None:
         """End the workers; what still waits gets UNAVAILABLE."""
         self._closing = True
-        tasks = [slot.task for slot in self._slots if slot.task is not None]
+        tasks = [task for slot in self._slots for task in slot.lanes]
         for slot in self._slots:
             # Killing a busy worker is what makes its task return.
             if slot.worker is not None:
@@ -143,6 +155,10 @@ class Batcher:
         return sum(slot.worker is not None for slot in self._slots)
 
     @property
+    def _live_lanes(self) -> int:
+        return self.live_workers * self._lanes
+
+    @property
     def depth(self) -> int:
         """Studies that wait or run."""
         return len(self._line) + self._running
@@ -155,7 +171,7 @@ class Batcher:
         Raises:
             DeadlineError: the queue can't be worked off before the deadline.
         """
-        self._line.check_time(studies, deadline_s=deadline_s, running=self._running, workers=self.live_workers)
+        self._line.check_time(studies, deadline_s=deadline_s, running=self._running, lanes=self._live_lanes)
 
     def submit(self, requests: Sequence[Request], *, deadline_s: float | None = None) -> list[asyncio.Future[Answer]]:
         """Admit studies, all or none of them.
@@ -199,7 +215,7 @@ class Batcher:
                     job.group = object()  # of which it is the only member
                 jobs.append(job)
         try:
-            self._line.admit(jobs, deadline_s=deadline_s, running=self._running, workers=self.live_workers)
+            self._line.admit(jobs, deadline_s=deadline_s, running=self._running, lanes=self._live_lanes)
         except FovealError:
             for future in futures:
                 future.cancel()
@@ -234,54 +250,78 @@ class Batcher:
         worker.on_exit(self._arrived.set)
 
     async def _serve(self, slot: _Slot) -> None:
+        """One lane of a worker."""
         while not self._closing:
-            if slot.worker is None and not await self._replace(slot):
+            if slot.worker is None and slot.busy:
+                await self._something_happens()  # the other lanes have yet to notice
                 continue
-            assert slot.worker is not None
-            if not slot.worker.alive:
-                self._lost(slot, [], WorkerLost("a worker process died and was replaced; send again", hung=False))
+            async with slot.replacing:
+                if slot.worker is None and not await self._replace(slot):
+                    continue
+            worker = slot.worker
+            if worker is None:
+                continue
+            if not worker.alive:
+                self._lost(slot, worker, [], WorkerLost("a worker process died and was replaced; send again", hung=False))
                 continue
             if slot.self_tests:
-                await self._self_test(slot, slot.self_tests.popleft())
+                await self._self_test(slot, worker, slot.self_tests.popleft())
                 continue
-            batch = self._line.take(asyncio.get_running_loop().time())
+            batch = self._next_batch(slot)
             if not batch:
-                self._arrived.clear()
                 if not self._running:
                     self._idle.set()
-                await self._arrived.wait()
+                await self._something_happens()
                 if self._batch.max_wait_ms > 0:
                     await asyncio.sleep(self._batch.max_wait_ms / 1e3)
                 continue
-            await self._run(slot, batch)
+            await self._run(slot, worker, batch)
 
-    async def _run(self, slot: _Slot, batch: list[Job]) -> None:
-        assert slot.worker is not None
+    async def _something_happens(self) -> None:
+        """Wait for studies, for the end of a batch that ran alone, or for the loss of a worker."""
+        self._arrived.clear()
+        await self._arrived.wait()
+
+    def _next_batch(self, slot: _Slot) -> list[Job]:
+        if slot.alone or (slot.busy and self._line.alone_next):
+            return []
+        free = self._live_lanes - sum(other.busy for other in self._slots)
+        return self._line.take(asyncio.get_running_loop().time(), lanes=free)
+
+    async def _run(self, slot: _Slot, worker: WorkerLike, batch: list[Job]) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
+        alone = batch[0].group is not None
         self._running += len(batch)
+        slot.busy += 1
+        slot.alone = alone
+        lost: WorkerLost | None = None
+        answered: list[tuple[Job, Outcome | FovealError]] = []
         try:
-            answers = await slot.worker.run(
+            answers = await worker.run(
                 [job.request.study for job in batch],
                 [job.request.ask for job in batch],
                 timeout_s=self._batch.worker_timeout_s,
             )
             answered = list(zip(batch, answers, strict=True))
-        except WorkerLost as lost:
-            self._running -= len(batch)
-            self._lost(slot, batch, lost)
-            return
+        except WorkerLost as error:
+            lost = error
         except Exception:  # an answer that can't be read: the worker is replaced, its callers are told
             log.exception("a worker's answer can't be read")
-            self._running -= len(batch)
-            self._lost(slot, batch, WorkerLost("a worker answered nonsense and was replaced; send again", hung=False))
-            return
+            lost = WorkerLost("a worker answered nonsense and was replaced; send again", hung=False)
         except BaseException:
             # The batcher is closing: nobody may wait for ever.
-            self._running -= len(batch)
             refuse(batch, UnavailableError("the server is shutting down; send again"))
             raise
-        self._running -= len(batch)
+        finally:
+            self._running -= len(batch)
+            slot.busy -= 1
+            slot.alone = False
+        if alone or self._line.alone_next:
+            self._arrived.set()
+        if lost is not None:
+            self._lost(slot, worker, batch, lost)
+            return
         self._line.took(len(batch), loop.time() - started)
         for job, answer in answered:
             self._strikes.forgive(job.key)
@@ -294,26 +334,42 @@ class Batcher:
             if not job.future.done():
                 job.future.set_result(Answer(outcome=answer, queue_ms=(started - job.enqueued) * 1e3))
 
-    async def _self_test(self, slot: _Slot, future: asyncio.Future[SelfTestReport]) -> None:
-        assert slot.worker is not None
+    async def _self_test(self, slot: _Slot, worker: WorkerLike, future: asyncio.Future[SelfTestReport]) -> None:
         try:
-            report = await slot.worker.self_test(timeout_s=max(self._batch.worker_timeout_s, 120.0))
+            report = await worker.self_test(timeout_s=max(self._batch.worker_timeout_s, 120.0))
             if not future.done():
                 future.set_result(report)
         except FovealError as error:
             if not future.done():
                 future.set_exception(error)
             if isinstance(error, WorkerLost):
-                self._lost(slot, [], error)
+                self._lost(slot, worker, [], error)
 
     # --- loss ---------------------------------------------------------------------------------------------------------
 
-    def _lost(self, slot: _Slot, batch: list[Job], lost: WorkerLost) -> None:
-        log.warning("worker lost (%s) with a batch of %d", "hung" if lost.hung else "died", len(batch))
-        worker, slot.worker = slot.worker, None
-        if worker is not None:
+    def _lost(self, slot: _Slot, worker: WorkerLike, batch: list[Job], lost: WorkerLost) -> None:
+        """One lane has noticed. Once all have, what they ran is judged as one batch, unless it is known which of them hung."""
+        if slot.worker is worker:
+            log.warning("worker lost (%s) with a batch of %d", "hung" if lost.hung else "died", len(batch))
+            slot.worker, slot.hung = None, lost.hung
             worker.close()
-        self.on_change()
+            self.on_change()
+        if lost.hung:
+            self._blame(batch, lost)
+        else:
+            slot.lost += batch
+        if slot.busy:
+            return
+        jobs, slot.lost = slot.lost, []
+        if slot.hung:
+            for job in reversed(jobs):
+                self._line.push(job, first=True)
+        else:
+            self._blame(jobs, lost)
+        slot.hung = False
+        self._arrived.set()
+
+    def _blame(self, batch: list[Job], lost: WorkerLost) -> None:
         for job in batch:
             job.key = job.key or job.request.key()
         self._strikes.lost([job.key for job in batch])
@@ -330,7 +386,6 @@ class Batcher:
                 for job in reversed(half):
                     job.group = group
                     self._line.push(job, first=True)
-            self._arrived.set()
 
     async def _replace(self, slot: _Slot) -> bool:
         for pause_s in _RESTART_PAUSES_S:

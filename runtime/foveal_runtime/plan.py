@@ -119,6 +119,7 @@ async def measure(
     """
     from foveal_runtime.golden import read_golden
     from foveal_runtime.study import Modality
+    from foveal_runtime.worker import lanes_for
 
     golden = read_golden(bundle).studies
     studies = [study for study in golden if Modality.IMAGE in study.modalities] or list(golden)
@@ -126,9 +127,10 @@ async def measure(
     for workers in sorted({1, max(1, cores // 2), cores} if provider == "cpu" else {1}):
         threads = max(1, cores // workers)
         pool = [await _start(bundle, provider, threads, compiled) for _ in range(workers)]
+        lanes = pool * lanes_for(provider, threads)
         try:
             for batch in _BATCHES:
-                rate = await _rate(pool, studies, batch, seconds)
+                rate = await _rate(lanes, studies, batch, seconds)
                 measured.append(Measurement(workers=workers, threads=threads, max_batch=batch, studies_per_s=round(rate, 2)))
                 note(measured[-1])
         finally:
@@ -141,12 +143,13 @@ async def _start(bundle: Bundle, provider: str, threads: int, compiled: Compiled
     from foveal_runtime.host import CPU_ROWS
     from foveal_runtime.imaging import ImageLimits
     from foveal_runtime.supervisor import Worker
-    from foveal_runtime.worker import WorkerSpec
+    from foveal_runtime.worker import WorkerSpec, lanes_for
 
     spec = WorkerSpec(
         bundle=bundle.path,
         provider=provider,
         threads=threads,
+        lanes=lanes_for(provider, threads),
         max_rows=CPU_ROWS if provider == "cpu" else max(_BATCHES),
         limits=ImageLimits(),
         compiled=compiled,
@@ -155,7 +158,7 @@ async def _start(bundle: Bundle, provider: str, threads: int, compiled: Compiled
     return await Worker.start(spec, start_timeout_s=600)
 
 
-async def _rate(pool: Sequence[Worker], studies: Sequence[Study], batch: int, seconds: float) -> float:
+async def _rate(lanes: Sequence[Worker], studies: Sequence[Study], batch: int, seconds: float) -> float:
     from foveal_runtime.engine import Ask
     from foveal_runtime.errors import FovealError
 
@@ -170,7 +173,7 @@ async def _rate(pool: Sequence[Worker], studies: Sequence[Study], batch: int, se
             if time.perf_counter() >= end:
                 return done
 
-    await asyncio.gather(*(turn(worker, 0.0) for worker in pool))  # once, so that memory is allocated
+    await asyncio.gather(*(turn(worker, 0.0) for worker in lanes))  # once, so that memory is allocated
     started = time.perf_counter()
-    done = await asyncio.gather(*(turn(worker, started + seconds) for worker in pool))
+    done = await asyncio.gather(*(turn(worker, started + seconds) for worker in lanes))
     return sum(done) / (time.perf_counter() - started)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import pickle
 import socket
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
@@ -41,14 +42,20 @@ class WorkerLost(UnavailableError):
 
 
 class Worker:
-    """A running worker. One question at a time."""
+    """A running worker. As many questions at a time as it has lanes; more wait in it."""
 
     def __init__(self, process: subprocess.Popen[bytes], connection: Connection) -> None:
         self._process = process
         self._connection = connection
-        # A thread of its own: pickling a batch of photographs and waiting for the answer must not hold up the event loop.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{process.pid}")
+        # Threads of their own: pickling a batch of photographs and reading the answers must not hold up the event loop.
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{process.pid}")
+        self._reader = threading.Thread(target=self._read, name=f"answers-{process.pid}", daemon=True)
+        self._lock = threading.Lock()
+        self._asked: dict[int, Future[object]] = {}
+        self._numbers = itertools.count()
+        self._broken = False
         self.ready: Ready | None = None
+        self._reader.start()
 
     @classmethod
     async def start(cls, spec: WorkerSpec, *, start_timeout_s: float) -> Worker:
@@ -122,35 +129,69 @@ class Worker:
         return answer
 
     async def _ask(self, message: object, timeout_s: float) -> object:
-        asking = asyncio.get_running_loop().run_in_executor(self._thread, self._exchange, message)
+        answer: Future[object] = Future()
+        with self._lock:
+            if self._broken:
+                raise _died()
+            number = next(self._numbers)
+            self._asked[number] = answer
+        self._sender.submit(self._send, number, message)
+        asking = asyncio.wrap_future(answer)
+        asking.add_done_callback(_retrieved)
         try:
-            # The watchdog is here and not in the thread, so that it also sees a worker that stopped reading.
-            answer = await asyncio.wait_for(asyncio.shield(asking), timeout_s)
+            # The watchdog is here and not in a thread, so that it also sees a worker that stopped reading.
+            found = await asyncio.wait_for(asyncio.shield(asking), timeout_s)
         except TimeoutError:
             self.kill()
-            with contextlib.suppress(WorkerLost):
-                await asking
             raise WorkerLost(f"a worker gave no answer for {timeout_s:g} s and was replaced; send again", hung=True) from None
-        if isinstance(answer, FovealError):
-            raise answer
-        return answer
+        if isinstance(found, FovealError):
+            raise found
+        return found
 
-    def _exchange(self, message: object) -> object:
+    def _send(self, number: int, message: object) -> None:
+        # A worker that is gone is noticed by the reader.
+        with contextlib.suppress(OSError):
+            self._connection.send_bytes(pickle.dumps((number, message), protocol=5))
+
+    def _read(self) -> None:
         try:
-            self._connection.send_bytes(pickle.dumps(message, protocol=5))
-            return pickle.loads(self._connection.recv_bytes())
+            while True:
+                number, answer = pickle.loads(self._connection.recv_bytes())
+                self._asked.pop(number).set_result(answer)
         except (EOFError, OSError):
-            raise WorkerLost("a worker process died and was replaced; send again", hung=False) from None
+            self._break(_died())
+        except Exception as nonsense:  # noqa: BLE001 - whatever it sent, its callers are told
+            self._break(nonsense)
+
+    def _break(self, error: Exception) -> None:
+        with self._lock:
+            self._broken = True
+            left, self._asked = list(self._asked.values()), {}
+        for answer in left:
+            answer.set_exception(error)
 
     def kill(self) -> None:
         """End the process at once. Idempotent."""
+        with self._lock:
+            self._broken = True
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait()
-        self._thread.shutdown(wait=False)
+        self._sender.shutdown(wait=False)
 
     def close(self) -> None:
         """End the process and give back its socket; nothing may be running in it."""
         self.kill()
-        self._thread.shutdown(wait=True)
+        self._sender.shutdown(wait=True)
+        self._reader.join()
         self._connection.close()
+
+
+def _died() -> WorkerLost:
+    return WorkerLost("a worker process died and was replaced; send again", hung=False)
+
+
+def _retrieved(asking: asyncio.Future[object]) -> None:
+    """Nobody waits any more once the batcher is closing; asyncio would complain of an error that was never looked at."""
+    if not asking.cancelled():
+        asking.exception()

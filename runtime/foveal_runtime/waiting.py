@@ -60,7 +60,7 @@ class WaitingLine:
         self._jobs: deque[Job] = deque()
         self._bytes = 0
         self.s_per_study = _FIRST_GUESS_S
-        """Running mean over the batches, in one worker."""
+        """Running mean over the batches, in one lane."""
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -69,18 +69,23 @@ class WaitingLine:
         """A batch of so many studies took so long."""
         self.s_per_study += _NEWEST_SHARE * (seconds / studies - self.s_per_study)
 
-    def wait_s(self, running: int, workers: int) -> float:
-        """Seconds until a study that came now would be started, by so many workers that have so many studies in work."""
-        return (len(self._jobs) + running) * self.s_per_study / max(1, workers)
+    @property
+    def alone_next(self) -> bool:
+        """Whether what comes next may run beside nothing else."""
+        return bool(self._jobs) and self._jobs[0].group is not None
 
-    def admit(self, jobs: Sequence[Job], *, deadline_s: float | None, running: int, workers: int) -> None:
+    def wait_s(self, running: int, lanes: int) -> float:
+        """Seconds until a study that came now would be started, in so many lanes that have so many studies in work."""
+        return (len(self._jobs) + running) * self.s_per_study / max(1, lanes)
+
+    def admit(self, jobs: Sequence[Job], *, deadline_s: float | None, running: int, lanes: int) -> None:
         """Let all of these in, or none.
 
         Args:
             jobs: one request's.
             deadline_s: how long its caller will wait; None is for ever.
             running: studies in work.
-            workers: that are up.
+            lanes: in which batches run.
 
         Raises:
             InputError: they would not fit into an empty line.
@@ -90,18 +95,18 @@ class WaitingLine:
         if not jobs:
             return
         try:
-            self._check(jobs, deadline_s, running, workers)
+            self._check(jobs, deadline_s, running, lanes)
         except (OverloadedError, DeadlineError):
             # Those whose callers have gone take up room until their turn comes: without them it is tried once more.
             if not self._drop_abandoned():
                 raise
-            self._check(jobs, deadline_s, running, workers)
+            self._check(jobs, deadline_s, running, lanes)
         for job in jobs:
             self.push(job)
 
-    def _check(self, jobs: Sequence[Job], deadline_s: float | None, running: int, workers: int) -> None:
+    def _check(self, jobs: Sequence[Job], deadline_s: float | None, running: int, lanes: int) -> None:
         limits = self._limits
-        wait_s = self.wait_s(running, workers)
+        wait_s = self.wait_s(running, lanes)
         weight = sum(job.size_bytes for job in jobs)
         if len(jobs) > limits.max_studies or weight > limits.max_bytes:
             raise InputError(
@@ -118,15 +123,15 @@ class WaitingLine:
                 f"{self._bytes} bytes are waiting and {limits.max_bytes} may; send again later",
                 retry_after_s=max(wait_s / 2, 0.05),
             )
-        self.check_time(len(jobs), deadline_s=deadline_s, running=running, workers=workers)
+        self.check_time(len(jobs), deadline_s=deadline_s, running=running, lanes=lanes)
 
-    def check_time(self, studies: int, *, deadline_s: float | None, running: int, workers: int) -> None:
+    def check_time(self, studies: int, *, deadline_s: float | None, running: int, lanes: int) -> None:
         """Whether so many studies could be answered in time.
 
         Raises:
             DeadlineError: they would come too late.
         """
-        wait_s = self.wait_s(running, workers)
+        wait_s = self.wait_s(running, lanes)
         depth = len(self._jobs) + running
         answer_s = (wait_s + self.s_per_study * min(depth + studies, self._batch.max_studies)) * _MARGIN
         # With nothing in work the prediction is put to the test: one slow batch must not have all callers refused for ever.
@@ -146,12 +151,18 @@ class WaitingLine:
         (self._jobs.appendleft if first else self._jobs.append)(job)
         self._bytes += job.size_bytes
 
-    def take(self, now: float) -> list[Job]:
-        """The next batch, without what nobody waits for any more and what would come too late."""
+    def take(self, now: float, *, lanes: int = 1) -> list[Job]:
+        """The next batch, without what nobody waits for any more and what would come too late.
+
+        Args:
+            now: on the event loop's clock.
+            lanes: that are free, this one among them; each is left its share of what waits.
+        """
         batch: list[Job] = []
         pixels = chars = 0
         limits = self._batch
-        while self._jobs and len(batch) < limits.max_studies:
+        most = min(limits.max_studies, -(-len(self._jobs) // max(1, lanes)))
+        while self._jobs and len(batch) < most:
             job = self._jobs[0]
             if job.future.done():
                 self._drop_first()

@@ -1,8 +1,9 @@
 """The child process that decodes, tokenises and runs the graphs. Knows nothing of queues, deadlines or gRPC.
 
-Started by `supervisor` as `python -m foveal_runtime.worker FD`, with one end of a socket. It answers one job at a time, in
-order. A thread reads the socket all the while: when the server is gone, however it went, that thread ends the process, even
-in the middle of a graph that never returns.
+Started by `supervisor` as `python -m foveal_runtime.worker FD`, with one end of a socket. It has lanes, threads that share the
+weights and each take the next job: two batches in work keep two cores busy where one batch, shared out, would wait for its
+slower half. A thread reads the socket all the while: when the server is gone, however it went, that thread ends the process,
+even in the middle of a graph that never returns.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import queue
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from foveal_runtime.memory import trim
 
@@ -41,6 +43,9 @@ _TRIM_EVERY = 200
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+_Jobs: TypeAlias = "queue.SimpleQueue[tuple[int, object]]"
+_Placed: TypeAlias = "tuple[int, _T | FovealError]"
+"""What came of the study at that place in its batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +56,9 @@ class WorkerSpec:
     """Whose hashes the parent has checked."""
     provider: str
     threads: int
-    """Studies of a batch side by side; half as many inside one graph call."""
+    """To decode and run the graphs with; half as many inside one graph call."""
+    lanes: int = 1
+    """Jobs in work at once, among which the threads are divided."""
     max_rows: int
     """In one graph call."""
     limits: ImageLimits
@@ -86,10 +93,11 @@ def main() -> None:
     """Entry of the child process."""
     warnings.simplefilter("ignore")  # image libraries warn of every oddity of every hostile file
     connection = Connection(int(sys.argv[1]))
-    jobs: queue.SimpleQueue[object] = queue.SimpleQueue()
+    jobs: _Jobs = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
-    spec = jobs.get()
+    number, spec = jobs.get()
     assert isinstance(spec, WorkerSpec)
+    answer = _Answers(connection)
     started = time.perf_counter()
     from foveal_runtime.errors import FovealError, UnavailableError
 
@@ -97,29 +105,40 @@ def main() -> None:
         engine = _load(spec)
         report = _warm_up(engine, spec)
     except FovealError as error:
-        _send(connection, error)
+        answer(number, error)
         return
     except Exception as error:  # noqa: BLE001 - the process's boundary: the parent must learn why
-        _send(connection, UnavailableError(f"worker can't start: {type(error).__name__}: {error}"))
+        answer(number, UnavailableError(f"worker can't start: {type(error).__name__}: {error}"))
         return
-    crew = Crew(spec.threads)
     _step_back()
     gc.collect()
     gc.freeze()  # what was loaded lives as long as the process
     # Loading leaves holes as large as the weights that were repacked: 69 MB with `base` INT8.
     trim()
-    _send(connection, Ready(self_test=report, load_s=time.perf_counter() - started))
-    for turn in itertools.count(1):
-        job = jobs.get()
-        if isinstance(job, RunJob):
-            _send(connection, run_batch(engine, crew, job.studies, job.asks))
-            if turn % _TRIM_EVERY == 0:
-                trim()
-        else:
-            assert isinstance(job, SelfTestJob)
-            from foveal_runtime.selftest import self_test
+    answer(number, Ready(self_test=report, load_s=time.perf_counter() - started))
+    for _ in range(spec.lanes - 1):
+        threading.Thread(target=_lane, args=(engine, spec, jobs, answer), daemon=True).start()
+    _lane(engine, spec, jobs, answer)
 
-            _send(connection, self_test(engine))
+
+def _lane(engine: Engine, spec: WorkerSpec, jobs: _Jobs, answer: _Answers) -> None:
+    try:
+        crew = Crew(spec.threads // spec.lanes)
+        for turn in itertools.count(1):
+            number, job = jobs.get()
+            if isinstance(job, RunJob):
+                answer(number, run_batch(engine, crew, job.studies, job.asks))
+                if turn % _TRIM_EVERY == 0:
+                    trim()
+            else:
+                assert isinstance(job, SelfTestJob)
+                from foveal_runtime.selftest import self_test
+
+                answer(number, self_test(engine))
+    except BaseException:  # noqa: BLE001 - told, and the process ends
+        # A lane less would only be noticed by the watchdog.
+        traceback.print_exc()
+        os._exit(1)
 
 
 def _step_back() -> None:
@@ -129,7 +148,7 @@ def _step_back() -> None:
             os.setpriority(os.PRIO_PROCESS, int(thread.name), _NICE)
 
 
-def _listen(connection: Connection, jobs: queue.SimpleQueue[object]) -> None:
+def _listen(connection: Connection, jobs: _Jobs) -> None:
     while True:
         try:
             jobs.put(pickle.loads(connection.recv_bytes()))
@@ -138,8 +157,17 @@ def _listen(connection: Connection, jobs: queue.SimpleQueue[object]) -> None:
             os._exit(0)
 
 
-def _send(connection: Connection, message: object) -> None:
-    connection.send_bytes(pickle.dumps(message, protocol=5))
+class _Answers:
+    """Sends the answer to the job of a number; lanes share the socket."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def __call__(self, number: int, answer: object) -> None:
+        data = pickle.dumps((number, answer), protocol=5)
+        with self._lock:
+            self._connection.send_bytes(data)
 
 
 def _load(spec: WorkerSpec) -> Engine:
@@ -173,6 +201,11 @@ def graph_threads(threads: int) -> int:
     return max(1, threads // 2)
 
 
+def lanes_for(provider: str, threads: int) -> int:
+    """Jobs that a worker has in work at once: one a thread on the CPU; a GPU takes one batch at a time."""
+    return threads if provider == "cpu" else 1
+
+
 class Crew:
     """Threads that share a batch, and the weights: decoding, resizing and graph calls let go of the interpreter's lock."""
 
@@ -192,21 +225,30 @@ def run_batch(engine: Engine, crew: Crew, studies: Sequence[Study], asks: Sequen
     from foveal_runtime.errors import FovealError
     from foveal_runtime.providers import Provider
 
-    answers: list[Outcome | FovealError | None] = [None] * len(studies)
-    prepared: list[tuple[int, Prepared]] = []
-    for i, item in enumerate(crew.map(lambda study: _prepare(engine, study), studies)):
-        if isinstance(item, FovealError):
-            answers[i] = item
-        else:
-            prepared.append((i, item))
-    # Two calls at once use two cores better than one call with two threads. A GPU takes the batch whole.
-    share = -(-len(prepared) // crew.threads) if engine.provider is Provider.CPU else len(prepared)
-    size = max(1, min(engine.max_rows, share))
-    parts = [prepared[i : i + size] for i in range(0, len(prepared), size)]
-    for done in crew.map(lambda part: _run_or_halve(engine, part, asks), parts):
-        for place, answer in done:
-            answers[place] = answer if isinstance(answer, FovealError) else replace(answer, batch_size=len(studies))
-    return [_certain(answer) for answer in answers]
+    def prepare(place: int) -> _Placed[Prepared]:
+        return place, _prepare(engine, studies[place])
+
+    def run(items: Sequence[_Placed[Prepared]]) -> list[_Placed[Outcome]]:
+        failed: list[_Placed[Outcome]] = [(place, item) for place, item in items if isinstance(item, FovealError)]
+        return failed + _run_or_halve(engine, [(p, item) for p, item in items if not isinstance(item, FovealError)], asks)
+
+    places = range(len(studies))
+    if engine.provider is Provider.CPU:
+        # No more at once than one call takes: decoded photographs are large, and who has decoded does not wait for the others.
+        size = max(1, min(engine.max_rows, -(-len(places) // crew.threads)))
+        parts = [places[i : i + size] for i in range(0, len(places), size)]
+        done = crew.map(lambda part: run([prepare(place) for place in part]), parts)
+    else:
+        prepared = crew.map(prepare, places)
+        done = [run(prepared[i : i + engine.max_rows]) for i in range(0, len(places), engine.max_rows)]
+    answers = dict(answer for part in done for answer in part)
+    return [_of_batch(answers[place], len(studies)) for place in places]
+
+
+def _of_batch(answer: Outcome | FovealError, studies: int) -> Outcome | FovealError:
+    from foveal_runtime.errors import FovealError
+
+    return answer if isinstance(answer, FovealError) else replace(answer, batch_size=studies)
 
 
 def _prepare(engine: Engine, study: Study) -> Prepared | FovealError:
@@ -222,14 +264,7 @@ def _prepare(engine: Engine, study: Study) -> Prepared | FovealError:
         return PoisonError(f"study can't be prepared ({type(error).__name__}); send an intact photograph")
 
 
-def _certain(answer: Outcome | FovealError | None) -> Outcome | FovealError:
-    assert answer is not None
-    return answer
-
-
-def _run_or_halve(
-    engine: Engine, prepared: list[tuple[int, Prepared]], asks: Sequence[Ask]
-) -> list[tuple[int, Outcome | FovealError]]:
+def _run_or_halve(engine: Engine, prepared: list[tuple[int, Prepared]], asks: Sequence[Ask]) -> list[_Placed[Outcome]]:
     from foveal_runtime.errors import FovealError, PoisonError
 
     if not prepared:

@@ -135,7 +135,10 @@ def test_neighbours_of_a_hanging_study_are_told_at_once_and_succeed_when_sent_ag
 ) -> None:
     good = [Study(id=str(i), note="macula " * (i + 1)) for i in range(4)]
     results = client.grade([*good, Study(id="bad", note="hangs too hangs")]).results
-    assert {code_pb2.Code.Name(r.error.code) for r in results} == {"UNAVAILABLE"}
+    codes = {r.id: code_pb2.Code.Name(r.error.code) for r in results}
+    assert codes.pop("bad") == "UNAVAILABLE"
+    # Those of its own batch; what ran in another lane meanwhile is answered.
+    assert set(codes.values()) <= {"UNAVAILABLE", "OK"}
     wait_until_answered(client, time.monotonic())
     assert all(r.HasField("grade") for r in client.grade(good).results)
 
