@@ -43,7 +43,7 @@ from foveal_runtime.record import FeatureStats
 from foveal_runtime.study import ALL_SUBSETS, Modality
 from foveal_train.losses import MISSING
 from foveal_train.profile import ModelConfig
-from foveal_train.profile import profile as profile_of
+from foveal_train.recipe import load_recipe
 from foveal_train.reference import Reference
 from foveal_train.run import RunInfo
 from foveal_train.weights import build_model
@@ -53,8 +53,8 @@ NOTE_TOKENS = 32
 
 
 def measurable(profile: str) -> ModelConfig:
-    """A profile whose weights are at hand: `base` gets random ones, on which neither times nor sizes depend."""
-    config = profile_of(profile)
+    """The model of a profile's recipe, weights at hand: `base` gets random ones, on which neither times nor sizes depend."""
+    config = load_recipe(profile).model
     if profile != "base":
         return config
     return dataclasses.replace(

@@ -8,7 +8,7 @@ The server is a real `foveal serve` process with its cache off and the plan of `
 shares the cores, so it sends requests that were serialised before. Defined in the same run:
 
 - *engine*: studies a second of the worker's own code, in as many lanes, called in this process with the same batches;
-- *time of a full batch*: median answer time of one caller that sends requests of as many studies as a batch holds;
+- *time of a full batch*: median answer time of one caller whose requests fill every lane: --batch studies, lanes x max_batch;
 - *capacity*: studies a second of 32 callers that send one study each and wait for its answer;
 - open-loop calls hold one study, arrive at random (Poisson) times and carry a deadline.
 """

@@ -79,6 +79,7 @@ class Batcher:
         *,
         workers: int,
         lanes: int = 1,
+        ahead: int = 0,
         batch: BatchLimits,
         queue: QueueLimits,
         cache_entries: int = 0,
@@ -87,6 +88,7 @@ class Batcher:
         start_worker: starts a worker process and waits until it is ready.
         workers: how many to keep.
         lanes: batches that a worker runs at once.
+        ahead: batches handed to a worker before a lane is free, so that none waits for the event loop.
         batch: limits of one batch.
         queue: limits of what waits.
         cache_entries: outcomes of equal studies kept; 0 keeps none.
@@ -94,6 +96,7 @@ class Batcher:
         self._start_worker = start_worker
         self._slots = [_Slot() for _ in range(workers)]
         self._lanes = lanes
+        self._ahead = ahead
         self._batch = batch
         self._cache = OutcomeCache(cache_entries)
         self._strikes = Strikes()
@@ -127,7 +130,7 @@ class Batcher:
             raise failed.exceptions[0] from None
         for slot, task in zip(self._slots, starting, strict=True):
             self._put(slot, task.result())
-            slot.lanes = [asyncio.create_task(self._serve(slot)) for _ in range(self._lanes)]
+            slot.lanes = [asyncio.create_task(self._serve(slot)) for _ in range(self._lanes + self._ahead)]
         self.started = True
 
     async def drain(self, timeout_s: float) -> None:
@@ -250,7 +253,7 @@ class Batcher:
         worker.on_exit(self._arrived.set)
 
     async def _serve(self, slot: _Slot) -> None:
-        """One lane of a worker."""
+        """Keep one lane of a worker at work."""
         while not self._closing:
             if slot.worker is None and slot.busy:
                 await self._something_happens()  # the other lanes have yet to notice

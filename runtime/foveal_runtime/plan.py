@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from foveal_runtime.study import Study
     from foveal_runtime.supervisor import Worker
 
-_BATCHES = (1, 4, 16)
-_GOOD_ENOUGH = 0.95
+_BATCHES = (1, 2, 4, 16)
+_GOOD_ENOUGH = 0.9
 """Of the throughput of as many workers: within it, a smaller batch answers sooner."""
 _WORTH_A_WORKER = 0.6
 """Of the best throughput: from there on, fewer workers are taken, since each holds the weights again."""
@@ -86,7 +86,7 @@ def read_plan(folder: Path) -> ServePlan | None:
 
 
 def choose(measured: Sequence[Measurement]) -> ServePlan:
-    """The fewest workers that reach 60 % of the best throughput; then the smallest batch within 5 % of theirs."""
+    """The fewest workers that reach 60 % of the best throughput; then the smallest batch within 10 % of theirs."""
     best = max(m.studies_per_s for m in measured)
     workers = min(m.workers for m in measured if m.studies_per_s >= _WORTH_A_WORKER * best)
     theirs = [m for m in measured if m.workers == workers]
@@ -118,6 +118,7 @@ async def measure(
         FovealError: a worker can't be started.
     """
     from foveal_runtime.golden import read_golden
+    from foveal_runtime.host import AHEAD
     from foveal_runtime.study import Modality
     from foveal_runtime.worker import lanes_for
 
@@ -127,7 +128,7 @@ async def measure(
     for workers in sorted({1, max(1, cores // 2), cores} if provider == "cpu" else {1}):
         threads = max(1, cores // workers)
         pool = [await _start(bundle, provider, threads, compiled) for _ in range(workers)]
-        lanes = pool * lanes_for(provider, threads)
+        lanes = pool * (lanes_for(provider, threads) + AHEAD)
         try:
             for batch in _BATCHES:
                 rate = await _rate(lanes, studies, batch, seconds)

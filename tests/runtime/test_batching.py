@@ -32,6 +32,10 @@ class FakeWorker:
         made.append(self)
         self.gate = gate
         self.batches: list[list[str]] = []
+        self.running = 0
+        self.beside: list[tuple[list[str], int]] = []
+        """Each batch, and how many others ran when it began."""
+        self.lost = False
         self.alive = True
         self.waiting = asyncio.Event()
 
@@ -41,11 +45,16 @@ class FakeWorker:
     async def run(self, studies: Sequence[Study], asks: Sequence[Ask], *, timeout_s: float) -> list[Outcome | FovealError]:
         self.batches.append([study.note or "" for study in studies])
         self.waiting.set()
-        await self.gate.wait()
         notes = self.batches[-1]
-        if any("kills" in note for note in notes):
+        self.beside.append((notes, self.running))
+        self.running += 1
+        await self.gate.wait()
+        self.running -= 1
+        if self.lost or any("kills" in note for note in notes):
+            self.lost = True
             raise WorkerLost("died", hung=False)
         if any("hangs" in note for note in notes):
+            self.lost = True
             raise WorkerLost("hung", hung=True)
         if any("confuses" in note for note in notes):
             return []
@@ -75,7 +84,16 @@ def request(note: str, **more: int) -> Request:
 class Rig:
     """A batcher over fake workers."""
 
-    def __init__(self, *, workers: int = 1, cache: int = 0, queue: QueueLimits | None = None, **batch: float) -> None:
+    def __init__(
+        self,
+        *,
+        workers: int = 1,
+        lanes: int = 1,
+        ahead: int = 0,
+        cache: int = 0,
+        queue: QueueLimits | None = None,
+        **batch: float,
+    ) -> None:
         self.gate = asyncio.Event()
         self.gate.set()
         self.made: list[FakeWorker] = []
@@ -83,6 +101,8 @@ class Rig:
         self.batcher = Batcher(
             self.start,
             workers=workers,
+            lanes=lanes,
+            ahead=ahead,
             batch=BatchLimits(**batch),  # type: ignore[arg-type]
             queue=queue or QueueLimits(),
             cache_entries=cache,
@@ -121,6 +141,54 @@ async def test_a_batch_forms_while_the_worker_is_busy() -> None:
         rig.gate.set()
         await settle([first, *others])
         assert [len(batch) for batch in rig.made[0].batches] == [1, 8, 3]
+
+
+async def test_what_waits_is_shared_among_the_free_lanes_of_a_worker() -> None:
+    async with Rig(lanes=2, max_studies=8) as rig:
+        rig.gate.clear()
+        first = rig.batcher.submit([request(str(i)) for i in range(5)])
+        await asyncio.sleep(0)
+        second = rig.batcher.submit([request(str(i)) for i in range(5)])
+        rig.gate.set()
+        await settle([*first, *second])
+        assert [len(batch) for batch in rig.made[0].batches] == [3, 2, 5]
+
+
+async def test_one_batch_more_than_there_are_lanes_is_handed_to_a_worker() -> None:
+    async with Rig(lanes=2, ahead=1, max_studies=2) as rig:
+        rig.gate.clear()
+        futures = rig.batcher.submit([request(str(i)) for i in range(9)])
+        await asyncio.sleep(0.01)
+        assert [len(batch) for batch in rig.made[0].batches] == [2, 2, 2]
+        rig.gate.set()
+        await settle(futures)
+
+
+async def test_all_that_a_dying_worker_had_in_its_lanes_is_run_again_in_halves_with_nothing_beside_them() -> None:
+    async with Rig(lanes=2, max_studies=2) as rig:
+        rig.gate.clear()
+        futures = rig.batcher.submit([request(note) for note in ("a", "b", "kills", "c", "d", "e")])
+        await asyncio.sleep(0.01)
+        assert rig.made[0].batches == [["a", "b"], ["kills", "c"]]
+        rig.gate.set()
+        answers = await settle(futures)
+        assert [type(answer) for answer in answers] == [Answer, Answer, PoisonError, Answer, Answer, Answer]
+        again = [entry for worker in rig.made[1:] for entry in worker.beside if set(entry[0]) & {"a", "b", "kills", "c"}]
+        assert [notes for notes, _ in again] == [["a", "b"], ["kills", "c"], ["kills"], ["c"]]
+        assert all(beside == 0 for _, beside in again)
+
+
+async def test_a_hanging_batch_costs_those_in_other_lanes_nothing() -> None:
+    async with Rig(lanes=2, max_studies=1) as rig:
+        rig.gate.clear()
+        futures = rig.batcher.submit([request("hangs"), request("good"), request("later")])
+        await asyncio.sleep(0.01)
+        assert rig.made[0].batches == [["hangs"], ["good"]]
+        rig.gate.set()
+        answers = await settle(futures)
+        assert [type(answer) for answer in answers] == [WorkerLost, Answer, Answer]
+        assert len(rig.made) == 2
+        assert not rig.batcher._strikes.suspect(request("good").key())
 
 
 async def test_a_batch_is_limited_by_pixels_and_characters_too() -> None:

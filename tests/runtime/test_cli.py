@@ -200,7 +200,7 @@ def test_a_plan_takes_another_worker_only_for_two_thirds_more_and_the_smallest_b
     def of(workers: int, batch: int, rate: float) -> Measurement:
         return Measurement(workers=workers, threads=1, max_batch=batch, studies_per_s=rate)
 
-    plan = choose([of(1, 1, 90), of(1, 4, 96), of(1, 16, 97), of(2, 4, 100), of(2, 16, 101)])
+    plan = choose([of(1, 1, 86), of(1, 4, 96), of(1, 16, 97), of(2, 4, 100), of(2, 16, 101)])
     assert (plan.workers, plan.max_batch) == (1, 4)
     assert choose([of(1, 1, 60), of(1, 16, 70), of(2, 16, 100)]).workers == 1
     assert choose([of(1, 1, 50), of(2, 16, 100)]).workers == 2
