@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from foveal_runtime.study import Study
     from foveal_runtime.supervisor import Worker
 
-_BATCHES = (1, 2, 4, 16)
+_BATCHES = (2, 4, 16)
+"""The least is what one graph call takes on a CPU."""
 _GOOD_ENOUGH = 0.9
 """Of the throughput of as many workers: within it, a smaller batch answers sooner."""
 _WORTH_A_WORKER = 0.6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -17,25 +17,39 @@ from foveal_runtime.status import status_of
 
 log = logging.getLogger(__name__)
 Observe = Callable[[str, str, float], None]
+Admit = Callable[[Any], None]
+Unary = Callable[[Any, Any], Awaitable[Any]]
 
 
 class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """The RPC boundary. A `FovealError` keeps its code and details; anything else is our bug: INTERNAL, a trace in the log."""
 
-    def __init__(self, observe: Observe = lambda name, outcome, seconds: None) -> None:
+    def __init__(
+        self, observe: Observe = lambda name, outcome, seconds: None, *, admit: Mapping[str, Admit] | None = None
+    ) -> None:
         """Args:
         observe: told of every call that ended: its name, `OK` or the error's class, and how long it took.
+        admit: by the name of a unary call, what is asked with its context before its message is received, and may raise a
+            `FovealError`: under overload most of what a refusal costs is receiving photographs that nobody will look at.
         """
         self._observe = observe
+        self._admit = admit or {}
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/foveal."):
             return handler
         name = handler_call_details.method.rpartition("/")[2]
+        if name in self._admit:
+            # On the wire a call of one message is a stream of one; served as a stream, it can be refused without reading it.
+            return grpc.stream_unary_rpc_method_handler(
+                _unary(name, _admitted(handler.unary_unary, self._admit[name]), self._observe),
+                _parsed(handler.request_deserializer),
+                handler.response_serializer,
+            )
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
-                _unary(name, handler.unary_unary, self._observe),
+                _unary(name, _checked(handler.unary_unary), self._observe),
                 _parsed(handler.request_deserializer),
                 handler.response_serializer,
             )
@@ -69,13 +83,28 @@ async def _each_valid(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield _valid(request)
 
 
-def _unary(
-    name: str, behaviour: Callable[[Any, Any], Awaitable[Any]], observe: Observe
-) -> Callable[[Any, Any], Awaitable[Any]]:
+def _checked(behaviour: Unary) -> Unary:
+    async def call(request: Any, context: Any) -> Any:
+        return await behaviour(_valid(request), context)
+
+    return call
+
+
+def _admitted(behaviour: Unary, admit: Admit) -> Unary:
+    async def call(requests: AsyncIterator[Any], context: Any) -> Any:
+        admit(context)
+        async for request in requests:
+            return await behaviour(_valid(request), context)
+        raise InputError("call has no message; send one")
+
+    return call
+
+
+def _unary(name: str, behaviour: Unary, observe: Observe) -> Unary:
     async def call(request: Any, context: Any) -> Any:
         started = time.perf_counter()
         try:
-            response = await behaviour(_valid(request), context)
+            response = await behaviour(request, context)
         except asyncio.CancelledError:
             _ended(name, "cancelled", started, observe)
             raise

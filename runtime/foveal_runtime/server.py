@@ -38,7 +38,9 @@ SCREENING = screening_pb2.DESCRIPTOR.services_by_name["Screening"].full_name
 ARCHIVE = archive_pb2.DESCRIPTOR.services_by_name["Archive"].full_name
 _STORE_CHECK_S = 2.0
 _RELOAD_CHECK_S = 2.0
-_TRIM_EVERY_S = 30.0
+_TRIM_EVERY_S = 5.0
+_QUEUED = ("Grade", "GradeExam", "Embed")
+"""Unary calls that wait for a worker."""
 _FIRST_RECALL_S = 60.0
 
 
@@ -66,8 +68,9 @@ class Server:
             FovealError: the bundle or the store is unusable.
         """
         config = self.config
+        observe = {} if self._metrics is None else {"observe": self._metrics.call_ended}
         self._server = grpc.aio.server(
-            interceptors=(Boundary() if self._metrics is None else Boundary(self._metrics.call_ended),),
+            interceptors=(Boundary(**observe, admit=dict.fromkeys(_QUEUED, self._check_time)),),
             options=(
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", config.max_message_bytes),
@@ -193,6 +196,9 @@ class Server:
             if self._metrics is not None:
                 self._metrics.archive(stats)
 
+    def _check_time(self, context: Any) -> None:
+        self.host.model.batcher.check_time(1, context.time_remaining())
+
     async def _watch_link(self) -> None:
         """Load a new bundle when the symbolic link that was named at the start points elsewhere."""
         while True:
@@ -203,7 +209,7 @@ class Server:
     async def _trim_regularly(self) -> None:
         while True:
             await asyncio.sleep(_TRIM_EVERY_S)
-            trim()
+            await asyncio.to_thread(trim)
 
     async def reload(self) -> None:
         """Load the bundle again beside the current one, test it, and swap; keep the current one when that fails."""

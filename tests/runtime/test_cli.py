@@ -163,7 +163,7 @@ def test_compile_measures_and_serve_uses_what_it_found(
     plan = Path(document["plan"])
     assert plan.is_relative_to(tmp_path)
     assert plan.parent.stat().st_mode & 0o777 == 0o700
-    assert {m["max_batch"] for m in document["measured"]} == {1, 4, 16}
+    assert {m["max_batch"] for m in document["measured"]} == {2, 4, 16}
     plan.write_text(json.dumps({**json.loads(plan.read_text()), "workers": 2, "threads": 1, "max_batch": 4}))
     with RunningServer(bundle_path) as server, server.client() as client:
         assert (client.model().workers, client.model().threads) == (2, 1)
