@@ -9,7 +9,7 @@ shares the cores, so it sends requests that were serialised before. Defined in t
 
 - *engine*: studies a second of the worker's own code, in as many lanes, called in this process with the same batches;
 - *time of a full batch*: median answer time of one caller whose requests fill every lane: --batch studies, lanes x max_batch;
-- *capacity*: studies a second of 32 callers that send one study each and wait for its answer;
+- *capacity*: studies a second of 32 callers that send one study each and wait for its answer, before the overload and after it;
 - open-loop calls hold one study, arrive at random (Poisson) times and carry a deadline.
 """
 
@@ -69,7 +69,8 @@ def processes_of(pid: int) -> list[int]:
 
 
 def memory_mb(pid: int) -> dict[str, float]:
-    """Resident and proportional set sizes of a process and its children."""
+    """Memory of a process and its children: sums of resident sizes, which count shared pages once for each process that maps
+    them (some 50 MB of libraries), and of proportional ones, which count every page once."""
     rss = pss = 0
     for process in processes_of(pid):
         text = Path(f"/proc/{process}/smaps_rollup").read_text()
@@ -196,7 +197,7 @@ async def load(args: argparse.Namespace, address: str, photographs: list[bytes],
     result["engine_per_s"], result["grpc_per_s"] = [], []
     for _ in range(_TURNS):
         result["engine_per_s"].append(await engine())
-        rate, _ = await caller.closed([caller.batched], 3, args.seconds)
+        rate, _ = await caller.closed([caller.batched], 2, args.seconds)
         result["grpc_per_s"].append(round(rate, 2))
     result["grpc_against_engine"] = round(sum(result["grpc_per_s"]) / sum(result["engine_per_s"]), 3)
     _, times = await caller.closed([caller.batched], 1, args.seconds)
@@ -208,7 +209,9 @@ async def load(args: argparse.Namespace, address: str, photographs: list[bytes],
     calm["p99_against_full_batch"] = round(calm["latency_ms"]["p99"] / full_batch_ms, 2)
     result["load_70"] = calm
     storm = await caller.open(3 * capacity, args.overload_seconds, args.deadline)
-    storm["answered_against_capacity"] = round(storm["answered_in_time_per_s"] / capacity, 3)
+    again, _ = await caller.closed(caller.single, 32, 2 * args.seconds)
+    result["capacity_after_per_s"] = round(again, 2)
+    storm["answered_against_capacity"] = round(storm["answered_in_time_per_s"] / statistics.mean((capacity, again)), 3)
     result["load_300"] = storm
 
 
@@ -250,14 +253,14 @@ async def mixed(args: argparse.Namespace, pid: int, address: str, photographs: l
     studies = mixed_studies(photographs, rng)
     left = args.requests
     outcomes: collections.Counter[str] = collections.Counter()
-    samples = [memory_mb(pid)["rss_mb"]]
+    samples = [memory_mb(pid)]
 
     async def call() -> None:
         nonlocal left
         while left > 0:
             left -= 1
             if left % (args.requests // 20) == 0:
-                samples.append(memory_mb(pid)["rss_mb"])
+                samples.append(memory_mb(pid))
             request = screening_pb2.GradeRequest(studies=[next(studies) for _ in range(rng.choice((1, 1, 1, 4)))])
             for item in (await stub.Grade(request, timeout=3600)).results:
                 outcomes[item.WhichOneof("outcome") or "neither"] += 1
@@ -265,13 +268,17 @@ async def mixed(args: argparse.Namespace, pid: int, address: str, photographs: l
     started = time.perf_counter()
     await asyncio.gather(*(call() for _ in range(8)))
     await channel.close()
+    pss, rss = ([sample[kind] for sample in samples] for kind in ("pss_mb", "rss_mb"))
+    half = len(samples) // 2
     return {
         "requests": args.requests,
         "outcomes": dict(outcomes),
         "seconds": round(time.perf_counter() - started, 1),
-        "rss_mb": samples,
-        "highest_rss_mb": max(samples),
-        "second_half_growth_mb": round(max(samples[len(samples) // 2 :]) - max(samples[2 : len(samples) // 2]), 1),
+        "pss_mb": pss,
+        "rss_mb": rss,
+        "highest_pss_mb": max(pss),
+        "highest_rss_mb": max(rss),
+        "second_half_growth_mb": round(max(pss[half:]) - max(pss[2:half]), 1),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from foveal_export.cases import Case
 from foveal_export.feeds import Float, encoder_feed, fusion_feed
 from foveal_export.fp16 import store_half
 from foveal_runtime.manifest import FUSION, Precision
+from foveal_runtime.memory import trim
 from foveal_runtime.study import Modality
 from foveal_train.reference import Reference
 
@@ -52,6 +54,8 @@ def costs(
     wanted = {Precision.FP32: (), Precision.FP16: ("fp16",), Precision.INT8: ("fp16", "int8")}[precision]
     size, ms = (dict.fromkeys(("fp32", *wanted), 0.0) for _ in range(2))
     tokens: dict[Modality, Float] = {}
+    gc.collect()
+    trim()
     # One session at a time: the graphs of `base` in every precision at once would not fit into the memory allowed.
     for name in [m.value for m in Modality if m in case.prepared.subset] + [FUSION]:
         feed = fusion_feed(tokens) if name == FUSION else encoder_feed(case.prepared, Modality(name))
@@ -64,7 +68,10 @@ def costs(
                 tokens[Modality(name)] = session.run(None, feed)[0][0]
             ms[kind] += _least(partial(session.run, None, feed))
             size[kind] += proto.ByteSize()
-            del session
+            # What a session has freed stays with the process otherwise, and the next one comes on top of it.
+            del session, proto
+            gc.collect()
+            trim()
     torch_ms = _least(lambda: reference.run_prepared([case.prepared], frozenset()))
     found = [Cost(name="pytorch", bytes=None, ms=torch_ms)]
     return found + [Cost(name=kind, bytes=int(size[kind]), ms=ms[kind]) for kind in ms]

@@ -144,9 +144,9 @@ class Batcher:
         tasks = [task for slot in self._slots for task in slot.lanes]
         for slot in self._slots:
             # Killing a busy worker is what makes its task return.
-            if slot.worker is not None:
-                await asyncio.to_thread(slot.worker.close)
-                slot.worker = None
+            worker, slot.worker = slot.worker, None
+            if worker is not None:
+                await asyncio.to_thread(worker.close)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

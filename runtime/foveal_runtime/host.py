@@ -46,11 +46,6 @@ CPU_ROWS = 2
 `edge` FP32 takes 468, 319 and 291 MB with 16, 4 and 2 rows (docs/decisions.md)."""
 
 
-AHEAD = 1
-"""Batches that wait inside a worker: a lane that had to wait for the server's process each time, which under overload refuses
-hundreds of callers a second, would stand idle (docs/decisions.md)."""
-
-
 def rows_of(config: ServeConfig) -> int:
     """Rows in one graph call."""
     return min(config.batch.max_studies, CPU_ROWS) if config.provider == "cpu" else config.batch.max_studies
@@ -180,7 +175,7 @@ class ModelHost:
             start_worker,
             workers=config.workers,
             lanes=lanes,
-            ahead=AHEAD,
+            ahead=lanes,  # a lane that waited for this process, busy refusing, would stand idle (docs/decisions.md)
             batch=config.batch,
             queue=config.queue,
             cache_entries=config.cache_entries,

@@ -119,7 +119,6 @@ async def measure(
         FovealError: a worker can't be started.
     """
     from foveal_runtime.golden import read_golden
-    from foveal_runtime.host import AHEAD
     from foveal_runtime.study import Modality
     from foveal_runtime.worker import lanes_for
 
@@ -129,7 +128,7 @@ async def measure(
     for workers in sorted({1, max(1, cores // 2), cores} if provider == "cpu" else {1}):
         threads = max(1, cores // workers)
         pool = [await _start(bundle, provider, threads, compiled) for _ in range(workers)]
-        lanes = pool * (lanes_for(provider, threads) + AHEAD)
+        lanes = pool * (2 * lanes_for(provider, threads))  # as many batches wait in a worker as it runs, as when serving
         try:
             for batch in _BATCHES:
                 rate = await _rate(lanes, studies, batch, seconds)

@@ -139,9 +139,11 @@ def _lane(engine: Engine, spec: WorkerSpec, jobs: _Jobs, answer: _Answers) -> No
                 from foveal_runtime.selftest import self_test
 
                 answer(number, self_test(engine))
-    except BaseException:  # noqa: BLE001 - told, and the process ends
-        # A lane less would only be noticed by the watchdog.
-        traceback.print_exc()
+    except OSError:
+        os._exit(0)  # the server is gone
+    except BaseException as error:  # noqa: BLE001 - told, and the process ends: a lane less, only the watchdog would notice
+        traceback.print_tb(error.__traceback__)
+        sys.stderr.write(f"{type(error).__name__}\n")  # its text may hold what a caller sent
         os._exit(1)
 
 
