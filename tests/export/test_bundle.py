@@ -9,6 +9,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ import pytest
 from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
-from foveal_export import cases, report
+from foveal_export import cases, pipeline, report
 from foveal_export.budget import DEFAULTS, parse_budget
 from foveal_export.edit import in_modules
 from foveal_export.pipeline import Exported, Request, export_run
@@ -216,6 +217,23 @@ def test_out_of_budget_lists_every_failure_and_writes_no_bundle(tiny_run: Path, 
     assert "image: min_cosine of joint" in str(caught.value)
     assert "structured: max_abs of structured" in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["out.parity.html"]
+
+
+def test_bundle_that_would_fail_its_own_replay_is_not_written(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = pipeline._write_golden
+
+    def turned_around(folder: Path, *more: Any) -> None:
+        write(folder, *more)
+        outputs = folder / "golden" / "golden.safetensors"
+        tensors = load_file(outputs)
+        save_file({**tensors, "joint": -tensors["joint"]}, outputs)
+
+    monkeypatch.setattr(pipeline, "_write_golden", turned_around)
+    with pytest.raises(CheckFailed, match="golden study"):
+        export_run(_request(tiny_run, tmp_path / "out", Precision.FP32), Quiet())
+    assert not (tmp_path / "out").exists()
 
 
 def test_too_few_calibration_studies_are_refused(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
