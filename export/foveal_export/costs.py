@@ -54,12 +54,13 @@ def costs(
     wanted = {Precision.FP32: (), Precision.FP16: ("fp16",), Precision.INT8: ("fp16", "int8")}[precision]
     size, ms = (dict.fromkeys(("fp32", *wanted), 0.0) for _ in range(2))
     tokens: dict[Modality, Float] = {}
-    gc.collect()
-    trim()
     # One session at a time: the graphs of `base` in every precision at once would not fit into the memory allowed.
     for name in [m.value for m in Modality if m in case.prepared.subset] + [FUSION]:
         feed = fusion_feed(tokens) if name == FUSION else encoder_feed(case.prepared, Modality(name))
         for kind in size:
+            # What others have freed stays with the process otherwise, and the next session comes on top of it.
+            gc.collect()
+            trim()
             proto = exact[name] if kind == "fp32" else built[name]
             if kind == "fp16" and precision is not Precision.FP16:
                 proto = store_half(exact[name])
@@ -68,10 +69,7 @@ def costs(
                 tokens[Modality(name)] = session.run(None, feed)[0][0]
             ms[kind] += _least(partial(session.run, None, feed))
             size[kind] += proto.ByteSize()
-            # What a session has freed stays with the process otherwise, and the next one comes on top of it.
             del session, proto
-            gc.collect()
-            trim()
     torch_ms = _least(lambda: reference.run_prepared([case.prepared], frozenset()))
     found = [Cost(name="pytorch", bytes=None, ms=torch_ms)]
     return found + [Cost(name=kind, bytes=int(size[kind]), ms=ms[kind]) for kind in ms]

@@ -8,6 +8,7 @@ study. Embedding tables are S8 with a scale per row. What a plan keeps in floati
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -269,14 +270,20 @@ def _dynamic(editor: Editor, chosen: list[Site], plan: GraphPlan) -> None:
         editor.add_node("Mul", [f"{output}.f32", f"{output}.scales"], [output], f"{node.name}/Scale")
 
 
+def embedding_tables(editor: Editor) -> Iterator[tuple[onnx.NodeProto, Array]]:
+    """Every Gather of a graph that looks rows up in a matrix worth storing smaller, and the matrix, [rows, width]."""
+    for node in list(editor.nodes):
+        if node.op_type == "Gather" and editor.is_float_weight(node.input[0]):
+            table = editor.weight(node.input[0])
+            if table.ndim == 2 and table.size >= MIN_TABLE:
+                yield node, table
+
+
 def quantise_tables(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Embedding tables in S8 with a scale per row: a rare word's small row keeps its own precision."""
     editor = Editor(proto)
-    for node in list(editor.nodes):
-        if node.op_type != "Gather" or not editor.is_float_weight(node.input[0]):
-            continue
-        table = editor.weight(node.input[0])
-        if table.ndim != 2 or table.size < MIN_TABLE or any(a.name == "axis" and a.i for a in node.attribute):
+    for node, table in embedding_tables(editor):
+        if any(a.name == "axis" and a.i for a in node.attribute):
             continue
         values, scale = quantise_weight(table, 0, reduce_range=False)
         base, ids, output = node.name, node.input[1], node.output[0]

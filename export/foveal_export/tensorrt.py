@@ -15,7 +15,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from foveal_export import tap
 from foveal_export.edit import Editor
 from foveal_export.fp16 import HALF_MAX, narrow_convolutions
-from foveal_export.int8 import MIN_TABLE, to_int8
+from foveal_export.int8 import embedding_tables, to_int8
 from foveal_export.operators import matrix, unsupported
 from foveal_export.plan import GraphPlan, Mode
 from foveal_runtime.errors import CheckFailed
@@ -130,11 +130,8 @@ def overflowing(proto: onnx.ModelProto, feeds: Iterable[tap.Feeds]) -> tuple[str
 def half_tables(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Embedding tables in FP16, widened row by row behind the Gather: TensorRT gathers no INT8."""
     editor = Editor(proto)
-    for node in list(editor.nodes):
-        if node.op_type != "Gather" or not editor.is_float_weight(node.input[0]):
-            continue
-        table = editor.weight(node.input[0])
-        if table.ndim != 2 or table.size < MIN_TABLE or float(np.abs(table).max()) > HALF_MAX:
+    for node, table in embedding_tables(editor):
+        if float(np.abs(table).max()) > HALF_MAX:
             continue
         node.input[0] = editor.add_weight(f"{node.input[0]}.f16", table.astype(np.float16))
         output, rows = node.output[0], f"{node.output[0]}.f16"

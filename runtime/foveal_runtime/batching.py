@@ -365,8 +365,7 @@ class Batcher:
             return
         jobs, slot.lost = slot.lost, []
         if slot.hung:
-            for job in reversed(jobs):
-                self._line.push(job, first=True)
+            self._line.put_back(jobs)
         else:
             self._blame(jobs, lost)
         slot.hung = False
@@ -386,9 +385,9 @@ class Batcher:
             middle = len(batch) // 2
             for half in (batch[middle:], batch[:middle]):
                 group = object()
-                for job in reversed(half):
+                for job in half:
                     job.group = group
-                    self._line.push(job, first=True)
+                self._line.put_back(half)
 
     async def _replace(self, slot: _Slot) -> bool:
         for pause_s in _RESTART_PAUSES_S:

@@ -18,7 +18,7 @@ from foveal_runtime.imaging import ImageLimits
 from foveal_runtime.session import provider_of, usable_cores
 from foveal_runtime.signing import read_public_key
 from foveal_runtime.supervisor import Worker
-from foveal_runtime.worker import WorkerSpec, lanes_for
+from foveal_runtime.worker import WorkerSpec
 
 if TYPE_CHECKING:
     from foveal_runtime.compiled import Compiled
@@ -149,12 +149,10 @@ class ModelHost:
 
     def _batcher(self, bundle: Bundle, compiled: Compiled | None) -> Batcher:
         config = self._config
-        lanes = lanes_for(config.provider, threads_of(config))
         spec = WorkerSpec(
             bundle=bundle.path,
             provider=provider_of(config.provider).value,
             threads=threads_of(config),
-            lanes=lanes,
             max_rows=rows_of(config),
             limits=ImageLimits(max_pixels=config.max_image_pixels),
             compiled=compiled,
@@ -174,8 +172,8 @@ class ModelHost:
         batcher = Batcher(
             start_worker,
             workers=config.workers,
-            lanes=lanes,
-            ahead=lanes,  # a lane that waited for this process, busy refusing, would stand idle (docs/decisions.md)
+            lanes=spec.lanes,
+            ahead=spec.lanes,  # a lane that waited for this process, busy refusing, would stand idle (docs/decisions.md)
             batch=config.batch,
             queue=config.queue,
             cache_entries=config.cache_entries,

@@ -144,13 +144,12 @@ async def _start(bundle: Bundle, provider: str, threads: int, compiled: Compiled
     from foveal_runtime.host import CPU_ROWS
     from foveal_runtime.imaging import ImageLimits
     from foveal_runtime.supervisor import Worker
-    from foveal_runtime.worker import WorkerSpec, lanes_for
+    from foveal_runtime.worker import WorkerSpec
 
     spec = WorkerSpec(
         bundle=bundle.path,
         provider=provider,
         threads=threads,
-        lanes=lanes_for(provider, threads),
         max_rows=CPU_ROWS if provider == "cpu" else max(_BATCHES),
         limits=ImageLimits(),
         compiled=compiled,

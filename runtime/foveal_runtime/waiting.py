@@ -101,8 +101,8 @@ class WaitingLine:
             if not self._drop_abandoned():
                 raise
             self._check(jobs, deadline_s, running, lanes)
-        for job in jobs:
-            self.push(job)
+        self._jobs.extend(jobs)
+        self._bytes += sum(job.size_bytes for job in jobs)
 
     def _check(self, jobs: Sequence[Job], deadline_s: float | None, running: int, lanes: int) -> None:
         limits = self._limits
@@ -146,10 +146,10 @@ class WaitingLine:
         self._jobs, self._bytes = kept, sum(job.size_bytes for job in kept)
         return dropped
 
-    def push(self, job: Job, *, first: bool = False) -> None:
-        """Put a job at the end, or at the head, whatever the limits say."""
-        (self._jobs.appendleft if first else self._jobs.append)(job)
-        self._bytes += job.size_bytes
+    def put_back(self, jobs: Sequence[Job]) -> None:
+        """Put jobs that were taken at the head again, in their order, whatever the limits say."""
+        self._jobs.extendleft(reversed(jobs))
+        self._bytes += sum(job.size_bytes for job in jobs)
 
     def take(self, now: float, *, lanes: int = 1) -> list[Job]:
         """The next batch, without what nobody waits for any more and what would come too late.

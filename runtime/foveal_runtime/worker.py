@@ -60,8 +60,6 @@ class WorkerSpec:
     provider: str
     threads: int
     """To decode and run the graphs with; half as many inside one graph call."""
-    lanes: int = 1
-    """Jobs in work at once, among which the threads are divided."""
     max_rows: int
     """In one graph call."""
     limits: ImageLimits
@@ -69,6 +67,11 @@ class WorkerSpec:
     """The bundle's graphs as compiled on this device, whose hashes the parent has checked; None loads the bundle's own."""
     self_test: bool = True
     """Replay the golden studies before reporting ready."""
+
+    @property
+    def lanes(self) -> int:
+        """Jobs in work at once, among which the threads are divided."""
+        return lanes_for(self.provider, self.threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +216,9 @@ def lanes_for(provider: str, threads: int) -> int:
 
 
 class Crew:
-    """Threads that share a batch, and the weights: decoding, resizing and graph calls let go of the interpreter's lock."""
+    """Threads of one lane, which decode its studies side by side: decoding and resizing let go of the interpreter's lock."""
 
     def __init__(self, threads: int) -> None:
-        self.threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="crew") if threads > 1 else None
 
     def map(self, work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
@@ -229,7 +231,6 @@ class Crew:
 def run_batch(engine: Engine, crew: Crew, studies: Sequence[Study], asks: Sequence[Ask]) -> list[Outcome | FovealError]:
     """An outcome or an error for each study; one that breaks its batch breaks alone."""
     from foveal_runtime.errors import FovealError
-    from foveal_runtime.providers import Provider
 
     def prepare(place: int) -> _Placed[Prepared]:
         return place, _prepare(engine, studies[place])
@@ -238,15 +239,9 @@ def run_batch(engine: Engine, crew: Crew, studies: Sequence[Study], asks: Sequen
         failed: list[_Placed[Outcome]] = [(place, item) for place, item in items if isinstance(item, FovealError)]
         return failed + _run_or_halve(engine, [(p, item) for p, item in items if not isinstance(item, FovealError)], asks)
 
-    places = range(len(studies))
-    if engine.provider is Provider.CPU:
-        # No more at once than one call takes: decoded photographs are large, and who has decoded does not wait for the others.
-        size = max(1, min(engine.max_rows, -(-len(places) // crew.threads)))
-        parts = [places[i : i + size] for i in range(0, len(places), size)]
-        done = crew.map(lambda part: run([prepare(place) for place in part]), parts)
-    else:
-        prepared = crew.map(prepare, places)
-        done = [run(prepared[i : i + engine.max_rows]) for i in range(0, len(places), engine.max_rows)]
+    # No more at once than one call takes: decoded photographs are large.
+    places, rows = range(len(studies)), engine.max_rows
+    done = [run(crew.map(prepare, places[i : i + rows])) for i in range(0, len(places), rows)]
     answers = dict(answer for part in done for answer in part)
     return [_of_batch(answers[place], len(studies)) for place in places]
 
