@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.manifest import Precision, Tolerances
+from foveal_runtime.manifest import Precision, Target, Tolerances
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +21,8 @@ class Budget:
     """Largest share of studies whose referable decision changes."""
     min_cosine: float = 0.95
     """Least cosine similarity of any vector with PyTorch's."""
+    golden_cosine: float = 0.93
+    """The same of a golden study's: these are drawn, and lie further from the training photographs than any held-out one."""
     kappa_drop: float = 0.015
     """Largest loss of quadratic-weighted kappa against the labels."""
     neighbour_overlap: float = 0.85
@@ -33,10 +35,22 @@ class Budget:
 
 DEFAULTS: dict[Precision, Budget] = {
     Precision.FP32: Budget(
-        icdr_flips=0.0, referable_flips=0.0, min_cosine=0.99999, kappa_drop=0.0, neighbour_overlap=0.99, max_abs=1e-4
+        icdr_flips=0.0,
+        referable_flips=0.0,
+        min_cosine=0.99999,
+        kappa_drop=0.0,
+        neighbour_overlap=0.99,
+        max_abs=1e-4,
+        golden_cosine=0.99999,
     ),
     Precision.FP16: Budget(
-        icdr_flips=0.01, referable_flips=0.005, min_cosine=0.999, kappa_drop=0.005, neighbour_overlap=0.97, max_abs=0.02
+        icdr_flips=0.01,
+        referable_flips=0.005,
+        min_cosine=0.999,
+        kappa_drop=0.005,
+        neighbour_overlap=0.97,
+        max_abs=0.02,
+        golden_cosine=0.999,
     ),
     Precision.INT8: Budget(),
 }
@@ -63,7 +77,11 @@ def parse_budget(pairs: Sequence[str], precision: Precision) -> Budget:
         if not (math.isfinite(number) and 0 <= number <= 2):
             raise ConfigError(f"budget {key} is {value.strip()!r}; give a number from 0 to 1")
         changes[key] = number
-    return dataclasses.replace(DEFAULTS[precision], **changes)
+    default = DEFAULTS[precision]
+    if "min_cosine" in changes:
+        # Who allows a patient's vector that much, allows a drawn one's too.
+        changes.setdefault("golden_cosine", min(default.golden_cosine, changes["min_cosine"]))
+    return dataclasses.replace(default, **changes)
 
 
 def tolerances(budget: Budget, precision: Precision, *, graded: bool) -> Tolerances:
@@ -83,4 +101,22 @@ def tolerances(budget: Budget, precision: Precision, *, graded: bool) -> Toleran
         icdr_flips=budget.icdr_flips if graded else 1.0,
         referable_flips=budget.referable_flips if graded else 1.0,
         neighbour_dependence=budget.neighbour_dependence,
+        golden_cosine=budget.golden_cosine,
     )
+
+
+def replayed(tolerances: Tolerances, target: Target, golden_cosine: float) -> Tolerances:
+    """`tolerances` with what the artefact reached on the golden studies at export, less a fifth of what `min_cosine` allows.
+
+    A machine on which the same graphs come out further from PyTorch than where they were judged does not serve that artefact.
+    TensorRT's engines compute otherwise than the CPU that judges their graphs, so that target keeps the budget's limit.
+
+    Args:
+        tolerances: with the budget's limit.
+        target: of the bundle.
+        golden_cosine: the least that was reached.
+    """
+    reached = golden_cosine - (1 - tolerances.min_cosine) / 5
+    if target is not Target.ONNX or tolerances.golden_cosine is None:
+        return tolerances
+    return tolerances.model_copy(update={"golden_cosine": max(tolerances.golden_cosine, reached)})

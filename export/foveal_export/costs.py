@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import onnx
 
@@ -34,45 +36,63 @@ class Cost:
     """One study with every modality it has, batch 1: the sum over its graphs, the least of seven runs each."""
 
 
+def pytorch_cost(reference: Reference, checks: Mapping[str, Sequence[Case]]) -> Cost:
+    """Measure the reference, on the study that `costs` uses."""
+    case = _typical(checks)
+    return Cost(name="pytorch", bytes=None, ms=_least(lambda: reference.run_prepared([case.prepared], frozenset())))
+
+
 def costs(
     exact: Mapping[str, onnx.ModelProto],
     built: Mapping[str, onnx.ModelProto],
     precision: Precision,
-    reference: Reference,
     checks: Mapping[str, Sequence[Case]],
+    folder: Path,
 ) -> list[Cost]:
-    """Measure PyTorch, FP32, FP16 and the artefact, as far as the artefact's precision goes.
+    """Measure FP32, FP16 and the artefact, as far as the artefact's precision goes.
 
     Args:
         exact: FP32 graphs.
         built: the artefact's.
         precision: the artefact's.
-        reference: PyTorch.
         checks: studies by subset name; the first of the largest subset is used.
+        folder: where there is room for a graph; nothing stays there.
     """
-    case = checks[max(checks, key=lambda name: name.count("+"))][0]
+    case = _typical(checks)
     wanted = {Precision.FP32: (), Precision.FP16: ("fp16",), Precision.INT8: ("fp16", "int8")}[precision]
     size, ms = (dict.fromkeys(("fp32", *wanted), 0.0) for _ in range(2))
     tokens: dict[Modality, Float] = {}
-    # One session at a time: the graphs of `base` in every precision at once would not fit into the memory allowed.
-    for name in [m.value for m in Modality if m in case.prepared.subset] + [FUSION]:
-        feed = fusion_feed(tokens) if name == FUSION else encoder_feed(case.prepared, Modality(name))
-        for kind in size:
-            # What others have freed stays with the process otherwise, and the next session comes on top of it.
-            gc.collect()
-            trim()
-            proto = exact[name] if kind == "fp32" else built[name]
-            if kind == "fp16" and precision is not Precision.FP16:
-                proto = store_half(exact[name])
-            session = tap.session(proto)
-            if name != FUSION and kind == "fp32":
-                tokens[Modality(name)] = session.run(None, feed)[0][0]
-            ms[kind] += _least(partial(session.run, None, feed))
-            size[kind] += proto.ByteSize()
-            del session, proto
-    torch_ms = _least(lambda: reference.run_prepared([case.prepared], frozenset()))
-    found = [Cost(name="pytorch", bytes=None, ms=torch_ms)]
-    return found + [Cost(name=kind, bytes=int(size[kind]), ms=ms[kind]) for kind in ms]
+    # One session at a time, from a file: the graphs of `base` in every precision at once would not fit into the memory allowed,
+    # nor would a session that keeps the bytes it was made from.
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        path = Path(scratch) / "graph.onnx"
+        for name in [m.value for m in Modality if m in case.prepared.subset] + [FUSION]:
+            feed = fusion_feed(tokens) if name == FUSION else encoder_feed(case.prepared, Modality(name))
+            for kind in size:
+                _give_back()
+                proto = exact[name] if kind == "fp32" else built[name]
+                if kind == "fp16" and precision is not Precision.FP16:
+                    proto = store_half(exact[name])
+                path.write_bytes(proto.SerializeToString())
+                del proto
+                _give_back()
+                session = tap.session(path)
+                if name != FUSION and kind == "fp32":
+                    tokens[Modality(name)] = session.run(None, feed)[0][0]
+                ms[kind] += _least(partial(session.run, None, feed))
+                size[kind] += path.stat().st_size
+                del session
+    return [Cost(name=kind, bytes=int(size[kind]), ms=ms[kind]) for kind in ms]
+
+
+def _typical(checks: Mapping[str, Sequence[Case]]) -> Case:
+    return checks[max(checks, key=lambda name: name.count("+"))][0]
+
+
+def _give_back() -> None:
+    """Return freed memory to the system: it stays with the process otherwise, and the next session comes on top of it."""
+    gc.collect()
+    trim()
 
 
 def _least(task: Callable[[], object]) -> float:

@@ -13,7 +13,7 @@ import onnx
 
 import foveal_runtime
 from foveal_export import assess, calibrate, cases, drift, graphs, parity, precision, tap, writer
-from foveal_export.budget import Budget, tolerances
+from foveal_export.budget import Budget, replayed, tolerances
 from foveal_export.costs import Cost
 from foveal_export.feeds import encoder_feed
 from foveal_export.plan import ExportPlan, GraphPlan, Mode
@@ -21,7 +21,7 @@ from foveal_export.provenance import made_with
 from foveal_runtime.bundle import Bundle
 from foveal_runtime.engine import Engine
 from foveal_runtime.manifest import Graph, Manifest, Precision, Target
-from foveal_runtime.selftest import self_test
+from foveal_runtime.selftest import SelfTestReport, self_test
 from foveal_runtime.study import Modality
 from foveal_train.run import RunInfo
 
@@ -50,6 +50,8 @@ class Outcome:
     parts: dict[str, parity.SubsetParity]
     dependence: float
     failures: list[parity.Failure]
+    golden: SelfTestReport
+    """Replay of the golden studies."""
     graphs: dict[str, onnx.ModelProto]
 
 
@@ -110,11 +112,21 @@ class Judge:
         parts = assess.compare_all(self.answers, found, self.checks)
         missed = parity.failures(parts, self.aim.budget, graded=self.graded, dependence=dependence)
         # A server replays these before it serves: what is out of tolerance here could never be used.
+        golden = self_test(engine)
         missed += tuple(
             parity.Failure(subset=f"golden study {d.study} ({d.subset})", quantity=d.quantity, got=d.got, limit=d.limit)
-            for d in self_test(engine).failures
+            for d in golden.failures
         )
-        return Outcome(manifest=manifest, answers=found, parts=parts, dependence=dependence, failures=missed, graphs=built)
+        limits = replayed(manifest.tolerances, self.aim.target, golden.min_cosine)
+        return Outcome(
+            manifest=manifest.model_copy(update={"tolerances": limits}),
+            answers=found,
+            parts=parts,
+            dependence=dependence,
+            failures=missed,
+            golden=golden,
+            graphs=built,
+        )
 
     def _manifest(self, entries: dict[str, Graph]) -> Manifest:
         info = self.info
@@ -142,12 +154,12 @@ class Judge:
         self,
         plan: ExportPlan,
         outcome: Outcome,
-        engine: Engine,
         schemes: Sequence[calibrate.Scheme],
         frontier: Sequence[Candidate],
         costs: Sequence[Cost],
         *,
         source: str,
+        ms_per_study: Mapping[str, float],
     ) -> dict[str, Any]:
         """parity.json (docs/parity.md): timings are in here and nowhere else."""
         worst = assess.worst(self.answers, outcome.answers, self.checks, parity.WORST)
@@ -164,6 +176,11 @@ class Judge:
             "passed": not outcome.failures,
             "failures": [asdict(failure) for failure in outcome.failures],
             "neighbour_dependence": outcome.dependence,
+            "golden": {
+                "studies": outcome.golden.studies,
+                "min_cosine": outcome.golden.min_cosine,
+                "limit": outcome.manifest.tolerances.golden_cosine,
+            },
             "subsets": parity.to_json(outcome.parts),
             "worst": [asdict(row) for row in self._drifted(worst, outcome)],
             "graphs": {
@@ -177,7 +194,7 @@ class Judge:
             "schemes": [asdict(scheme) for scheme in schemes],
             "frontier": [asdict(candidate) for candidate in frontier],
             "precisions": [asdict(cost) for cost in costs],
-            "ms_per_study": self.timed(engine),
+            "ms_per_study": dict(ms_per_study),
             "summary": summary(outcome, source),
         }
 

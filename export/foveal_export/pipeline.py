@@ -15,7 +15,7 @@ import torch
 from foveal_export import assess, calibrate, cases, golden, graphs, report, tap, tensorrt, writer
 from foveal_export.budget import Budget
 from foveal_export.card import model_card
-from foveal_export.costs import costs
+from foveal_export.costs import costs, pytorch_cost
 from foveal_export.feeds import Feeds
 from foveal_export.judge import Aim, Judge
 from foveal_export.plan import PLAN_FILE, ExportPlan, GraphPlan, Mode
@@ -24,7 +24,7 @@ from foveal_export.search import Candidate, search
 from foveal_runtime.bundle import PARITY
 from foveal_runtime.errors import CheckFailed, DataError, UntrainedError
 from foveal_runtime.golden import write_golden
-from foveal_runtime.manifest import FUSION, Graph, Manifest, Precision, Target
+from foveal_runtime.manifest import FUSION, Manifest, Precision, ShapeRange, Target
 from foveal_runtime.signing import read_private_key
 from foveal_runtime.study import Modality, Subset
 from foveal_train.reference import ALL_KINDS, Reference
@@ -127,9 +127,13 @@ def export_run(request: Request, say: Reporter) -> Exported:
         say.stage("refitting temperatures and operating points")
         engine = judge.engine(folder, outcome)
         calibration = refit(engine, run.info, reference, chosen.validation)
+        ms_per_study = judge.timed(engine)
+        paid = [pytorch_cost(reference, checks)]
+        info, metrics, shapes = run.info, _metrics(run), _shapes(names, run, request.target)
+        del engine, reference, run  # the report opens sessions of its own, and `base` is 0.8 GB in PyTorch
         say.stage("report")
-        paid = costs(exact, outcome.graphs, request.precision, reference, checks)
-        document = judge.document(plan, outcome, engine, schemes, frontier, paid, source=chosen.source)
+        paid += costs(exact, outcome.graphs, request.precision, checks, folder)
+        document = judge.document(plan, outcome, schemes, frontier, paid, source=chosen.source, ms_per_study=ms_per_study)
         html = request.out.absolute().with_name(request.out.name + ".parity.html")
         images = {s.id: s.image_bytes() for s in chosen.parity} if request.thumbnails else {}
         html.write_text(report.html(document, answers, outcome.answers, images), encoding="utf-8")
@@ -140,14 +144,14 @@ def export_run(request: Request, say: Reporter) -> Exported:
             )
         plan.write(folder / PLAN_FILE)
         (folder / PARITY).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        entries = {
+            name: entry.model_copy(update={"shapes": shapes.get(name, entry.shapes)})
+            for name, entry in outcome.manifest.graphs.items()
+        }
         manifest = outcome.manifest.model_copy(
-            update={
-                "calibration": calibration,
-                "parity": document["summary"],
-                "graphs": _with_shapes(outcome.manifest.graphs, run, request.target),
-            }
+            update={"calibration": calibration, "parity": document["summary"], "graphs": entries}
         )
-        (folder / "MODEL_CARD.md").write_text(model_card(manifest, run.info, _metrics(run), document), encoding="utf-8")
+        (folder / "MODEL_CARD.md").write_text(model_card(manifest, info, metrics, document), encoding="utf-8")
         manifest = manifest.model_copy(update={"files": writer.file_hashes(folder, manifest.graphs)})
         writer.write_manifest(folder, manifest, key)
         size = writer.total_bytes(folder)
@@ -162,18 +166,15 @@ def export_run(request: Request, say: Reporter) -> Exported:
     )
 
 
-def _with_shapes(entries: Mapping[str, Graph], run: Run, target: Target) -> dict[str, Graph]:
-    """The manifest's graphs, with what an engine is built for where the target builds one."""
+def _shapes(names: Sequence[str], run: Run, target: Target) -> dict[str, dict[str, ShapeRange]]:
+    """What an engine is built for, by graph and input, where the target builds one."""
     if target is not Target.TENSORRT:
-        return dict(entries)
+        return {}
     side, tokens = run.info.model.image_spec.side_px, 0
-    if Modality.IMAGE in entries:
+    if Modality.IMAGE.value in names:
         with torch.inference_mode():
             tokens = run.model.image(torch.zeros(1, 3, side, side)).shape[1]
-    return {
-        name: entry.model_copy(update={"shapes": tensorrt.shapes(name, run.info.model, tokens)})
-        for name, entry in entries.items()
-    }
+    return {name: tensorrt.shapes(name, run.info.model, tokens) for name in names}
 
 
 def _plan(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,11 @@ SAMPLED = 32_768
 _BINS = 2048
 
 
-def session(proto: onnx.ModelProto, *, threads: int = 0, optimise: bool = True) -> Any:
+def session(graph: onnx.ModelProto | Path, *, threads: int = 0, optimise: bool = True) -> Any:
     """An ONNX Runtime session on the CPU.
 
     Args:
-        proto: the graph.
+        graph: itself, or the file it lies in: a session keeps the bytes of the former for as long as it lives.
         threads: inside one call; 0 is every core.
         optimise: False runs the nodes as they are written.
     """
@@ -37,7 +38,8 @@ def session(proto: onnx.ModelProto, *, threads: int = 0, optimise: bool = True) 
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    source = graph if isinstance(graph, Path) else graph.SerializeToString()
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def tapped(proto: onnx.ModelProto, tensors: Iterable[str]) -> onnx.ModelProto:
@@ -57,6 +59,7 @@ def run_taps(proto: onnx.ModelProto, tensors: Sequence[str], feeds: Iterable[Fee
     probe = tapped(proto, tensors)
     outputs = [value.name for value in probe.graph.output]
     runner = session(probe) if outputs else None
+    del probe  # as large as the graph
     for feed in feeds:
         values = {} if runner is None else dict(zip(outputs, runner.run(outputs, dict(feed)), strict=True))
         values.update({name: feed[name] for name in tensors if name in feed})

@@ -224,9 +224,12 @@ def square(picture: Image.Image, spec: ImageSpec) -> UInt8:
 
 def standardise(square_SSC: UInt8, spec: ImageSpec) -> Float32:
     """8-bit square to standardised `pixels_CHW`, float32."""
-    scale = np.float32(1 / 255) / np.asarray(spec.std, np.float32)
-    shift = -np.asarray(spec.mean, np.float32) / np.asarray(spec.std, np.float32)
-    return np.ascontiguousarray((square_SSC.astype(np.float32) * scale + shift).transpose(2, 0, 1))
+    mean_C11, std_C11 = (np.asarray(value, np.float32)[:, None, None] for value in (spec.mean, spec.std))
+    # Channels first while they are bytes: a seventh of the time that transposing the floats takes.
+    pixels_CHW: Float32 = square_SSC.transpose(2, 0, 1).astype(np.float32, order="C")
+    pixels_CHW *= np.float32(1 / 255) / std_C11
+    pixels_CHW -= mean_C11 / std_C11
+    return pixels_CHW
 
 
 def load_square(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimits()) -> UInt8:

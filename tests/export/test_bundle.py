@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -19,7 +20,7 @@ from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
 from foveal_export import cases, pipeline, report
-from foveal_export.budget import DEFAULTS, parse_budget
+from foveal_export.budget import DEFAULTS, parse_budget, replayed, tolerances
 from foveal_export.edit import in_modules
 from foveal_export.pipeline import Exported, Request, export_run
 from foveal_export.plan import RangeRule, read_plan
@@ -314,5 +315,32 @@ def test_unknown_budget_is_refused(text: str) -> None:
 
 
 def test_budget_changes_only_what_it_names() -> None:
-    budget = parse_budget(["icdr_flips=0.5, min_cosine=0.9"], Precision.INT8)
-    assert (budget.icdr_flips, budget.min_cosine, budget.kappa_drop) == (0.5, 0.9, 0.015)
+    budget = parse_budget(["icdr_flips=0.5, min_cosine=0.97"], Precision.INT8)
+    assert (budget.icdr_flips, budget.min_cosine, budget.golden_cosine, budget.kappa_drop) == (0.5, 0.97, 0.93, 0.015)
+
+
+@pytest.mark.parametrize(("text", "golden"), [("min_cosine=0.9", 0.9), ("min_cosine=0.9,golden_cosine=0.95", 0.95)])
+def test_golden_studies_may_lose_no_less_than_patients(text: str, golden: float) -> None:
+    assert parse_budget([text], Precision.INT8).golden_cosine == golden
+
+
+def test_replay_elsewhere_is_held_to_what_was_reached_here(int8: Exported) -> None:
+    bundle = Bundle.open(int8.bundle)
+    reached, limits = self_test(Engine(bundle, threads=1)).min_cosine, bundle.manifest.tolerances
+    allowed = 1 - limits.min_cosine
+    assert int8.report["golden"]["min_cosine"] == pytest.approx(reached, abs=1e-6)
+    assert limits.golden_cosine == pytest.approx(max(0.93, reached - allowed / 5), abs=1e-6)
+    tight = bundle.manifest.model_copy(
+        update={"tolerances": limits.model_copy(update={"golden_cosine": reached + allowed / 5})}
+    )
+    failed = self_test(Engine(dataclasses.replace(bundle, manifest=tight), threads=1)).failures
+    assert {failure.quantity.partition(".")[0] for failure in failed} == {"cosine"}
+
+
+@pytest.mark.parametrize(
+    ("target", "reached", "limit"),
+    [(Target.ONNX, 0.99, 0.98), (Target.ONNX, 0.944, 0.934), (Target.ONNX, 0.935, 0.93), (Target.TENSORRT, 0.99, 0.93)],
+)
+def test_limit_of_the_replay(target: Target, reached: float, limit: float) -> None:
+    allowed = tolerances(parse_budget([], Precision.INT8), Precision.INT8, graded=True)
+    assert replayed(allowed, target, reached).golden_cosine == pytest.approx(limit)

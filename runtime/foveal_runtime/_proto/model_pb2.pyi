@@ -104,20 +104,22 @@ class OperatingPoint(_message.Message):
     def __init__(self, name: _Optional[str] = ..., threshold: _Optional[float] = ..., sensitivity: _Optional[float] = ..., specificity: _Optional[float] = ..., studies: _Optional[int] = ...) -> None: ...
 
 class Tolerances(_message.Message):
-    __slots__ = ("min_cosine", "max_abs_embedding", "max_abs_probability", "icdr_flips", "referable_flips", "neighbour_dependence")
+    __slots__ = ("min_cosine", "max_abs_embedding", "max_abs_probability", "icdr_flips", "referable_flips", "neighbour_dependence", "golden_cosine")
     MIN_COSINE_FIELD_NUMBER: _ClassVar[int]
     MAX_ABS_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     MAX_ABS_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     ICDR_FLIPS_FIELD_NUMBER: _ClassVar[int]
     REFERABLE_FLIPS_FIELD_NUMBER: _ClassVar[int]
     NEIGHBOUR_DEPENDENCE_FIELD_NUMBER: _ClassVar[int]
+    GOLDEN_COSINE_FIELD_NUMBER: _ClassVar[int]
     min_cosine: float
     max_abs_embedding: float
     max_abs_probability: float
     icdr_flips: float
     referable_flips: float
     neighbour_dependence: float
-    def __init__(self, min_cosine: _Optional[float] = ..., max_abs_embedding: _Optional[float] = ..., max_abs_probability: _Optional[float] = ..., icdr_flips: _Optional[float] = ..., referable_flips: _Optional[float] = ..., neighbour_dependence: _Optional[float] = ...) -> None: ...
+    golden_cosine: float
+    def __init__(self, min_cosine: _Optional[float] = ..., max_abs_embedding: _Optional[float] = ..., max_abs_probability: _Optional[float] = ..., icdr_flips: _Optional[float] = ..., referable_flips: _Optional[float] = ..., neighbour_dependence: _Optional[float] = ..., golden_cosine: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_message_bytes", "max_studies", "max_image_pixels", "max_queued_studies", "max_queued_bytes")

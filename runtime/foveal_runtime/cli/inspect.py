@@ -102,9 +102,11 @@ def screen(document: dict[str, Any]) -> str:
     found = [f"{words} {_figure(parity[key])}" for key, words in _ACCURACY.items() if parity.get(key) is not None]
     lines += [f"  {'; '.join(found[i : i + 3])}" for i in range(0, len(found), 3)]
     limits = document["tolerances"]
+    golden = limits["min_cosine"] if limits["golden_cosine"] is None else limits["golden_cosine"]
     lines.append(
-        f"  verify accepts cosine >= {limits['min_cosine']:g}, probabilities within {limits['max_abs_probability']:g}, "
-        f"ICDR changed <= {limits['icdr_flips']:g}, referable <= {limits['referable_flips']:g}"
+        f"  verify accepts cosine >= {limits['min_cosine']:g} (golden studies {golden:.4g}), "
+        f"probabilities within {limits['max_abs_probability']:g}, ICDR changed <= {limits['icdr_flips']:g}, "
+        f"referable <= {limits['referable_flips']:g}"
     )
     lines += ["", "referable DR at"]
     for name, entry in document["calibration"].items():
