@@ -116,7 +116,7 @@ def replayed(tolerances: Tolerances, target: Target, golden_cosine: float) -> To
         target: of the bundle.
         golden_cosine: the least that was reached.
     """
-    reached = golden_cosine - (1 - tolerances.min_cosine) / 5
-    if target is not Target.ONNX or tolerances.golden_cosine is None:
+    if target is not Target.ONNX:
         return tolerances
+    reached = golden_cosine - (1 - tolerances.min_cosine) / 5
     return tolerances.model_copy(update={"golden_cosine": max(tolerances.golden_cosine, reached)})

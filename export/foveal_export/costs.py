@@ -44,7 +44,7 @@ def pytorch_cost(reference: Reference, checks: Mapping[str, Sequence[Case]]) -> 
 
 def costs(
     exact: Mapping[str, onnx.ModelProto],
-    built: Mapping[str, onnx.ModelProto],
+    written: Mapping[str, Path],
     precision: Precision,
     checks: Mapping[str, Sequence[Case]],
     folder: Path,
@@ -53,10 +53,10 @@ def costs(
 
     Args:
         exact: FP32 graphs.
-        built: the artefact's.
+        written: the artefact's, as they lie in the bundle.
         precision: the artefact's.
         checks: studies by subset name; the first of the largest subset is used.
-        folder: where there is room for a graph; nothing stays there.
+        folder: where there is room for another graph; nothing stays there.
     """
     case = _typical(checks)
     wanted = {Precision.FP32: (), Precision.FP16: ("fp16",), Precision.INT8: ("fp16", "int8")}[precision]
@@ -65,17 +65,16 @@ def costs(
     # One session at a time, from a file: the graphs of `base` in every precision at once would not fit into the memory allowed,
     # nor would a session that keeps the bytes it was made from.
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        path = Path(scratch) / "graph.onnx"
         for name in [m.value for m in Modality if m in case.prepared.subset] + [FUSION]:
             feed = fusion_feed(tokens) if name == FUSION else encoder_feed(case.prepared, Modality(name))
             for kind in size:
                 _give_back()
-                proto = exact[name] if kind == "fp32" else built[name]
-                if kind == "fp16" and precision is not Precision.FP16:
-                    proto = store_half(exact[name])
-                path.write_bytes(proto.SerializeToString())
-                del proto
-                _give_back()
+                if kind == precision.value:
+                    path = written[name]
+                else:
+                    path = Path(scratch) / "graph.onnx"
+                    path.write_bytes((store_half(exact[name]) if kind == "fp16" else exact[name]).SerializeToString())
+                    _give_back()
                 session = tap.session(path)
                 if name != FUSION and kind == "fp32":
                     tokens[Modality(name)] = session.run(None, feed)[0][0]

@@ -132,7 +132,8 @@ def export_run(request: Request, say: Reporter) -> Exported:
         info, metrics, shapes = run.info, _metrics(run), _shapes(names, run, request.target)
         del engine, reference, run  # the report opens sessions of its own, and `base` is 0.8 GB in PyTorch
         say.stage("report")
-        paid += costs(exact, outcome.graphs, request.precision, checks, folder)
+        written = {name: folder / graph.file for name, graph in outcome.manifest.graphs.items()}
+        paid += costs(exact, written, request.precision, checks, folder)
         document = judge.document(plan, outcome, schemes, frontier, paid, source=chosen.source, ms_per_study=ms_per_study)
         html = request.out.absolute().with_name(request.out.name + ".parity.html")
         images = {s.id: s.image_bytes() for s in chosen.parity} if request.thumbnails else {}

@@ -111,9 +111,9 @@ class Tolerances(_Model):
     """Largest share of studies whose referable decision changes; one study is always allowed."""
     neighbour_dependence: float = 1e-4
     """Largest difference on unit vectors between a study alone and the same study in any batch."""
-    golden_cosine: float | None = None
-    """The same of a golden study: what the artefact reached at export, and a little less. None, as in older bundles, takes
-    `min_cosine`."""
+    golden_cosine: float = Field(default_factory=lambda known: known["min_cosine"])
+    """Least cosine similarity of any embedding of a golden study: what the artefact reached at export, and a little less.
+    `min_cosine` in older bundles, which do not say."""
 
 
 class Manifest(_Model):

@@ -102,9 +102,8 @@ def screen(document: dict[str, Any]) -> str:
     found = [f"{words} {_figure(parity[key])}" for key, words in _ACCURACY.items() if parity.get(key) is not None]
     lines += [f"  {'; '.join(found[i : i + 3])}" for i in range(0, len(found), 3)]
     limits = document["tolerances"]
-    golden = limits["min_cosine"] if limits["golden_cosine"] is None else limits["golden_cosine"]
     lines.append(
-        f"  verify accepts cosine >= {limits['min_cosine']:g} (golden studies {golden:.4g}), "
+        f"  verify accepts cosine >= {limits['min_cosine']:g} (golden studies {limits['golden_cosine']:.4g}), "
         f"probabilities within {limits['max_abs_probability']:g}, ICDR changed <= {limits['icdr_flips']:g}, "
         f"referable <= {limits['referable_flips']:g}"
     )
