@@ -25,7 +25,17 @@ from foveal_runtime.engine import Engine, Prepared
 from foveal_runtime.golden import write_golden
 from foveal_runtime.imaging import Crop, ImageSpec, load_square, standardise
 from foveal_runtime.labels import Head
-from foveal_runtime.manifest import Graph, Manifest, OperatingPoint, Precision, SubsetCalibration, Tensor, Tolerances
+from foveal_runtime.manifest import (
+    Evidence,
+    Graph,
+    HeadEvidence,
+    Manifest,
+    OperatingPoint,
+    Precision,
+    SubsetCalibration,
+    Tensor,
+    Tolerances,
+)
 from foveal_runtime.notes import NoteTokeniser, TextSpec
 from foveal_runtime.record import FeatureStats, encode_record
 from foveal_runtime.study import ALL_SUBSETS, Eye, Modality, Record, Sex, Study, subset_name
@@ -306,8 +316,20 @@ def write_bundle(
     one_at_a_time: Sequence[str] = (),
     aligned: Sequence[Modality] = tuple(Modality),
     golden_shift: float = 0.0,
+    evidence: Evidence = Evidence.PROVEN,
 ) -> Path:
-    """Write a whole bundle; `golden_shift` falsifies the golden logits, for a self-test that must fail."""
+    """Write a whole bundle.
+
+    Args:
+        path: its folder.
+        seed: of the weights.
+        trained_subsets: what it answers.
+        trained_heads: heads it grades by.
+        one_at_a_time: graphs that take one study a call.
+        aligned: modalities whose vectors are comparable.
+        golden_shift: falsifies the golden logits, for a self-test that must fail.
+        evidence: what the manifest says of every head.
+    """
     w = weights(seed)
     path.mkdir(parents=True)
     makers = {"image": image_graph, "text": text_graph, "structured": structured_graph, "fusion": fusion_graph}
@@ -372,6 +394,7 @@ def write_bundle(
                 ),
             )
         },
+        evidence={name: {head: HeadEvidence(status=evidence) for head in trained_heads} for name in trained_subsets},
         tolerances=Tolerances(
             min_cosine=0.9999, max_abs_embedding=1e-4, max_abs_probability=1e-3, icdr_flips=0.0, referable_flips=0.0
         ),

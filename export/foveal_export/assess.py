@@ -8,12 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal_export.cases import Case
-from foveal_export.parity import Answers, SubsetParity, Worst, compare, worst_studies
+from foveal_export.parity import Answers, SubsetParity, Truth, Worst, compare, worst_studies
 from foveal_runtime.engine import Engine, Outcome, VectorKind
+from foveal_runtime.labels import Head
+from foveal_runtime.manifest import SubsetCalibration
 from foveal_runtime.study import Modality, Subset, subset_of
 from foveal_train.reference import Reference
 from foveal_train.run import RunInfo
 
+Calibrations = Mapping[str, SubsetCalibration]
+"""By subset name."""
 _BATCH = 16
 _ALONE = 8
 """Studies that are also run by themselves."""
@@ -43,11 +47,20 @@ def ask_reference(reference: Reference, info: RunInfo, cases: Mapping[str, Seque
     return answers
 
 
-def ask_engine(engine: Engine, info: RunInfo, cases: Mapping[str, Sequence[Case]]) -> dict[str, Answers]:
-    """An artefact's answers by subset name, in batches."""
+def ask_engine(
+    engine: Engine, info: RunInfo, cases: Mapping[str, Sequence[Case]], *, vectors: bool = True
+) -> dict[str, Answers]:
+    """An artefact's answers by subset name, in batches.
+
+    Args:
+        engine: of the artefact.
+        info: of the run.
+        cases: the studies.
+        vectors: False asks for logits alone.
+    """
     answers = {}
     for name, part in cases.items():
-        kinds = kinds_of(info, subset_of(name))
+        kinds = kinds_of(info, subset_of(name)) if vectors else frozenset[VectorKind]()
         outcomes: list[Outcome] = []
         for start in range(0, len(part), _BATCH):
             batch = [case.prepared for case in part[start : start + _BATCH]]
@@ -77,16 +90,43 @@ def _batch(engine: Engine, info: RunInfo, cases: Sequence[Case]) -> list[Outcome
     return engine.run([case.prepared for case in cases], kinds=frozenset(kinds), grade=bool(info.trained_heads))
 
 
-def labels(part: Sequence[Case]) -> npt.NDArray[np.int64]:
-    """ICDR grades of cases."""
-    return np.asarray([case.icdr for case in part], np.int64)
+def labels(part: Sequence[Case], head: Head = Head.ICDR) -> npt.NDArray[np.int64]:
+    """Grades of cases, `MISSING` where there is none."""
+    return np.asarray([case.label(head) for case in part], np.int64)
+
+
+def truth(part: Sequence[Case]) -> Truth:
+    """What is known of cases."""
+    return Truth(labels={head: labels(part, head) for head in Head}, patients=[case.patient or case.id for case in part])
 
 
 def compare_all(
-    reference: Mapping[str, Answers], artefact: Mapping[str, Answers], cases: Mapping[str, Sequence[Case]]
+    reference: Mapping[str, Answers],
+    artefact: Mapping[str, Answers],
+    cases: Mapping[str, Sequence[Case]],
+    served: tuple[Calibrations, Calibrations],
+    tie_margin: float,
 ) -> dict[str, SubsetParity]:
-    """Parity of every subset."""
-    return {name: compare(reference[name], artefact[name], labels(part)) for name, part in cases.items()}
+    """Parity of every subset.
+
+    Args:
+        reference: PyTorch's answers by subset name.
+        artefact: the artefact's.
+        cases: the studies.
+        served: calibration of PyTorch's logits and of the artefact's, by subset name.
+        tie_margin: margin in probability up to which PyTorch was not sure.
+    """
+    none = SubsetCalibration()
+    return {
+        name: compare(
+            reference[name],
+            artefact[name],
+            truth(part),
+            (served[0].get(name, none), served[1].get(name, none)),
+            tie_margin,
+        )
+        for name, part in cases.items()
+    }
 
 
 def worst(

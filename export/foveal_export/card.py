@@ -40,8 +40,9 @@ Seed {info.seed}, best epoch {info.best_epoch} of {info.epochs}.
 {_metrics(metrics)}
 
 ## This artefact against PyTorch (FP32)
-Compared on {parity.get("source", "no data")}: {parity.get("studies", 0)} answers
-in {len(parity.get("subsets", {}))} modality subsets.
+Judged on {parity.get("source", "no data")}: {parity.get("studies", 0)} answers
+in {len(parity.get("subsets", {}))} modality subsets. What was chosen by measuring was chosen on
+{parity.get("searched_on", "no data")}.
 
 | subset | vector | mean cosine | min cosine | neighbour overlap (FP32 index) | ICDR changed |
 | --- | --- | --- | --- | --- | --- |
@@ -50,6 +51,12 @@ in {len(parity.get("subsets", {}))} modality subsets.
 | graph | MB |
 | --- | --- |
 {graphs}
+
+Whether held-out studies show that the grades mean anything; where they do not, `foveal serve` gives none unless it is told to:
+
+| input | head | held out, of them grade 2 or worse | kappa, lower bound | AUROC, lower bound | |
+| --- | --- | --- | --- | --- | --- |
+{_evidence(manifest)}
 
 ## Thresholds of referable diabetic retinopathy
 Probabilities and thresholds were fitted on validation studies of each input, through this artefact; what is not listed is 0.5.
@@ -66,6 +73,19 @@ Space `{manifest.space_id}`.
 - A note that names the diagnosis gives the grade away: figures with notes are not those of grading from a photograph.
 - INT8 and FP16 answers differ from FP32's within the tolerances of manifest.json; `foveal verify` checks them where it runs.
 """
+
+
+def _evidence(manifest: Manifest) -> str:
+    return "\n".join(
+        f"| {name} | {head.value} | {e.studies}, {e.positives} | {_bound(e.kappa, e.kappa_low)} | "
+        f"{_bound(e.auroc, e.auroc_low)} | {e.status.value} |"
+        for name, heads in manifest.evidence.items()
+        for head, e in heads.items()
+    )
+
+
+def _bound(value: float | None, low: float | None) -> str:
+    return "" if value is None else f"{value:.3f}, {low:.3f}"
 
 
 def _kind(spec: str) -> str:
@@ -134,7 +154,8 @@ def _parity_rows(parity: Mapping[str, Any]) -> str:
         for kind, vector in part["vectors"].items():
             overlap = vector["cross_overlap"]
             near = "" if overlap is None else f"{overlap:.3f}"
-            changed = "" if icdr is None else f"{icdr['flips']} of {part['studies']}"
+            ties = f", {icdr['near_ties']} near-ties" if icdr is not None and icdr["near_ties"] else ""
+            changed = "" if icdr is None else f"{icdr['flips']} of {part['studies']}{ties}"
             cosines = f"{vector['mean_cosine']:.5f} | {vector['min_cosine']:.5f}"
             rows.append(f"| {name} | {kind} | {cosines} | {near} | {changed} |")
     return "\n".join(rows)

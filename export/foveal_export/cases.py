@@ -1,7 +1,7 @@
 """Which studies an export looks at: for calibration, for refitting probabilities, for parity. Runs no model.
 
-By default they are the run's own: calibration reads its training split, refitting its validation split, parity what it
-held out. Other data may be named; what the run was trained on never counts as held out.
+By default they are the run's own: calibration reads its training split, refitting and the search for a plan its validation
+split, the verdict what it held out. Other data may be named; what the run was trained on never counts as held out.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from foveal_runtime.engine import Prepared
 from foveal_runtime.errors import DataError
-from foveal_runtime.study import Modality, Subset, subset_name
+from foveal_runtime.labels import Head
+from foveal_runtime.study import Modality, Study, Subset, subset_name
 from foveal_train.data import Sample, load
 from foveal_train.losses import MISSING
-from foveal_train.reference import Reference
 from foveal_train.run import Run
 
 MIN_CALIBRATION = 8
@@ -30,11 +31,28 @@ class Chosen:
     calibration: tuple[Sample, ...]
     """Of the training split."""
     validation: tuple[Sample, ...]
-    """For temperatures and operating points."""
+    """For temperatures, operating points and the search for a plan."""
     parity: tuple[Sample, ...]
-    """Held out."""
+    """Held out, for the verdict."""
     source: str
     """Where the parity studies come from, for the report."""
+
+    @property
+    def searches_held_out(self) -> bool:
+        """Whether there are validation studies to search on; the search looks at training studies where there are none."""
+        judged = {sample.id for sample in self.parity}
+        return any(sample.id not in judged for sample in self.validation)
+
+    @property
+    def search(self) -> tuple[Sample, ...]:
+        """What a plan is searched on: never what it is judged on."""
+        judged = {sample.id for sample in self.parity}
+        return tuple(s for s in self.validation if s.id not in judged) if self.searches_held_out else self.calibration
+
+    @property
+    def search_source(self) -> str:
+        """Where the studies of the search come from, for the report."""
+        return "the run's validation split" if self.searches_held_out else "the run's training split"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +63,14 @@ class Case:
     prepared: Prepared
     icdr: int
     """Grade, `MISSING` without a label."""
+    sdrg: int = MISSING
+    """Level, `MISSING` without a label."""
+    patient: str = ""
+    """Whose study it is: intervals resample patients."""
+
+    def label(self, head: Head) -> int:
+        """Of one head, `MISSING` without one."""
+        return self.icdr if head is Head.ICDR else self.sdrg
 
 
 def choose(run: Run, specs: Sequence[str] | None) -> Chosen:
@@ -92,14 +118,22 @@ def sampled(samples: Sequence[Sample], limit: int) -> tuple[Sample, ...]:
     return tuple(s for s in samples if s.id in names)
 
 
-def prepare(reference: Reference, samples: Sequence[Sample], modalities: Subset) -> list[Case]:
+class Preparer(Protocol):
+    """Whoever decodes and tokenises a study: PyTorch's reference, or a bundle's engine."""
+
+    def prepare(self, study: Study) -> Prepared:
+        """One study, ready for the graphs."""
+
+
+def prepare(preparer: Preparer, samples: Sequence[Sample], modalities: Subset) -> list[Case]:
     """Decode every sample once, with all it has of `modalities`; samples that have none are left out."""
     cases = []
     for sample in samples:
         study = sample.study().only(modalities)
         if study.modalities:
-            icdr = MISSING if sample.labels.icdr is None else sample.labels.icdr
-            cases.append(Case(id=sample.id, prepared=reference.prepare(study), icdr=icdr))
+            icdr, sdrg = (MISSING if grade is None else grade for grade in (sample.labels.icdr, sample.labels.sdrg))
+            prepared = preparer.prepare(study)
+            cases.append(Case(id=sample.id, prepared=prepared, icdr=icdr, sdrg=sdrg, patient=sample.patient_id))
     return cases
 
 

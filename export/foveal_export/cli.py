@@ -26,6 +26,7 @@ def export(
     target: str = "onnx",
     budget: Annotated[list[str] | None, Parameter(name=["--budget"], negative=(), consume_multiple=False)] = None,
     plan: Path | None = None,
+    keep: Annotated[list[str] | None, Parameter(name=["--keep"], negative=(), consume_multiple=False)] = None,
     golden: Path | None = None,
     reduce_range: Annotated[bool, Parameter(name=["--reduce-range"], negative=())] = False,
     sign: Path | None = None,
@@ -56,9 +57,13 @@ def export(
     target
         onnx: ONNX Runtime's CPU and CUDA providers. tensorrt: typed FP16 or explicit Q/DQ INT8, for TensorRT 10 and 11.
     budget
-        What may be lost, as key=value: icdr_flips, referable_flips, min_cosine, kappa_drop, neighbour_overlap, ...
+        What may be lost, as key=value: icdr_flips, referable_flips, tie_margin, probability, min_cosine, kappa_drop, ...
+        (docs/parity.md has all). A refused export prints the limits that would let it pass.
     plan
-        A plan.json of an earlier export of the same run: gives the same graphs again.
+        A plan.json of an earlier export of the same run, or the .plan.json of a refused one: the same graphs, nothing is
+        calibrated again.
+    keep
+        GRAPH.BLOCK to keep in floating point; repeat for several. A refused export names the most harmful ones.
     golden
         Folder of JPEGs that may be shared, for the golden studies; generated ones by default.
     reduce_range
@@ -93,6 +98,7 @@ def export(
         target=aim,
         data=tuple(data or ()),
         plan=None if plan is None else read_plan(plan, info.space_id, precision=wanted, target=aim),
+        keep=tuple(_block(text) for text in keep or ()),
         golden=golden,
         reduce_range=reduce_range,
         sign=sign,
@@ -135,6 +141,16 @@ def verify_against_run(bundle: Path, *, run: Path, data: list[str] | None, json:
     console.print(_table(report.document))
     report.raise_if_failed()
     console.print(f"verified: {bundle} answers as the PyTorch model of {run} does, within its tolerances")
+
+
+def _block(text: str) -> tuple[str, str]:
+    """A graph and its block, as --keep names them."""
+    from foveal_runtime.errors import ConfigError
+
+    graph, dot, block = text.partition(".")
+    if not dot or not block:
+        raise ConfigError(f"--keep is {text!r}; give GRAPH.BLOCK, for example image.backbone.blocks.0")
+    return graph, block
 
 
 def _name(precision: Precision, target: Target) -> str:
@@ -187,16 +203,29 @@ def _table(document: dict[str, Any]) -> Any:
     return table
 
 
+def unproven(evidence: dict[str, Any]) -> list[str]:
+    """What to say of heads whose grades no held-out study has shown to be better than chance, a line a reason."""
+    reasons = {
+        "chance": "not told from chance by held-out studies, so held to vectors and probabilities, not to grades",
+        "unverified": "too few held-out studies to judge grades by (50 are needed, 20 on each side of grade 2)",
+    }
+    lines = []
+    for status, reason in reasons.items():
+        named = [
+            f"{head} from {name}" for name, heads in evidence.items() for head, e in heads.items() if e["status"] == status
+        ]
+        if named:
+            lines.append(f"{', '.join(named)}: {reason}; `foveal serve` gives such grades with --allow-unverified alone")
+    return lines
+
+
 def _print(exported: Exported) -> None:
     from rich.console import Console
 
     console = Console(stderr=True)
     console.print(_table(exported.report))
-    if not exported.report["graded"]:
-        console.print(
-            "this model is hardly trained (it grades by chance, or nothing shows that it does not): "
-            "speed, size and cosine count, its grades were not judged"
-        )
+    for line in unproven(exported.report["evidence"]):
+        console.print(line)
     if exported.frontier:
         kept = exported.frontier[-1]
         console.print(f"kept in floating point to hold the budget: {', '.join(kept.blocks)}")

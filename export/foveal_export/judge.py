@@ -13,15 +13,19 @@ import onnx
 
 import foveal_runtime
 from foveal_export import assess, calibrate, cases, drift, graphs, parity, precision, tap, writer
+from foveal_export.assess import Calibrations
 from foveal_export.budget import Budget, replayed, tolerances
 from foveal_export.costs import Cost
+from foveal_export.evidence import Evidences, to_json
 from foveal_export.feeds import encoder_feed
 from foveal_export.plan import ExportPlan, GraphPlan, Mode
 from foveal_export.provenance import made_with
+from foveal_export.refit import fit_calibrations
+from foveal_export.verdict import Failure, failures
 from foveal_runtime.bundle import Bundle
 from foveal_runtime.engine import Engine
 from foveal_runtime.manifest import Graph, Manifest, Precision, Target
-from foveal_runtime.selftest import SelfTestReport, self_test
+from foveal_runtime.selftest import Drift, SelfTestReport, self_test
 from foveal_runtime.study import Modality
 from foveal_train.run import RunInfo
 
@@ -42,6 +46,17 @@ class Aim:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """Studies of one purpose, and what PyTorch says of them."""
+
+    cases: Mapping[str, Sequence[cases.Case]]
+    """By subset name."""
+    answers: Mapping[str, parity.Answers]
+    source: str
+    """Where the studies come from, in words."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """One candidate, written and measured."""
 
@@ -49,35 +64,44 @@ class Outcome:
     answers: dict[str, parity.Answers]
     parts: dict[str, parity.SubsetParity]
     dependence: float
-    failures: list[parity.Failure]
+    failures: list[Failure]
     golden: SelfTestReport
     """Replay of the golden studies."""
     graphs: dict[str, onnx.ModelProto]
 
 
 class Judge:
-    """Writes a plan's graphs into a folder and compares their answers with PyTorch's."""
+    """Writes a plan's graphs into a folder and compares their answers with PyTorch's.
+
+    Plans are searched on one set of studies and the last one is judged on another: what was chosen on studies always looks
+    better on them than it is.
+    """
 
     def __init__(
         self,
         aim: Aim,
         info: RunInfo,
-        checks: Mapping[str, Sequence[cases.Case]],
-        answers: Mapping[str, parity.Answers],
+        search: Compared,
+        verdict: Compared,
+        evidence: Evidences,
         exact: Mapping[str, onnx.ModelProto],
         calibration: Mapping[str, Sequence[tap.Feeds]],
+        *,
+        refits: bool,
     ) -> None:
         """Args:
         aim: precision, target and limits.
         info: of the run.
-        checks: studies to compare on, by subset name.
-        answers: PyTorch's on them.
+        search: studies on which plans are measured.
+        verdict: studies on which the chosen plan is judged.
+        evidence: whether PyTorch's own grades mean anything.
         exact: FP32 graphs by name.
         calibration: a few inputs of every graph, on which blocks are ranked.
+        refits: whether the studies of the search are validation studies, on which temperatures may be fitted.
         """
-        self.aim, self.info = aim, info
-        self.checks, self.answers, self.exact, self.calibration = checks, answers, exact, calibration
-        self.graded = parity.is_graded(info, answers, {name: assess.labels(part) for name, part in checks.items()})
+        self.aim, self.info, self.evidence = aim, info, evidence
+        self.search, self.verdict, self.exact, self.calibration = search, verdict, exact, calibration
+        self._refits = refits
         self._built: dict[tuple[str, str], onnx.ModelProto] = {}
 
     def build(self, name: str, plan: GraphPlan) -> onnx.ModelProto:
@@ -90,7 +114,10 @@ class Judge:
         return self._built[key]
 
     def measure(self, folder: Path, plan: ExportPlan) -> Outcome:
-        """Write the graphs of `plan` into `folder` and measure them."""
+        """Write the graphs of `plan` into `folder` and measure them on the studies of the search.
+
+        Both sides are calibrated on those studies, so that what is compared is what would be served.
+        """
         built = {name: self.build(name, plan.graphs[name]) for name in self.exact}
         entries: dict[str, Graph] = {}
         for name, proto in built.items():
@@ -105,18 +132,43 @@ class Judge:
                 one_at_a_time=quantised and chosen.mode is Mode.DYNAMIC,
                 scheme=chosen.described() if quantised else self.aim.precision.value,
             )
-        manifest = self._manifest(entries)
-        engine = Engine(Bundle(path=folder, manifest=manifest, sha256=""))
-        found = assess.ask_engine(engine, self.info, self.checks)
-        dependence = assess.neighbour_dependence(engine, self.info, self.checks)
-        parts = assess.compare_all(self.answers, found, self.checks)
-        missed = parity.failures(parts, self.aim.budget, graded=self.graded, dependence=dependence)
+        found = assess.ask_engine(self._engine(folder, self._manifest(entries)), self.info, self.search.cases)
+        served = theirs = self.info.calibration
+        if self._refits and self.info.trained_heads:
+            served = fit_calibrations(found, self.search.cases, self.info)
+            theirs = fit_calibrations(self.search.answers, self.search.cases, self.info)
+        return self._compared(folder, self._manifest(entries, served), built, self.search, found, theirs)
+
+    def conclude(self, folder: Path, outcome: Outcome, calibration: Calibrations) -> Outcome:
+        """Judge the chosen plan, whose graphs are in `folder`, on the studies of the verdict.
+
+        Args:
+            folder: of the bundle.
+            outcome: the plan as the search measured it.
+            calibration: the artefact's own, as it will be served.
+        """
+        manifest = self._manifest(outcome.manifest.graphs, calibration)
+        found = assess.ask_engine(self._engine(folder, manifest), self.info, self.verdict.cases)
+        return self._compared(folder, manifest, outcome.graphs, self.verdict, found, self.info.calibration)
+
+    def _compared(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        built: dict[str, onnx.ModelProto],
+        studies: Compared,
+        found: dict[str, parity.Answers],
+        theirs: Calibrations,
+    ) -> Outcome:
+        """Compare answers on some studies, replay the golden ones, and list what is out of budget."""
+        budget = self.aim.budget
+        engine = self._engine(folder, manifest)
+        parts = assess.compare_all(studies.answers, found, studies.cases, (theirs, manifest.calibration), budget.tie_margin)
+        dependence = assess.neighbour_dependence(engine, self.info, studies.cases)
+        missed = failures(parts, budget, evidence=self.evidence, dependence=dependence)
         # A server replays these before it serves: what is out of tolerance here could never be used.
         golden = self_test(engine)
-        missed += tuple(
-            parity.Failure(subset=f"golden study {d.study} ({d.subset})", quantity=d.quantity, got=d.got, limit=d.limit)
-            for d in golden.failures
-        )
+        missed += [_golden_failure(d) for d in golden.failures]
         limits = replayed(manifest.tolerances, self.aim.target, golden.min_cosine)
         return Outcome(
             manifest=manifest.model_copy(update={"tolerances": limits}),
@@ -128,7 +180,10 @@ class Judge:
             graphs=built,
         )
 
-    def _manifest(self, entries: dict[str, Graph]) -> Manifest:
+    def _engine(self, folder: Path, manifest: Manifest) -> Engine:
+        return Engine(Bundle(path=folder, manifest=manifest, sha256=""))
+
+    def _manifest(self, entries: Mapping[str, Graph], calibration: Calibrations | None = None) -> Manifest:
         info = self.info
         return Manifest(
             foveal_version=foveal_runtime.__version__,
@@ -137,7 +192,7 @@ class Judge:
             target=self.aim.target,
             space_id=info.space_id,
             embedding_dim=256,
-            graphs=entries,
+            graphs=dict(entries),
             files={},
             image=info.model.image_spec,
             text=info.model.text_spec,
@@ -145,8 +200,9 @@ class Judge:
             trained_heads=info.trained_heads,
             trained_subsets=info.trained_subsets,
             aligned=info.aligned,
-            calibration=info.calibration,
-            tolerances=tolerances(self.aim.budget, self.aim.precision, graded=self.graded),
+            calibration=dict(info.calibration if calibration is None else calibration),
+            evidence=self.evidence,
+            tolerances=tolerances(self.aim.budget, self.aim.precision),
             made_with=made_with(),
         )
 
@@ -158,20 +214,21 @@ class Judge:
         frontier: Sequence[Candidate],
         costs: Sequence[Cost],
         *,
-        source: str,
         ms_per_study: Mapping[str, float],
     ) -> dict[str, Any]:
         """parity.json (docs/parity.md): timings are in here and nowhere else."""
-        worst = assess.worst(self.answers, outcome.answers, self.checks, parity.WORST)
+        source = self.verdict.source
+        worst = assess.worst(self.verdict.answers, outcome.answers, self.verdict.cases, parity.WORST)
         return {
-            "schema_version": 1,
+            "schema_version": 2,
             "precision": self.aim.precision.value,
             "target": self.aim.target.value,
             "profile": self.info.model.profile,
             "space_id": self.info.space_id,
             "source": source,
+            "searched_on": self.search.source,
             "studies": sum(part.studies for part in outcome.parts.values()),
-            "graded": self.graded,
+            "evidence": to_json(self.evidence),
             "budget": asdict(self.aim.budget),
             "passed": not outcome.failures,
             "failures": [asdict(failure) for failure in outcome.failures],
@@ -199,7 +256,7 @@ class Judge:
         }
 
     def _drifted(self, worst: Sequence[parity.Worst], outcome: Outcome) -> list[parity.Worst]:
-        by_id = {(case.id, name): case for name, part in self.checks.items() for case in part}
+        by_id = {(case.id, name): case for name, part in self.verdict.cases.items() for case in part}
         rows = []
         for place, row in enumerate(worst):
             found: dict[str, float] = {}
@@ -216,12 +273,12 @@ class Judge:
 
     def engine(self, folder: Path, outcome: Outcome) -> Engine:
         """The engine of what stands in `folder`."""
-        return Engine(Bundle(path=folder, manifest=outcome.manifest, sha256=""))
+        return self._engine(folder, outcome.manifest)
 
     def timed(self, engine: Engine) -> dict[str, float]:
         """Milliseconds of one study through every graph it needs, batch 1, by subset: median of seven."""
         timed = {}
-        for name, part in self.checks.items():
+        for name, part in self.search.cases.items():
             times = []
             for case in (list(part) * 8)[:8]:
                 begun = time.perf_counter()
@@ -229,6 +286,15 @@ class Judge:
                 times.append(time.perf_counter() - begun)
             timed[name] = sorted(times[1:])[3] * 1e3
         return timed
+
+
+def _golden_failure(drift: Drift) -> Failure:
+    """A golden study out of tolerance, and the budget's key that would let it pass."""
+    where = f"golden study {drift.study} ({drift.subset})" if drift.study else "golden studies"
+    kind, _, _ = drift.quantity.partition(".")
+    key = {"cosine": "golden_cosine", "max_abs": "max_abs", "neighbours": "neighbour_dependence"}.get(kind, kind)
+    needs = drift.got / drift.judged
+    return Failure(subset=where, quantity=drift.quantity, got=drift.got, limit=drift.limit, key=key, needs=needs)
 
 
 def summary(outcome: Outcome, source: str) -> dict[str, Any]:
@@ -243,6 +309,10 @@ def summary(outcome: Outcome, source: str) -> dict[str, Any]:
         "min_cosine": min(vector.min_cosine for vector in vectors),
         "max_abs": max(vector.max_abs for vector in vectors),
         "icdr_flips": sum(icdr),
+        "icdr_near_ties": sum(part.heads["icdr"].near_ties for part in outcome.parts.values() if "icdr" in part.heads),
+        "max_abs_probability": max(
+            (head.max_abs_probability for part in outcome.parts.values() for head in part.heads.values()), default=0.0
+        ),
         "neighbour_overlap": min(overlaps) if overlaps else None,
         "neighbour_dependence": outcome.dependence,
         "passed": not outcome.failures,

@@ -1,6 +1,7 @@
-"""Parity: how far an artefact's answers are from PyTorch's on the same studies. Runs no model, writes no file.
+"""Parity: how far an artefact's answers are from PyTorch's on the same studies. Runs no model, judges nothing (see `verdict`).
 
-Shapes: N studies, D = 256, G grades.
+What is compared is what is served: probabilities behind each side's own temperature, decisions at each side's own operating
+point. Shapes: N studies, D = 256, G grades.
 """
 
 from __future__ import annotations
@@ -12,19 +13,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foveal_export.budget import Budget
+from foveal_export.paired import Loss, calibration_loss, kappa_loss, resamples_of, sensitivity_loss
+from foveal_runtime.agreement import TIE_MARGIN, Changes, changed_decisions, changed_grades
 from foveal_runtime.engine import VectorKind
+from foveal_runtime.grading import DEFAULT_POINT
 from foveal_runtime.labels import REFERABLE_GRADE, Head, referable_probability, softmax
-from foveal_train.evaluation import grading, referable
-from foveal_train.evaluation.reliability import reliability
+from foveal_runtime.manifest import SubsetCalibration
+from foveal_train.evaluation import referable
 from foveal_train.losses import MISSING
-from foveal_train.run import RunInfo
 
 Float = npt.NDArray[np.float32]
 NEIGHBOURS = 10
 WORST = 8
-LEARNT = 0.6
-"""Referable-DR AUROC of PyTorch itself from which a model counts as trained; 0.5 is chance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +35,15 @@ class Answers:
     """Unit vectors [N, D] by kind."""
     logits: Mapping[Head, Float]
     """Raw logits [N, G] of the trained heads."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Truth:
+    """What is known of the studies of one subset."""
+
+    labels: Mapping[Head, npt.NDArray[np.int64]]
+    """Grades [N] by head, `MISSING` where there is none."""
+    patients: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,13 +64,34 @@ class HeadParity:
     """One grading head."""
 
     flips: int
+    """Grades that changed, near-ties included."""
+    near_ties: int
+    """Of them, where PyTorch itself was not sure."""
+    counted: int
+    """Those that the budget is held against."""
     max_abs_logit: float
     max_abs_probability: float
+    temperature_reference: float
+    temperature: float
     labelled: int
-    kappa_reference: float | None = None
-    kappa: float | None = None
-    expected_calibration_error_reference: float | None = None
-    expected_calibration_error: float | None = None
+    kappa: Loss | None = None
+    expected_calibration_error: Loss | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferableParity:
+    """The referral decision."""
+
+    flips: int
+    near_ties: int
+    counted: int
+    shift: float
+    """Mean change of the probability of referable DR, near-ties included."""
+    threshold_reference: float
+    threshold: float
+    sensitivity: Loss | None = None
+    auroc_reference: float | None = None
+    auroc: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,22 +101,7 @@ class SubsetParity:
     studies: int
     vectors: dict[str, VectorParity]
     heads: dict[str, HeadParity]
-    referable_flips: int | None = None
-    auroc_reference: float | None = None
-    auroc: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Failure:
-    """One limit that was missed."""
-
-    subset: str
-    quantity: str
-    got: float
-    limit: float
-
-    def __str__(self) -> str:
-        return f"{self.subset}: {self.quantity} is {self.got:.6g}, the limit is {self.limit:.6g}"
+    referable: ReferableParity | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,44 +116,45 @@ class Worst:
     """Relative error behind every block."""
 
 
-def compare(reference: Answers, artefact: Answers, labels_N: npt.NDArray[np.int64], thresholds: float = 0.5) -> SubsetParity:
+def compare(
+    reference: Answers,
+    artefact: Answers,
+    truth: Truth,
+    served: tuple[SubsetCalibration, SubsetCalibration] = (SubsetCalibration(), SubsetCalibration()),
+    tie_margin: float = TIE_MARGIN,
+) -> SubsetParity:
     """Compare one subset.
 
     Args:
         reference: PyTorch's.
         artefact: the exported graphs'.
-        labels_N: ICDR grades, `MISSING` where there is none.
-        thresholds: of the referable decision, on probabilities at temperature 1.
+        truth: labels and patients of the same studies.
+        served: calibration of PyTorch's logits and of the artefact's.
+        tie_margin: margin up to which PyTorch was not sure.
     """
     vectors = {
         kind.value: vector_parity(reference.vectors[kind], artefact.vectors[kind])
         for kind in VectorKind
         if kind in reference.vectors and len(reference.vectors[kind])
     }
-    heads = {
-        head.value: head_parity(
-            reference.logits[head],
-            artefact.logits[head],
-            labels_N if head is Head.ICDR else np.full(len(labels_N), MISSING),
+    heads: dict[str, HeadParity] = {}
+    decided: ReferableParity | None = None
+    for head in reference.logits:
+        probabilities = tuple(
+            softmax(side.logits[head], calibration.temperature.get(head, 1.0))
+            for side, calibration in zip((reference, artefact), served, strict=True)
         )
-        for head in reference.logits
-    }
-    referable_flips = auroc_reference = auroc_artefact = None
-    if Head.ICDR in reference.logits:
-        before, after = (referable_probability(softmax(side.logits[Head.ICDR])) for side in (reference, artefact))
-        referable_flips = int(((before >= thresholds) != (after >= thresholds)).sum())
-        known = labels_N != MISSING
-        positive = labels_N[known] >= REFERABLE_GRADE
-        if positive.any() and not positive.all():
-            auroc_reference, auroc_artefact = auroc(before[known], positive), auroc(after[known], positive)
-    return SubsetParity(
-        studies=len(labels_N),
-        vectors=vectors,
-        heads=heads,
-        referable_flips=referable_flips,
-        auroc_reference=auroc_reference,
-        auroc=auroc_artefact,
-    )
+        heads[head.value] = head_parity(
+            (reference.logits[head], artefact.logits[head]),
+            (probabilities[0], probabilities[1]),
+            truth,
+            head,
+            served,
+            tie_margin,
+        )
+        if head is Head.ICDR:
+            decided = referable_parity(probabilities[0], probabilities[1], truth, served, tie_margin)
+    return SubsetParity(studies=len(truth.patients), vectors=vectors, heads=heads, referable=decided)
 
 
 def vector_parity(reference_ND: Float, artefact_ND: Float) -> VectorParity:
@@ -170,107 +186,89 @@ def neighbour_overlap(reference_ND: Float, query_ND: Float, index_ND: Float, cou
     return float((np.take_along_axis(truth_NN, nearest_NK, axis=1) >= nth_N1 - 1e-6).mean())
 
 
-def head_parity(reference_NG: Float, artefact_NG: Float, labels_N: npt.NDArray[np.int64]) -> HeadParity:
-    """Compare logits of the same studies."""
-    before_NG, after_NG = softmax(reference_NG), softmax(artefact_NG)
-    grade, graded = before_NG.argmax(axis=1), after_NG.argmax(axis=1)
-    known = labels_N != MISSING
-    measured: dict[str, float] = {}
-    if known.sum() >= 2:
-        truth = labels_N[known]
-        measured = {
-            "kappa_reference": quadratic_kappa(truth, grade[known]),
-            "kappa": quadratic_kappa(truth, graded[known]),
-            "expected_calibration_error_reference": calibration_error(before_NG[known], truth),
-            "expected_calibration_error": calibration_error(after_NG[known], truth),
-        }
+def head_parity(
+    logits: tuple[Float, Float],
+    probabilities: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    truth: Truth,
+    head: Head,
+    served: tuple[SubsetCalibration, SubsetCalibration],
+    tie_margin: float,
+) -> HeadParity:
+    """Compare one head on the same studies.
+
+    Args:
+        logits: PyTorch's and the artefact's, [N, G].
+        probabilities: the same behind each side's temperature.
+        truth: labels and patients.
+        head: which.
+        served: each side's calibration.
+        tie_margin: margin up to which PyTorch was not sure.
+    """
+    before_NG, after_NG = probabilities
+    changes: Changes = changed_grades(before_NG, after_NG, tie_margin)
+    labels_N = truth.labels[head]
+    known_N = labels_N != MISSING
+    kappa = calibration = None
+    if known_N.sum() >= 2:
+        resamples = resamples_of([patient for patient, known in zip(truth.patients, known_N, strict=True) if known])
+        kappa = kappa_loss(labels_N[known_N], before_NG[known_N], after_NG[known_N], resamples)
+        calibration = calibration_loss(labels_N[known_N], before_NG[known_N], after_NG[known_N], resamples)
     return HeadParity(
-        flips=int((grade != graded).sum()),
-        max_abs_logit=float(np.abs(reference_NG - artefact_NG).max()),
+        flips=changes.changed,
+        near_ties=changes.near_ties,
+        counted=changes.counted,
+        max_abs_logit=float(np.abs(logits[0] - logits[1]).max()),
         max_abs_probability=float(np.abs(before_NG - after_NG).max()),
-        labelled=int(known.sum()),
-        **measured,
+        temperature_reference=served[0].temperature.get(head, 1.0),
+        temperature=served[1].temperature.get(head, 1.0),
+        labelled=int(known_N.sum()),
+        kappa=kappa,
+        expected_calibration_error=calibration,
     )
 
 
-def quadratic_kappa(truth_N: npt.NDArray[Any], grade_N: npt.NDArray[Any]) -> float:
-    """Evaluation's quadratic-weighted kappa as one number; 1 when neither side ever differs from one grade."""
-    kappa = float(grading.quadratic_kappa(grading.confusion_matrix(truth_N, grade_N)))
-    return 1.0 if np.isnan(kappa) else kappa
+def threshold_of(calibration: SubsetCalibration) -> float:
+    """Of the operating point that the runtime uses unasked."""
+    return (calibration.operating_points or (DEFAULT_POINT,))[0].threshold
+
+
+def referable_parity(
+    before_NG: npt.NDArray[np.float64],
+    after_NG: npt.NDArray[np.float64],
+    truth: Truth,
+    served: tuple[SubsetCalibration, SubsetCalibration],
+    tie_margin: float,
+) -> ReferableParity:
+    """Compare referral decisions; arguments as for `head_parity`, probabilities of the ICDR head."""
+    before_N, after_N = referable_probability(before_NG), referable_probability(after_NG)
+    thresholds = (threshold_of(served[0]), threshold_of(served[1]))
+    changes = changed_decisions(before_N, after_N, thresholds, tie_margin)
+    labels_N = truth.labels[Head.ICDR]
+    known_N = labels_N != MISSING
+    positive_N = labels_N[known_N] >= REFERABLE_GRADE
+    sensitivity = auroc_reference = auroc_artefact = None
+    if positive_N.any():
+        resamples = resamples_of([patient for patient, known in zip(truth.patients, known_N, strict=True) if known])
+        decisions = before_N[known_N] >= thresholds[0], after_N[known_N] >= thresholds[1]
+        sensitivity = sensitivity_loss(positive_N, *decisions, resamples)
+    if positive_N.any() and not positive_N.all():
+        auroc_reference, auroc_artefact = auroc(before_N[known_N], positive_N), auroc(after_N[known_N], positive_N)
+    return ReferableParity(
+        flips=changes.changed,
+        near_ties=changes.near_ties,
+        counted=changes.counted,
+        shift=float((after_N - before_N).mean()),
+        threshold_reference=thresholds[0],
+        threshold=thresholds[1],
+        sensitivity=sensitivity,
+        auroc_reference=auroc_reference,
+        auroc=auroc_artefact,
+    )
 
 
 def auroc(score_N: npt.NDArray[Any], positive_N: npt.NDArray[np.bool_]) -> float:
     """Evaluation's area under the ROC curve, ties in halves, as one number."""
     return float(referable.auroc(score_N, positive_N)[0])
-
-
-def calibration_error(probability_NG: npt.NDArray[np.float64], truth_N: npt.NDArray[Any]) -> float:
-    """Expected calibration error of the likeliest grade over evaluation's bins, at temperature 1, as one number."""
-    bins = reliability(probability_NG.max(axis=1), probability_NG.argmax(axis=1) == truth_N)
-    return float(sum(row["n"] * abs(row["predicted"] - row["observed"]) for row in bins) / len(truth_N))
-
-
-def is_graded(info: RunInfo, reference: Mapping[str, Answers], labels: Mapping[str, npt.NDArray[np.int64]]) -> bool:
-    """False for a model whose grades mean nothing: never trained, `tiny`, or on the studies at hand no better than chance.
-
-    Without studies of both kinds at hand, the operating points that training fitted are the evidence: they need both.
-
-    Args:
-        info: of the run.
-        reference: PyTorch's answers by subset name.
-        labels: ICDR grades of the same studies, `MISSING` where there is none.
-    """
-    if info.epochs == 0 or info.model.profile == "tiny" or Head.ICDR not in info.trained_heads:
-        return False
-    found = []
-    for name, answers in reference.items():
-        known = labels[name] != MISSING
-        positive = labels[name][known] >= REFERABLE_GRADE
-        if positive.any() and not positive.all():
-            found.append(auroc(referable_probability(softmax(answers.logits[Head.ICDR]))[known], positive))
-    if found:
-        return max(found) >= LEARNT
-    return any(point.studies for entry in info.calibration.values() for point in entry.operating_points)
-
-
-def failures(subsets: Mapping[str, SubsetParity], budget: Budget, *, graded: bool, dependence: float) -> list[Failure]:
-    """Every limit that is missed, in the order of the report.
-
-    Args:
-        subsets: by subset name.
-        budget: limits.
-        graded: False for a model that is hardly trained: grades and neighbours are then reported, not judged.
-        dependence: largest difference of a study alone and in a batch.
-    """
-    missed: list[Failure] = []
-
-    def judge(subset: str, quantity: str, got: float, limit: float, *, least: bool = False) -> None:
-        # `not` of the wanted relation, so that NaN fails.
-        if not (got >= limit if least else got <= limit):
-            missed.append(Failure(subset=subset, quantity=quantity, got=got, limit=limit))
-
-    for name, part in subsets.items():
-        for kind, vector in part.vectors.items():
-            judge(name, f"min_cosine of {kind}", vector.min_cosine, budget.min_cosine, least=True)
-            judge(name, f"max_abs of {kind}", vector.max_abs, budget.max_abs)
-            if graded and vector.cross_overlap is not None:
-                judge(name, f"neighbour_overlap of {kind}", vector.cross_overlap, budget.neighbour_overlap, least=True)
-        if not graded:
-            continue
-        icdr = part.heads.get(Head.ICDR.value)
-        if icdr is not None:
-            judge(name, "icdr_flips", icdr.flips, allowed(budget.icdr_flips, part.studies))
-            if icdr.kappa is not None and icdr.kappa_reference is not None and icdr.flips > 1:
-                judge(name, "kappa_drop", icdr.kappa_reference - icdr.kappa, budget.kappa_drop)
-        if part.referable_flips is not None:
-            judge(name, "referable_flips", part.referable_flips, allowed(budget.referable_flips, part.studies))
-    judge("all", "neighbour_dependence", dependence, budget.neighbour_dependence)
-    return missed
-
-
-def allowed(share: float, studies: int) -> float:
-    """Studies that a share allows: always one, unless the share is 0."""
-    return 0.0 if share == 0 else max(1.0, share * studies)
 
 
 def worst_studies(ids: Sequence[str], subset: str, reference: Answers, artefact: Answers) -> list[Worst]:

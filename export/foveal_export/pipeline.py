@@ -12,17 +12,18 @@ from typing import Any, Protocol
 import onnx
 import torch
 
-from foveal_export import assess, calibrate, cases, golden, graphs, report, tap, tensorrt, writer
+from foveal_export import assess, calibrate, cases, evidence, golden, graphs, mend, report, tap, tensorrt, writer
+from foveal_export.blocks import blocks
 from foveal_export.budget import Budget
 from foveal_export.card import model_card
 from foveal_export.costs import costs, pytorch_cost
 from foveal_export.feeds import Feeds
-from foveal_export.judge import Aim, Judge
+from foveal_export.judge import Aim, Compared, Judge, Outcome
 from foveal_export.plan import PLAN_FILE, ExportPlan, GraphPlan, Mode
 from foveal_export.refit import refit
-from foveal_export.search import Candidate, search
+from foveal_export.search import Candidate, keep, rank, search
 from foveal_runtime.bundle import PARITY
-from foveal_runtime.errors import CheckFailed, DataError, UntrainedError
+from foveal_runtime.errors import CheckFailed, ConfigError, DataError, UntrainedError
 from foveal_runtime.golden import write_golden
 from foveal_runtime.manifest import FUSION, Manifest, Precision, ShapeRange, Target
 from foveal_runtime.signing import read_private_key
@@ -56,6 +57,8 @@ class Request:
     data: tuple[str, ...] = ()
     """Data in place of the run's own."""
     plan: ExportPlan | None = None
+    keep: tuple[tuple[str, str], ...] = ()
+    """(graph, block) that stay in floating point, besides those that the plan keeps."""
     golden: Path | None = None
     """Folder of photographs that may be shared, in place of generated ones."""
     reduce_range: bool = False
@@ -100,8 +103,10 @@ def export_run(request: Request, say: Reporter) -> Exported:
     reference = Reference(run.model, run.tokenizer_json, run.info)
     say.stage("reading studies")
     chosen = cases.choose(run, request.data or None)
-    held_out = cases.prepare(reference, cases.sampled(chosen.parity, PARITY_LIMIT), modalities)
-    checks = cases.by_subset(held_out, subsets, PARITY_LIMIT)
+    searched, checks = (
+        cases.by_subset(cases.prepare(reference, cases.sampled(samples, PARITY_LIMIT), modalities), subsets, PARITY_LIMIT)
+        for samples in (chosen.search, chosen.parity)
+    )
     if not checks:
         raise DataError(f"{chosen.source}: no study has a modality that was trained ({', '.join(run.info.trained_subsets)})")
     say.stage("writing FP32 graphs")
@@ -109,10 +114,14 @@ def export_run(request: Request, say: Reporter) -> Exported:
     how = graphs.attend_for(request.target)
     exact = {name: graphs.export_graph(run.model, run.info.model, name, how) for name in names}
     say.stage("asking PyTorch")
-    answers = assess.ask_reference(reference, run.info, checks)
+    verdict = Compared(cases=checks, answers=assess.ask_reference(reference, run.info, checks), source=chosen.source)
+    look = Compared(cases=searched, answers=assess.ask_reference(reference, run.info, searched), source=chosen.search_source)
+    held_out = (look, verdict) if chosen.searches_held_out else (verdict,)
+    proofs = evidence.gather(run.info.trained_heads, [(part.cases, part.answers) for part in held_out])
     plan, schemes, taps = _plan(request, run, reference, exact, chosen, modalities, say)
     aim = Aim(precision=request.precision, target=request.target, budget=request.budget)
-    judge = Judge(aim, run.info, checks, answers, exact, taps)
+    # Without any other study the search looks at those of the verdict: the report names both sources.
+    judge = Judge(aim, run.info, look if searched else verdict, verdict, proofs, exact, taps, refits=chosen.searches_held_out)
     with writer.staging(request.out, force=request.force) as folder:
         say.stage("golden studies")
         _write_golden(folder, reference, subsets, request.golden)
@@ -126,36 +135,34 @@ def export_run(request: Request, say: Reporter) -> Exported:
             plan, outcome, frontier = search(judge, folder, plan, outcome)
         say.stage("refitting temperatures and operating points")
         engine = judge.engine(folder, outcome)
-        calibration = refit(engine, run.info, reference, chosen.validation)
+        calibration = refit(engine, run.info, chosen.validation)
         ms_per_study = judge.timed(engine)
+        say.stage(f"verdict on {chosen.source}")
+        outcome = judge.conclude(folder, outcome, calibration)
         paid = [pytorch_cost(reference, checks)]
         info, metrics, shapes = run.info, _metrics(run), _shapes(names, run, request.target)
         del engine, reference, run  # the report opens sessions of its own, and `base` is 0.8 GB in PyTorch
         say.stage("report")
         written = {name: folder / graph.file for name, graph in outcome.manifest.graphs.items()}
         paid += costs(exact, written, request.precision, checks, folder)
-        document = judge.document(plan, outcome, schemes, frontier, paid, source=chosen.source, ms_per_study=ms_per_study)
+        document = judge.document(plan, outcome, schemes, frontier, paid, ms_per_study=ms_per_study)
         html = request.out.absolute().with_name(request.out.name + ".parity.html")
         images = {s.id: s.image_bytes() for s in chosen.parity} if request.thumbnails else {}
-        html.write_text(report.html(document, answers, outcome.answers, images), encoding="utf-8")
+        html.write_text(report.html(document, verdict.answers, outcome.answers, images), encoding="utf-8")
         if outcome.failures:
-            listed = "; ".join(str(failure) for failure in outcome.failures)
-            raise CheckFailed(
-                f"out of budget, nothing written: {listed}. The report is {html}; loosen --budget or train longer"
-            )
+            raise CheckFailed(_refusal(request, judge, plan, outcome, document, html))
         plan.write(folder / PLAN_FILE)
         (folder / PARITY).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         entries = {
             name: entry.model_copy(update={"shapes": shapes.get(name, entry.shapes)})
             for name, entry in outcome.manifest.graphs.items()
         }
-        manifest = outcome.manifest.model_copy(
-            update={"calibration": calibration, "parity": document["summary"], "graphs": entries}
-        )
+        manifest = outcome.manifest.model_copy(update={"parity": document["summary"], "graphs": entries})
         (folder / "MODEL_CARD.md").write_text(model_card(manifest, info, metrics, document), encoding="utf-8")
         manifest = manifest.model_copy(update={"files": writer.file_hashes(folder, manifest.graphs)})
         writer.write_manifest(folder, manifest, key)
         size = writer.total_bytes(folder)
+    mend.clear(request.out)
     return Exported(
         bundle=request.out,
         manifest=manifest,
@@ -165,6 +172,17 @@ def export_run(request: Request, say: Reporter) -> Exported:
         html=html,
         frontier=frontier,
     )
+
+
+def _refusal(request: Request, judge: Judge, plan: ExportPlan, outcome: Outcome, document: dict[str, Any], html: Path) -> str:
+    """What to tell whose artefact is out of budget; the plan and the report are left beside the target to go on from."""
+    harmful: list[tuple[str, str]] = []
+    if request.precision is Precision.INT8 and judge.calibration:
+        harmful = [pair for pair in rank(judge, plan, outcome.graphs) if pair[1] not in plan.graphs[pair[0]].keep]
+    found = mend.mend(request.run, request.out, plan, request.budget, outcome.failures, harmful)
+    mend.write(request.out, plan, document, found)
+    listed = "".join(f"\n  {failure}" for failure in outcome.failures)
+    return f"out of budget, nothing written:{listed}\n  report: {html}\n{found.text}"
 
 
 def _shapes(names: Sequence[str], run: Run, target: Target) -> dict[str, dict[str, ShapeRange]]:
@@ -189,7 +207,7 @@ def _plan(
 ) -> tuple[ExportPlan, list[calibrate.Scheme], dict[str, list[tap.Feeds]]]:
     """The plan, the schemes that were measured for it, and a few calibration inputs of each graph."""
     if request.plan is not None:
-        return request.plan, [], {}
+        return _kept(request, request.plan, exact), [], {}
     plans: dict[str, GraphPlan] = {name: GraphPlan(mode=Mode.FLOAT) for name in exact}
     schemes: list[calibrate.Scheme] = []
     taps: dict[str, list[tap.Feeds]] = {}
@@ -223,7 +241,25 @@ def _plan(
             schemes += measured
             taps[name] = list(feeds.of(name)[:_TAPPED])
     plan = ExportPlan(precision=request.precision, target=request.target, space_id=run.info.space_id, graphs=plans)
-    return plan, schemes, taps
+    return _kept(request, plan, exact), schemes, taps
+
+
+def _kept(request: Request, plan: ExportPlan, exact: Mapping[str, onnx.ModelProto]) -> ExportPlan:
+    """`plan` with the blocks that were asked for in floating point.
+
+    Raises:
+        ConfigError: a graph or block that does not exist.
+    """
+    known = {(name, block.name) for name, proto in exact.items() for block in blocks(proto)}
+    for name, block in request.keep:
+        if (name, block) not in known:
+            there = ", ".join(f"{owner}.{part}" for owner, part in sorted(known) if owner == name)
+            raise ConfigError(
+                f"--keep {name}.{block} names no block; "
+                + (f"{name} has {there}" if there else f"graphs are {', '.join(sorted(exact))}")
+            )
+    fresh = [pair for pair in request.keep if pair[1] not in plan.graphs[pair[0]].keep]
+    return keep(plan, fresh)
 
 
 def _write_golden(folder: Path, reference: Reference, subsets: Sequence[Subset], images: Path | None) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from foveal_export.parity import Answers
 from foveal_runtime.labels import Head
+from foveal_runtime.manifest import Evidence
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1c2430}
@@ -40,15 +41,14 @@ def html(
     verdict = '<span class="pass">passed</span>' if passed else '<span class="fail">failed</span>'
     parts = [
         f"<h1>Parity of {escape(document['profile'])} {document['precision'].upper()} with PyTorch: {verdict}</h1>",
-        f'<p class="note">{document["studies"]} answers on {escape(document["source"])}; '
-        f"alone against batch {document['neighbour_dependence']:.1e}. "
-        + ("" if document["graded"] else "This model is hardly trained: grades are reported, not judged.")
-        + "</p>",
+        f'<p class="note">{document["studies"]} answers on {escape(document["source"])}; plans were searched on '
+        f"{escape(document['searched_on'])}; alone against batch {document['neighbour_dependence']:.1e}.</p>",
     ]
     if document["failures"]:
         rows = [[f["subset"], f["quantity"], f"{f['got']:.6g}", f"{f['limit']:.6g}"] for f in document["failures"]]
         parts += ["<h2>Out of budget</h2>", _table(["subset", "quantity", "got", "limit"], rows)]
-    parts += ["<h2>Vectors</h2>", _vectors(document), "<h2>Grades</h2>", _heads(document)]
+    parts += ["<h2>Vectors</h2>", _vectors(document), "<h2>Grades, as they are served</h2>", _heads(document)]
+    parts += ["<h2>Do PyTorch's own grades mean anything?</h2>", _evidence(document)]
     parts += [_figure(_scatter(reference, artefact), "Logits, PyTorch across, artefact up; the line is agreement")]
     parts += ["<h2>Worst studies</h2>", _worst(document, images)]
     drifted = [row for row in document["worst"] if row["drift"]]
@@ -99,26 +99,54 @@ def _vectors(document: Mapping[str, Any]) -> str:
 
 
 def _heads(document: Mapping[str, Any]) -> str:
-    rows = [
-        [name, head, f"{h['flips']} of {part['studies']}", _number(h["max_abs_probability"]), _number(h["kappa_reference"]),
-         _number(h["kappa"]), _number(part["auroc_reference"] if head == "icdr" else None),
-         _number(part["auroc"] if head == "icdr" else None),
-         "" if part["referable_flips"] is None or head != "icdr" else str(part["referable_flips"]),
-         _number(h["expected_calibration_error_reference"]), _number(h["expected_calibration_error"]),
-         _judged(document, name, head)]
-        for name, part in document["subsets"].items()
-        for head, h in part["heads"].items()
-    ]  # fmt: skip
-    head = ["subset", "head", "changed", "max |Δp|", "kappa PyTorch", "kappa", "AUROC PyTorch", "AUROC", "referable changed",
-            "ECE PyTorch", "ECE", ""]  # fmt: skip
+    rows = []
+    for name, part in document["subsets"].items():
+        for head, h in part["heads"].items():
+            referable = part["referable"] if head == Head.ICDR.value else None
+            rows.append(
+                [name, head, _changes(h, part["studies"]), _number(h["max_abs_probability"]), *_both(h["kappa"]),
+                 *(["", "", "", ""] if referable is None else [
+                     _changes(referable, part["studies"]), f"{referable['shift']:+.4f}", *_both(referable["sensitivity"])]),
+                 *_both(h["expected_calibration_error"]), _judged(document, name, head)]
+            )  # fmt: skip
+    head = ["subset", "head", "changed", "max |Δp|", "kappa PyTorch", "kappa", "referral changed", "mean Δp",
+            "sensitivity PyTorch", "sensitivity", "ECE PyTorch", "ECE", ""]  # fmt: skip
     return _table(head, rows)
 
 
+def _changes(part: Mapping[str, Any], studies: int) -> str:
+    """Changed answers, and which of them were near-ties."""
+    ties = f" ({part['near_ties']} near-ties)" if part["near_ties"] else ""
+    return f"{part['flips']} of {studies}{ties}"
+
+
+def _both(loss: Mapping[str, Any] | None) -> list[str]:
+    return ["", ""] if loss is None else [_number(loss["reference"]), _number(loss["artefact"])]
+
+
 def _judged(document: Mapping[str, Any], subset: str, head: str) -> str:
-    """Verdict on one head: budgets speak of ICDR grades, and of a trained model's alone."""
-    if head != Head.ICDR.value or not document["graded"]:
-        return "not judged"
-    return _verdict(document, subset, "icdr_flips", "kappa_drop", "referable_flips")
+    """Verdict on one head; grades count where held-out studies show that PyTorch's mean anything."""
+    quantities = [f"probability of {head}"]
+    if document["evidence"][subset][head]["status"] == Evidence.PROVEN.value:
+        quantities += [f"{head}_flips", f"kappa_drop of {head}", f"calibration_rise of {head}"]
+        quantities += ["referable_flips", "sensitivity_drop", "referable_shift"] if head == Head.ICDR.value else []
+        return _verdict(document, subset, *quantities)
+    verdict = _verdict(document, subset, *quantities)
+    return verdict if verdict == "FAIL" else "pass, grades not judged"
+
+
+def _evidence(document: Mapping[str, Any]) -> str:
+    rows = [
+        [name, head, str(e["studies"]), str(e["positives"]), _above(e["kappa"], e["kappa_low"]),
+         _above(e["auroc"], e["auroc_low"]), e["status"]]
+        for name, heads in document["evidence"].items()
+        for head, e in heads.items()
+    ]  # fmt: skip
+    return _table(["subset", "head", "held out", "grade 2 or worse", "kappa, from", "AUROC, from", ""], rows)
+
+
+def _above(value: float | None, low: float | None) -> str:
+    return "" if value is None else f"{value:.3f}, {low:.3f}"
 
 
 def _worst(document: Mapping[str, Any], images: Mapping[str, bytes | None]) -> str:

@@ -1,7 +1,8 @@
 """Give precision back, block by block, until an INT8 artefact is within its budget. Knows no model.
 
 Blocks are ranked by the damage each does, from one tapped pass of both graphs over a few calibration studies. Then the
-worst return to floating point, twice as many each time, and every step is measured as the artefact it would be.
+worst return to floating point, twice as many each time, and every step is measured as the artefact it would be, on validation
+studies: the verdict on others is not the search's.
 """
 
 from __future__ import annotations

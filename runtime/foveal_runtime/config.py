@@ -43,6 +43,8 @@ class ServeConfig:
     """PEM certificates; clients must show one that these signed."""
     insecure: bool = False
     """Serve plain text on an address that other machines reach."""
+    allow_unverified: bool = False
+    """Answer with grades that no held-out study has shown to be better than chance; each answer then names those heads."""
     require_signature: Path | None = None
     """PEM public key (Ed25519); a bundle that it has not signed is refused, at the start and at every reload."""
     max_message_bytes: int = 64 << 20

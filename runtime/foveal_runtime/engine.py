@@ -202,9 +202,15 @@ class Engine:
         )
 
     def _with_header(self, study: Study, header: Record) -> Study:
-        """The study with the record's gaps filled from a DICOM header, unless that makes a subset that was not trained."""
+        """The study with the record's gaps filled from a DICOM header, unless that makes a subset that was not trained, or
+        one whose grades are less proven."""
         more = replace(study, record=filled(study.record, header))
-        return more if subset_name(more.modalities) in self.manifest.trained_subsets else study
+        before, after = subset_name(study.modalities), subset_name(more.modalities)
+        lost = any(
+            self.manifest.is_proven(before, head) and not self.manifest.is_proven(after, head)
+            for head in self.manifest.trained_heads
+        )
+        return study if lost or after not in self.manifest.trained_subsets else more
 
     def run(
         self, prepared: Sequence[Prepared], *, kinds: frozenset[VectorKind] = frozenset(), grade: bool = True

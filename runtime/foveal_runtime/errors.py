@@ -12,6 +12,7 @@
     │   │   └── SignatureError       not signed, or not by the key that is required
     │   ├── StaleError               a compiled entry of the cache that does not fit its bundle or machine
     │   ├── UntrainedError           a head or modality subset that was never trained
+    │   ├── UnverifiedError          grades that no held-out study has shown to be better than chance
     │   └── SpaceMismatchError       vectors of another embedding space
     ├── CheckFailed                  a verification ran and did not pass; exit 1
     ├── OverloadedError              RESOURCE_EXHAUSTED, with a time after which to retry
@@ -130,6 +131,12 @@ class UntrainedError(PreconditionError):
     """A head or modality subset that this model was never trained for."""
 
     reason = "UNTRAINED"
+
+
+class UnverifiedError(PreconditionError):
+    """Grades that no held-out study has shown to be better than chance, asked of a server that does not allow them."""
+
+    reason = "UNVERIFIED"
 
 
 class SpaceMismatchError(PreconditionError):

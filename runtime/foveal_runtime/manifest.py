@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from foveal_runtime.agreement import TIE_MARGIN
 from foveal_runtime.imaging import ImageSpec
 from foveal_runtime.labels import Head
 from foveal_runtime.notes import TextSpec
@@ -96,19 +97,65 @@ class SubsetCalibration(_Model):
     """The first is the default one."""
 
 
+class Evidence(StrEnum):
+    """What held-out studies say of the reference's own grades of one head and modality subset."""
+
+    PROVEN = "proven"
+    """Enough studies, and the lower bounds of kappa and AUROC lie above chance."""
+    CHANCE = "chance"
+    """Enough studies, and they can't tell the reference from chance."""
+    UNVERIFIED = "unverified"
+    """Too few studies to say."""
+
+
+class HeadEvidence(_Model):
+    """Of one head, through one modality subset."""
+
+    status: Evidence
+    studies: int = 0
+    """Labelled held-out studies."""
+    positives: int = 0
+    """Of them, those of grade 2 or worse."""
+    kappa: float | None = None
+    """Quadratic-weighted, of the PyTorch reference."""
+    kappa_low: float | None = None
+    """Lower end of the 95 % interval, by bootstrap over patients."""
+    auroc: float | None = None
+    """Of grade 2 or worse."""
+    auroc_low: float | None = None
+
+
 class Tolerances(_Model):
-    """What `foveal verify` and the start-up self-test accept as agreement with the PyTorch reference."""
+    """What `foveal verify` and the start-up self-test accept as agreement with the PyTorch reference.
+
+    What is None was not limited when the bundle was written (an older foveal), and is not judged.
+    """
 
     min_cosine: float
     """Least cosine similarity of any embedding."""
     max_abs_embedding: float
     """Largest absolute difference on unit vectors."""
     max_abs_probability: float
-    """Largest absolute difference of any grade probability (temperature 1)."""
+    """Largest absolute difference of any grade probability of a golden study."""
     icdr_flips: float
-    """Largest share of studies whose ICDR grade changes; one study is always allowed."""
+    """Largest share of studies whose ICDR grade changes where the reference was sure; one study is always allowed."""
     referable_flips: float
-    """Largest share of studies whose referable decision changes; one study is always allowed."""
+    """Largest share of studies whose referable decision changes, likewise."""
+    sdrg_flips: float | None = None
+    """Largest share of studies whose SDRG grade changes, likewise."""
+    tie_margin: float = Field(default=TIE_MARGIN, ge=0, le=1)
+    """Margin in probability up to which the reference was not sure (`foveal_runtime.agreement`)."""
+    probability: float | None = None
+    """Largest absolute difference of any calibrated probability of a held-out study."""
+    referable_shift: float | None = None
+    """Largest absolute mean change of the probability of referable DR over the held-out studies."""
+    kappa_drop: float | None = None
+    sensitivity_drop: float | None = None
+    """Of the referral decision at the served operating point."""
+    calibration_rise: float | None = None
+    """Of the expected calibration error."""
+    neighbour_overlap: float | None = None
+    """Least mean overlap of the ten nearest neighbours, artefact's query against PyTorch's index."""
     neighbour_dependence: float = 1e-4
     """Largest difference on unit vectors between a study alone and the same study in any batch."""
     golden_cosine: float = Field(default_factory=lambda known: known["min_cosine"])
@@ -140,6 +187,8 @@ class Manifest(_Model):
     """Modalities whose single-modality vectors were trained to be comparable with each other by the contrastive losses."""
     calibration: dict[str, SubsetCalibration] = {}
     """By `subset_name`."""
+    evidence: dict[str, dict[Head, HeadEvidence]] = {}
+    """By `subset_name` and head: whether held-out studies show that the grades mean anything. Empty in older bundles."""
     tolerances: Tolerances
     parity: dict[str, Any] = {}
     """Summary of parity.json: what was compared and how large the differences were."""
@@ -150,3 +199,11 @@ class Manifest(_Model):
     def subsets(self) -> frozenset[Subset]:
         """The trained subsets as sets."""
         return frozenset(subset_of(name) for name in self.trained_subsets)
+
+    def evidence_of(self, subset: str, head: Head) -> HeadEvidence:
+        """What is known of one head through one modality subset; nothing known is unverified."""
+        return self.evidence.get(subset, {}).get(head, HeadEvidence(status=Evidence.UNVERIFIED))
+
+    def is_proven(self, subset: str, head: Head) -> bool:
+        """Whether held-out studies tell the reference's grades of this head and subset from chance."""
+        return self.evidence_of(subset, head).status is Evidence.PROVEN

@@ -137,6 +137,7 @@ def grade_to(answer: Answer, grades: Grades) -> screening_pb2.Grade:
         imputed_fields=outcome.imputed,
         truncated_fields=["note"] if outcome.truncated else [],
         timing=timing_to(answer),
+        unverified_heads=[head.value for head in grades.unverified],
     )
     if not outcome.gradable:
         return message
@@ -268,6 +269,9 @@ def model_to(bundle: Bundle) -> model_pb2.GetModelResponse:
     for name, calibration in manifest.calibration.items():
         if calibration.operating_points:
             message.operating_points[name].CopyFrom(operating_point_to(calibration.operating_points[0]))
+    for name, heads in manifest.evidence.items():
+        for head, evidence in heads.items():
+            message.evidence[name].heads[head.value].CopyFrom(model_pb2.HeadEvidence(**evidence.model_dump(mode="json")))
     message.parity.update(manifest.parity)
     return message
 

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from foveal_runtime.agreement import NO_CHANGES, Changes, allowed, changed_decisions, changed_grades
 from foveal_runtime.engine import Engine, Outcome, VectorKind, trained_kinds
 from foveal_runtime.golden import Golden, read_golden
-from foveal_runtime.labels import REFERABLE_GRADE, Head, softmax
+from foveal_runtime.grading import calibration_of, operating_point_of
+from foveal_runtime.labels import Head, referable_probability, softmax
 from foveal_runtime.manifest import Manifest
 from foveal_runtime.study import Study, subset_name
 
@@ -37,6 +39,8 @@ class Drift:
     quantity: str
     got: float
     limit: float
+    judged: int = 1
+    """Studies that the figure is about."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +53,9 @@ class SelfTestReport:
     max_abs_embedding: float
     max_abs_probability: float
     icdr_flips: int
+    """Changed ICDR grades that count (`foveal_runtime.agreement`), of studies whose grades are proven."""
     referable_flips: int
+    """Changed referral decisions that count, likewise."""
     neighbour_dependence: float
     """Largest difference on unit vectors between a golden study alone and in the batch."""
     failures: tuple[Drift, ...]
@@ -98,7 +104,7 @@ def compare(together: Sequence[Outcome], alone: dict[int, Outcome], manifest: Ma
     limits = manifest.tolerances
     failures: list[Drift] = []
     cosines, gaps, probability_gaps, dependences = [1.0], [0.0], [0.0], [0.0]
-    icdr_flips = referable_flips = 0
+    judged: dict[str, Changes] = {}
     for i, (study, outcome) in enumerate(zip(golden.studies, together, strict=True)):
 
         def check(quantity: str, got: float, limit: float, bad: bool, study: Study = study) -> None:
@@ -126,31 +132,50 @@ def compare(together: Sequence[Outcome], alone: dict[int, Outcome], manifest: Ma
                 )
         for head, logits in outcome.logits.items():
             reference = (golden.icdr_NG if head is Head.ICDR else golden.sdrg_NG)[i]
-            got_G, expected_G = softmax(logits), softmax(reference)
+            temperature = calibration_of(manifest, study.modalities).temperature.get(head, 1.0)
+            got_G, expected_G = softmax(logits, temperature), softmax(reference, temperature)
             gap = float(np.abs(got_G - expected_G).max())
             probability_gaps.append(gap)
             check(f"probability.{head.value}", gap, limits.max_abs_probability, gap > limits.max_abs_probability)
-            if head is Head.ICDR:
-                icdr_flips += int(got_G.argmax() != expected_G.argmax())
-                referable_flips += int((got_G[REFERABLE_GRADE:].sum() >= 0.5) != (expected_G[REFERABLE_GRADE:].sum() >= 0.5))
-    count = len(golden.studies)
-    for name, flips, share in (
-        ("icdr_flips", icdr_flips, limits.icdr_flips),
-        ("referable_flips", referable_flips, limits.referable_flips),
-    ):
-        if flips > max(1.0, share * count):
-            failures.append(Drift(study="", subset="", quantity=name, got=float(flips), limit=max(1.0, share * count)))
+            if manifest.evidence and not manifest.is_proven(subset_name(study.modalities), head):
+                continue  # an older bundle says nothing of evidence: its own limits say whether grades are judged
+            for name, changes in _changes(manifest, study, head, expected_G, got_G).items():
+                judged[name] = judged.get(name, NO_CHANGES) + changes
+    shares = {
+        "icdr_flips": limits.icdr_flips,
+        "sdrg_flips": limits.icdr_flips if limits.sdrg_flips is None else limits.sdrg_flips,
+        "referable_flips": limits.referable_flips,
+    }
+    for name, changes in judged.items():
+        # Of so few studies one may always change, also where the share is 0.
+        limit = max(1.0, allowed(shares[name], changes.studies))
+        if changes.counted > limit:
+            got = float(changes.counted)
+            failures.append(Drift(study="", subset="", quantity=name, got=got, limit=limit, judged=changes.studies))
     return SelfTestReport(
         passed=not failures,
-        studies=count,
+        studies=len(golden.studies),
         min_cosine=min(cosines),
         max_abs_embedding=max(gaps),
         max_abs_probability=max(probability_gaps),
-        icdr_flips=icdr_flips,
-        referable_flips=referable_flips,
+        icdr_flips=judged.get("icdr_flips", NO_CHANGES).counted,
+        referable_flips=judged.get("referable_flips", NO_CHANGES).counted,
         neighbour_dependence=max(dependences),
         failures=tuple(failures),
     )
+
+
+def _changes(
+    manifest: Manifest, study: Study, head: Head, expected_G: npt.NDArray[np.float64], got_G: npt.NDArray[np.float64]
+) -> dict[str, Changes]:
+    """What changed in one study's served answer, by the limit it counts towards."""
+    margin = manifest.tolerances.tie_margin
+    found = {f"{head.value}_flips": changed_grades(expected_G[None], got_G[None], margin)}
+    if head is Head.ICDR:
+        threshold = operating_point_of(manifest, study.modalities).threshold
+        before, after = referable_probability(expected_G[None]), referable_probability(got_G[None])
+        found["referable_flips"] = changed_decisions(before, after, (threshold, threshold), margin)
+    return found
 
 
 def _reference_vector(golden: Golden, study: int, kind: VectorKind) -> Float32:

@@ -11,7 +11,7 @@ from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, 
 from foveal_runtime.engine import Ask, check_trained
 from foveal_runtime.errors import FovealError, ImageError, InputError, OverloadedError, StudyError, UntrainedError
 from foveal_runtime.exam import Finding, judge
-from foveal_runtime.grading import grade
+from foveal_runtime.grading import check_verified, grade
 from foveal_runtime.header import peek_pixels
 from foveal_runtime.host import Model, threads_of
 from foveal_runtime.labels import Head
@@ -33,6 +33,7 @@ from foveal_runtime.study import Eye
 
 if TYPE_CHECKING:
     from foveal_runtime.config import ServeConfig
+    from foveal_runtime.grading import Grades
     from foveal_runtime.host import ModelHost
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         answers = await self.answer(model, request.studies, Ask(), context)
         return screening_pb2.GradeResponse(
             results=[
-                grade_result(s.id, a, model, f"studies[{i}]")
+                self._graded(s.id, a, model, f"studies[{i}]")
                 for i, (s, a) in enumerate(zip(request.studies, answers, strict=True))
             ],
             model=model_ref_to(model.bundle),
@@ -82,15 +83,15 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                 results.append(screening_pb2.GradeResult(id=item.study.id, error=status_of(error, path=f"studies[{i}]")))
                 photographs.append((None, None))
             else:
-                results.append(grade_result(item.study.id, answer, model, f"studies[{i}].study"))
-                photographs.append((eye, _finding(answer, model)))
+                results.append(self._graded(item.study.id, answer, model, f"studies[{i}].study"))
+                photographs.append((eye, self._finding(answer, model)))
         return exam_to(request.id, results, judge(photographs), model.bundle)
 
     async def GradeStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         async def one(request: Any) -> Any:
             model, answer = await self._patiently(request.study, Ask(), context)
             return screening_pb2.GradeStreamResponse(
-                result=grade_result(request.study.id, answer, model, "study"), model=model_ref_to(model.bundle)
+                result=self._graded(request.study.id, answer, model, "study"), model=model_ref_to(model.bundle)
             )
 
         def failed(request: Any, error: FovealError) -> Any:
@@ -199,12 +200,36 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         study = study_from(message)
         study.validate()
         check_trained(model.bundle.manifest, study.modalities, ask)
+        if ask.grade and not self._config.allow_unverified:
+            check_verified(model.bundle.manifest, study.modalities)
         pixels = peek_pixels(study.image) if study.image else 0
         if pixels is not None and pixels > self._config.max_image_pixels:
             raise ImageError(
                 f"image has {pixels} pixels, at most {self._config.max_image_pixels} are allowed; send it scaled down"
             )
         return Request(study=study, ask=ask, pixels=pixels or 0)
+
+    def _graded(self, study_id: str, answer: Answer | FovealError, model: Model, path: str) -> Any:
+        """The result message of one graded study."""
+        if isinstance(answer, FovealError):
+            return screening_pb2.GradeResult(id=study_id, error=status_of(answer, path=path))
+        return screening_pb2.GradeResult(id=study_id, grade=grade_to(answer, self._grades(answer, model)))
+
+    def _finding(self, answer: Answer | FovealError, model: Model) -> Finding | None:
+        """What a photograph adds to its exam; None when it failed, can't be graded, or has no ICDR grade."""
+        if isinstance(answer, FovealError) or not answer.outcome.gradable:
+            return None
+        grades = self._grades(answer, model)
+        if grades.referable is None:
+            return None
+        return Finding(
+            icdr=grades.schemes[Head.ICDR].grade,
+            referable=grades.referable.decision,
+            probability=grades.referable.probability,
+        )
+
+    def _grades(self, answer: Answer, model: Model) -> Grades:
+        return grade(answer.outcome, model.bundle.manifest, allow_unverified=self._config.allow_unverified)
 
 
 def _eye_of(item: screening_pb2.ExamStudy, answer: Answer | FovealError) -> Eye | None:
@@ -223,25 +248,6 @@ def _eye_of(item: screening_pb2.ExamStudy, answer: Answer | FovealError) -> Eye 
     if eye is None and answer.outcome.eye is None:
         raise StudyError("a photograph of an exam needs its eye; set it", field="eye")
     return eye or answer.outcome.eye
-
-
-def _finding(answer: Answer | FovealError, model: Model) -> Finding | None:
-    if isinstance(answer, FovealError) or not answer.outcome.gradable:
-        return None
-    grades = grade(answer.outcome, model.bundle.manifest)
-    assert grades.referable is not None
-    return Finding(
-        icdr=grades.schemes[Head.ICDR].grade,
-        referable=grades.referable.decision,
-        probability=grades.referable.probability,
-    )
-
-
-def grade_result(study_id: str, answer: Answer | FovealError, model: Model, path: str) -> Any:
-    """The result message of one graded study."""
-    if isinstance(answer, FovealError):
-        return screening_pb2.GradeResult(id=study_id, error=status_of(answer, path=path))
-    return screening_pb2.GradeResult(id=study_id, grade=grade_to(answer, grade(answer.outcome, model.bundle.manifest)))
 
 
 def embed_result(study_id: str, answer: Answer | FovealError, path: str) -> Any:

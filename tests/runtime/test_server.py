@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import signal
 import struct
@@ -23,9 +24,18 @@ from servers import RunningServer
 from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
 from foveal_runtime.client import AsyncClient, Client, ClientOptions
 from foveal_runtime.engine import VectorKind
-from foveal_runtime.errors import InputError, OverloadedError, PreconditionError, UnavailableError, UntrainedError
+from foveal_runtime.errors import (
+    InputError,
+    OverloadedError,
+    PreconditionError,
+    UnavailableError,
+    UntrainedError,
+    UnverifiedError,
+)
 from foveal_runtime.grading import grade as calibrated
 from foveal_runtime.labels import Head
+from foveal_runtime.manifest import Evidence
+from foveal_runtime.messages import study_to
 from foveal_runtime.status import error_of, error_of_rpc
 from foveal_runtime.study import Modality, Record, Study
 
@@ -209,6 +219,36 @@ def test_untrained_heads_and_subsets_give_no_number(tmp_path: Path) -> None:
             assert isinstance(error_of(result.error), UntrainedError)
         (text,) = client.embed([Study(note="macula")], [VectorKind.TEXT]).results
         assert text.HasField("embedding")
+
+
+def test_unverified_grades_are_refused_unless_the_server_allows_them(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b", evidence=Evidence.UNVERIFIED)
+    with RunningServer(bundle) as running, running.client() as client:
+        (result,) = client.grade([Study(image=photograph())]).results
+        assert isinstance(error_of(result.error), UnverifiedError)
+        shown = screening_pb2.ExamStudy(eye=study_pb2.EYE_RIGHT, study=study_to(Study(image=photograph())))
+        exam = client.grade_exam(screening_pb2.GradeExamRequest(studies=[shown]))
+        assert isinstance(error_of(exam.results[0].error), UnverifiedError)
+        assert not exam.patient.HasField("referable")
+        (embedded,) = client.embed([Study(image=photograph())], [VectorKind.IMAGE]).results
+        assert embedded.HasField("embedding")
+        assert client.model().evidence["image"].heads["icdr"].status == "unverified"
+    with RunningServer(bundle, "--allow-unverified") as running, running.client() as client:
+        (result,) = client.grade([Study(image=photograph())]).results
+        assert result.grade.HasField("icdr")
+        assert list(result.grade.unverified_heads) == ["icdr", "sdrg"]
+
+
+def test_a_verified_head_is_served_beside_one_that_is_not(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path / "b")
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["evidence"]["image"]["sdrg"]["status"] = "chance"
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with RunningServer(path) as running, running.client() as client:
+        (result,) = client.grade([Study(image=photograph())]).results
+        assert result.grade.HasField("icdr")
+        assert not result.grade.HasField("sdrg")
+        assert list(result.grade.unverified_heads) == ["sdrg"]
 
 
 def test_an_ungradable_photograph_has_a_typed_status_and_no_grade(client: Client) -> None:

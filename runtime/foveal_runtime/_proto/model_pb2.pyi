@@ -25,7 +25,7 @@ class GetModelRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("model", "profile", "provider", "workers", "threads", "embedding_dim", "image", "text", "trained_heads", "trained_subsets", "aligned_modalities", "operating_points", "tolerances", "parity", "limits")
+    __slots__ = ("model", "profile", "provider", "workers", "threads", "embedding_dim", "image", "text", "trained_heads", "trained_subsets", "aligned_modalities", "operating_points", "tolerances", "parity", "limits", "evidence")
     class OperatingPointsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,13 @@ class GetModelResponse(_message.Message):
         key: str
         value: OperatingPoint
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[OperatingPoint, _Mapping]] = ...) -> None: ...
+    class EvidenceEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: SubsetEvidence
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[SubsetEvidence, _Mapping]] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +55,7 @@ class GetModelResponse(_message.Message):
     TOLERANCES_FIELD_NUMBER: _ClassVar[int]
     PARITY_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     model: ModelRef
     profile: str
     provider: str
@@ -63,7 +71,39 @@ class GetModelResponse(_message.Message):
     tolerances: Tolerances
     parity: _struct_pb2.Struct
     limits: Limits
-    def __init__(self, model: _Optional[_Union[ModelRef, _Mapping]] = ..., profile: _Optional[str] = ..., provider: _Optional[str] = ..., workers: _Optional[int] = ..., threads: _Optional[int] = ..., embedding_dim: _Optional[int] = ..., image: _Optional[_Union[ImagePreprocessing, _Mapping]] = ..., text: _Optional[_Union[TextPreprocessing, _Mapping]] = ..., trained_heads: _Optional[_Iterable[str]] = ..., trained_subsets: _Optional[_Iterable[str]] = ..., aligned_modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., operating_points: _Optional[_Mapping[str, OperatingPoint]] = ..., tolerances: _Optional[_Union[Tolerances, _Mapping]] = ..., parity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    evidence: _containers.MessageMap[str, SubsetEvidence]
+    def __init__(self, model: _Optional[_Union[ModelRef, _Mapping]] = ..., profile: _Optional[str] = ..., provider: _Optional[str] = ..., workers: _Optional[int] = ..., threads: _Optional[int] = ..., embedding_dim: _Optional[int] = ..., image: _Optional[_Union[ImagePreprocessing, _Mapping]] = ..., text: _Optional[_Union[TextPreprocessing, _Mapping]] = ..., trained_heads: _Optional[_Iterable[str]] = ..., trained_subsets: _Optional[_Iterable[str]] = ..., aligned_modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., operating_points: _Optional[_Mapping[str, OperatingPoint]] = ..., tolerances: _Optional[_Union[Tolerances, _Mapping]] = ..., parity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., evidence: _Optional[_Mapping[str, SubsetEvidence]] = ...) -> None: ...
+
+class SubsetEvidence(_message.Message):
+    __slots__ = ("heads",)
+    class HeadsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: HeadEvidence
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[HeadEvidence, _Mapping]] = ...) -> None: ...
+    HEADS_FIELD_NUMBER: _ClassVar[int]
+    heads: _containers.MessageMap[str, HeadEvidence]
+    def __init__(self, heads: _Optional[_Mapping[str, HeadEvidence]] = ...) -> None: ...
+
+class HeadEvidence(_message.Message):
+    __slots__ = ("status", "studies", "positives", "kappa", "kappa_low", "auroc", "auroc_low")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    STUDIES_FIELD_NUMBER: _ClassVar[int]
+    POSITIVES_FIELD_NUMBER: _ClassVar[int]
+    KAPPA_FIELD_NUMBER: _ClassVar[int]
+    KAPPA_LOW_FIELD_NUMBER: _ClassVar[int]
+    AUROC_FIELD_NUMBER: _ClassVar[int]
+    AUROC_LOW_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    studies: int
+    positives: int
+    kappa: float
+    kappa_low: float
+    auroc: float
+    auroc_low: float
+    def __init__(self, status: _Optional[str] = ..., studies: _Optional[int] = ..., positives: _Optional[int] = ..., kappa: _Optional[float] = ..., kappa_low: _Optional[float] = ..., auroc: _Optional[float] = ..., auroc_low: _Optional[float] = ...) -> None: ...
 
 class ImagePreprocessing(_message.Message):
     __slots__ = ("side_px", "crop", "mean", "std", "decode", "resample")
@@ -104,7 +144,7 @@ class OperatingPoint(_message.Message):
     def __init__(self, name: _Optional[str] = ..., threshold: _Optional[float] = ..., sensitivity: _Optional[float] = ..., specificity: _Optional[float] = ..., studies: _Optional[int] = ...) -> None: ...
 
 class Tolerances(_message.Message):
-    __slots__ = ("min_cosine", "max_abs_embedding", "max_abs_probability", "icdr_flips", "referable_flips", "neighbour_dependence", "golden_cosine")
+    __slots__ = ("min_cosine", "max_abs_embedding", "max_abs_probability", "icdr_flips", "referable_flips", "neighbour_dependence", "golden_cosine", "sdrg_flips", "tie_margin", "probability", "referable_shift", "kappa_drop", "sensitivity_drop", "calibration_rise", "neighbour_overlap")
     MIN_COSINE_FIELD_NUMBER: _ClassVar[int]
     MAX_ABS_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     MAX_ABS_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +152,14 @@ class Tolerances(_message.Message):
     REFERABLE_FLIPS_FIELD_NUMBER: _ClassVar[int]
     NEIGHBOUR_DEPENDENCE_FIELD_NUMBER: _ClassVar[int]
     GOLDEN_COSINE_FIELD_NUMBER: _ClassVar[int]
+    SDRG_FLIPS_FIELD_NUMBER: _ClassVar[int]
+    TIE_MARGIN_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    REFERABLE_SHIFT_FIELD_NUMBER: _ClassVar[int]
+    KAPPA_DROP_FIELD_NUMBER: _ClassVar[int]
+    SENSITIVITY_DROP_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_RISE_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBOUR_OVERLAP_FIELD_NUMBER: _ClassVar[int]
     min_cosine: float
     max_abs_embedding: float
     max_abs_probability: float
@@ -119,7 +167,15 @@ class Tolerances(_message.Message):
     referable_flips: float
     neighbour_dependence: float
     golden_cosine: float
-    def __init__(self, min_cosine: _Optional[float] = ..., max_abs_embedding: _Optional[float] = ..., max_abs_probability: _Optional[float] = ..., icdr_flips: _Optional[float] = ..., referable_flips: _Optional[float] = ..., neighbour_dependence: _Optional[float] = ..., golden_cosine: _Optional[float] = ...) -> None: ...
+    sdrg_flips: float
+    tie_margin: float
+    probability: float
+    referable_shift: float
+    kappa_drop: float
+    sensitivity_drop: float
+    calibration_rise: float
+    neighbour_overlap: float
+    def __init__(self, min_cosine: _Optional[float] = ..., max_abs_embedding: _Optional[float] = ..., max_abs_probability: _Optional[float] = ..., icdr_flips: _Optional[float] = ..., referable_flips: _Optional[float] = ..., neighbour_dependence: _Optional[float] = ..., golden_cosine: _Optional[float] = ..., sdrg_flips: _Optional[float] = ..., tie_margin: _Optional[float] = ..., probability: _Optional[float] = ..., referable_shift: _Optional[float] = ..., kappa_drop: _Optional[float] = ..., sensitivity_drop: _Optional[float] = ..., calibration_rise: _Optional[float] = ..., neighbour_overlap: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_message_bytes", "max_studies", "max_image_pixels", "max_queued_studies", "max_queued_bytes")

@@ -27,15 +27,15 @@ from . import study_pb2 as foveal_dot_v1_dot_study__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66oveal/v1/screening.proto\x12\tfoveal.v1\x1a\x15\x66oveal/v1/model.proto\x1a\x15\x66oveal/v1/study.proto\x1a\x17google/rpc/status.proto\"1\n\x0cGradeRequest\x12!\n\x07studies\x18\x01 \x03(\x0b\x32\x10.foveal.v1.Study\"\\\n\rGradeResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.foveal.v1.GradeResult\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.foveal.v1.ModelRef\"l\n\x0bGradeResult\x12\n\n\x02id\x18\x01 \x01(\t\x12!\n\x05grade\x18\x02 \x01(\x0b\x32\x10.foveal.v1.GradeH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\xa6\x02\n\x05Grade\x12$\n\x04icdr\x18\x01 \x01(\x0b\x32\x16.foveal.v1.SchemeGrade\x12$\n\x04sdrg\x18\x02 \x01(\x0b\x32\x16.foveal.v1.SchemeGrade\x12)\n\treferable\x18\x03 \x01(\x0b\x32\x16.foveal.v1.ReferableDr\x12(\n\x07quality\x18\x04 \x01(\x0b\x32\x17.foveal.v1.ImageQuality\x12\'\n\nmodalities\x18\x05 \x03(\x0e\x32\x13.foveal.v1.Modality\x12\x16\n\x0eimputed_fields\x18\x06 \x03(\t\x12\x18\n\x10truncated_fields\x18\x07 \x03(\t\x12!\n\x06timing\x18\x08 \x01(\x0b\x32\x11.foveal.v1.Timing\"A\n\x0bSchemeGrade\x12\r\n\x05grade\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rprobabilities\x18\x03 \x03(\x01\"h\n\x0bReferableDr\x12\x10\n\x08\x64\x65\x63ision\x18\x01 \x01(\x08\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\x12\x32\n\x0foperating_point\x18\x03 \x01(\x0b\x32\x19.foveal.v1.OperatingPoint\"I\n\x0cImageQuality\x12(\n\x06status\x18\x01 \x01(\x0e\x32\x18.foveal.v1.QualityStatus\x12\x0f\n\x07message\x18\x02 \x01(\t\"e\n\x06Timing\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x11\n\tdecode_ms\x18\x02 \x01(\x01\x12\x12\n\ncompute_ms\x18\x03 \x01(\x01\x12\x12\n\nbatch_size\x18\x04 \x01(\r\x12\x0e\n\x06\x63\x61\x63hed\x18\x05 \x01(\x08\"W\n\x0c\x45mbedRequest\x12!\n\x07studies\x18\x01 \x03(\x0b\x32\x10.foveal.v1.Study\x12$\n\x05kinds\x18\x02 \x03(\x0e\x32\x15.foveal.v1.VectorKind\"\\\n\rEmbedResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.foveal.v1.EmbedResult\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.foveal.v1.ModelRef\"t\n\x0b\x45mbedResult\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\tembedding\x18\x02 \x01(\x0b\x32\x14.foveal.v1.EmbeddingH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\xae\x01\n\tEmbedding\x12\"\n\x07vectors\x18\x01 \x03(\x0b\x32\x11.foveal.v1.Vector\x12(\n\x07quality\x18\x02 \x01(\x0b\x32\x17.foveal.v1.ImageQuality\x12\x16\n\x0eimputed_fields\x18\x03 \x03(\t\x12\x18\n\x10truncated_fields\x18\x04 \x03(\t\x12!\n\x06timing\x18\x05 \x01(\x0b\x32\x11.foveal.v1.Timing\"=\n\x06Vector\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.foveal.v1.VectorKind\x12\x0e\n\x06values\x18\x02 \x03(\x02\"5\n\x12GradeStreamRequest\x12\x1f\n\x05study\x18\x01 \x01(\x0b\x32\x10.foveal.v1.Study\"a\n\x13GradeStreamResponse\x12&\n\x06result\x18\x01 \x01(\x0b\x32\x16.foveal.v1.GradeResult\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.foveal.v1.ModelRef\"[\n\x12\x45mbedStreamRequest\x12\x1f\n\x05study\x18\x01 \x01(\x0b\x32\x10.foveal.v1.Study\x12$\n\x05kinds\x18\x02 \x03(\x0e\x32\x15.foveal.v1.VectorKind\"a\n\x13\x45mbedStreamResponse\x12&\n\x06result\x18\x01 \x01(\x0b\x32\x16.foveal.v1.EmbedResult\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.foveal.v1.ModelRef\"E\n\x10GradeExamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x07studies\x18\x02 \x03(\x0b\x32\x14.foveal.v1.ExamStudy\"I\n\tExamStudy\x12\x1b\n\x03\x65ye\x18\x01 \x01(\x0e\x32\x0e.foveal.v1.Eye\x12\x1f\n\x05study\x18\x02 \x01(\x0b\x32\x10.foveal.v1.Study\"\xb9\x01\n\x11GradeExamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\'\n\x07results\x18\x02 \x03(\x0b\x32\x16.foveal.v1.GradeResult\x12!\n\x04\x65yes\x18\x03 \x03(\x0b\x32\x13.foveal.v1.EyeGrade\x12(\n\x07patient\x18\x04 \x01(\x0b\x32\x17.foveal.v1.PatientGrade\x12\"\n\x05model\x18\x05 \x01(\x0b\x32\x13.foveal.v1.ModelRef\"\xeb\x01\n\x08\x45yeGrade\x12\x1b\n\x03\x65ye\x18\x01 \x01(\x0e\x32\x0e.foveal.v1.Eye\x12\x10\n\x08gradable\x18\x02 \x01(\x08\x12\x11\n\x04icdr\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x16\n\treferable\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\"\n\x15referable_probability\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1c\n\x0f\x64\x65\x63iding_result\x18\x06 \x01(\rH\x03\x88\x01\x01\x42\x07\n\x05_icdrB\x0c\n\n_referableB\x18\n\x16_referable_probabilityB\x12\n\x10_deciding_result\"\x88\x01\n\x0cPatientGrade\x12\x11\n\x04icdr\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x16\n\treferable\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12$\n\x0c\x64\x65\x63iding_eye\x18\x03 \x01(\x0e\x32\x0e.foveal.v1.Eye\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\x42\x07\n\x05_icdrB\x0c\n\n_referable*\xcb\x01\n\rQualityStatus\x12\x1e\n\x1aQUALITY_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17QUALITY_STATUS_GRADABLE\x10\x01\x12\x1b\n\x17QUALITY_STATUS_TOO_DARK\x10\x02\x12\x1f\n\x1bQUALITY_STATUS_OUT_OF_FOCUS\x10\x03\x12 \n\x1cQUALITY_STATUS_FIELD_MISSING\x10\x04\x12\x1d\n\x19QUALITY_STATUS_NOT_FUNDUS\x10\x05\x32\xf9\x03\n\tScreening\x12:\n\x05Grade\x12\x17.foveal.v1.GradeRequest\x1a\x18.foveal.v1.GradeResponse\x12:\n\x05\x45mbed\x12\x17.foveal.v1.EmbedRequest\x1a\x18.foveal.v1.EmbedResponse\x12P\n\x0bGradeStream\x12\x1d.foveal.v1.GradeStreamRequest\x1a\x1e.foveal.v1.GradeStreamResponse(\x01\x30\x01\x12P\n\x0b\x45mbedStream\x12\x1d.foveal.v1.EmbedStreamRequest\x1a\x1e.foveal.v1.EmbedStreamResponse(\x01\x30\x01\x12\x46\n\tGradeExam\x12\x1b.foveal.v1.GradeExamRequest\x1a\x1c.foveal.v1.GradeExamResponse\x12\x43\n\x08GetModel\x12\x1a.foveal.v1.GetModelRequest\x1a\x1b.foveal.v1.GetModelResponse\x12\x43\n\x08SelfTest\x12\x1a.foveal.v1.SelfTestRequest\x1a\x1b.foveal.v1.SelfTestResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66oveal/v1/screening.proto\x12\tfoveal.v1\x1a\x15\x66oveal/v1/model.proto\x1a\x15\x66oveal/v1/study.proto\x1a\x17google/rpc/status.proto\"1\n\x0cGradeRequest\x12!\n\x07studies\x18\x01 \x03(\x0b\x32\x10.foveal.v1.Study\"\\\n\rGradeResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.foveal.v1.GradeResult\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.foveal.v1.ModelRef\"l\n\x0bGradeResult\x12\n\n\x02id\x18\x01 \x01(\t\x12!\n\x05grade\x18\x02 \x01(\x0b\x32\x10.foveal.v1.GradeH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\xc0\x02\n\x05Grade\x12$\n\x04icdr\x18\x01 \x01(\x0b\x32\x16.foveal.v1.SchemeGrade\x12$\n\x04sdrg\x18\x02 \x01(\x0b\x32\x16.foveal.v1.SchemeGrade\x12)\n\treferable\x18\x03 \x01(\x0b\x32\x16.foveal.v1.ReferableDr\x12(\n\x07quality\x18\x04 \x01(\x0b\x32\x17.foveal.v1.ImageQuality\x12\'\n\nmodalities\x18\x05 \x03(\x0e\x32\x13.foveal.v1.Modality\x12\x16\n\x0eimputed_fields\x18\x06 \x03(\t\x12\x18\n\x10truncated_fields\x18\x07 \x03(\t\x12!\n\x06timing\x18\x08 \x01(\x0b\x32\x11.foveal.v1.Timing\x12\x18\n\x10unverified_heads\x18\t \x03(\t\"A\n\x0bSchemeGrade\x12\r\n\x05grade\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rprobabilities\x18\x03 \x03(\x01\"h\n\x0bReferableDr\x12\x10\n\x08\x64\x65\x63ision\x18\x01 \x01(\x08\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\x12\x32\n\x0foperating_point\x18\x03 \x01(\x0b\x32\x19.foveal.v1.OperatingPoint\"I\n\x0cImageQuality\x12(\n\x06status\x18\x01 \x01(\x0e\x32\x18.foveal.v1.QualityStatus\x12\x0f\n\x07message\x18\x02 \x01(\t\"e\n\x06Timing\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x11\n\tdecode_ms\x18\x02 \x01(\x01\x12\x12\n\ncompute_ms\x18\x03 \x01(\x01\x12\x12\n\nbatch_size\x18\x04 \x01(\r\x12\x0e\n\x06\x63\x61\x63hed\x18\x05 \x01(\x08\"W\n\x0c\x45mbedRequest\x12!\n\x07studies\x18\x01 \x03(\x0b\x32\x10.foveal.v1.Study\x12$\n\x05kinds\x18\x02 \x03(\x0e\x32\x15.foveal.v1.VectorKind\"\\\n\rEmbedResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.foveal.v1.EmbedResult\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.foveal.v1.ModelRef\"t\n\x0b\x45mbedResult\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\tembedding\x18\x02 \x01(\x0b\x32\x14.foveal.v1.EmbeddingH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\xae\x01\n\tEmbedding\x12\"\n\x07vectors\x18\x01 \x03(\x0b\x32\x11.foveal.v1.Vector\x12(\n\x07quality\x18\x02 \x01(\x0b\x32\x17.foveal.v1.ImageQuality\x12\x16\n\x0eimputed_fields\x18\x03 \x03(\t\x12\x18\n\x10truncated_fields\x18\x04 \x03(\t\x12!\n\x06timing\x18\x05 \x01(\x0b\x32\x11.foveal.v1.Timing\"=\n\x06Vector\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.foveal.v1.VectorKind\x12\x0e\n\x06values\x18\x02 \x03(\x02\"5\n\x12GradeStreamRequest\x12\x1f\n\x05study\x18\x01 \x01(\x0b\x32\x10.foveal.v1.Study\"a\n\x13GradeStreamResponse\x12&\n\x06result\x18\x01 \x01(\x0b\x32\x16.foveal.v1.GradeResult\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.foveal.v1.ModelRef\"[\n\x12\x45mbedStreamRequest\x12\x1f\n\x05study\x18\x01 \x01(\x0b\x32\x10.foveal.v1.Study\x12$\n\x05kinds\x18\x02 \x03(\x0e\x32\x15.foveal.v1.VectorKind\"a\n\x13\x45mbedStreamResponse\x12&\n\x06result\x18\x01 \x01(\x0b\x32\x16.foveal.v1.EmbedResult\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.foveal.v1.ModelRef\"E\n\x10GradeExamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x07studies\x18\x02 \x03(\x0b\x32\x14.foveal.v1.ExamStudy\"I\n\tExamStudy\x12\x1b\n\x03\x65ye\x18\x01 \x01(\x0e\x32\x0e.foveal.v1.Eye\x12\x1f\n\x05study\x18\x02 \x01(\x0b\x32\x10.foveal.v1.Study\"\xb9\x01\n\x11GradeExamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\'\n\x07results\x18\x02 \x03(\x0b\x32\x16.foveal.v1.GradeResult\x12!\n\x04\x65yes\x18\x03 \x03(\x0b\x32\x13.foveal.v1.EyeGrade\x12(\n\x07patient\x18\x04 \x01(\x0b\x32\x17.foveal.v1.PatientGrade\x12\"\n\x05model\x18\x05 \x01(\x0b\x32\x13.foveal.v1.ModelRef\"\xeb\x01\n\x08\x45yeGrade\x12\x1b\n\x03\x65ye\x18\x01 \x01(\x0e\x32\x0e.foveal.v1.Eye\x12\x10\n\x08gradable\x18\x02 \x01(\x08\x12\x11\n\x04icdr\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x16\n\treferable\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\"\n\x15referable_probability\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1c\n\x0f\x64\x65\x63iding_result\x18\x06 \x01(\rH\x03\x88\x01\x01\x42\x07\n\x05_icdrB\x0c\n\n_referableB\x18\n\x16_referable_probabilityB\x12\n\x10_deciding_result\"\x88\x01\n\x0cPatientGrade\x12\x11\n\x04icdr\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x16\n\treferable\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12$\n\x0c\x64\x65\x63iding_eye\x18\x03 \x01(\x0e\x32\x0e.foveal.v1.Eye\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\x42\x07\n\x05_icdrB\x0c\n\n_referable*\xcb\x01\n\rQualityStatus\x12\x1e\n\x1aQUALITY_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17QUALITY_STATUS_GRADABLE\x10\x01\x12\x1b\n\x17QUALITY_STATUS_TOO_DARK\x10\x02\x12\x1f\n\x1bQUALITY_STATUS_OUT_OF_FOCUS\x10\x03\x12 \n\x1cQUALITY_STATUS_FIELD_MISSING\x10\x04\x12\x1d\n\x19QUALITY_STATUS_NOT_FUNDUS\x10\x05\x32\xf9\x03\n\tScreening\x12:\n\x05Grade\x12\x17.foveal.v1.GradeRequest\x1a\x18.foveal.v1.GradeResponse\x12:\n\x05\x45mbed\x12\x17.foveal.v1.EmbedRequest\x1a\x18.foveal.v1.EmbedResponse\x12P\n\x0bGradeStream\x12\x1d.foveal.v1.GradeStreamRequest\x1a\x1e.foveal.v1.GradeStreamResponse(\x01\x30\x01\x12P\n\x0b\x45mbedStream\x12\x1d.foveal.v1.EmbedStreamRequest\x1a\x1e.foveal.v1.EmbedStreamResponse(\x01\x30\x01\x12\x46\n\tGradeExam\x12\x1b.foveal.v1.GradeExamRequest\x1a\x1c.foveal.v1.GradeExamResponse\x12\x43\n\x08GetModel\x12\x1a.foveal.v1.GetModelRequest\x1a\x1b.foveal.v1.GetModelResponse\x12\x43\n\x08SelfTest\x12\x1a.foveal.v1.SelfTestRequest\x1a\x1b.foveal.v1.SelfTestResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'foveal.v1.screening_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_QUALITYSTATUS']._serialized_start=2613
-  _globals['_QUALITYSTATUS']._serialized_end=2816
+  _globals['_QUALITYSTATUS']._serialized_start=2639
+  _globals['_QUALITYSTATUS']._serialized_end=2842
   _globals['_GRADEREQUEST']._serialized_start=111
   _globals['_GRADEREQUEST']._serialized_end=160
   _globals['_GRADERESPONSE']._serialized_start=162
@@ -43,43 +43,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GRADERESULT']._serialized_start=256
   _globals['_GRADERESULT']._serialized_end=364
   _globals['_GRADE']._serialized_start=367
-  _globals['_GRADE']._serialized_end=661
-  _globals['_SCHEMEGRADE']._serialized_start=663
-  _globals['_SCHEMEGRADE']._serialized_end=728
-  _globals['_REFERABLEDR']._serialized_start=730
-  _globals['_REFERABLEDR']._serialized_end=834
-  _globals['_IMAGEQUALITY']._serialized_start=836
-  _globals['_IMAGEQUALITY']._serialized_end=909
-  _globals['_TIMING']._serialized_start=911
-  _globals['_TIMING']._serialized_end=1012
-  _globals['_EMBEDREQUEST']._serialized_start=1014
-  _globals['_EMBEDREQUEST']._serialized_end=1101
-  _globals['_EMBEDRESPONSE']._serialized_start=1103
-  _globals['_EMBEDRESPONSE']._serialized_end=1195
-  _globals['_EMBEDRESULT']._serialized_start=1197
-  _globals['_EMBEDRESULT']._serialized_end=1313
-  _globals['_EMBEDDING']._serialized_start=1316
-  _globals['_EMBEDDING']._serialized_end=1490
-  _globals['_VECTOR']._serialized_start=1492
-  _globals['_VECTOR']._serialized_end=1553
-  _globals['_GRADESTREAMREQUEST']._serialized_start=1555
-  _globals['_GRADESTREAMREQUEST']._serialized_end=1608
-  _globals['_GRADESTREAMRESPONSE']._serialized_start=1610
-  _globals['_GRADESTREAMRESPONSE']._serialized_end=1707
-  _globals['_EMBEDSTREAMREQUEST']._serialized_start=1709
-  _globals['_EMBEDSTREAMREQUEST']._serialized_end=1800
-  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=1802
-  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=1899
-  _globals['_GRADEEXAMREQUEST']._serialized_start=1901
-  _globals['_GRADEEXAMREQUEST']._serialized_end=1970
-  _globals['_EXAMSTUDY']._serialized_start=1972
-  _globals['_EXAMSTUDY']._serialized_end=2045
-  _globals['_GRADEEXAMRESPONSE']._serialized_start=2048
-  _globals['_GRADEEXAMRESPONSE']._serialized_end=2233
-  _globals['_EYEGRADE']._serialized_start=2236
-  _globals['_EYEGRADE']._serialized_end=2471
-  _globals['_PATIENTGRADE']._serialized_start=2474
-  _globals['_PATIENTGRADE']._serialized_end=2610
-  _globals['_SCREENING']._serialized_start=2819
-  _globals['_SCREENING']._serialized_end=3324
+  _globals['_GRADE']._serialized_end=687
+  _globals['_SCHEMEGRADE']._serialized_start=689
+  _globals['_SCHEMEGRADE']._serialized_end=754
+  _globals['_REFERABLEDR']._serialized_start=756
+  _globals['_REFERABLEDR']._serialized_end=860
+  _globals['_IMAGEQUALITY']._serialized_start=862
+  _globals['_IMAGEQUALITY']._serialized_end=935
+  _globals['_TIMING']._serialized_start=937
+  _globals['_TIMING']._serialized_end=1038
+  _globals['_EMBEDREQUEST']._serialized_start=1040
+  _globals['_EMBEDREQUEST']._serialized_end=1127
+  _globals['_EMBEDRESPONSE']._serialized_start=1129
+  _globals['_EMBEDRESPONSE']._serialized_end=1221
+  _globals['_EMBEDRESULT']._serialized_start=1223
+  _globals['_EMBEDRESULT']._serialized_end=1339
+  _globals['_EMBEDDING']._serialized_start=1342
+  _globals['_EMBEDDING']._serialized_end=1516
+  _globals['_VECTOR']._serialized_start=1518
+  _globals['_VECTOR']._serialized_end=1579
+  _globals['_GRADESTREAMREQUEST']._serialized_start=1581
+  _globals['_GRADESTREAMREQUEST']._serialized_end=1634
+  _globals['_GRADESTREAMRESPONSE']._serialized_start=1636
+  _globals['_GRADESTREAMRESPONSE']._serialized_end=1733
+  _globals['_EMBEDSTREAMREQUEST']._serialized_start=1735
+  _globals['_EMBEDSTREAMREQUEST']._serialized_end=1826
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=1828
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=1925
+  _globals['_GRADEEXAMREQUEST']._serialized_start=1927
+  _globals['_GRADEEXAMREQUEST']._serialized_end=1996
+  _globals['_EXAMSTUDY']._serialized_start=1998
+  _globals['_EXAMSTUDY']._serialized_end=2071
+  _globals['_GRADEEXAMRESPONSE']._serialized_start=2074
+  _globals['_GRADEEXAMRESPONSE']._serialized_end=2259
+  _globals['_EYEGRADE']._serialized_start=2262
+  _globals['_EYEGRADE']._serialized_end=2497
+  _globals['_PATIENTGRADE']._serialized_start=2500
+  _globals['_PATIENTGRADE']._serialized_end=2636
+  _globals['_SCREENING']._serialized_start=2845
+  _globals['_SCREENING']._serialized_end=3350
 # @@protoc_insertion_point(module_scope)

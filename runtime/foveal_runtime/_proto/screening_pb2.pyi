@@ -50,7 +50,7 @@ class GradeResult(_message.Message):
     def __init__(self, id: _Optional[str] = ..., grade: _Optional[_Union[Grade, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class Grade(_message.Message):
-    __slots__ = ("icdr", "sdrg", "referable", "quality", "modalities", "imputed_fields", "truncated_fields", "timing")
+    __slots__ = ("icdr", "sdrg", "referable", "quality", "modalities", "imputed_fields", "truncated_fields", "timing", "unverified_heads")
     ICDR_FIELD_NUMBER: _ClassVar[int]
     SDRG_FIELD_NUMBER: _ClassVar[int]
     REFERABLE_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +59,7 @@ class Grade(_message.Message):
     IMPUTED_FIELDS_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELDS_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    UNVERIFIED_HEADS_FIELD_NUMBER: _ClassVar[int]
     icdr: SchemeGrade
     sdrg: SchemeGrade
     referable: ReferableDr
@@ -67,7 +68,8 @@ class Grade(_message.Message):
     imputed_fields: _containers.RepeatedScalarFieldContainer[str]
     truncated_fields: _containers.RepeatedScalarFieldContainer[str]
     timing: Timing
-    def __init__(self, icdr: _Optional[_Union[SchemeGrade, _Mapping]] = ..., sdrg: _Optional[_Union[SchemeGrade, _Mapping]] = ..., referable: _Optional[_Union[ReferableDr, _Mapping]] = ..., quality: _Optional[_Union[ImageQuality, _Mapping]] = ..., modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., imputed_fields: _Optional[_Iterable[str]] = ..., truncated_fields: _Optional[_Iterable[str]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+    unverified_heads: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, icdr: _Optional[_Union[SchemeGrade, _Mapping]] = ..., sdrg: _Optional[_Union[SchemeGrade, _Mapping]] = ..., referable: _Optional[_Union[ReferableDr, _Mapping]] = ..., quality: _Optional[_Union[ImageQuality, _Mapping]] = ..., modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., imputed_fields: _Optional[_Iterable[str]] = ..., truncated_fields: _Optional[_Iterable[str]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., unverified_heads: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SchemeGrade(_message.Message):
     __slots__ = ("grade", "name", "probabilities")

@@ -59,7 +59,18 @@ def describe(bundle: Bundle, *, signed_by: str = "") -> dict[str, Any]:
     whole = manifest.model_dump(mode="json")
     files = [path for path in bundle.path.rglob("*") if path.is_file()]
     kept = ("foveal_version", "profile", "precision", "target", "space_id", "embedding_dim")
-    rest = ("trained_heads", "trained_subsets", "aligned", "calibration", "tolerances", "parity", "image", "text", "made_with")
+    rest = (
+        "trained_heads",
+        "trained_subsets",
+        "aligned",
+        "calibration",
+        "evidence",
+        "tolerances",
+        "parity",
+        "image",
+        "text",
+        "made_with",
+    )
     return {
         "bundle": str(bundle.path),
         "sha256": bundle.sha256,
@@ -107,6 +118,11 @@ def screen(document: dict[str, Any]) -> str:
         f"probabilities within {limits['max_abs_probability']:g}, ICDR changed <= {limits['icdr_flips']:g}, "
         f"referable <= {limits['referable_flips']:g}"
     )
+    lines += ["", "grades better than chance, shown by held-out studies"]
+    for name in document["trained_subsets"]:
+        heads = document["evidence"].get(name, {})
+        found = [f"{head} {_evidence(heads.get(head))}" for head in document["trained_heads"]]
+        lines.append(f"  {name:<24}{'; '.join(found) or 'no head'}")
     lines += ["", "referable DR at"]
     for name, entry in document["calibration"].items():
         points = [_point(point) for point in entry["operating_points"]]
@@ -114,6 +130,16 @@ def screen(document: dict[str, Any]) -> str:
     made = ", ".join(f"{name} {version}" for name, version in document["made_with"].items())
     lines += ["", f"made with {made or 'nothing recorded'}"]
     return "\n".join(lines) + "\n"
+
+
+def _evidence(entry: dict[str, Any] | None) -> str:
+    """What is known of a head, in a few words."""
+    if entry is None or entry["status"] == "unverified":
+        return f"unverified ({entry['studies'] if entry else 0} studies)"
+    figures = (
+        f"kappa {entry['kappa']:.2f} from {entry['kappa_low']:.2f}, AUROC {entry['auroc']:.2f} from {entry['auroc_low']:.2f}"
+    )
+    return f"{'yes' if entry['status'] == 'proven' else 'no'} ({entry['studies']} studies, {figures})"
 
 
 def _figure(value: float) -> str:

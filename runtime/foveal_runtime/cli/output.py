@@ -53,6 +53,7 @@ def grade_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
     document["modalities"] = [study_pb2.Modality.Name(m).removeprefix("MODALITY_").lower() for m in grade.modalities]
     document["imputed"] = list(grade.imputed_fields)
     document["truncated"] = list(grade.truncated_fields)
+    document["unverified"] = list(grade.unverified_heads)
     document["timing"] = timing_document(grade.timing)
     document["model"] = model_document(model)
     return document
@@ -119,6 +120,8 @@ def grade_table(rows: Sequence[tuple[Path, Any]]) -> None:
             point = grade.referable.operating_point
             word = "referable" if grade.referable.decision else "not referable"
             parts.append(f"{word} (p {grade.referable.probability:.3f}, threshold {point.threshold:.3f})")
+        if grade.unverified_heads:
+            parts.append(f"unverified: {', '.join(grade.unverified_heads)}")
         if grade.imputed_fields:
             parts.append(f"imputed: {', '.join(grade.imputed_fields)}")
         sys.stdout.write(f"{file}: {'; '.join(parts)}\n")

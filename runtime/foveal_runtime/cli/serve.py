@@ -32,6 +32,7 @@ def serve(
     tls_key: Path | None = None,
     client_ca: Path | None = None,
     insecure: Annotated[bool | None, Parameter(negative=())] = None,
+    allow_unverified: Annotated[bool | None, Parameter(negative=())] = None,
     require_signature: Path | None = None,
     cache_entries: int | None = None,
     self_test_every: Annotated[float | None, Parameter(name="--self-test-every")] = None,
@@ -65,6 +66,8 @@ def serve(
         tls_key: PEM private key.
         client_ca: PEM certificates; only clients that show one signed by these are served.
         insecure: serve plain text to other machines.
+        allow_unverified: also answer with grades that no held-out study has shown to be better than chance (a model that is
+            hardly trained, or was exported with few held-out studies); each answer then names those heads.
         require_signature: PEM public key; a bundle that it has not signed is refused, also when it is loaded later.
         cache_entries: answers to equal studies kept; 0 keeps none.
         self_test_every: seconds between two self-tests; 0 tests at the start alone. Default 3600.
@@ -98,6 +101,7 @@ def serve(
             "tls_key": tls_key,
             "client_ca": client_ca,
             "insecure": insecure,
+            "allow_unverified": allow_unverified,
             "require_signature": require_signature,
             "cache_entries": cache_entries,
             "self_test_every_s": self_test_every,

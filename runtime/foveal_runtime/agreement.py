@@ -1,0 +1,93 @@
+"""When does a changed answer count? One rule for the export's verdict, `verify` and the golden replay. Runs no model.
+
+A grade or a decision counts as changed when the reference was sure of it: the margin between its two likeliest classes (for a
+referral: the distance of the probability from the threshold) is above the tie margin. Below it the reference itself would
+have said the other thing after a rounding, so a change there is a near-tie: counted apart, and excused for at most a
+tenth of the studies. Shapes: N studies, G grades. Probabilities are those that are served: calibrated.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+TIE_MARGIN = 0.02
+"""Default margin in probability below which the reference was not sure."""
+EXCUSED_SHARE = 0.10
+"""Of a head's studies: near-ties beyond it count as changes."""
+
+Probabilities = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changes:
+    """How many answers of one head changed."""
+
+    studies: int
+    changed: int
+    """All of them, near-ties included."""
+    near_ties: int
+    """Changed where the reference was not sure."""
+
+    @property
+    def counted(self) -> int:
+        """Changes that a limit is held against: the sure ones, and near-ties beyond what is excused."""
+        excused = min(self.near_ties, math.floor(EXCUSED_SHARE * self.studies))
+        return self.changed - excused
+
+    def __add__(self, other: Changes) -> Changes:
+        return Changes(
+            studies=self.studies + other.studies,
+            changed=self.changed + other.changed,
+            near_ties=self.near_ties + other.near_ties,
+        )
+
+
+NO_CHANGES = Changes(studies=0, changed=0, near_ties=0)
+
+
+def changed_grades(reference_NG: Probabilities, artefact_NG: Probabilities, tie_margin: float = TIE_MARGIN) -> Changes:
+    """Compare the likeliest grades.
+
+    Args:
+        reference_NG: PyTorch's calibrated probabilities.
+        artefact_NG: the artefact's.
+        tie_margin: between the reference's two likeliest grades.
+    """
+    ordered_NG = np.sort(reference_NG, axis=-1)
+    margin_N = ordered_NG[:, -1] - ordered_NG[:, -2]
+    return _changes(reference_NG.argmax(axis=-1) != artefact_NG.argmax(axis=-1), margin_N, tie_margin)
+
+
+def changed_decisions(
+    reference_N: Probabilities,
+    artefact_N: Probabilities,
+    thresholds: tuple[float, float],
+    tie_margin: float = TIE_MARGIN,
+) -> Changes:
+    """Compare referral decisions.
+
+    Args:
+        reference_N: PyTorch's calibrated probability of referable DR.
+        artefact_N: the artefact's.
+        thresholds: of PyTorch's and of the artefact's operating point.
+        tie_margin: between the reference's probability and its threshold.
+    """
+    ours, theirs = thresholds
+    changed_N = (reference_N >= ours) != (artefact_N >= theirs)
+    return _changes(changed_N, np.abs(reference_N - ours), tie_margin)
+
+
+def _changes(changed_N: npt.NDArray[np.bool_], margin_N: Probabilities, tie_margin: float) -> Changes:
+    return Changes(
+        studies=len(changed_N), changed=int(changed_N.sum()), near_ties=int((changed_N & (margin_N <= tie_margin)).sum())
+    )
+
+
+def allowed(share: float, studies: int) -> float:
+    """Changes that a share of studies allows: always one, unless the share is 0."""
+    return 0.0 if share == 0 else max(1.0, share * studies)

@@ -1,0 +1,36 @@
+"""What counts as a changed answer: one rule for the export and for the golden replay."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from foveal_runtime.agreement import allowed, changed_decisions, changed_grades
+
+
+def test_a_change_counts_where_the_reference_was_sure() -> None:
+    before = np.asarray([[0.6, 0.4], [0.505, 0.495], [0.6, 0.4]])
+    after = np.asarray([[0.4, 0.6], [0.495, 0.505], [0.7, 0.3]])
+    found = changed_grades(before, after)
+    assert (found.studies, found.changed, found.near_ties) == (3, 2, 1)
+    assert found.counted == 2, "a tenth of three studies excuses none"
+
+
+def test_near_ties_excuse_a_tenth_of_the_studies_and_sums_excuse_a_tenth_of_the_sum() -> None:
+    before, after = np.tile([0.501, 0.499], (5, 1)), np.tile([0.499, 0.501], (5, 1))
+    part = changed_grades(before[:1], after[:1]) + changed_grades(before[1:], before[1:])
+    whole = part + changed_grades(before, before)
+    assert (part.changed, part.counted) == (1, 1)
+    assert (whole.studies, whole.changed, whole.counted) == (10, 1, 0)
+
+
+def test_a_referral_is_a_near_tie_by_its_distance_to_the_threshold() -> None:
+    before, after = np.asarray([0.31, 0.35, 0.9]), np.asarray([0.29, 0.29, 0.8])
+    found = changed_decisions(before, after, (0.3, 0.3))
+    assert (found.changed, found.near_ties) == (2, 1)
+    assert changed_decisions(before, before, (0.3, 0.5)).changed == 2, "each side has its own threshold"
+
+
+@pytest.mark.parametrize(("share", "studies", "limit"), [(0, 1000, 0), (0.01, 10, 1), (0.02, 200, 4)])
+def test_a_share_allows_one_study_unless_it_is_zero(share: float, studies: int, limit: float) -> None:
+    assert allowed(share, studies) == limit
