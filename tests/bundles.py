@@ -25,7 +25,7 @@ from foveal_runtime.engine import Engine, Prepared
 from foveal_runtime.golden import write_golden
 from foveal_runtime.imaging import Crop, ImageSpec, load_square, standardise
 from foveal_runtime.labels import Head
-from foveal_runtime.manifest import Graph, Manifest, OperatingPoint, Precision, SubsetCalibration, Tensor, Tolerances
+from foveal_runtime.manifest import Cpu, Graph, Manifest, OperatingPoint, Precision, SubsetCalibration, Tensor, Tolerances
 from foveal_runtime.notes import NoteTokeniser, TextSpec
 from foveal_runtime.record import FeatureStats, encode_record
 from foveal_runtime.study import ALL_SUBSETS, Eye, Modality, Record, Sex, Study, subset_name
@@ -306,6 +306,7 @@ def write_bundle(
     one_at_a_time: Sequence[str] = (),
     aligned: Sequence[Modality] = tuple(Modality),
     golden_shift: float = 0.0,
+    cpu: Cpu | None = None,
 ) -> Path:
     """Write a whole bundle; `golden_shift` falsifies the golden logits, for a self-test that must fail."""
     w = weights(seed)
@@ -354,6 +355,7 @@ def write_bundle(
         foveal_version=__version__,
         profile="hand-made",
         precision=Precision.FP32,
+        cpu=cpu,
         space_id=hashlib.sha256(b"%d" % seed).hexdigest(),
         embedding_dim=D,
         graphs=graphs,
