@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 import foveal_runtime
-from foveal_export import assess, calibrate, cases, drift, graphs, parity, precision, tap, writer
+from foveal_export import assess, calibrate, cases, drift, graphs, parity, precision, saturation, tap, writer
 from foveal_export.budget import Budget, replayed, tolerances
 from foveal_export.costs import Cost
-from foveal_export.feeds import encoder_feed
+from foveal_export.feeds import Feeds, encoder_feed
 from foveal_export.plan import ExportPlan, GraphPlan, Mode
 from foveal_export.provenance import made_with
 from foveal_runtime.bundle import Bundle
 from foveal_runtime.engine import Engine
-from foveal_runtime.manifest import Graph, Manifest, Precision, Target
+from foveal_runtime.manifest import Cpu, Graph, Manifest, Precision, Target
 from foveal_runtime.selftest import SelfTestReport, self_test
 from foveal_runtime.study import Modality
 from foveal_train.run import RunInfo
@@ -39,6 +39,13 @@ class Aim:
     precision: Precision
     target: Target
     budget: Budget
+    cpu: Cpu = Cpu.ANY
+    """Processors that an INT8 artefact for ONNX Runtime has to be right on."""
+
+    @property
+    def may_saturate(self) -> bool:
+        """True of graphs whose products ONNX Runtime's CPU provider will run in U8 x S8 kernels."""
+        return self.precision is Precision.INT8 and self.target is Target.ONNX
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,8 +112,10 @@ class Judge:
                 one_at_a_time=quantised and chosen.mode is Mode.DYNAMIC,
                 scheme=chosen.described() if quantised else self.aim.precision.value,
             )
-        manifest = self._manifest(entries)
-        engine = Engine(Bundle(path=folder, manifest=manifest, sha256=""))
+        runs_on = saturation.runs_on(built) if self.aim.may_saturate else Cpu.ANY
+        assert runs_on is Cpu.ANY or self.aim.cpu is Cpu.VNNI, "an INT8 graph for any processor can saturate"
+        manifest = self._manifest(entries, runs_on)
+        engine = _open(folder, manifest)
         found = assess.ask_engine(engine, self.info, self.checks)
         dependence = assess.neighbour_dependence(engine, self.info, self.checks)
         parts = assess.compare_all(self.answers, found, self.checks)
@@ -128,13 +137,14 @@ class Judge:
             graphs=built,
         )
 
-    def _manifest(self, entries: dict[str, Graph]) -> Manifest:
+    def _manifest(self, entries: dict[str, Graph], runs_on: Cpu) -> Manifest:
         info = self.info
         return Manifest(
             foveal_version=foveal_runtime.__version__,
             profile=info.model.profile,
             precision=self.aim.precision,
             target=self.aim.target,
+            cpu=runs_on,
             space_id=info.space_id,
             embedding_dim=256,
             graphs=entries,
@@ -191,12 +201,22 @@ class Judge:
                 }
                 for name in outcome.manifest.graphs
             },
+            "saturation": self._saturation(outcome) if self.aim.may_saturate else {},
             "schemes": [asdict(scheme) for scheme in schemes],
             "frontier": [asdict(candidate) for candidate in frontier],
             "precisions": [asdict(cost) for cost in costs],
             "ms_per_study": dict(ms_per_study),
             "summary": summary(outcome, source),
         }
+
+    def _saturation(self, outcome: Outcome) -> dict[str, Any]:
+        feeds = self.calibration
+        if not feeds and outcome.manifest.cpu is not Cpu.ANY:
+            # A given plan was not calibrated here: a few of the compared studies do as well.
+            some = [case for part in self.checks.values() for case in part[:2]]
+            made = Feeds(self.exact, some, self.info.subsets)
+            feeds = {name: made.of(name) for name in self.exact}
+        return saturation.report(outcome.graphs, feeds)
 
     def _drifted(self, worst: Sequence[parity.Worst], outcome: Outcome) -> list[parity.Worst]:
         by_id = {(case.id, name): case for name, part in self.checks.items() for case in part}
@@ -216,7 +236,7 @@ class Judge:
 
     def engine(self, folder: Path, outcome: Outcome) -> Engine:
         """The engine of what stands in `folder`."""
-        return Engine(Bundle(path=folder, manifest=outcome.manifest, sha256=""))
+        return _open(folder, outcome.manifest)
 
     def timed(self, engine: Engine) -> dict[str, float]:
         """Milliseconds of one study through every graph it needs, batch 1, by subset: median of seven."""
@@ -229,6 +249,11 @@ class Judge:
                 times.append(time.perf_counter() - begun)
             timed[name] = sorted(times[1:])[3] * 1e3
         return timed
+
+
+def _open(folder: Path, manifest: Manifest) -> Engine:
+    """An engine that answers as the processors answer that the artefact is for, on whatever processor this is."""
+    return Engine(Bundle(path=folder, manifest=manifest, sha256=""), exact=manifest.runs_on is Cpu.VNNI)
 
 
 def summary(outcome: Outcome, source: str) -> dict[str, Any]:
