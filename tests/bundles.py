@@ -26,6 +26,7 @@ from foveal_runtime.golden import write_golden
 from foveal_runtime.imaging import Crop, ImageSpec, load_square, standardise
 from foveal_runtime.labels import Head
 from foveal_runtime.manifest import (
+    Cpu,
     Evidence,
     Graph,
     HeadEvidence,
@@ -317,6 +318,7 @@ def write_bundle(
     aligned: Sequence[Modality] = tuple(Modality),
     golden_shift: float = 0.0,
     evidence: Evidence = Evidence.PROVEN,
+    cpu: Cpu | None = None,
 ) -> Path:
     """Write a whole bundle.
 
@@ -329,6 +331,7 @@ def write_bundle(
         aligned: modalities whose vectors are comparable.
         golden_shift: falsifies the golden logits, for a self-test that must fail.
         evidence: what the manifest says of every head.
+        cpu: processors that it says it is right on.
     """
     w = weights(seed)
     path.mkdir(parents=True)
@@ -376,6 +379,7 @@ def write_bundle(
         foveal_version=__version__,
         profile="hand-made",
         precision=Precision.FP32,
+        cpu=cpu,
         space_id=hashlib.sha256(b"%d" % seed).hexdigest(),
         embedding_dim=D,
         graphs=graphs,

@@ -28,7 +28,7 @@ def export(
     plan: Path | None = None,
     keep: Annotated[list[str] | None, Parameter(name=["--keep"], negative=(), consume_multiple=False)] = None,
     golden: Path | None = None,
-    reduce_range: Annotated[bool, Parameter(name=["--reduce-range"], negative=())] = False,
+    cpu: str = "any",
     sign: Path | None = None,
     thumbnails: Annotated[bool, Parameter(name=["--thumbnails"], negative=())] = False,
     force: Annotated[bool, Parameter(name=["--force"], negative=())] = False,
@@ -66,8 +66,9 @@ def export(
         GRAPH.BLOCK to keep in floating point; repeat for several. A refused export names the most harmful ones.
     golden
         Folder of JPEGs that may be shared, for the golden studies; generated ones by default.
-    reduce_range
-        Seven-bit weights, for processors without VNNI.
+    cpu
+        INT8 for onnx: any gives 7-bit weights, right on every x86-64-v3 processor. vnni gives 8-bit ones, and a bundle that
+        processors without VNNI refuse.
     sign
         PEM private key (Ed25519) to sign the bundle with; FOVEAL_KEY_PASSPHRASE holds the passphrase of an encrypted one.
     thumbnails
@@ -78,7 +79,7 @@ def export(
         Print one JSON document on stdout.
     """
     from foveal_export.budget import parse_budget
-    from foveal_runtime.manifest import Precision, Target
+    from foveal_runtime.manifest import Cpu, Precision, Target
     from foveal_train.run import newest_run, read_info
 
     wanted = _choice(Precision, precision, "--precision")
@@ -100,7 +101,7 @@ def export(
         plan=None if plan is None else read_plan(plan, info.space_id, precision=wanted, target=aim),
         keep=tuple(_block(text) for text in keep or ()),
         golden=golden,
-        reduce_range=reduce_range,
+        cpu=_choice(Cpu, cpu, "--cpu"),
         sign=sign,
         force=force,
         thumbnails=thumbnails,
@@ -175,6 +176,8 @@ def _document(exported: Exported) -> dict[str, Any]:
         "bytes": exported.bytes,
         "seconds": round(exported.seconds, 1),
         "parity": exported.report["summary"],
+        "cpu": exported.manifest.runs_on.value,
+        "saturation": exported.report["saturation"],
         "ms_per_study": exported.report["ms_per_study"],
         "graphs": exported.report["graphs"],
         "frontier": exported.report["frontier"],
@@ -226,6 +229,10 @@ def _print(exported: Exported) -> None:
     console.print(_table(exported.report))
     for line in unproven(exported.report["evidence"]):
         console.print(line)
+    from foveal_export.saturation import warnings
+
+    for line in warnings(exported.report["saturation"]):
+        console.print(f"[yellow]warning[/yellow]: {line}")
     if exported.frontier:
         kept = exported.frontier[-1]
         console.print(f"kept in floating point to hold the budget: {', '.join(kept.blocks)}")

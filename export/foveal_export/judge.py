@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 import foveal_runtime
-from foveal_export import assess, calibrate, cases, drift, graphs, parity, precision, tap, writer
+from foveal_export import assess, calibrate, cases, drift, graphs, parity, precision, saturation, tap, writer
 from foveal_export.assess import Calibrations
 from foveal_export.budget import Budget, replayed, tolerances
 from foveal_export.costs import Cost
 from foveal_export.evidence import Evidences, to_json
-from foveal_export.feeds import encoder_feed
+from foveal_export.feeds import Feeds, encoder_feed
 from foveal_export.plan import ExportPlan, GraphPlan, Mode
 from foveal_export.provenance import made_with
 from foveal_export.refit import fit_calibrations
 from foveal_export.verdict import Failure, failures
 from foveal_runtime.bundle import Bundle
 from foveal_runtime.engine import Engine
-from foveal_runtime.manifest import Graph, Manifest, Precision, Target
+from foveal_runtime.manifest import Cpu, Graph, Manifest, Precision, Target
 from foveal_runtime.selftest import Drift, SelfTestReport, self_test
 from foveal_runtime.study import Modality
 from foveal_train.run import RunInfo
@@ -43,6 +43,13 @@ class Aim:
     precision: Precision
     target: Target
     budget: Budget
+    cpu: Cpu = Cpu.ANY
+    """Processors that an INT8 artefact for ONNX Runtime has to be right on."""
+
+    @property
+    def may_saturate(self) -> bool:
+        """True of graphs whose products ONNX Runtime's CPU provider will run in U8 x S8 kernels."""
+        return self.precision is Precision.INT8 and self.target is Target.ONNX
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,12 +139,15 @@ class Judge:
                 one_at_a_time=quantised and chosen.mode is Mode.DYNAMIC,
                 scheme=chosen.described() if quantised else self.aim.precision.value,
             )
-        found = assess.ask_engine(self._engine(folder, self._manifest(entries)), self.info, self.search.cases)
+        runs_on = saturation.runs_on(built) if self.aim.may_saturate else Cpu.ANY
+        assert runs_on is Cpu.ANY or self.aim.cpu is Cpu.VNNI, "an INT8 graph for any processor can saturate"
+        plain = self._manifest(entries, runs_on, self.info.calibration)
+        found = assess.ask_engine(_open(folder, plain), self.info, self.search.cases)
         served = theirs = self.info.calibration
         if self._refits and self.info.trained_heads:
             served = fit_calibrations(found, self.search.cases, self.info)
             theirs = fit_calibrations(self.search.answers, self.search.cases, self.info)
-        return self._compared(folder, self._manifest(entries, served), built, self.search, found, theirs)
+        return self._compared(folder, self._manifest(entries, runs_on, served), built, self.search, found, theirs)
 
     def conclude(self, folder: Path, outcome: Outcome, calibration: Calibrations) -> Outcome:
         """Judge the chosen plan, whose graphs are in `folder`, on the studies of the verdict.
@@ -147,8 +157,8 @@ class Judge:
             outcome: the plan as the search measured it.
             calibration: the artefact's own, as it will be served.
         """
-        manifest = self._manifest(outcome.manifest.graphs, calibration)
-        found = assess.ask_engine(self._engine(folder, manifest), self.info, self.verdict.cases)
+        manifest = self._manifest(outcome.manifest.graphs, outcome.manifest.runs_on, calibration)
+        found = assess.ask_engine(_open(folder, manifest), self.info, self.verdict.cases)
         return self._compared(folder, manifest, outcome.graphs, self.verdict, found, self.info.calibration)
 
     def _compared(
@@ -162,7 +172,7 @@ class Judge:
     ) -> Outcome:
         """Compare answers on some studies, replay the golden ones, and list what is out of budget."""
         budget = self.aim.budget
-        engine = self._engine(folder, manifest)
+        engine = _open(folder, manifest)
         parts = assess.compare_all(studies.answers, found, studies.cases, (theirs, manifest.calibration), budget.tie_margin)
         dependence = assess.neighbour_dependence(engine, self.info, studies.cases)
         missed = failures(parts, budget, evidence=self.evidence, dependence=dependence)
@@ -180,16 +190,14 @@ class Judge:
             graphs=built,
         )
 
-    def _engine(self, folder: Path, manifest: Manifest) -> Engine:
-        return Engine(Bundle(path=folder, manifest=manifest, sha256=""))
-
-    def _manifest(self, entries: Mapping[str, Graph], calibration: Calibrations | None = None) -> Manifest:
+    def _manifest(self, entries: Mapping[str, Graph], runs_on: Cpu, calibration: Calibrations) -> Manifest:
         info = self.info
         return Manifest(
             foveal_version=foveal_runtime.__version__,
             profile=info.model.profile,
             precision=self.aim.precision,
             target=self.aim.target,
+            cpu=runs_on,
             space_id=info.space_id,
             embedding_dim=256,
             graphs=dict(entries),
@@ -200,7 +208,7 @@ class Judge:
             trained_heads=info.trained_heads,
             trained_subsets=info.trained_subsets,
             aligned=info.aligned,
-            calibration=dict(info.calibration if calibration is None else calibration),
+            calibration=dict(calibration),
             evidence=self.evidence,
             tolerances=tolerances(self.aim.budget, self.aim.precision),
             made_with=made_with(),
@@ -248,12 +256,22 @@ class Judge:
                 }
                 for name in outcome.manifest.graphs
             },
+            "saturation": self._saturation(outcome) if self.aim.may_saturate else {},
             "schemes": [asdict(scheme) for scheme in schemes],
             "frontier": [asdict(candidate) for candidate in frontier],
             "precisions": [asdict(cost) for cost in costs],
             "ms_per_study": dict(ms_per_study),
             "summary": summary(outcome, source),
         }
+
+    def _saturation(self, outcome: Outcome) -> dict[str, Any]:
+        feeds = self.calibration
+        if not feeds and outcome.manifest.cpu is not Cpu.ANY:
+            # A given plan was not calibrated here: a few of the compared studies do as well.
+            some = [case for part in self.search.cases.values() for case in part[:2]]
+            made = Feeds(self.exact, some, self.info.subsets)
+            feeds = {name: made.of(name) for name in self.exact}
+        return saturation.report(outcome.graphs, feeds)
 
     def _drifted(self, worst: Sequence[parity.Worst], outcome: Outcome) -> list[parity.Worst]:
         by_id = {(case.id, name): case for name, part in self.verdict.cases.items() for case in part}
@@ -273,7 +291,7 @@ class Judge:
 
     def engine(self, folder: Path, outcome: Outcome) -> Engine:
         """The engine of what stands in `folder`."""
-        return self._engine(folder, outcome.manifest)
+        return _open(folder, outcome.manifest)
 
     def timed(self, engine: Engine) -> dict[str, float]:
         """Milliseconds of one study through every graph it needs, batch 1, by subset: median of seven."""
@@ -295,6 +313,11 @@ def _golden_failure(drift: Drift) -> Failure:
     key = {"cosine": "golden_cosine", "max_abs": "max_abs", "neighbours": "neighbour_dependence"}.get(kind, kind)
     needs = drift.got / drift.judged
     return Failure(subset=where, quantity=drift.quantity, got=drift.got, limit=drift.limit, key=key, needs=needs)
+
+
+def _open(folder: Path, manifest: Manifest) -> Engine:
+    """An engine that answers as the processors answer that the artefact is for, on whatever processor this is."""
+    return Engine(Bundle(path=folder, manifest=manifest, sha256=""), exact=manifest.runs_on is Cpu.VNNI)
 
 
 def summary(outcome: Outcome, source: str) -> dict[str, Any]:

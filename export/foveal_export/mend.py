@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from foveal_export.budget import DEFAULTS, Budget
-from foveal_export.plan import ExportPlan
+from foveal_export.plan import ExportPlan, Mode
 from foveal_export.verdict import Failure, loosened
+from foveal_runtime.manifest import Target
 
 _KEPT = 4
 """Blocks that a mend proposes to keep at once."""
@@ -83,8 +84,10 @@ def mend(
         "--plan",
         str(plan_path(out)),
     )
-    if plan.target.value != "onnx":
+    if plan.target is not Target.ONNX:
         base += ("--target", plan.target.value)
+    elif any(graph.mode is not Mode.FLOAT and not graph.reduce_range for graph in plan.graphs.values()):
+        base += ("--cpu", "vnni")
     asked = _changed(budget, plan)
     wider = loosened(failures)
     blocks = [f"{graph}.{block}" for graph, block in harmful[:_KEPT]]

@@ -25,7 +25,7 @@ from foveal_export.search import Candidate, keep, rank, search
 from foveal_runtime.bundle import PARITY
 from foveal_runtime.errors import CheckFailed, ConfigError, DataError, UntrainedError
 from foveal_runtime.golden import write_golden
-from foveal_runtime.manifest import FUSION, Manifest, Precision, ShapeRange, Target
+from foveal_runtime.manifest import FUSION, Cpu, Manifest, Precision, ShapeRange, Target
 from foveal_runtime.signing import read_private_key
 from foveal_runtime.study import Modality, Subset
 from foveal_train.reference import ALL_KINDS, Reference
@@ -61,7 +61,8 @@ class Request:
     """(graph, block) that stay in floating point, besides those that the plan keeps."""
     golden: Path | None = None
     """Folder of photographs that may be shared, in place of generated ones."""
-    reduce_range: bool = False
+    cpu: Cpu = Cpu.ANY
+    """What INT8 graphs for ONNX Runtime have to be right on: `any` processor costs a bit of each weight."""
     sign: Path | None = None
     """PEM private key (Ed25519) to sign the manifest with."""
     force: bool = False
@@ -92,6 +93,7 @@ def export_run(request: Request, say: Reporter) -> Exported:
         CheckFailed: out of budget; the report lies beside the target, the target itself does not exist.
     """
     started = time.perf_counter()
+    _check_cpu(request)
     writer.check_target(request.out, force=request.force)
     key = None if request.sign is None else read_private_key(request.sign)
     say.stage("opening the run")
@@ -119,7 +121,7 @@ def export_run(request: Request, say: Reporter) -> Exported:
     held_out = (look, verdict) if chosen.searches_held_out else (verdict,)
     proofs = evidence.gather(run.info.trained_heads, [(part.cases, part.answers) for part in held_out])
     plan, schemes, taps = _plan(request, run, reference, exact, chosen, modalities, say)
-    aim = Aim(precision=request.precision, target=request.target, budget=request.budget)
+    aim = Aim(precision=request.precision, target=request.target, budget=request.budget, cpu=request.cpu)
     # Without any other study the search looks at those of the verdict: the report names both sources.
     judge = Judge(aim, run.info, look if searched else verdict, verdict, proofs, exact, taps, refits=chosen.searches_held_out)
     with writer.staging(request.out, force=request.force) as folder:
@@ -185,6 +187,26 @@ def _refusal(request: Request, judge: Judge, plan: ExportPlan, outcome: Outcome,
     return f"out of budget, nothing written:{listed}\n  report: {html}\n{found.text}"
 
 
+def _seven_bits(request: Request) -> bool:
+    """TensorRT adds in 32 bits on every GPU; ONNX Runtime does not on every processor."""
+    return request.target is Target.ONNX and request.cpu is Cpu.ANY
+
+
+def _check_cpu(request: Request) -> None:
+    if request.cpu is Cpu.VNNI and (request.precision, request.target) != (Precision.INT8, Target.ONNX):
+        raise ConfigError(
+            f"--cpu vnni is for INT8 on onnx; {request.precision.value} on {request.target.value} is right on any processor: "
+            "leave it out"
+        )
+    if request.plan is not None and request.precision is Precision.INT8 and _seven_bits(request):
+        wide = [name for name, graph in request.plan.graphs.items() if graph.mode is not Mode.FLOAT and not graph.reduce_range]
+        if wide:
+            raise ConfigError(
+                f"the plan gives {', '.join(wide)} 8-bit weights, whose sums saturate on processors without VNNI; "
+                "add --cpu vnni, or export without --plan"
+            )
+
+
 def _shapes(names: Sequence[str], run: Run, target: Target) -> dict[str, dict[str, ShapeRange]]:
     """What an engine is built for, by graph and input, where the target builds one."""
     if target is not Target.TENSORRT:
@@ -235,7 +257,7 @@ def _plan(
                 name,
                 proto,
                 feeds.of(name),
-                reduce_range=request.reduce_range,
+                reduce_range=_seven_bits(request),
                 static_only=request.target is Target.TENSORRT,
             )
             schemes += measured

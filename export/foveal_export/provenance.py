@@ -1,4 +1,4 @@
-"""What a bundle was made with: versions of the libraries, and the commit of foveal. Reads metadata; changes nothing."""
+"""What a bundle was made with: libraries, commit of foveal, class of the processor it was judged on. Changes nothing."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import platform
 import subprocess
 from pathlib import Path
 
+from foveal_runtime.processor import this_processor
+
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "timm", "transformers", "numpy", "pillow", "tokenizers")
 
 
 def made_with() -> dict[str, str]:
     """Versions by name, and `commit`: `unknown` where foveal was installed from a wheel that does not say."""
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return {**versions, "python": platform.python_version(), "machine": platform.machine(), "commit": commit()}
+    machine = {"python": platform.python_version(), "machine": platform.machine(), "processor": str(this_processor())}
+    return {**versions, **machine, "commit": commit()}
 
 
 def commit(source: Path = Path(__file__)) -> str:

@@ -55,6 +55,8 @@ def html(
     if drifted:
         parts.append(_figure(_drift(drifted), "Relative error behind every block, of the worst studies"))
     parts += ["<h2>Size and speed</h2>", _precisions(document), _graphs(document)]
+    if document["saturation"]:
+        parts += ["<h2>Processors without VNNI</h2>", _saturation(document["saturation"])]
     if document["schemes"]:
         rows = [
             [s["graph"], s["mode"] + (" + smoothing" if s["smooth"] else ""), s["rule"], f"{s['relative_error']:.4f}",
@@ -185,6 +187,20 @@ def _precisions(document: Mapping[str, Any]) -> str:
         for p in document["precisions"]
     ]
     return _table(["", "MB", "ms a study", "against PyTorch"], rows)
+
+
+def _saturation(entries: Mapping[str, Any]) -> str:
+    """What 16-bit sums do: nothing, by construction, or what was simulated."""
+    rows = []
+    for name, entry in entries.items():
+        worst = max(entry["simulated"], key=lambda row: row["relative_error"], default=None)
+        verdict = "safe by construction" if entry["safe"] else f"{sum(r['share'] > 0 for r in entry['simulated'])} saturate"
+        rows.append(
+            [name, str(entry["products"]), f"{entry['largest_pair_sum']:,} of 32,767", verdict,
+             "" if worst is None else worst["node"], "" if worst is None else f"{worst['share']:.2%}",
+             "" if worst is None else f"{worst['relative_error']:.4f}"]
+        )  # fmt: skip
+    return _table(["graph", "INT8 products", "largest pair sum", "", "worst product", "pair sums beyond", "its error"], rows)
 
 
 def _frontier(document: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from foveal_runtime.errors import BundleError, CheckFailed, ConfigError
 from foveal_runtime.manifest import Target
 from foveal_runtime.providers import Provider, build_options, stack
 from foveal_runtime.selftest import SelfTestReport, self_test
-from foveal_runtime.session import open_session, ort_module, require_provider, session_options
+from foveal_runtime.session import open_session, ort_module, require_processor, require_provider, session_options
 
 _MAPPED_BYTES = 1024
 """Weights of at least so many bytes lie in the file that is mapped; the others inside the graph."""
@@ -28,11 +28,13 @@ def compile_bundle(bundle: Bundle, provider: Provider, *, threads: int) -> tuple
         threads: while replaying.
 
     Raises:
-        ConfigError: the provider is not available, the bundle is not for it, or the cache folder can't be used.
+        ConfigError: the provider is not available, the bundle is not for it or for this processor, or the cache folder can't be
+            used.
         BundleError: a graph does not load.
         CheckFailed: compiled, the bundle is out of tolerance; nothing is kept then.
     """
     require_provider(provider)
+    require_processor(bundle.manifest, provider)
     if provider is Provider.TENSORRT and bundle.manifest.target is not Target.TENSORRT:
         raise ConfigError(
             f"{bundle.path} was exported for ONNX Runtime's own kernels; export it again with --target tensorrt, or compile it "
@@ -54,7 +56,7 @@ def compile_bundle(bundle: Bundle, provider: Provider, *, threads: int) -> tuple
 
 def _compile(bundle: Bundle, name: str, folder: Path, provider: Provider) -> tuple[str, ...]:
     """Compile one graph; names of its files, first the one to open."""
-    options, providers = session_options(1), stack(provider)
+    options, providers = session_options(1, exact=bundle.manifest.target is Target.TENSORRT), stack(provider)
     graph, weights = f"{name}.onnx", f"{name}.weights"
     if provider is Provider.TENSORRT:
         timing = private_folder(cache_root() / f"timing-{device_key(device_facts(provider.value))}")

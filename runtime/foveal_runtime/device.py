@@ -8,6 +8,8 @@ import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from foveal_runtime.processor import this_processor
+
 _PROC = Path("/proc")
 _GPU_LIBRARIES = ("tensorrt", "nvidia-")
 """Prefixes of the packages that a GPU engine is built with, besides ONNX Runtime."""
@@ -29,7 +31,9 @@ def device_facts(provider: str, *, proc: Path = _PROC) -> dict[str, str]:
     facts = {
         "machine": platform.machine(),
         "processor": cpu.get("model name", platform.processor()),
-        # ONNX Runtime packs weights for the instructions that the processor has, which a virtual machine may hide.
+        # ONNX Runtime packs weights for the instructions that the processor has, which a virtual machine may hide, and an
+        # emulator hides from programs alone.
+        "class": str(this_processor()),
         "instructions": hashlib.sha256(cpu.get("flags", cpu.get("Features", "")).encode()).hexdigest()[:16],
         "cores": str(usable_cores()),
         "provider": provider,

@@ -125,6 +125,7 @@ class Engine:
         limits: ImageLimits | None = None,
         max_rows: int = 32,
         compiled: Compiled | None = None,
+        exact: bool = False,
     ) -> None:
         """Load the graphs.
 
@@ -135,9 +136,10 @@ class Engine:
             limits: what is refused before decoding; None is the default.
             max_rows: rows in one graph call; more are split, which bounds memory.
             compiled: the bundle's graphs as compiled on this device; None loads the bundle's own.
+            exact: add INT8 products in 32 bits on every processor: for export, which judges what another will compute.
 
         Raises:
-            ConfigError: the provider is not available.
+            ConfigError: the provider is not available, or the bundle is for processors with VNNI and this one has none.
             BundleError: a graph does not load.
         """
         self.bundle = bundle
@@ -146,7 +148,8 @@ class Engine:
         self._limits = ImageLimits() if limits is None else limits
         built_for = [shape.max[0] for graph in self.manifest.graphs.values() for shape in graph.shapes.values()]
         self.max_rows = min([max_rows, *built_for])
-        self._sessions = open_sessions(bundle, self.provider, usable_cores() if threads is None else threads, compiled)
+        cores = usable_cores() if threads is None else threads
+        self._sessions = open_sessions(bundle, self.provider, cores, compiled, exact=exact)
         self._tokenise = NoteTokeniser(bundle.tokenizer_json, self.manifest.text) if Modality.TEXT in self._sessions else None
 
     def prepare(self, study: Study) -> Prepared:

@@ -34,6 +34,15 @@ class Target(StrEnum):
     TENSORRT = "tensorrt"
 
 
+class Cpu(StrEnum):
+    """On which x86-64 processors ONNX Runtime's CPU provider computes the graphs as they were judged."""
+
+    ANY = "any"
+    """All: no sum of two products of an INT8 graph leaves 16 bits."""
+    VNNI = "vnni"
+    """Those that add INT8 products in 32 bits; others saturate."""
+
+
 FUSION = "fusion"
 """Name of the fusion graph; the encoders' graphs are named by their modality."""
 
@@ -171,6 +180,8 @@ class Manifest(_Model):
     profile: str
     precision: Precision
     target: Target = Target.ONNX
+    cpu: Cpu | None = None
+    """What the arithmetic is right for; None in older bundles, see `runs_on`."""
     space_id: str
     embedding_dim: int
     graphs: dict[str, Graph]
@@ -194,6 +205,13 @@ class Manifest(_Model):
     """Summary of parity.json: what was compared and how large the differences were."""
     made_with: dict[str, str] = {}
     """Versions of the libraries that wrote it."""
+
+    @property
+    def runs_on(self) -> Cpu:
+        """Processors that the CPU provider is right on. An INT8 bundle that does not say has 8-bit weights, which saturate."""
+        if self.cpu is not None:
+            return self.cpu
+        return Cpu.VNNI if self.precision is Precision.INT8 and self.target is Target.ONNX else Cpu.ANY
 
     @property
     def subsets(self) -> frozenset[Subset]:

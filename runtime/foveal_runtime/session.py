@@ -18,7 +18,8 @@ import numpy.typing as npt
 from foveal_runtime.bundle import Bundle
 from foveal_runtime.compiled import Compiled
 from foveal_runtime.errors import BundleError, ConfigError
-from foveal_runtime.manifest import FUSION, Graph
+from foveal_runtime.manifest import FUSION, Cpu, Graph, Manifest, Target
+from foveal_runtime.processor import Processor, this_processor
 from foveal_runtime.providers import ORT_NAMES, Provider, Stack, engine_options, stack
 from foveal_runtime.study import Modality
 
@@ -107,8 +108,27 @@ def require_provider(provider: Provider) -> None:
         )
 
 
+def require_processor(manifest: Manifest, provider: Provider, processor: Processor | None = None) -> None:
+    """Refuse INT8 graphs whose sums this processor would saturate without a word.
+
+    Args:
+        manifest: the bundle's.
+        provider: where it is to run; only the CPU's kernels saturate.
+        processor: None is this one.
+
+    Raises:
+        ConfigError: the bundle is for processors with VNNI, this one has none.
+    """
+    here = this_processor() if processor is None else processor
+    if provider is Provider.CPU and manifest.runs_on is Cpu.VNNI and here.saturates:
+        raise ConfigError(
+            f"this INT8 bundle was exported for processors with VNNI, this one is {here}: its 16-bit sums would saturate and "
+            f"answers be wrong; export again without --cpu vnni, or serve it on a processor with VNNI"
+        )
+
+
 def open_sessions(
-    bundle: Bundle, provider: Provider, threads: int, compiled: Compiled | None = None
+    bundle: Bundle, provider: Provider, threads: int, compiled: Compiled | None = None, *, exact: bool = False
 ) -> dict[str, GraphSession]:
     """Load every graph of a bundle, by its name in the manifest.
 
@@ -117,18 +137,21 @@ def open_sessions(
         provider: where to run; nothing else is tried when it is missing.
         threads: threads inside one graph call, at least 1.
         compiled: the bundle's graphs compiled on this device, whose hashes were checked; None loads the bundle's own.
+        exact: add INT8 products in 32 bits on every processor, at the cost of time: for who judges what another will compute.
 
     Raises:
-        ConfigError: the provider is not in this installation, or cannot start on this machine.
+        ConfigError: the provider is not in this installation, cannot start here, or computes the graphs otherwise here.
         BundleError: a graph does not load, or its inputs are not those of the manifest.
     """
     require_provider(provider)
+    if not exact:
+        require_processor(bundle.manifest, provider)
     if threads < 1:
         raise ConfigError(f"threads is {threads}, at least 1 is needed")
     order = [str(name) for name in (*Modality, FUSION) if name in bundle.manifest.graphs]
     sessions = {}
     for name in order:
-        options = session_options(threads)
+        options = session_options(threads, exact=exact or bundle.manifest.target is Target.TENSORRT)
         path, providers = bundle.graph_path(name), stack(provider)
         if compiled is None and provider is Provider.TENSORRT:
             providers = stack(provider, engine_options(bundle.manifest.graphs[name]))
@@ -141,8 +164,12 @@ def open_sessions(
     return sessions
 
 
-def session_options(threads: int) -> Any:
+def session_options(threads: int, *, exact: bool = False) -> Any:
     """ONNX Runtime's options of every session foveal opens.
+
+    Args:
+        threads: inside one graph call.
+        exact: add INT8 products in 32 bits where the fast kernels saturate; changes nothing on other processors.
 
     Raises:
         ConfigError: no ONNX Runtime is installed.
@@ -155,6 +182,9 @@ def session_options(threads: int) -> Any:
     options.enable_cpu_mem_arena = False
     # Threads that spin between the many small calls of a batch take the cores that decode the next photographs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if exact:
+        # Weights become U8, whose kernels on AVX2 widen before they add.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 

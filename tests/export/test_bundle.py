@@ -14,14 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import emulation
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from emulation import HASWELL, emulated, replay
 from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
-from foveal_export import cases, pipeline, report
+from foveal_export import cases, pipeline, report, saturation
 from foveal_export.blocks import blocks
 from foveal_export.budget import DEFAULTS, parse_budget, replayed, tolerances
 from foveal_export.cli import unproven
@@ -35,7 +37,8 @@ from foveal_runtime.cli.inspect import describe, screen
 from foveal_runtime.engine import Engine
 from foveal_runtime.errors import CheckFailed, ConfigError, DataError, SpaceMismatchError
 from foveal_runtime.golden import read_golden
-from foveal_runtime.manifest import Evidence, Precision, Target
+from foveal_runtime.manifest import Cpu, Evidence, Precision, Target
+from foveal_runtime.processor import this_processor
 from foveal_runtime.selftest import self_test
 from foveal_runtime.signing import read_public_key
 from foveal_runtime.study import ALL_SUBSETS
@@ -100,11 +103,65 @@ def test_int8_graphs_run_in_integer_kernels(fp32: Exported, int8: Exported, tmp_
     image = kernels("image")
     assert image["Conv"] == floats
     assert image["QLinearConv"] == sum(n.op_type == "Conv" for n in exact) - floats
+    known = {name: len(saturation.products(onnx.load(int8.bundle / f"{name}.onnx"))) for name in int8.manifest.graphs}
+    products = image["QLinearConv"] + image["MatMulIntegerToFloat"] + image["DynamicQuantizeMatMul"]
+    assert known["image"] == products, "a product that nobody proved safe"
     for name in ("text", "fusion"):
         ops = kernels(name)
+        assert known[name] == ops["MatMulIntegerToFloat"] + ops["DynamicQuantizeMatMul"]
         assert ops["MatMulIntegerToFloat"] + ops["DynamicQuantizeMatMul"] >= 12, "six products a block, two blocks"
         assert ops["MatMul"] == ops["MatMulInteger"] == 0
         assert ops["Attention"] == 2
+
+
+def test_int8_answers_alike_on_a_processor_without_vnni(int8: Exported, tmp_path: Path) -> None:
+    found = {}
+    for name in ("here", "haswell"):
+        out = tmp_path / f"{name}.npz"
+        if name == "here":
+            replay(int8.bundle, out)
+        else:
+            done = emulated(HASWELL, emulation.__file__, int8.bundle, out)
+            assert done.returncode == 0, done.stderr[-2000:]
+        with np.load(out) as answers:
+            found[name] = dict(answers)
+    here, haswell = found["here"], found["haswell"]
+    assert str(haswell["processor"]) == "x86-64-v3 without VNNI"
+    assert haswell["passed"], "the golden studies that a clinic's server would replay"
+    assert float((here["joint"] * haswell["joint"]).sum(axis=1).min()) > 1 - 1e-6
+    cosines = [float((side["joint"] * side["reference"]).sum(axis=1).mean()) for side in (here, haswell)]
+    assert abs(cosines[0] - cosines[1]) <= 0.002
+    np.testing.assert_array_equal(here["decisions"], haswell["decisions"])
+
+
+def test_int8_is_right_on_any_processor_and_says_so(int8: Exported) -> None:
+    assert int8.manifest.cpu is Cpu.ANY
+    assert int8.manifest.made_with["processor"] == str(this_processor())
+    assert int8.report["saturation"].keys() == int8.manifest.graphs.keys()
+    assert all(entry["safe"] for entry in int8.report["saturation"].values())
+    shown = screen(describe(Bundle.open(int8.bundle)))
+    assert f"right on any x86-64-v3 processor; judged on {this_processor()}" in shown
+    assert int8.html.read_text().count("safe by construction") == len(int8.manifest.graphs)
+
+
+def test_eight_bits_are_judged_as_vnni_computes_them_and_warned_of(tiny_run: Path, int8: Exported, tmp_path: Path) -> None:
+    plan = read_plan(int8.bundle / "plan.json", read_info(tiny_run).space_id, precision=Precision.INT8, target=Target.ONNX)
+    # Rounding steps are those of seven bits; without them the weights are rounded to the nearest.
+    changes = {"reduce_range": False, "rounding": {}, "bias": {}}
+    wide = plan.model_copy(update={"graphs": {name: graph.model_copy(update=changes) for name, graph in plan.graphs.items()}})
+    with pytest.raises(ConfigError, match=r"text.*8-bit weights.*--cpu vnni"):
+        export_run(_request(tiny_run, tmp_path / "any", Precision.INT8, plan=wide), Quiet())
+    made = export_run(_request(tiny_run, tmp_path / "wide", Precision.INT8, plan=wide, cpu=Cpu.VNNI), Quiet())
+    assert made.manifest.cpu is Cpu.VNNI
+    assert made.report["summary"]["mean_cosine"] > 0.999, "saturated, it was 0.973"
+    assert {line.partition(":")[0] for line in saturation.warnings(made.report["saturation"])} == {"image", "text", "fusion"}
+    assert "right on processors with VNNI alone" in screen(describe(Bundle.open(made.bundle)))
+
+
+def test_cpu_is_refused_where_it_means_nothing(tiny_run: Path, tmp_path: Path) -> None:
+    for precision, target in ((Precision.FP16, Target.ONNX), (Precision.INT8, Target.TENSORRT)):
+        with pytest.raises(ConfigError, match="leave it out"):
+            export_run(_request(tiny_run, tmp_path / "out", precision, target=target, cpu=Cpu.VNNI), Quiet())
 
 
 def test_every_range_rule_is_measured_and_the_choice_is_recorded(int8: Exported) -> None:

@@ -22,6 +22,13 @@ _ACCURACY = {
 """Of the manifest's summary of parity, what is shown, in words."""
 
 
+_RUNS_ON = {
+    "any": "right on any x86-64-v3 processor",
+    "vnni": "right on processors with VNNI alone: 16-bit sums of others saturate",
+}
+"""By the manifest's `runs_on`, in words."""
+
+
 def inspect(bundle: Path, /, *, public_key: Path | None = None, json: Json = False) -> None:
     """Show what a bundle is: model, precision, graphs, sizes, what it answers, distance from PyTorch, space, signature.
 
@@ -75,6 +82,7 @@ def describe(bundle: Bundle, *, signed_by: str = "") -> dict[str, Any]:
         "bundle": str(bundle.path),
         "sha256": bundle.sha256,
         **{name: whole[name] for name in kept},
+        "runs_on": manifest.runs_on.value,
         "bytes": sum(path.stat().st_size for path in files),
         "signature": {"signed": bundle.is_signed, "checked_with": signed_by},
         "graphs": whole["graphs"],
@@ -112,6 +120,8 @@ def screen(document: dict[str, Any]) -> str:
     lines += ["", f"against PyTorch FP32: {parity.get('studies', 0)} answers, {parity.get('source', 'not compared')}"]
     found = [f"{words} {_figure(parity[key])}" for key, words in _ACCURACY.items() if parity.get(key) is not None]
     lines += [f"  {'; '.join(found[i : i + 3])}" for i in range(0, len(found), 3)]
+    judged = document["made_with"].get("processor")
+    lines.append(f"  {_RUNS_ON[document['runs_on']]}; judged on {judged or 'a processor that was not recorded'}")
     limits = document["tolerances"]
     lines.append(
         f"  verify accepts cosine >= {limits['min_cosine']:g} (golden studies {limits['golden_cosine']:.4g}), "

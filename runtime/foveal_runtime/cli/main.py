@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 from foveal_runtime import __version__
 from foveal_runtime.cli.rooms import missing_room
 from foveal_runtime.errors import FovealError
+from foveal_runtime.processor import refuse_too_old
 
 _RUNTIME = "foveal_runtime.cli"
 _EXTRAS = {
@@ -32,6 +33,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("export", "foveal_export.cli:export", "Export a run to a verified bundle."),
     ("verify", f"{_RUNTIME}.verify:verify", "Check a bundle against PyTorch's answers."),
     ("inspect", f"{_RUNTIME}.inspect:inspect", "Show what a bundle is, on one screen."),
+    ("doctor", f"{_RUNTIME}.doctor:doctor", "Check this machine, and what a bundle does on it."),
     ("compile", f"{_RUNTIME}.compile:compile_", "Compile a bundle for this machine, and measure how it is best served."),
     ("serve", f"{_RUNTIME}.serve:serve", "Serve a bundle over gRPC."),
     ("grade", f"{_RUNTIME}.client:grade", "Grade photographs with a running server."),
@@ -80,6 +82,7 @@ def main() -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Run a command and return its exit code; every error on purpose is one line on stderr."""
     try:
+        refuse_too_old()
         result = build_app(listing=not _command(arguments))(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
