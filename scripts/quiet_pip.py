@@ -1,4 +1,4 @@
-"""Run pip and draw one line: phase, packages done of all, elapsed time. Standard library alone: it runs before anything is installed.
+"""Run pip and draw one line: phase, packages done of all, elapsed time. Standard library alone: nothing is installed yet.
 
     python scripts/quiet_pip.py LABEL --log FILE -- install -c constraints.txt -e ".[cpu,store]"
 
@@ -76,7 +76,7 @@ class Pip:
         for folder in self._site_packages.glob("*.dist-info"):
             try:
                 if folder.stat().st_mtime >= self._started:
-                    fresh.add(normal(folder.name.rsplit("-", 1)[0].removesuffix(".dist_info")))
+                    fresh.add(normal(folder.name.removesuffix(".dist-info").rsplit("-", 1)[0]))
             except FileNotFoundError:
                 continue  # replaced just now
         return len(fresh & set(self._wanted))
@@ -132,7 +132,9 @@ def main() -> int:
     took = clock(time.monotonic() - begin)
     if code != 0:
         last = given.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
-        print(f"{given.label}: pip failed with exit code {code} after {took}; its last lines:", *last, sep="\n  ", file=sys.stderr)
+        print(
+            f"{given.label}: pip failed with exit code {code} after {took}; its last lines:", *last, sep="\n  ", file=sys.stderr
+        )
         print(f"all of it: {given.log}", file=sys.stderr)
         return code
     print(f"{given.label}: {pip.summary()} in {took}", flush=True)

@@ -50,7 +50,13 @@ def run(steps: Steps, settings: dict[str, Any]) -> None:
     )
     steps.do("train", lambda: _train(steps, run_, spec, seed, epochs))
     steps.command(
-        "evaluate", ("evaluate", run_), _evaluated, document="evaluation.json", writes=True, where=run_ / "report.html"
+        "evaluate",
+        ("evaluate", run_),
+        _evaluated,
+        document="evaluation.json",
+        writes=True,
+        where=run_ / "report.html",
+        log="evaluate.log",
     )
     steps.do("export INT8", lambda: _export(steps, run_, bundle))
     steps.do("verify against PyTorch", lambda: _verify(steps, bundle, run_))
@@ -117,7 +123,7 @@ def _verify(steps: Steps, bundle: Path, run_: Path) -> tuple[str, Path]:
     """Verify; so small a model may miss a tolerance, which is a result and no failure of the demo."""
     kept = steps.folder / "verification.json"
     words = ("verify", bundle, "--run", run_, "--json", kept)
-    outcome = steps.run(*words)
+    outcome = steps.run(*words, log="verify.log")
     if outcome.code not in (0, _MISSED):
         raise steps.failure(outcome.code, *words)
     return "within its tolerances" if outcome.code == 0 else "NOT within its tolerances: named above, listed in the file", kept

@@ -180,7 +180,7 @@ class _Planted(Steps):
         self.asked: list[tuple[str, ...]] = []
         self._outcomes = outcomes
 
-    def run(self, *words: str | Path) -> Outcome:
+    def run(self, *words: str | Path, log: str = "") -> Outcome:
         self.asked.append(tuple(map(str, words)))
         if len(self.asked) == 1 and self.mend is not None:
             report = self.folder / "bundle-int8.parity.json"

@@ -166,6 +166,7 @@ class Steps:
         document: str,
         writes: bool = False,
         where: Path | str = "",
+        log: str = "",
     ) -> None:
         """Do a step that is one command with --json, which must succeed.
 
@@ -176,12 +177,13 @@ class Steps:
             document: file of the half's folder that keeps it.
             writes: the command's --json takes a file; else it prints the document.
             where: what to show in the table; default: the document's file.
+            log: as in `run`.
         """
         kept = self.folder / document
 
         def work() -> tuple[str, Path | str]:
             asked = (*words, "--json", kept) if writes else (*words, "--json")
-            outcome = self.run(*asked)
+            outcome = self.run(*asked, log=log)
             if outcome.code != 0:
                 raise self.failure(outcome.code, *asked)
             if not writes:
@@ -205,10 +207,23 @@ class Steps:
             self.note("serve", time.monotonic() - begin, f"{bundle}: hashes checked, golden studies replayed, SERVING", address)
             yield address
 
-    def run(self, *words: str | Path) -> Outcome:
-        """Show a `foveal` command and run it in a process of its own; what it says on stderr goes to this terminal."""
+    def run(self, *words: str | Path, log: str = "") -> Outcome:
+        """Show a `foveal` command and run it in a process of its own.
+
+        Args:
+            words: the command after `foveal`.
+            log: file of the half's folder for what it says on stderr, for commands that print long tables; shown when it fails.
+                Else stderr goes to this terminal.
+        """
         self.show(*words)
-        done = subprocess.run([*FOVEAL, *map(str, words)], stdout=subprocess.PIPE, text=True, check=False)
+        command = [*FOVEAL, *map(str, words)]
+        if not log:
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+            return Outcome(code=done.returncode, stdout=done.stdout)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        write_whole(self.folder / log, done.stderr)
+        if done.returncode != 0:
+            sys.stderr.write(done.stderr)
         return Outcome(code=done.returncode, stdout=done.stdout)
 
     def show(self, *words: str | Path, after: str = "") -> None:
