@@ -83,9 +83,9 @@ class Pip:
 
     def summary(self) -> str:
         """What was done, when all is."""
-        if self._saved:
-            return f"{self._saved} wheels"
-        return f"{len(self._wanted)} packages installed" if self._wanted else "nothing to do"
+        if self._wanted:
+            return f"{len(self._wanted)} packages installed"
+        return f"{self._saved} wheel(s)" if self._saved else "nothing to do"
 
 
 def clock(seconds: float) -> str:

@@ -36,6 +36,8 @@ def test_the_line_names_the_phase_and_counts_packages(quiet_pip: ModuleType, tmp
     assert pip.told() == "collecting 3 packages"
     pip.hear("  Downloading torch-2.9.1-cp311-manylinux_2_28_x86_64.whl (899.8 MB)\n")
     assert pip.told() == "collecting 3 packages, torch 899.8 MB"
+    pip.hear("  Created wheel for foveal: filename=foveal-0.1.0-py3-none-any.whl\n")
+    assert pip.summary() == "1 wheel(s)"
     pip.hear("Installing collected packages: grpcio, Jinja2, there-before\n")
     assert pip.told() == "installing 0 of 3 packages"
     assert pip.summary() == "3 packages installed"
