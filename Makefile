@@ -2,25 +2,37 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The runtime serves; all the rest (PyTorch, the tests' tools) is 6.4 GB more and comes when it is needed.
+RUNTIME := $(VENV)/.runtime
 READY := $(VENV)/.ready
+PIP := $(BIN)/python scripts/quiet_pip.py
+DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 # Two workers of one thread each finish sooner than one worker of two: most tests are short.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: help install demo test check format lint types imports stubs unit test-all bench proto clean
+.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all bench proto wheel wheelhouse clean
 
 help:  ## This list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
-	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e ".[dev]"
-	touch $(READY)
+$(RUNTIME): pyproject.toml constraints.txt
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) "pip itself" --log $(VENV)/pip.log -- install --upgrade "pip>=24.1"
+	@$(PIP) "the runtime" --log $(VENV)/runtime.log -- install -c constraints.txt -e ".[cpu,store]"
+	@touch $@
+
+$(READY): $(RUNTIME)
+	@$(PIP) "everything else" --log $(VENV)/install.log -- install -c constraints.txt -e ".[dev]"
+	@touch $@
 
 install: $(READY)  ## Environment with every extra, in .venv
 
-demo: $(READY)  ## The whole path on generated data: train, export, verify, serve, grade, search
-	$(BIN)/foveal demo
+install-runtime: $(RUNTIME)  ## What serving needs alone, in .venv
+
+demo: $(RUNTIME)  ## Serve the shipped model on real photographs, then train, export and serve one
+	@$(BIN)/foveal demo --half serve --out $(DEMO)
+	@$(MAKE) --no-print-directory install
+	@$(BIN)/foveal demo --half make --resume $(DEMO)
 
 test: $(READY)  ## Environment if need be, then every check
 	$(MAKE) --no-print-directory check
@@ -54,6 +66,14 @@ bench: $(READY)  ## The slow sweeps; docs/results.md names the script behind eve
 proto: $(READY)  ## Format the contract and generate its stubs
 	$(BIN)/python scripts/proto.py
 
-clean:  ## Remove the environment and caches, never runs
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+wheel: $(RUNTIME)  ## The wheel, in dist/
+	@$(PIP) "wheel" --log $(VENV)/wheel.log -- wheel --no-deps --wheel-dir dist .
+	@ls dist/foveal-*.whl
+
+wheelhouse: $(RUNTIME)  ## Every wheel of foveal[cpu,store,dicom] for this Python and machine, in wheelhouse/: installs offline
+	@$(PIP) "wheelhouse" --log $(VENV)/wheelhouse.log -- wheel -c constraints.txt --wheel-dir wheelhouse ".[cpu,store,dicom]"
+	@echo "next, on the other machine: pip install --no-index --find-links wheelhouse \"foveal[cpu,store,dicom]\""
+
+clean:  ## Remove the environment, wheels and caches, never runs
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist wheelhouse
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

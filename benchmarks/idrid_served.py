@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import Parameter
 
-from foveal_export.local_server import FOVEAL, local_server
 from foveal_runtime.bundle import Bundle
+from foveal_runtime.cli.local_server import FOVEAL, local_server
 from foveal_runtime.client import Client
 from foveal_runtime.engine import VectorKind
 from foveal_runtime.labels import GRADES, REFERABLE_GRADE, Head, referable_probability, softmax

@@ -1,181 +1,163 @@
-"""`foveal demo`: the whole path on generated data, by the commands a person would type. Shows; does nothing itself.
+"""The make half of `foveal demo`: from generated data to a served INT8 bundle. Shows; every step is a `foveal` command.
 
-Every step is a real `foveal` command in a process of its own, printed before it runs; the server is a real server on
-loopback, stopped by SIGTERM at the end.
+Small enough for two minutes of two cores, so nothing in it is judged: a bundle that misses the default budget is exported once
+more by the command that the export names, and the table says so.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import stat
-import subprocess
-import sys
-import tempfile
-import time
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
-from foveal_export.local_server import FOVEAL, local_server
+from foveal_runtime.cli.steps import Outcome, Steps
 from foveal_runtime.errors import CheckFailed
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
+_SERVE_FLAGS = ("--allow-unverified",)
+"""Of so few held-out studies the grades of most inputs are unverified, and the table says so."""
 _QUERY = "Diabetic retinopathy is present. Macular edema is present."
+_SIDE_PX = 160
+_DATA_SIDE_PX = 224
+"""Generated photographs: a little more than the model sees, so that the sheet is worth a look."""
+_SPLIT = ("split.train=0.6", "split.validation=0.2", "split.test=0.2")
+"""Of 64 patients 26 are held out: 52 photographs, of which some 30 are referable."""
+_AFTER_SERVE = ("grade", "embed", "index", "search by text", "search by photograph")
+_MISSED = 1
+"""Exit code of a check that ran and did not pass."""
 
 
-@dataclass(kw_only=True, slots=True)
-class Step:
-    """One command of the demo and what came of it."""
-
-    name: str
-    seconds: float
-    result: str
-    where: str = ""
-
-
-@dataclass(kw_only=True, slots=True)
-class Demo:
-    """Runs commands and remembers what came of them."""
-
-    console: Console
-    steps: list[Step] = field(default_factory=list)
-
-    def run(self, *arguments: str | Path, document: Path | None = None) -> tuple[Any, float]:
-        """Run one `foveal` command with --json; its progress goes to this terminal.
-
-        Args:
-            arguments: the command.
-            document: where the command writes its JSON, for those that write a file instead of stdout.
-
-        Returns:
-            The command's JSON document, and its seconds.
-
-        Raises:
-            CheckFailed: the command failed; it has said why.
-        """
-        words = [*(str(argument) for argument in arguments), "--json", *([str(document)] if document else [])]
-        self.console.print(f"[bold]$ foveal {shlex.join(words)}[/bold]", soft_wrap=True, highlight=False)
-        begin = time.monotonic()
-        done = subprocess.run([*FOVEAL, *words], stdout=subprocess.PIPE, text=True, check=False)
-        if done.returncode != 0:
-            raise CheckFailed(f"`foveal {shlex.join(words)}` failed with exit code {done.returncode}; it says above why")
-        answer = document.read_text(encoding="utf-8") if document else done.stdout
-        return json.loads(answer), time.monotonic() - begin
-
-    def note(self, name: str, seconds: float, result: str, where: Path | str = "") -> None:
-        """Remember a step for the table."""
-        self.steps.append(Step(name=name, seconds=seconds, result=result, where=str(where)))
-
-    def table(self) -> Table:
-        """What happened and where the files are."""
-        from rich.table import Table
-
-        table = Table(title="foveal demo", title_justify="left")
-        table.add_column("step")
-        table.add_column("seconds", justify="right")
-        table.add_column("what came of it")
-        table.add_column("where", overflow="fold")
-        for step in self.steps:
-            table.add_row(step.name, f"{step.seconds:.1f}", step.result, step.where)
-        return table
-
-
-def demo(
-    *,
-    out: Path | None = None,
-    patients: int = 120,
-    epochs: int = 4,
-    seed: int = 0,
-    json_: Annotated[bool, Parameter(name=["--json"], negative=())] = False,
-) -> None:
-    """Show the whole path on generated data: data set, train, evaluate, export, verify, serve, grade, embed, index, search.
-
-    Takes about five minutes of two cores. The data set is generated, so the figures say that the path works, not how good
-    the model is on people.
-
-    For example:
-
-        foveal demo
-        foveal demo --out runs/demo --patients 400 --epochs 8
+def run(steps: Steps, settings: dict[str, Any]) -> None:
+    """Generate, train, evaluate, export, verify, serve, grade, embed, index and search.
 
     Args:
-        out: folder for everything the demo makes; runs/demo-DATE-TIME by default.
-        patients: generated patients, two eyes each.
-        epochs: epochs of the `edge` recipe.
-        seed: of the generated data.
-        json_: print one JSON document with the steps.
+        steps: where finished steps are kept.
+        settings: `seed`, `patients` and `epochs`.
+
+    Raises:
+        CheckFailed: a command failed; the message says how to go on.
     """
-    from rich.console import Console
+    folder = steps.folder
+    data, run_, bundle = folder / "data", folder / "run", folder / "bundle-int8"
+    seed, epochs = str(settings["seed"]), settings["epochs"]
+    spec = f"brset:{data}"
 
-    folder = out or Path("runs") / f"demo-{datetime.now():%Y%m%d-%H%M%S}"
-    show = Demo(console=Console(stderr=True))
-    spec = f"brset:{folder / 'data'}"
-    run, bundle = folder / "run", folder / "bundle-int8"
+    made = ("data", "synth", data, "--patients", str(settings["patients"]), "--seed", seed, "--balanced")
+    steps.command(
+        "generate data",
+        (*made, "--side-px", str(_DATA_SIDE_PX), "--force"),
+        lambda answer: f"{answer['images']} photographs, notes and records",
+        document="data.json",
+        where=data,
+    )
+    steps.do("train", lambda: _train(steps, run_, spec, seed, epochs))
+    steps.command(
+        "evaluate",
+        ("evaluate", run_),
+        _evaluated,
+        document="evaluation.json",
+        writes=True,
+        where=run_ / "report.html",
+        log="evaluate.log",
+    )
+    steps.do("export INT8", lambda: _export(steps, run_, bundle))
+    steps.do("verify against PyTorch", lambda: _verify(steps, bundle, run_))
+    if not steps.finished(*_AFTER_SERVE):
+        _served(steps, bundle, run_, data)
 
-    made, seconds = show.run("data", "synth", folder / "data", "--patients", str(patients), "--seed", str(seed), "--balanced")
-    show.note("generate data", seconds, f"{made.get('images', 2 * patients)} photographs, notes and records", folder / "data")
 
-    overrides = ("--set", f"optimiser.epochs={epochs}")
-    _, seconds = show.run("train", "--recipe", "edge", "--data", spec, "--out", run, *overrides)
-    show.note("train", seconds, f"edge profile from pretrained weights, {epochs} epochs", run)
+def _train(steps: Steps, run_: Path, spec: str, seed: str, epochs: int) -> tuple[str, Path]:
+    # bf16 stays off: where a processor has it, it would give another model than everywhere else. The text encoder stays as
+    # pretrained: a sixth less time, and the photograph's kappa is the same.
+    overrides = (
+        f"seed={seed}",
+        f"image_spec.side_px={_SIDE_PX}",
+        "text.frozen_layers=6",
+        f"optimiser.epochs={epochs}",
+        "optimiser.bf16=false",
+        *_SPLIT,
+    )
+    words: tuple[str | Path, ...] = ("train", "--recipe", "edge", "--data", spec, "--out", run_)
+    for override in overrides:
+        words = (*words, "--set", override)
+    result = f"edge profile from pretrained weights, {epochs} epochs at {_SIDE_PX} px"
+    if (run_ / "run.json").is_file():  # finished, but stopped before that was kept
+        return result, run_
+    words = (*words, "--resume", "--json") if (run_ / "request.json").is_file() else (*words, "--json")
+    outcome = steps.run(*words)
+    if outcome.code != 0:
+        raise steps.failure(outcome.code, *words)
+    return result, run_
 
-    metrics, seconds = show.run("evaluate", run, document=folder / "evaluation.json")
-    show.note("evaluate", seconds, _graded(metrics), run / "report.html")
 
-    exported, seconds = show.run("export", run, "--precision", "int8", "--out", bundle)
-    show.note("export INT8", seconds, _exported(exported, bundle), bundle)
+def _export(steps: Steps, run_: Path, bundle: Path) -> tuple[str, Path]:
+    """Export within the default budget, or by the command that mends a miss."""
+    words: tuple[str | Path, ...] = ("export", run_, "--precision", "int8", "--out", bundle, "--force", "--json")
+    report = bundle.with_name(bundle.name + ".parity.json")
+    report.unlink(missing_ok=True)
+    outcome, remark = steps.run(*words), ""
+    mend = _mend(report) if outcome.code == _MISSED else None
+    if mend is not None:
+        steps.console.print(f"  out of the default budget: {mend['why']}", highlight=False, markup=False)
+        remark = f"out of the default budget ({mend['why']}); exported with the limits named: "
+        words = (*(word for word in mend["command"] if word != "--json"), "--json")
+        outcome = steps.run(*words)
+    if outcome.code != 0:
+        raise steps.failure(outcome.code, *words)
+    return remark + _exported(outcome, bundle), bundle
 
-    verified, seconds = show.run("verify", bundle, "--run", run, "--data", spec, document=folder / "verification.json")
-    show.note("verify against PyTorch", seconds, "passed" if verified.get("passed") else "not passed", bundle / "parity.json")
 
-    photographs = sorted((folder / "data" / "fundus_photos").glob("*.jpg"))
-    archive = _archive(folder)
-    show.console.print(f"[bold]$ foveal serve {bundle} --store {archive} &[/bold]", soft_wrap=True, highlight=False)
-    begin = time.monotonic()
-    with local_server(bundle, "--store", str(archive)) as address:
-        show.note("serve", time.monotonic() - begin, "golden studies replayed, then SERVING", address)
+def _mend(report: Path) -> dict[str, Any] | None:
+    """The export's own words on a miss: `command`, the words after `foveal`, and `why`; None where it left none."""
+    if not report.is_file():
+        return None
+    found: dict[str, Any] | None = json.loads(report.read_text(encoding="utf-8")).get("mend")
+    return found
+
+
+def _exported(outcome: Outcome, bundle: Path) -> str:
+    megabytes = sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file()) / 1e6
+    cosine = json.loads(outcome.stdout).get("parity", {}).get("mean_cosine")
+    return f"{megabytes:.0f} MB" + (f", mean cosine to PyTorch {cosine:.4f}" if cosine is not None else "")
+
+
+def _verify(steps: Steps, bundle: Path, run_: Path) -> tuple[str, Path]:
+    """Verify; so small a model may miss a tolerance, which is a result and no failure of the demo."""
+    kept = steps.folder / "verification.json"
+    words = ("verify", bundle, "--run", run_, "--json", kept)
+    outcome = steps.run(*words, log="verify.log")
+    if outcome.code not in (0, _MISSED):
+        raise steps.failure(outcome.code, *words)
+    return "within its tolerances" if outcome.code == 0 else "NOT within its tolerances: named above, listed in the file", kept
+
+
+def _served(steps: Steps, bundle: Path, run_: Path, data: Path) -> None:
+    held_out = _held_out(run_, data)
+    if len(held_out) < 2:
+        raise CheckFailed(f"{run_} held out {len(held_out)} photographs, the demo shows at least 2; give more --patients")
+    with steps.serving(bundle, *_SERVE_FLAGS) as address:
         at = ("--address", address)
-        answers, seconds = show.run("grade", *photographs[:4], "--age", "61", "--diabetes-years", "12", *at)
-        grades = ", ".join(str(answer["icdr"]["grade"]) if answer["icdr"] else "not gradable" for answer in answers)
-        show.note("grade 4 photographs", seconds, f"ICDR grades {grades}")
-        vectors, seconds = show.run("embed", *photographs[:2], "--kind", "image", *at)
-        show.note("embed 2 photographs", seconds, f"unit vectors of {len(vectors[0]['vectors']['image'])} numbers")
-        indexed, seconds = show.run("index", folder / "data" / "fundus_photos", *at)
-        show.note("index", seconds, f"{indexed['stored']} photographs stored", archive)
-        found, seconds = show.run("search", _QUERY, "--k", "5", *at)
-        show.note("search by text", seconds, f"{len(found['hits'])} nearest photographs to “{_QUERY}”")
-        found, seconds = show.run("search", "--image", photographs[0], "--k", "5", *at)
-        show.note("search by photograph", seconds, f"nearest has cosine similarity {found['hits'][0]['score']:.3f} (itself)")
-
-    if json_:
-        rows = [{"step": s.name, "seconds": round(s.seconds, 1), "result": s.result, "where": s.where} for s in show.steps]
-        sys.stdout.write(json.dumps({"out": str(folder), "steps": rows}) + "\n")
-        return
-    Console().print(show.table())
+        steps.command("grade", ("grade", *held_out[:4], *at), _graded, document="grades.json")
+        steps.command("embed", ("embed", *held_out[:2], "--kind", "image", *at), _embedded, document="vectors.json")
+        words = ("index", f"brset:{data}", "--kind", "image", *at)
+        steps.command("index", words, _indexed, document="index.json")
+        for name, asked, sheet in (
+            ("search by text", (_QUERY,), steps.folder / "search.html"),
+            ("search by photograph", ("--image", held_out[0]), steps.folder / "search-by-photograph.html"),
+        ):
+            words = ("search", *asked, "--k", "8", "--sheet", sheet, *at)
+            document = sheet.with_suffix(".json").name
+            steps.command(name, words, _found, document=document, where=sheet)
 
 
-def _archive(folder: Path) -> Path:
-    """Where the demo's PostgreSQL keeps its data: beside the rest, or, for root in a closed folder, under the temporary ones.
+def _held_out(run_: Path, data: Path) -> list[Path]:
+    """Photographs that training did not see, in the split's order."""
+    from foveal_train.data import load
 
-    Started as root, PostgreSQL runs as another user, who can't enter a home such as /root.
-    """
-    beside = (folder / "archive").absolute()
-    if os.geteuid() != 0 or all(parent.stat().st_mode & stat.S_IXOTH for parent in folder.absolute().parents):
-        return beside
-    open_to_all = Path(tempfile.mkdtemp(prefix="foveal-demo-"))
-    open_to_all.chmod(0o755)
-    return open_to_all / "archive"
+    test = set(json.loads((run_ / "split.json").read_text(encoding="utf-8"))["test"])
+    return [s.image_path for s in load(f"brset:{data}").samples if s.id in test and s.image_path is not None]
 
 
-def _graded(metrics: Any) -> str:
+def _evaluated(metrics: Any) -> str:
     """One line of the evaluation: the photograph alone, the question a screening camera asks."""
     icdr = metrics["grading"]["image"]["heads"]["icdr"]
     kappa, accuracy = icdr["kappa"], icdr["balanced_accuracy"]
@@ -186,7 +168,19 @@ def _graded(metrics: Any) -> str:
     )
 
 
-def _exported(document: Any, bundle: Path) -> str:
-    megabytes = sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file()) / 1e6
-    cosine = document.get("parity", {}).get("mean_cosine_joint")
-    return f"{megabytes:.0f} MB" + (f", mean cosine to PyTorch {cosine:.4f}" if cosine is not None else "")
+def _graded(answers: Any) -> str:
+    grades = ", ".join(str(answer["icdr"]["grade"]) if answer["icdr"] else "none" for answer in answers)
+    return f"{len(answers)} held-out photographs: ICDR {grades}; a model this small is not to be relied on"
+
+
+def _embedded(answers: Any) -> str:
+    return f"{len(answers)} unit vectors of {len(answers[0]['vectors']['image'])} numbers"
+
+
+def _indexed(answer: Any) -> str:
+    return f"{answer['stored'] + answer['already_stored']} of {answer['photographs']} photographs in the archive"
+
+
+def _found(answer: Any) -> str:
+    grades = ", ".join("?" if hit["icdr"] is None else str(hit["icdr"]) for hit in answer["hits"])
+    return f"{len(answer['hits'])} nearest photographs, labelled ICDR {grades}"

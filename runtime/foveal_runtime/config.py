@@ -9,6 +9,7 @@ from typing import Any
 
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.request import BatchLimits, QueueLimits
+from foveal_runtime.shipped import how_to_serve
 from foveal_runtime.store.options import StoreOptions
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
@@ -132,7 +133,7 @@ def read_config(path: Path | None, flags: dict[str, Any]) -> ServeConfig:
     if batch_studies is not None:
         values["batch"] = replace(values.get("batch", BatchLimits()), max_studies=batch_studies)
     if "bundle" not in values:
-        raise ConfigError("no bundle to serve; name the folder that `foveal export` wrote")
+        raise ConfigError(f"no bundle to serve; {how_to_serve()}")
     try:
         return ServeConfig(**values)
     except TypeError as error:

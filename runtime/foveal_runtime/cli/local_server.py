@@ -1,7 +1,11 @@
-"""A real `foveal serve` process on loopback for as long as a block runs: what the demo and the benchmarks talk to."""
+"""A real `foveal serve` process on loopback for as long as a block runs: what the demo and the benchmarks talk to.
+
+Needs grpc, which the runtime has; knows nothing of what is asked of the server.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -21,12 +25,13 @@ _POLL_S = 0.1
 
 
 @contextmanager
-def local_server(bundle: Path, *flags: str) -> Iterator[str]:
+def local_server(bundle: Path, *flags: str, address: str | None = None) -> Iterator[str]:
     """Serve `bundle`; SIGTERM afterwards, and the server must then exit 0.
 
     Args:
         bundle: what to serve.
         flags: more of `foveal serve`.
+        address: HOST:PORT to serve on; default: a port of loopback that is free.
 
     Yields:
         The server's HOST:PORT, once it answers.
@@ -34,8 +39,11 @@ def local_server(bundle: Path, *flags: str) -> Iterator[str]:
     Raises:
         CheckFailed: it did not get ready, or did not end well; it has said why on stderr.
     """
-    address = f"127.0.0.1:{_free_port()}"
-    server = subprocess.Popen([*FOVEAL, "serve", str(bundle), "--address", address, *flags], stdout=subprocess.DEVNULL)
+    address = address or free_address()
+    command = [*FOVEAL, "serve", str(bundle), "--address", address, *flags]
+    # Else gRPC remarks on stderr that its fork handlers are skipped, when the embedded PostgreSQL is started.
+    environment = {"GRPC_VERBOSITY": "ERROR", **os.environ}
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     try:
         _wait_until_serving(address, server)
         yield address
@@ -70,8 +78,8 @@ def _wait_until_serving(address: str, server: subprocess.Popen[bytes]) -> None:
             time.sleep(_POLL_S)
 
 
-def _free_port() -> int:
+def free_address() -> str:
+    """A HOST:PORT of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return f"127.0.0.1:{probe.getsockname()[1]}"
