@@ -52,7 +52,16 @@ def load_photographs(folder: Path, count: int) -> list[bytes]:
 
 
 def start_server(bundle: Path, flags: list[str]) -> tuple[subprocess.Popen[str], str, float]:
-    command = [sys.executable, "-m", "foveal_runtime.cli.main", "serve", str(bundle), "--address", "127.0.0.1:0"]
+    command = [
+        sys.executable,
+        "-m",
+        "foveal_runtime.cli.main",
+        "serve",
+        str(bundle),
+        "--address",
+        "127.0.0.1:0",
+        "--allow-unverified",
+    ]
     started = time.perf_counter()
     process = subprocess.Popen([*command, "--cache-entries", "0", *flags], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None

@@ -18,6 +18,7 @@ from pathlib import Path
 from example_photographs import IMAGES, LEFT_OUT, ROOT
 
 TARGET = ROOT / "models" / "edge"
+ABOUT = ROOT / "models" / "ABOUT.md"
 LABELS = Path("2. Groundtruths") / "a. IDRiD_Disease Grading_Training Labels.csv"
 FOVEAL = (sys.executable, "-m", "foveal_runtime.cli.main")
 
@@ -43,7 +44,9 @@ def main() -> int:
         )
     if given.only == "train":
         return 0
-    subprocess.run([*FOVEAL, "export", str(run), "--precision", "int8", "--out", str(TARGET), "--force"], check=True)
+    out = ("--out", str(TARGET), "--about", str(ABOUT))
+    subprocess.run([*FOVEAL, "export", str(run), "--precision", "int8", *out, "--force"], check=True)
+    TARGET.with_name(TARGET.name + ".parity.html").unlink()
     return 0
 
 

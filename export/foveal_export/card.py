@@ -9,7 +9,9 @@ from foveal_runtime.manifest import Manifest
 from foveal_train.run import RunInfo
 
 
-def model_card(manifest: Manifest, info: RunInfo, metrics: Mapping[str, Any], parity: Mapping[str, Any]) -> str:
+def model_card(
+    manifest: Manifest, info: RunInfo, metrics: Mapping[str, Any], parity: Mapping[str, Any], about: str = ""
+) -> str:
     """The card as Markdown.
 
     Args:
@@ -17,12 +19,13 @@ def model_card(manifest: Manifest, info: RunInfo, metrics: Mapping[str, Any], pa
         info: of the run.
         metrics: the run's metrics.json; empty when it has none.
         parity: the report's document.
+        about: Markdown of whoever exports it, that stands first.
     """
     graphs = "\n".join(f"| {name} | {graph.bytes / 1e6:.2f} |" for name, graph in manifest.graphs.items())
     made = ", ".join(f"{name} {version}" for name, version in manifest.made_with.items())
     return f"""# {manifest.profile} ({manifest.precision.value.upper()})
 
-A multimodal model for diabetic retinopathy (fundus photograph, clinical note, patient record), exported by foveal
+{about.strip() + chr(10) * 2 if about.strip() else ""}A multimodal model for diabetic retinopathy (fundus photograph, clinical note, patient record), exported by foveal
 {manifest.foveal_version}. **It is not a medical device.** It has not been assessed by any regulator, and no decision
 about a patient may rest on it alone.
 

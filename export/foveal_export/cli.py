@@ -30,6 +30,7 @@ def export(
     golden: Path | None = None,
     cpu: str = "any",
     sign: Path | None = None,
+    about: Path | None = None,
     thumbnails: Annotated[bool, Parameter(name=["--thumbnails"], negative=())] = False,
     force: Annotated[bool, Parameter(name=["--force"], negative=())] = False,
     json_: Annotated[bool, Parameter(name=["--json"], negative=())] = False,
@@ -71,6 +72,8 @@ def export(
         processors without VNNI refuse.
     sign
         PEM private key (Ed25519) to sign the bundle with; FOVEAL_KEY_PASSPHRASE holds the passphrase of an encrypted one.
+    about
+        Markdown file that stands first in the bundle's model card: what the model is for, its data, its limits.
     thumbnails
         Show the worst studies' photographs in the report beside the bundle.
     force
@@ -103,6 +106,7 @@ def export(
         golden=golden,
         cpu=_choice(Cpu, cpu, "--cpu"),
         sign=sign,
+        about=about,
         force=force,
         thumbnails=thumbnails,
     )

@@ -66,6 +66,8 @@ class Request:
     sign: Path | None = None
     """PEM private key (Ed25519) to sign the manifest with."""
     force: bool = False
+    about: Path | None = None
+    """Markdown that stands first in the model card."""
     thumbnails: bool = False
     """Show the worst studies' photographs in parity.html, which stays outside of the bundle."""
 
@@ -96,6 +98,7 @@ def export_run(request: Request, say: Reporter) -> Exported:
     _check_cpu(request)
     writer.check_target(request.out, force=request.force)
     key = None if request.sign is None else read_private_key(request.sign)
+    about = "" if request.about is None else _about(request.about)
     say.stage("opening the run")
     run = Run.open(request.run)
     subsets = run.info.subsets
@@ -160,7 +163,7 @@ def export_run(request: Request, say: Reporter) -> Exported:
             for name, entry in outcome.manifest.graphs.items()
         }
         manifest = outcome.manifest.model_copy(update={"parity": document["summary"], "graphs": entries})
-        (folder / "MODEL_CARD.md").write_text(model_card(manifest, info, metrics, document), encoding="utf-8")
+        (folder / "MODEL_CARD.md").write_text(model_card(manifest, info, metrics, document, about), encoding="utf-8")
         manifest = manifest.model_copy(update={"files": writer.file_hashes(folder, manifest.graphs)})
         writer.write_manifest(folder, manifest, key)
         size = writer.total_bytes(folder)
@@ -282,6 +285,13 @@ def _kept(request: Request, plan: ExportPlan, exact: Mapping[str, onnx.ModelProt
             )
     fresh = [pair for pair in request.keep if pair[1] not in plan.graphs[pair[0]].keep]
     return keep(plan, fresh)
+
+
+def _about(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--about {path} can't be read ({type(error).__name__}); give a Markdown file in UTF-8") from None
 
 
 def _write_golden(folder: Path, reference: Reference, subsets: Sequence[Subset], images: Path | None) -> None:

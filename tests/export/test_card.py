@@ -30,6 +30,13 @@ METRICS = {
 }
 
 
+def test_what_the_exporter_says_of_the_model_stands_first(tiny_run: Path, tmp_path: Path) -> None:
+    manifest, info = Bundle.open(write_bundle(tmp_path / "bundle")).manifest, read_info(tiny_run)
+    about = "About 400 photographs of one camera, for research.\n"
+    assert model_card(manifest, info, METRICS, {}, about).splitlines()[2] == about.strip()
+    assert model_card(manifest, info, METRICS, {}).splitlines()[2].startswith("A multimodal model")
+
+
 def test_card_has_figures_with_intervals_thresholds_limits_and_use(tiny_run: Path, tmp_path: Path) -> None:
     manifest = Bundle.open(write_bundle(tmp_path / "bundle")).manifest
     manifest = manifest.model_copy(update={"made_with": {"torch": "2.0", "commit": "abc"}})
