@@ -2,11 +2,11 @@
 
     python benchmarks/planted_harms.py RUN BUNDLE --data brset:PATH --json benchmarks/results/planted_harms.json
 
-PATH holds studies that RUN never saw, of all grades (`foveal data synth PATH --patients 320 --balanced`). Each harm is one
-change of a copy of BUNDLE: weights of a block scaled, two output rows of a block or head swapped, a temperature, a threshold,
-a constant of the normalisation. What a harm does is measured against PyTorch on the same studies: the fall of kappa and of
-the sensitivity at the served operating point, the rise of the calibration error. Harmful is 0.03 or more of any; harmless
-is less than 0.005 of all; what lies between is listed and counts for neither.
+PATH holds studies that RUN never saw, of all grades (`foveal data synth PATH --patients 330 --balanced`, images renamed, since
+names tell two data sets apart). Each harm is one change of a copy of BUNDLE: weights of a block scaled, two output rows of a
+block or head swapped, a temperature, a threshold, a constant of the normalisation. What a harm does is measured against
+PyTorch on the same studies: the fall of kappa and of the sensitivity at the served operating point, the rise of the calibration
+error. Harmful is 0.03 or more of any; harmless is less than 0.005 of all; what lies between is listed and counts for neither.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from foveal_export import int8, parity, rounding, tap
 from foveal_export.edit import in_modules
+from foveal_export.paired import kappa_loss, resamples_of
 from foveal_export.plan import GraphPlan, Mode, RangeRule
 from foveal_export.smooth import smooth
 
@@ -161,12 +162,8 @@ def test_kappa_and_auroc_agree_with_scikit_learn() -> None:
 
     rng = np.random.default_rng(0)
     truth, grade = rng.integers(0, 5, 200), rng.integers(0, 5, 200)
-    score = np.round(rng.random(200), 1)
-    assert parity.quadratic_kappa(truth, grade) == pytest.approx(cohen_kappa_score(truth, grade, weights="quadratic"))
+    score, said = np.round(rng.random(200), 1), np.eye(5)[grade]
+    found = kappa_loss(truth, said, said[::-1], resamples_of([str(i) for i in range(200)]))
+    assert found.reference == pytest.approx(cohen_kappa_score(truth, grade, weights="quadratic"))
+    assert found.artefact == pytest.approx(cohen_kappa_score(truth, grade[::-1], weights="quadratic"))
     assert parity.auroc(score, truth >= 2) == pytest.approx(roc_auc_score(truth >= 2, score))
-
-
-def test_one_changed_study_is_always_allowed_unless_none_may_change() -> None:
-    assert parity.allowed(0.02, 10) == 1.0
-    assert parity.allowed(0.02, 200) == 4.0
-    assert parity.allowed(0.0, 200) == 0.0
