@@ -23,9 +23,10 @@ def model_card(
     """
     graphs = "\n".join(f"| {name} | {graph.bytes / 1e6:.2f} |" for name, graph in manifest.graphs.items())
     made = ", ".join(f"{name} {version}" for name, version in manifest.made_with.items())
+    first = f"{about.strip()}\n\n" if about.strip() else ""
     return f"""# {manifest.profile} ({manifest.precision.value.upper()})
 
-{about.strip() + chr(10) * 2 if about.strip() else ""}A multimodal model for diabetic retinopathy (fundus photograph, clinical note, patient record), exported by foveal
+{first}A multimodal model for diabetic retinopathy (fundus photograph, clinical note, patient record), exported by foveal
 {manifest.foveal_version}. **It is not a medical device.** It has not been assessed by any regulator, and no decision
 about a patient may rest on it alone.
 
