@@ -23,6 +23,10 @@ h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}.note{color:#5a6575}
 """
 
 
+_OF_VECTORS = ("min_cosine", "outlier's cosine", "max_abs", "neighbour_overlap")
+"""Limits that speak of one kind of vector."""
+
+
 def html(
     document: Mapping[str, Any],
     reference: Mapping[str, Answers],
@@ -92,7 +96,7 @@ def _vectors(document: Mapping[str, Any]) -> str:
     rows = [
         [name, kind, str(part["studies"]), _number(v["mean_cosine"], 5), _number(v["min_cosine"], 5), f"{v['max_abs']:.2e}",
          _number(v["overlap"]), _number(v["cross_overlap"]),
-         _verdict(document, name, *(f"{quantity} of {kind}" for quantity in ("min_cosine", "max_abs", "neighbour_overlap")))]
+         _verdict(document, name, *(f"{quantity} of {kind}" for quantity in _OF_VECTORS))]
         for name, part in document["subsets"].items()
         for kind, v in part["vectors"].items()
     ]  # fmt: skip

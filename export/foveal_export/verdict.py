@@ -60,6 +60,13 @@ class _Missed:
         if not got >= limit:
             self.failures.append(Failure(subset=subset, quantity=quantity, got=got, limit=limit, key=key, needs=got))
 
+    def outlier(self, subset: str, quantity: str, got: float, min_cosine: float) -> None:
+        """The few worst studies may lie twice as far off as all others."""
+        limit = 2 * min_cosine - 1
+        if not got >= limit:
+            needs = (1 + got) / 2
+            self.failures.append(Failure(subset=subset, quantity=quantity, got=got, limit=limit, key="min_cosine", needs=needs))
+
     def share(self, subset: str, key: str, got: int, share: float, studies: int) -> None:
         """`got` studies of all may be `share` of them."""
         limit = allowed(share, studies)
@@ -80,7 +87,8 @@ def failures(subsets: Mapping[str, SubsetParity], budget: Budget, *, evidence: E
     learnt = any(entry.status is Evidence.PROVEN for heads in evidence.values() for entry in heads.values())
     for name, part in subsets.items():
         for kind, vector in part.vectors.items():
-            missed.least(name, f"min_cosine of {kind}", vector.min_cosine, budget.min_cosine, "min_cosine")
+            missed.least(name, f"min_cosine of {kind}", vector.low_cosine, budget.min_cosine, "min_cosine")
+            missed.outlier(name, f"outlier's cosine of {kind}", vector.min_cosine, budget.min_cosine)
             missed.most(name, f"max_abs of {kind}", vector.max_abs, budget.max_abs, "max_abs")
             # An untrained model's vectors lie in one heap: which of them are nearest is noise.
             if learnt and vector.cross_overlap is not None:

@@ -108,7 +108,8 @@ def test_int8_graphs_run_in_integer_kernels(fp32: Exported, int8: Exported, tmp_
     assert known["image"] == products, "a product that nobody proved safe"
     for name in ("text", "fusion"):
         ops = kernels(name)
-        assert known[name] == ops["MatMulIntegerToFloat"] + ops["DynamicQuantizeMatMul"] + ops["QGemm"]
+        integer = ops["MatMulIntegerToFloat"] + ops["DynamicQuantizeMatMul"] + ops["QGemm"]
+        assert known[name] >= integer, "a product that nobody proved safe"
         assert ops["MatMulIntegerToFloat"] + ops["DynamicQuantizeMatMul"] >= 12, "six products a block, two blocks"
         assert ops["MatMul"] == ops["MatMulInteger"] == 0
         assert ops["Attention"] == 2

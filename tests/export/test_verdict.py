@@ -115,6 +115,25 @@ def test_a_shift_of_all_probabilities_is_refused_where_no_grade_changes() -> Non
     assert "referable_shift" in _missed(found)
 
 
+@pytest.mark.parametrize(
+    ("cosine", "others", "missed"),
+    [(0.92, 0.96, []), (0.89, 0.96, ["outlier's cosine of joint"]), (0.94, 0.94, ["min_cosine of joint"])],
+)
+def test_one_vector_may_lie_twice_as_far_off_as_all_others(cosine: float, others: float, missed: list[str]) -> None:
+    unit = np.eye(60, dtype=np.float32)
+
+    def turned(cosines_N: Any) -> Answers:
+        vectors = unit * cosines_N[:, None] + np.roll(unit, 1, axis=1) * np.sqrt(1 - cosines_N**2)[:, None]
+        return Answers(vectors={VectorKind.JOINT: vectors.astype(np.float32)}, logits={})
+
+    cosines = np.full(60, others)
+    cosines[:1] = cosine
+    cosines[1:2] = cosine if cosine == others else others
+    truth = Truth(labels={}, patients=[str(i) for i in range(60)])
+    found = compare(turned(np.ones(60)), turned(cosines), truth)
+    assert _missed(found, neighbour_overlap=0.0) == missed
+
+
 def test_one_lost_study_of_many_is_no_loss_that_resampling_confirms() -> None:
     before, after = _logits(GRADES), _logits(GRADES)
     after[4] = _logits(np.asarray([0]))[0]
