@@ -247,7 +247,7 @@ def _variants(
     quantised: dict[str, onnx.ModelProto] = {}
     schemes: list[dict[str, Any]] = []
     for name in names:
-        plan, measured = calibrate.plan_graph(name, exact[name], feeds.of(name), reduce_range=False, static_only=False)
+        plan, measured = calibrate.plan_graph(name, exact[name], feeds.of(name), reduce_range=True, static_only=False)
         schemes += [dataclasses.asdict(scheme) for scheme in measured]
         quantised[name] = int8.to_int8(exact[name], plan)
     half = {name: store_half(proto) for name, proto in exact.items()}

@@ -79,7 +79,7 @@ def main(
         entry["max_abs_against_pytorch"] = max(gaps)
         sessions[name, "FP32"] = tap.session(proto, threads=threads)
         if name != "Optimum, offline optimiser":
-            plan, schemes = calibrate.plan_graph("text", proto, feeds, reduce_range=False, static_only=False)
+            plan, schemes = calibrate.plan_graph("text", proto, feeds, reduce_range=True, static_only=False)
             quantised = int8.to_int8(proto, plan)
             error = next(scheme.relative_error for scheme in schemes if scheme.chosen)
             entry["int8"] = {"mode": plan.mode.value, "bytes": len(quantised.SerializeToString()), "relative_error": error}
