@@ -7,6 +7,7 @@ more by the command that the export names, and the table says so.
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,25 +137,38 @@ def _served(steps: Steps, bundle: Path, run_: Path, data: Path) -> None:
         raise CheckFailed(f"{run_} held out {len(held_out)} photographs, the demo shows at least 2; give more --patients")
     with steps.serving(bundle, *_SERVE_FLAGS) as address:
         at = ("--address", address)
-        steps.command("grade", ("grade", *held_out[:4], *at), _graded, document="grades.json")
-        steps.command("embed", ("embed", *held_out[:2], "--kind", "image", *at), _embedded, document="vectors.json")
+        shown = _one_a_grade(held_out)
+        steps.command("grade", ("grade", *shown, *at), partial(_graded, list(shown.values())), document="grades.json")
+        steps.command("embed", ("embed", *list(held_out)[:2], "--kind", "image", *at), _embedded, document="vectors.json")
         words = ("index", f"brset:{data}", "--kind", "image", *at)
         steps.command("index", words, _indexed, document="index.json")
         for name, asked, sheet in (
             ("search by text", (_QUERY,), steps.folder / "search.html"),
-            ("search by photograph", ("--image", held_out[0]), steps.folder / "search-by-photograph.html"),
+            ("search by photograph", ("--image", next(iter(shown))), steps.folder / "search-by-photograph.html"),
         ):
             words = ("search", *asked, "--k", "8", "--sheet", sheet, *at)
             document = sheet.with_suffix(".json").name
             steps.command(name, words, _found, document=document, where=sheet)
 
 
-def _held_out(run_: Path, data: Path) -> list[Path]:
-    """Photographs that training did not see, in the split's order."""
+def _held_out(run_: Path, data: Path) -> dict[Path, int]:
+    """Photographs that training did not see, with their ICDR grades."""
     from foveal_train.data import load
 
     test = set(json.loads((run_ / "split.json").read_text(encoding="utf-8"))["test"])
-    return [s.image_path for s in load(f"brset:{data}").samples if s.id in test and s.image_path is not None]
+    return {
+        sample.image_path: sample.labels.icdr
+        for sample in load(f"brset:{data}").samples
+        if sample.id in test and sample.image_path is not None and sample.labels.icdr is not None
+    }
+
+
+def _one_a_grade(held_out: dict[Path, int]) -> dict[Path, int]:
+    """The first photograph of every grade, mildest first."""
+    first: dict[int, Path] = {}
+    for path, grade in held_out.items():
+        first.setdefault(grade, path)
+    return {path: grade for grade, path in sorted(first.items())}
 
 
 def _evaluated(metrics: Any) -> str:
@@ -168,9 +182,10 @@ def _evaluated(metrics: Any) -> str:
     )
 
 
-def _graded(answers: Any) -> str:
+def _graded(labels: list[int], answers: Any) -> str:
     grades = ", ".join(str(answer["icdr"]["grade"]) if answer["icdr"] else "none" for answer in answers)
-    return f"{len(answers)} held-out photographs: ICDR {grades}; a model this small is not to be relied on"
+    labelled = ", ".join(map(str, labels))
+    return f"held-out photographs labelled ICDR {labelled} graded {grades}; trained for a minute, it is not to be relied on"
 
 
 def _embedded(answers: Any) -> str:

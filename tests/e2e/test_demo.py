@@ -234,6 +234,14 @@ def test_a_training_that_was_killed_goes_on_from_its_checkpoint(tmp_path: Path) 
     assert len(steps.asked) == 1
 
 
+def test_the_make_half_grades_a_photograph_of_each_grade_beside_its_label() -> None:
+    held_out = {Path("a"): 3, Path("b"): 0, Path("c"): 3, Path("d"): 1}
+    shown = make_half._one_a_grade(held_out)
+    assert list(shown.items()) == [(Path("b"), 0), (Path("d"), 1), (Path("a"), 3)]
+    answers = [{"icdr": {"grade": 0}}, {"icdr": {"grade": 2}}, {"icdr": None}]
+    assert "labelled ICDR 0, 1, 3 graded 0, 2, none" in make_half._graded(list(shown.values()), answers)
+
+
 def test_finished_steps_are_read_back(tmp_path: Path) -> None:
     journal = Journal.begin(tmp_path / "demo", {"seed": 3})
     journal.record("serve", Step(name="grade", seconds=1.5, result="5 graded", where="grades.json"))

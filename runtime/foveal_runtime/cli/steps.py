@@ -217,10 +217,12 @@ class Steps:
         """
         self.show(*words)
         command = [*FOVEAL, *map(str, words)]
+        # Threads that wait by spinning take a busy machine's cores from those they wait for (docs/decisions.md).
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
         if not log:
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
             return Outcome(code=done.returncode, stdout=done.stdout)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         write_whole(self.folder / log, done.stderr)
         if done.returncode != 0:
             sys.stderr.write(done.stderr)
