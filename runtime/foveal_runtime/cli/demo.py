@@ -196,15 +196,15 @@ def _run(name: Half, journal: Journal, console: Console, screen: Console) -> dic
 
 def _table(title: str, steps: list[Step]) -> Table:
     """What happened and where the files are."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
-    table.add_column("step")
-    table.add_column("seconds", justify="right")
-    table.add_column("what came of it")
-    table.add_column("where", overflow="fold")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("step", no_wrap=True)
+    table.add_column("s", justify="right", no_wrap=True)
+    table.add_column("what came of it, and where")
     for step in steps:
-        table.add_row(step.name, f"{step.seconds:.1f}", step.result, step.where)
+        table.add_row(step.name, f"{step.seconds:.1f}", "\n".join(part for part in (step.result, step.where) if part))
     return table
 
 

@@ -98,12 +98,14 @@ def grade_rows(steps: Steps, photographs: Path) -> list[dict[str, Any]]:
 
 
 def grade_table(rows: list[dict[str, Any]]) -> Table:
-    """`grade_rows` as a table."""
+    """`grade_rows` as a table that 80 columns hold."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title="Graded photographs beside their labels (ICDR 0 to 4; referable from 2 on)", title_justify="left")
-    for name in ("photograph", "label", "graded", "p", "referable", "p (referable)"):
-        table.add_column(name, justify="right" if name.startswith("p") and name != "photograph" else "left", no_wrap=True)
+    title = "Graded photographs beside their labels (ICDR 0 to 4; referable from 2 on)"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("photograph", "label", "graded", "p", "refer", "p(refer)"):
+        table.add_column(name, justify="right" if name.startswith("p(") or name == "p" else "left", no_wrap=True)
     for row in rows:
         name = Path(row["file"]).name
         if row["remark"]:
