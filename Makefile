@@ -9,8 +9,9 @@ PIP := $(BIN)/python scripts/quiet_pip.py
 # Of 16,000 modules a command imports 3,900 at most; Python compiles a module when it is first imported.
 INSTALL := install --no-compile -c constraints.txt
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
-# Two workers of one thread each finish sooner than one worker of two: most tests are short.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+# Two workers of one thread each finish sooner than one worker of two: most tests are short. A file stays with one worker, so that
+# what its tests share (an export, an environment, a server) is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all bench proto wheel wheelhouse clean
 

@@ -33,7 +33,7 @@ from foveal_train.run import write_json
 
 app = cyclopts.App(help=__doc__)
 HARMFUL, HARMLESS = 0.03, 0.005
-_SCALES = (0.5, 0.9, 0.995, 1.3)
+_SCALES = (0.5, 0.9, 0.998)
 
 Change = Callable[[Path], None]
 
@@ -106,7 +106,8 @@ def harms(bundle: Path) -> list[Harm]:
             rows = _tensor(graph, weight, _swapped(0, 1, 0 if rank == 4 else rank - 1))
             found.append(Harm(name=f"{graph}.{block} rows 0, 1 swapped", kind="rows", change=rows))
         for tensor in proto.graph.initializer:
-            if graph == "fusion" and tensor.dims and tensor.dims[-1] == 5 and "icdr" in tensor.name:
+            is_head = graph == "fusion" and tensor.dims and tensor.dims[-1] == 5 and "icdr" in tensor.name
+            if is_head and not tensor.name.endswith(".zero"):
                 for pair in ((0, 1), (1, 2), (0, 4)):
                     change = _tensor(graph, tensor.name, _swapped(*pair, len(tensor.dims) - 1))
                     found.append(Harm(name=f"{tensor.name}: grades {pair} swapped", kind="head", change=change))
