@@ -112,12 +112,51 @@ def convolution(channels: int, out: int, groups: int, kernel: int, stride: int, 
     assert (stepped(whole) != stepped(saturated)).any(), f"{shape}: these values saturate nothing, so nothing was shown"
 
 
+def layer(inner: int, columns: int, limit: int) -> None:
+    """A Q/DQ Gemm with a bias, which becomes QGemm."""
+    weight = RNG.integers(-limit, limit + 1, (inner, columns)).astype(np.int8)
+    values = RNG.integers(0, 256, (5, inner)).astype(np.uint8)
+    node = helper.make_node
+    nodes = [
+        node("QuantizeLinear", ["x", "one", "zero"], ["x.q8"]),
+        node("DequantizeLinear", ["x.q8", "one", "zero"], ["x.dq"]),
+        node("DequantizeLinear", ["w", "ones", "zeros"], ["w.dq"], axis=1),
+        node("DequantizeLinear", ["b", "ones", "nothing"], ["b.dq"], axis=0),
+        node("Gemm", ["x.dq", "w.dq", "b.dq"], ["out"], name="up/Gemm"),
+    ]
+    constants = {
+        "one": np.asarray(1, np.float32),
+        "zero": np.asarray(0, np.uint8),
+        "w": weight,
+        "ones": np.ones(columns, np.float32),
+        "zeros": np.zeros(columns, np.int8),
+        "b": np.zeros(columns, np.int32),
+        "nothing": np.zeros(columns, np.int32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", inner])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["rows", columns])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    sums = saturation.pair_sums(values, weight)
+    saturated, whole = sums.clip(saturation.LEAST, saturation.LARGEST).sum(axis=1), sums.sum(axis=1)
+    feeds = {"x": values.astype(np.float32)}
+    for exact, expected in ((False, saturated), (True, whole)):
+        assert (_run(proto, feeds, exact=exact) == expected.astype(np.float32)).all(), (inner, columns, limit, exact)
+    assert (saturated == whole).all() == (limit <= 63)
+
+
 def main() -> None:
     """Compare."""
     assert this_processor().saturates, f"{this_processor()} saturates nothing"
     for rows, inner, columns in itertools.product((1, 7), (1, 2, 5, 64, 257, 768), (1, 17, 64)):
         for limit in (127, 63):
             matrix_products(rows, inner, columns, limit)
+    for limit in (127, 63):
+        layer(96, 24, limit)
     for kind in (np.uint8, np.int8):
         for shape in (*CONVOLUTIONS, *DEPTHWISE):
             convolution(*shape, kind)
