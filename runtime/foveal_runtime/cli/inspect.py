@@ -146,10 +146,13 @@ def _evidence(entry: dict[str, Any] | None) -> str:
     """What is known of a head, in a few words."""
     if entry is None or entry["status"] == "unverified":
         return f"unverified ({entry['studies'] if entry else 0} studies)"
-    figures = (
-        f"kappa {entry['kappa']:.2f} from {entry['kappa_low']:.2f}, AUROC {entry['auroc']:.2f} from {entry['auroc_low']:.2f}"
-    )
-    return f"{'yes' if entry['status'] == 'proven' else 'no'} ({entry['studies']} studies, {figures})"
+    known = [f"{entry['studies']} studies"]
+    known += [
+        f"{name} {entry[key]:.2f} from {entry[key + '_low']:.2f}"
+        for name, key in (("kappa", "kappa"), ("AUROC", "auroc"))
+        if entry[key] is not None
+    ]
+    return f"{'yes' if entry['status'] == 'proven' else 'no'} ({', '.join(known)})"
 
 
 def _figure(value: float) -> str:
