@@ -14,7 +14,8 @@ from foveal_runtime.manifest import Precision, Target, Tolerances
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """Limits of the parity report. Shares of studies always allow one study; what counts as changed: `tie_margin`."""
+    """Limits of the parity report. A share of studies allows what is no evidence of more (`foveal_runtime.agreement.allowed`);
+    what counts as changed: `tie_margin`."""
 
     icdr_flips: float = 0.02
     """Largest share of studies whose ICDR grade changes."""

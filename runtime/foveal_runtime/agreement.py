@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 TIE_MARGIN = 0.02
 """Default margin in probability below which the reference was not sure."""
+CHANCE = 0.05
+"""Of taking an artefact that keeps a share for one that misses it."""
 EXCUSED_SHARE = 0.10
 """Of a head's studies: near-ties beyond it count as changes."""
 
@@ -88,6 +90,23 @@ def _changes(changed_N: npt.NDArray[np.bool_], margin_N: Probabilities, tie_marg
     )
 
 
-def allowed(share: float, studies: int) -> float:
-    """Changes that a share of studies allows: always one, unless the share is 0."""
-    return 0.0 if share == 0 else max(1.0, share * studies)
+def allowed(share: float, studies: int) -> int:
+    """Changes among so many studies that are no evidence of more than `share` of all: always one, unless the share is 0.
+
+    The largest number that an artefact of exactly that share would reach or exceed in one draw of twenty (a one-sided exact
+    binomial test). Of 26 studies two changes don't show that more than 2 % change; of 200, eight do.
+    """
+    if share <= 0:
+        return 0
+    if share >= 1:
+        return studies
+    # P(X >= k), from k = 0 on; terms in logarithms, since (1 - share) ** studies may be too small for a float.
+    tail, count = 1.0, 0
+    log_term = studies * math.log1p(-share)
+    while count < studies:
+        tail -= math.exp(log_term)
+        if tail <= CHANCE:
+            break
+        log_term += math.log(studies - count) - math.log(count + 1) + math.log(share) - math.log1p(-share)
+        count += 1
+    return max(1, count)

@@ -31,6 +31,20 @@ def test_a_referral_is_a_near_tie_by_its_distance_to_the_threshold() -> None:
     assert changed_decisions(before, before, (0.3, 0.5)).changed == 2, "each side has its own threshold"
 
 
-@pytest.mark.parametrize(("share", "studies", "limit"), [(0, 1000, 0), (0.01, 10, 1), (0.02, 200, 4)])
-def test_a_share_allows_one_study_unless_it_is_zero(share: float, studies: int, limit: float) -> None:
+@pytest.mark.parametrize(
+    ("share", "studies", "limit"), [(0, 1000, 0), (0.01, 5, 1), (0.01, 10, 1), (0.02, 26, 2), (0.02, 200, 7), (1, 9, 9)]
+)
+def test_a_share_allows_what_is_no_evidence_of_more_and_always_one_study_unless_it_is_zero(
+    share: float, studies: int, limit: int
+) -> None:
     assert allowed(share, studies) == limit
+
+
+@pytest.mark.parametrize("share", [0.003, 0.01, 0.02, 0.3])
+@pytest.mark.parametrize("studies", [40, 600, 4000])
+def test_what_a_share_allows_is_the_exact_binomial_test(share: float, studies: int) -> None:
+    from scipy.stats import binom
+
+    limit = allowed(share, studies)
+    assert binom.sf(limit - 1, studies, share) > 0.05 or limit == 1
+    assert binom.sf(limit, studies, share) <= 0.05
