@@ -24,10 +24,14 @@ from foveal_train.losses import MISSING
 
 Float = npt.NDArray[np.float32]
 NEIGHBOURS = 10
+GALLERY = 64
+"""Studies among which neighbours are looked up. In a larger gallery they lie closer together and more of them change places:
+of one INT8 bundle 0.98 were kept among 40 studies, 0.96 among 64 and 0.75 among 660. A limit needs one size."""
 WORST = 8
 OUTLIERS = 0.01
-"""Share of studies whose vectors may lie twice as far off as the others': always one. A study on the cusp between two grades
-turns far under a small change, and which study is worst of a few dozen is chance."""
+"""Share of studies whose vectors may lie `OUTLIER_REACH` times as far off as the others': always one. A study on the cusp between
+two grades turns far under a small change, and which study is worst of a few dozen is chance."""
+OUTLIER_REACH = 4.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,9 +176,16 @@ def vector_parity(reference_ND: Float, artefact_ND: Float) -> VectorParity:
         min_cosine=float(cosine_N.min()),
         low_cosine=float(np.sort(cosine_N)[outliers]),
         max_abs=float(np.abs(reference_ND - artefact_ND).max()),
-        overlap=neighbour_overlap(reference_ND, artefact_ND, artefact_ND) if enough else None,
-        cross_overlap=neighbour_overlap(reference_ND, artefact_ND, reference_ND) if enough else None,
+        overlap=_in_galleries(reference_ND, artefact_ND, artefact_ND) if enough else None,
+        cross_overlap=_in_galleries(reference_ND, artefact_ND, reference_ND) if enough else None,
     )
+
+
+def _in_galleries(reference_ND: Float, query_ND: Float, index_ND: Float) -> float:
+    """Mean `neighbour_overlap` over galleries of at most `GALLERY` studies."""
+    parts = np.array_split(np.arange(len(reference_ND)), -(-len(reference_ND) // GALLERY))
+    found = [neighbour_overlap(reference_ND[part], query_ND[part], index_ND[part]) * len(part) for part in parts]
+    return sum(found) / len(reference_ND)
 
 
 def neighbour_overlap(reference_ND: Float, query_ND: Float, index_ND: Float, count: int = NEIGHBOURS) -> float:

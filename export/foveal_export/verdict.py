@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from foveal_export.parity import OUTLIER_REACH
 from foveal_runtime.agreement import allowed
 from foveal_runtime.labels import Head
 from foveal_runtime.manifest import Evidence
@@ -61,10 +62,10 @@ class _Missed:
             self.failures.append(Failure(subset=subset, quantity=quantity, got=got, limit=limit, key=key, needs=got))
 
     def outlier(self, subset: str, quantity: str, got: float, min_cosine: float) -> None:
-        """The few worst studies may lie twice as far off as all others."""
-        limit = 2 * min_cosine - 1
+        """The few worst studies may lie further off than all others, but not anywhere."""
+        limit = 1 - OUTLIER_REACH * (1 - min_cosine)
         if not got >= limit:
-            needs = (1 + got) / 2
+            needs = 1 - (1 - got) / OUTLIER_REACH
             self.failures.append(Failure(subset=subset, quantity=quantity, got=got, limit=limit, key="min_cosine", needs=needs))
 
     def share(self, subset: str, key: str, got: int, share: float, studies: int) -> None:

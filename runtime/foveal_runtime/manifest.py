@@ -141,7 +141,7 @@ class Tolerances(_Model):
     """
 
     min_cosine: float
-    """Least cosine similarity of any embedding; one study in a hundred, at least one, may lie twice as far off."""
+    """Least cosine similarity of any embedding; one study in a hundred, at least one, may lie four times as far off."""
     max_abs_embedding: float
     """Largest absolute difference on unit vectors."""
     max_abs_probability: float

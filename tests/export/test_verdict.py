@@ -117,9 +117,9 @@ def test_a_shift_of_all_probabilities_is_refused_where_no_grade_changes() -> Non
 
 @pytest.mark.parametrize(
     ("cosine", "others", "missed"),
-    [(0.92, 0.96, []), (0.89, 0.96, ["outlier's cosine of joint"]), (0.94, 0.94, ["min_cosine of joint"])],
+    [(0.82, 0.96, []), (0.79, 0.96, ["outlier's cosine of joint"]), (0.94, 0.94, ["min_cosine of joint"])],
 )
-def test_one_vector_may_lie_twice_as_far_off_as_all_others(cosine: float, others: float, missed: list[str]) -> None:
+def test_one_vector_may_lie_four_times_as_far_off_as_all_others(cosine: float, others: float, missed: list[str]) -> None:
     unit = np.eye(60, dtype=np.float32)
 
     def turned(cosines_N: Any) -> Answers:
