@@ -30,7 +30,7 @@ class Budget:
     referable_shift: float = 0.01
     """Largest absolute mean change of the served probability of referable DR, near-ties included."""
     min_cosine: float = 0.95
-    """Least cosine similarity of any vector with PyTorch's; one study in a hundred, at least one, may lie four times as far off."""
+    """Least cosine of any vector with PyTorch's; one study in a hundred, at least one, may lie four times as far off."""
     golden_cosine: float = 0.93
     """The same of a golden study's: these are drawn, and lie further from the training photographs than any held-out one."""
     kappa_drop: float = 0.015

@@ -29,8 +29,8 @@ GALLERY = 64
 of one INT8 bundle 0.98 were kept among 40 studies, 0.96 among 64 and 0.75 among 660. A limit needs one size."""
 WORST = 8
 OUTLIERS = 0.01
-"""Share of studies whose vectors may lie `OUTLIER_REACH` times as far off as the others': always one. A study on the cusp between
-two grades turns far under a small change, and which study is worst of a few dozen is chance."""
+"""Share of studies whose vectors may lie `OUTLIER_REACH` times as far off as the others': always one. A study on the cusp
+between two grades turns far under a small change, and which study is worst of a few dozen is chance."""
 OUTLIER_REACH = 4.0
 
 
