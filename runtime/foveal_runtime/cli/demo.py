@@ -202,7 +202,7 @@ def _table(title: str, steps: list[Step]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("step", no_wrap=True)
     table.add_column("s", justify="right", no_wrap=True)
-    table.add_column("what came of it, and where")
+    table.add_column("what came of it, and where", overflow="fold")
     for step in steps:
         table.add_row(step.name, f"{step.seconds:.1f}", "\n".join(part for part in (step.result, step.where) if part))
     return table
