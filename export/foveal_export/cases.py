@@ -38,16 +38,20 @@ class Chosen:
     """Where the parity studies come from, for the report."""
 
     @property
+    def _unjudged(self) -> tuple[Sample, ...]:
+        """Validation studies on which no verdict falls."""
+        judged = {sample.id for sample in self.parity}
+        return tuple(sample for sample in self.validation if sample.id not in judged)
+
+    @property
     def searches_held_out(self) -> bool:
         """Whether there are validation studies to search on; the search looks at training studies where there are none."""
-        judged = {sample.id for sample in self.parity}
-        return any(sample.id not in judged for sample in self.validation)
+        return bool(self._unjudged)
 
     @property
     def search(self) -> tuple[Sample, ...]:
         """What a plan is searched on: never what it is judged on."""
-        judged = {sample.id for sample in self.parity}
-        return tuple(s for s in self.validation if s.id not in judged) if self.searches_held_out else self.calibration
+        return self._unjudged or self.calibration
 
     @property
     def search_source(self) -> str:

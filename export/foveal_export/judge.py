@@ -141,43 +141,45 @@ class Judge:
             )
         runs_on = saturation.runs_on(built) if self.aim.may_saturate else Cpu.ANY
         assert runs_on is Cpu.ANY or self.aim.cpu is Cpu.VNNI, "an INT8 graph for any processor can saturate"
-        plain = self._manifest(entries, runs_on, self.info.calibration)
-        found = assess.ask_engine(_open(folder, plain), self.info, self.search.cases)
+        engine = _open(folder, self._manifest(entries, runs_on, self.info.calibration))
+        found = assess.ask_engine(engine, self.info, self.search.cases)
         served = theirs = self.info.calibration
         if self._refits and self.info.trained_heads:
             served = fit_calibrations(found, self.search.cases, self.info)
             theirs = fit_calibrations(self.search.answers, self.search.cases, self.info)
-        return self._compared(folder, self._manifest(entries, runs_on, served), built, self.search, found, theirs)
+        return self._compared(engine, self._manifest(entries, runs_on, served), built, self.search, found, theirs)
 
-    def conclude(self, folder: Path, outcome: Outcome, calibration: Calibrations) -> Outcome:
-        """Judge the chosen plan, whose graphs are in `folder`, on the studies of the verdict.
+    def conclude(self, engine: Engine, outcome: Outcome, calibration: Calibrations) -> Outcome:
+        """Judge the chosen plan on the studies of the verdict.
 
         Args:
-            folder: of the bundle.
+            engine: the plan's, see `engine`.
             outcome: the plan as the search measured it.
             calibration: the artefact's own, as it will be served.
         """
         manifest = self._manifest(outcome.manifest.graphs, outcome.manifest.runs_on, calibration)
-        found = assess.ask_engine(_open(folder, manifest), self.info, self.verdict.cases)
-        return self._compared(folder, manifest, outcome.graphs, self.verdict, found, self.info.calibration)
+        found = assess.ask_engine(engine, self.info, self.verdict.cases)
+        return self._compared(engine, manifest, outcome.graphs, self.verdict, found, self.info.calibration)
 
     def _compared(
         self,
-        folder: Path,
+        engine: Engine,
         manifest: Manifest,
         built: dict[str, onnx.ModelProto],
         studies: Compared,
         found: dict[str, parity.Answers],
         theirs: Calibrations,
     ) -> Outcome:
-        """Compare answers on some studies, replay the golden ones, and list what is out of budget."""
+        """Compare answers on some studies, replay the golden ones, and list what is out of budget.
+
+        `manifest` holds the calibration that is judged: the engine was opened before it was fitted.
+        """
         budget = self.aim.budget
-        engine = _open(folder, manifest)
         parts = assess.compare_all(studies.answers, found, studies.cases, (theirs, manifest.calibration), budget.tie_margin)
         dependence = assess.neighbour_dependence(engine, self.info, studies.cases)
         missed = failures(parts, budget, evidence=self.evidence, dependence=dependence)
         # A server replays these before it serves: what is out of tolerance here could never be used.
-        golden = self_test(engine)
+        golden = self_test(engine, manifest=manifest)
         missed += [_golden_failure(d) for d in golden.failures]
         limits = replayed(manifest.tolerances, self.aim.target, golden.min_cosine)
         return Outcome(

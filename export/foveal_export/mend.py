@@ -24,6 +24,8 @@ class Mend:
 
     loosen: tuple[str, ...]
     """Words after `foveal` that write this very artefact under limits it holds; empty when none would help."""
+    why: str
+    """The limits that were missed, in one line."""
     keep: tuple[str, ...]
     """Words after `foveal` that keep the most harmful blocks in floating point; empty when there are none left."""
 
@@ -94,6 +96,7 @@ def mend(
     kept = tuple(word for block in blocks for word in ("--keep", block))
     limits = ("--budget", _pairs(asked)) if asked else ()
     return Mend(
+        why="; ".join(map(str, failures)),
         loosen=(*base, "--budget", _pairs(asked | wider)) if wider else (),
         keep=(*base, *kept, *limits) if kept else (),
     )
@@ -102,10 +105,7 @@ def mend(
 def write(out: Path, plan: ExportPlan, document: dict[str, Any], found: Mend) -> None:
     """Leave plan and report beside the target."""
     plan.write(plan_path(out))
-    why = "; ".join(
-        f"{f['subset']}: {f['quantity']} is {f['got']:.4g}, the limit is {f['limit']:.4g}" for f in document["failures"]
-    )
-    mended = {"command": list(found.loosen), "keep": list(found.keep), "why": why}
+    mended = {"command": list(found.loosen), "keep": list(found.keep), "why": found.why}
     report_path(out).write_text(json.dumps({**document, "mend": mended}, indent=1) + "\n", encoding="utf-8")
 
 

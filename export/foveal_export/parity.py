@@ -16,7 +16,7 @@ import numpy.typing as npt
 from foveal_export.paired import Loss, calibration_loss, kappa_loss, resamples_of, sensitivity_loss
 from foveal_runtime.agreement import TIE_MARGIN, Changes, changed_decisions, changed_grades
 from foveal_runtime.engine import VectorKind
-from foveal_runtime.grading import DEFAULT_POINT
+from foveal_runtime.grading import default_point
 from foveal_runtime.labels import REFERABLE_GRADE, Head, referable_probability, softmax
 from foveal_runtime.manifest import SubsetCalibration
 from foveal_train.evaluation import referable
@@ -245,11 +245,6 @@ def head_parity(
     )
 
 
-def threshold_of(calibration: SubsetCalibration) -> float:
-    """Of the operating point that the runtime uses unasked."""
-    return (calibration.operating_points or (DEFAULT_POINT,))[0].threshold
-
-
 def referable_parity(
     before_NG: npt.NDArray[np.float64],
     after_NG: npt.NDArray[np.float64],
@@ -259,7 +254,7 @@ def referable_parity(
 ) -> ReferableParity:
     """Compare referral decisions; arguments as for `head_parity`, probabilities of the ICDR head."""
     before_N, after_N = referable_probability(before_NG), referable_probability(after_NG)
-    thresholds = (threshold_of(served[0]), threshold_of(served[1]))
+    thresholds = (default_point(served[0]).threshold, default_point(served[1]).threshold)
     changes = changed_decisions(before_N, after_N, thresholds, tie_margin)
     labels_N = truth.labels[Head.ICDR]
     known_N = labels_N != MISSING

@@ -143,7 +143,7 @@ def export_run(request: Request, say: Reporter) -> Exported:
         calibration = refit(engine, run.info, chosen.validation)
         ms_per_study = judge.timed(engine)
         say.stage(f"verdict on {chosen.source}")
-        outcome = judge.conclude(folder, outcome, calibration)
+        outcome = judge.conclude(engine, outcome, calibration)
         paid = [pytorch_cost(reference, checks)]
         info, metrics, shapes = run.info, _metrics(run), _shapes(names, run, request.target)
         del engine, reference, run  # the report opens sessions of its own, and `base` is 0.8 GB in PyTorch
@@ -183,7 +183,7 @@ def _refusal(request: Request, judge: Judge, plan: ExportPlan, outcome: Outcome,
     """What to tell whose artefact is out of budget; the plan and the report are left beside the target to go on from."""
     harmful: list[tuple[str, str]] = []
     if request.precision is Precision.INT8 and judge.calibration:
-        harmful = [pair for pair in rank(judge, plan, outcome.graphs) if pair[1] not in plan.graphs[pair[0]].keep]
+        harmful = rank(judge, plan, outcome.graphs)
     found = mend.mend(request.run, request.out, plan, request.budget, outcome.failures, harmful)
     mend.write(request.out, plan, document, found)
     listed = "".join(f"\n  {failure}" for failure in outcome.failures)

@@ -54,8 +54,12 @@ def calibration_of(manifest: Manifest, subset: Subset) -> SubsetCalibration:
 
 def operating_point_of(manifest: Manifest, subset: Subset) -> OperatingPoint:
     """The default operating point of a modality subset."""
-    points = calibration_of(manifest, subset).operating_points
-    return points[0] if points else DEFAULT_POINT
+    return default_point(calibration_of(manifest, subset))
+
+
+def default_point(calibration: SubsetCalibration) -> OperatingPoint:
+    """The operating point that is used unasked."""
+    return calibration.operating_points[0] if calibration.operating_points else DEFAULT_POINT
 
 
 def unverified_heads(manifest: Manifest, subset: Subset) -> tuple[Head, ...]:

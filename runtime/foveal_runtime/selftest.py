@@ -73,14 +73,20 @@ class SelfTestReport:
         )
 
 
-def self_test(engine: Engine, golden: Golden | None = None) -> SelfTestReport:
+def self_test(engine: Engine, golden: Golden | None = None, *, manifest: Manifest | None = None) -> SelfTestReport:
     """Replay the golden studies through an engine in this process.
+
+    Args:
+        engine: of the bundle.
+        golden: None reads the bundle's own.
+        manifest: whose tolerances and calibration judge; None is the engine's.
 
     Raises:
         BundleError: the bundle has no usable golden studies.
     """
     golden = read_golden(engine.bundle) if golden is None else golden
-    return replay(lambda studies, kinds: engine.run([engine.prepare(s) for s in studies], kinds=kinds), engine.manifest, golden)
+    judged_by = engine.manifest if manifest is None else manifest
+    return replay(lambda studies, kinds: engine.run([engine.prepare(s) for s in studies], kinds=kinds), judged_by, golden)
 
 
 def replay(run: Runner, manifest: Manifest, golden: Golden) -> SelfTestReport:
