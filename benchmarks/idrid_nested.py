@@ -7,6 +7,7 @@ four short trainings on three of the other folds, judged on the fourth; the bett
 four, and judged once on fold K. Inner photographs are judged as they are and as simulated other cameras (`cameras.py`).
 Every photograph is held out once on each level. What exists in OUT is not trained again, two calls with `--only` share the
 work, and figures cover the outer folds that are finished. Each outer run (`OUT/fold-K`) is one that `foveal export` opens.
+`--as-is` trains the outer folds alone, by the recipe as it is, for `idrid_served.py` to export.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from foveal_runtime.imaging import photograph, square
 from foveal_runtime.labels import Head
 from foveal_train.arrays import StudyArrays
 from foveal_train.data import Sample, Split
+from foveal_train.data.split import PARTS
 from foveal_train.pipeline import Prepared, describe, load_samples, prepare, trained_heads
 from foveal_train.predict import predict
 from foveal_train.progress import ProgressReporter
@@ -39,6 +41,7 @@ from nested_tables import markdown
 app = cyclopts.App(help=__doc__)
 FOLDS = 5
 INNER_EPOCHS = 6
+VALIDATE_EVERY = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,15 +164,20 @@ def choose(out: Path, fold: int) -> tuple[int, ...]:
     )
 
 
-def run_outer(fold: int, folds: list[tuple[Sample, ...]], recipe: Recipe, specs: list[str], out: Path) -> None:
-    """Train on everything outside fold `fold` and judge on it; its photographs are the run's test split."""
+def run_outer(
+    fold: int, folds: list[tuple[Sample, ...]], recipe: Recipe, specs: list[str], out: Path, *, validate: bool = False
+) -> None:
+    """Train on everything outside fold `fold`, less a validation share if asked, and judge on it: it is the test split."""
     folder = out / f"fold-{fold}"
-    split = Split(train=tuple(s for k, part in enumerate(folds) if k != fold for s in part), validation=(), test=folds[fold])
+    others = [sample for k, part in enumerate(folds) if k != fold for sample in part]
+    validation = others[::VALIDATE_EVERY] if validate else []
+    train = [sample for i, sample in enumerate(others) if not validate or i % VALIDATE_EVERY]
+    split = Split(train=tuple(train), validation=tuple(validation), test=folds[fold])
     built, data, fitted = _trained(split, recipe, f"fold {fold}, outer")
     info = describe(built, recipe, specs, data, trained_heads(data.train), fitted)
     folder.mkdir(parents=True, exist_ok=True)
     _answers(built, data.test, folds[fold]).save(folder / "held_out.npz")
-    write_json(folder / SPLIT_FILE, {"train": [s.id for s in split.train], "validation": [], "test": list(data.test.ids)})
+    write_json(folder / SPLIT_FILE, {part: list(getattr(data, part).ids) for part in PARTS})
     write_run(folder, info, built.model, built.tokenizer_json)
 
 
@@ -243,6 +251,7 @@ def main(
     out: Path,
     recipe: str = "edge",
     only: list[int] | None = None,
+    as_is: bool = False,
     seed: int = 0,
     threads: int = 1,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
@@ -255,6 +264,7 @@ def main(
         out: folder for the inner answers and the outer runs.
         recipe: a recipe's name or path; the three factors override it.
         only: run these outer folds alone.
+        as_is: choose nothing: train the outer folds alone, by the recipe, with a validation share of their own.
         seed: of the folds and of the bootstrap.
         threads: torch's threads; two processes of one thread do more than one of two.
         set_: override a key of the recipe as key=value; may be repeated.
@@ -266,6 +276,11 @@ def main(
     overrides = tuple(set_ or ())
     folds = folds_of(load_samples([data]), seed)
     asked = range(FOLDS) if only is None else only
+    if as_is:
+        for fold in asked:
+            if not (out / f"fold-{fold}" / RUN_FILE).exists():
+                run_outer(fold, folds, load_recipe(recipe, overrides), [data], out, validate=True)
+        return
     for fold in asked:
         for levels in TRIALS:
             if not trial_path(out, fold, levels).exists():
