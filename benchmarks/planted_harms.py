@@ -6,7 +6,8 @@ PATH holds studies that RUN never saw, of all grades (`foveal data synth PATH --
 names tell two data sets apart). Each harm is one change of a copy of BUNDLE: weights of a block scaled, two output rows of a
 block or head swapped, a temperature, a threshold, a constant of the normalisation. What a harm does is measured against
 PyTorch on the same studies: the fall of kappa and of the sensitivity at the served operating point, the rise of the calibration
-error. Harmful is 0.03 or more of any; harmless is less than 0.005 of all; what lies between is listed and counts for neither.
+error. Harmful is a loss of 0.03 or more of any. Harmless is a change of less than 0.005, up or down, of all three and of the
+vectors' mean cosine, against the bundle as it was exported; what lies between is listed and counts for neither.
 """
 
 from __future__ import annotations
@@ -151,6 +152,7 @@ def effect(report: Report) -> dict[str, float]:
         "calibration": max(
             head.expected_calibration_error.loss for head in heads if head.expected_calibration_error is not None
         ),
+        "vectors": max(1 - vector.mean_cosine for part in report.parts.values() for vector in part.vectors.values()),
     }
 
 
@@ -193,12 +195,12 @@ def main(
             )
             reporter.progress(number + 1, len(planned))
     studies = sum(part.studies for part in clean.parts.values())
-    worst = [max(row["kappa"], row["sensitivity"], row["calibration"]) for row in rows]
-    harmful = [row for row, most in zip(rows, worst, strict=True) if most >= HARMFUL]
-    harmless = [row for row, most in zip(rows, worst, strict=True) if most < HARMLESS]
+    unharmed = effect(clean)
+    harmful = [row for row in rows if max(row["kappa"], row["sensitivity"], row["calibration"]) >= HARMFUL]
+    harmless = [row for row in rows if all(abs(row[key] - value) < HARMLESS for key, value in unharmed.items())]
     summary = {
         "answers": studies,
-        "clean": {"refused": bool(clean.failures), **effect(clean)},
+        "clean": {"refused": bool(clean.failures), **unharmed},
         "harms": len(rows),
         "harmful": len(harmful),
         "harmful_refused": sum(row["refused"] for row in harmful),

@@ -26,7 +26,7 @@ class Budget:
     tie_margin: float = TIE_MARGIN
     """Margin in probability up to which PyTorch was not sure (`foveal_runtime.agreement`): such changes are near-ties."""
     probability: float = 0.30
-    """Largest absolute change of any served probability."""
+    """Largest absolute change of any served probability; one study in a hundred, at least one, may change four times as much."""
     referable_shift: float = 0.01
     """Largest absolute mean change of the served probability of referable DR, near-ties included."""
     min_cosine: float = 0.95

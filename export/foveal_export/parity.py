@@ -29,8 +29,8 @@ GALLERY = 64
 of one INT8 bundle 0.98 were kept among 40 studies, 0.96 among 64 and 0.75 among 660. A limit needs one size."""
 WORST = 8
 OUTLIERS = 0.01
-"""Share of studies whose vectors may lie `OUTLIER_REACH` times as far off as the others': always one. A study on the cusp
-between two grades turns far under a small change, and which study is worst of a few dozen is chance."""
+"""Share of studies whose vectors and probabilities may lie `OUTLIER_REACH` times as far off as the others': always one. A study
+on the cusp between two grades turns far under a small change, and which study is worst of a few dozen is chance."""
 OUTLIER_REACH = 4.0
 
 
@@ -80,6 +80,8 @@ class HeadParity:
     """Those that the budget is held against."""
     max_abs_logit: float
     max_abs_probability: float
+    high_abs_probability: float
+    """The largest without the outliers: one study in a hundred, at least one."""
     temperature_reference: float
     temperature: float
     labelled: int
@@ -170,15 +172,18 @@ def vector_parity(reference_ND: Float, artefact_ND: Float) -> VectorParity:
     """Compare unit vectors of the same studies."""
     cosine_N = (reference_ND.astype(np.float64) * artefact_ND).sum(axis=1)
     enough = len(reference_ND) > NEIGHBOURS
-    outliers = min(max(1, int(OUTLIERS * len(cosine_N))), len(cosine_N) - 1)
     return VectorParity(
         mean_cosine=float(cosine_N.mean()),
         min_cosine=float(cosine_N.min()),
-        low_cosine=float(np.sort(cosine_N)[outliers]),
+        low_cosine=float(np.sort(cosine_N)[_outliers(len(cosine_N))]),
         max_abs=float(np.abs(reference_ND - artefact_ND).max()),
         overlap=_in_galleries(reference_ND, artefact_ND, artefact_ND) if enough else None,
         cross_overlap=_in_galleries(reference_ND, artefact_ND, reference_ND) if enough else None,
     )
+
+
+def _outliers(studies: int) -> int:
+    return min(max(1, int(OUTLIERS * studies)), studies - 1)
 
 
 def _in_galleries(reference_ND: Float, query_ND: Float, index_ND: Float) -> float:
@@ -223,6 +228,7 @@ def head_parity(
         tie_margin: margin up to which PyTorch was not sure.
     """
     before_NG, after_NG = probabilities
+    moved_N = np.abs(before_NG - after_NG).max(axis=1)
     changes: Changes = changed_grades(before_NG, after_NG, tie_margin)
     labels_N = truth.labels[head]
     known_N = labels_N != MISSING
@@ -236,7 +242,8 @@ def head_parity(
         near_ties=changes.near_ties,
         counted=changes.counted,
         max_abs_logit=float(np.abs(logits[0] - logits[1]).max()),
-        max_abs_probability=float(np.abs(before_NG - after_NG).max()),
+        max_abs_probability=float(moved_N.max()),
+        high_abs_probability=float(-np.sort(-moved_N)[_outliers(len(moved_N))]),
         temperature_reference=served[0].temperature.get(head, 1.0),
         temperature=served[1].temperature.get(head, 1.0),
         labelled=int(known_N.sum()),

@@ -140,7 +140,7 @@ def export_run(request: Request, say: Reporter) -> Exported:
             plan, outcome, frontier = search(judge, folder, plan, outcome)
         say.stage("refitting temperatures and operating points")
         engine = judge.engine(folder, outcome)
-        calibration = refit(engine, run.info, chosen.validation)
+        calibration = refit(engine, run.info, chosen.validation).calibration
         ms_per_study = judge.timed(engine)
         say.stage(f"verdict on {chosen.source}")
         outcome = judge.conclude(engine, outcome, calibration)

@@ -132,7 +132,7 @@ def _both(loss: Mapping[str, Any] | None) -> list[str]:
 
 def _judged(document: Mapping[str, Any], subset: str, head: str) -> str:
     """Verdict on one head; grades count where held-out studies show that PyTorch's mean anything."""
-    quantities = [f"probability of {head}"]
+    quantities = [f"probability of {head}", f"outlier's probability of {head}"]
     if document["evidence"][subset][head]["status"] == Evidence.PROVEN.value:
         quantities += [f"{head}_flips", f"kappa_drop of {head}", f"calibration_rise of {head}"]
         quantities += ["referable_flips", "sensitivity_drop", "referable_shift"] if head == Head.ICDR.value else []

@@ -61,12 +61,21 @@ class _Missed:
         if not got >= limit:
             self.failures.append(Failure(subset=subset, quantity=quantity, got=got, limit=limit, key=key, needs=got))
 
-    def outlier(self, subset: str, quantity: str, got: float, min_cosine: float) -> None:
+    def outlier_cosine(self, subset: str, quantity: str, got: float, min_cosine: float) -> None:
         """The few worst studies may lie further off than all others, but not anywhere."""
         limit = 1 - OUTLIER_REACH * (1 - min_cosine)
         if not got >= limit:
             needs = 1 - (1 - got) / OUTLIER_REACH
             self.failures.append(Failure(subset=subset, quantity=quantity, got=got, limit=limit, key="min_cosine", needs=needs))
+
+    def outlier_probability(self, subset: str, quantity: str, got: float, probability: float) -> None:
+        """The same of probabilities."""
+        limit = OUTLIER_REACH * probability
+        if not got <= limit:
+            needs = got / OUTLIER_REACH
+            self.failures.append(
+                Failure(subset=subset, quantity=quantity, got=got, limit=limit, key="probability", needs=needs)
+            )
 
     def share(self, subset: str, key: str, got: int, share: float, studies: int) -> None:
         """`got` studies of all may be `share` of them."""
@@ -89,14 +98,15 @@ def failures(subsets: Mapping[str, SubsetParity], budget: Budget, *, evidence: E
     for name, part in subsets.items():
         for kind, vector in part.vectors.items():
             missed.least(name, f"min_cosine of {kind}", vector.low_cosine, budget.min_cosine, "min_cosine")
-            missed.outlier(name, f"outlier's cosine of {kind}", vector.min_cosine, budget.min_cosine)
+            missed.outlier_cosine(name, f"outlier's cosine of {kind}", vector.min_cosine, budget.min_cosine)
             missed.most(name, f"max_abs of {kind}", vector.max_abs, budget.max_abs, "max_abs")
             # An untrained model's vectors lie in one heap: which of them are nearest is noise.
             if learnt and vector.cross_overlap is not None:
                 quantity = f"neighbour_overlap of {kind}"
                 missed.least(name, quantity, vector.cross_overlap, budget.neighbour_overlap, "neighbour_overlap")
         for head, found in part.heads.items():
-            missed.most(name, f"probability of {head}", found.max_abs_probability, budget.probability, "probability")
+            missed.most(name, f"probability of {head}", found.high_abs_probability, budget.probability, "probability")
+            missed.outlier_probability(name, f"outlier's probability of {head}", found.max_abs_probability, budget.probability)
             if _is_proven(evidence, name, Head(head)):
                 _head(missed, name, head, found, part.studies, budget)
         if part.referable is not None and _is_proven(evidence, name, Head.ICDR):

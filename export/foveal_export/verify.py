@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal_export import assess, cases, evidence, parity
 from foveal_export.budget import budget_of
-from foveal_export.refit import TEMPERATURE_TOLERANCE, THRESHOLD_TOLERANCE, differing, refit
+from foveal_export.refit import TEMPERATURE_TOLERANCE, THRESHOLD_TOLERANCE, Refit, differing, refit
 from foveal_export.verdict import REFITTED, Failure, failures
 from foveal_runtime.bundle import Bundle
 from foveal_runtime.engine import Engine
@@ -123,10 +123,10 @@ class Verifier:
         self._say.stage("refitting temperatures and operating points")
         # Without validation studies at hand there is nothing to fit on, and the report says so.
         validation = self._validation()
-        fitted = refit(engine, info, validation) if validation else {}
+        fitted = refit(engine, info, validation) if validation else Refit(calibration={})
         missed += [
             Failure(subset=name, quantity=f"{what} {REFITTED}", got=again, limit=carried)
-            for name, what, carried, again in differing(manifest.calibration, fitted)
+            for name, what, carried, again in differing(manifest.calibration, fitted, budget.referable_flips)
         ]
         document = {
             "schema_version": 2,
@@ -139,7 +139,7 @@ class Verifier:
             "evidence": evidence.to_json(proofs),
             "refitted": {
                 "studies": len(validation),
-                "subsets": sorted(fitted),
+                "subsets": sorted(fitted.calibration),
                 "temperature_tolerance": TEMPERATURE_TOLERANCE,
                 "threshold_tolerance": THRESHOLD_TOLERANCE,
             },

@@ -11,6 +11,7 @@ import pytest
 from foveal_export.budget import Budget, budget_of, tolerances
 from foveal_export.evidence import Evidences, judge
 from foveal_export.parity import Answers, SubsetParity, Truth, compare
+from foveal_export.refit import Refit, differing
 from foveal_export.verdict import failures, loosened
 from foveal_runtime.engine import VectorKind
 from foveal_runtime.labels import REFERABLE_GRADE, Head, softmax
@@ -175,6 +176,34 @@ def test_the_limits_that_a_refusal_names_let_it_pass(seed: int) -> None:
     assert missed
     wider = dataclasses.replace(Budget(), **loosened(missed))
     assert failures(found, wider, evidence=_evidence(), dependence=2e-3) == []
+
+
+@pytest.mark.parametrize(
+    ("moved", "push", "missed"),
+    [
+        (6, 1.0, []),  # of 600 one in a hundred may move four times as far
+        (7, 1.0, ["probability of icdr", "probability of sdrg"]),
+        (6, 12.0, ["outlier's probability of icdr", "outlier's probability of sdrg"]),
+    ],
+)
+def test_one_probability_in_a_hundred_may_change_four_times_as_much(moved: int, push: float, missed: list[str]) -> None:
+    grades = np.full(600, 2)
+    before = _logits(grades, sure=2.0)
+    after = before.copy()
+    after[:moved, 0] += push
+    after[:moved, 4] -= push
+    found = compare(_answers(before), _answers(after), _truth(grades, 600))
+    assert [name for name in _missed(found, probability=0.1) if "probability" in name] == missed
+
+
+def test_a_threshold_that_changes_no_decision_is_no_harm_and_one_that_changes_many_is() -> None:
+    score_N = np.concatenate([np.linspace(0, 0.4, 50), np.linspace(0.6, 1, 50)])
+    again = Refit(calibration={"image": _at(0.45)}, referable={"image": score_N})
+    assert differing({"image": _at(0.55)}, again, 0.01) == []
+    assert differing({"image": _at(0.9)}, again, 0.01) == [("image", "threshold of screening", 0.9, 0.45)]
+    assert differing({}, again, 0.01), "a bundle that carries none differs"
+    unseen = Refit(calibration={"image": _at(0.45, temperature=1.2)})
+    assert [what for _, what, _, _ in differing({"image": _at(0.45)}, unseen, 0.01)] == ["temperature of icdr"]
 
 
 def test_no_limit_lets_nan_pass() -> None:
