@@ -59,10 +59,10 @@ def load(bundle: Path, /, *, threads: int = 1) -> None:
     threads
         Threads of ONNX Runtime.
     """
-    from foveal_runtime.bundle import Bundle
-    from foveal_runtime.compiled import find_compiled
-    from foveal_runtime.engine import Engine
-    from foveal_runtime.golden import read_golden
+    from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.bundle.golden import read_golden
+    from foveal_runtime.engine.compiled import find_compiled
+    from foveal_runtime.engine.engine import Engine
 
     opened = Bundle.open(bundle)
     compiled = find_compiled(opened, "cpu")

@@ -21,7 +21,7 @@ from pathlib import Path
 import cyclopts
 
 from foveal_runtime.cli.local_server import FOVEAL
-from foveal_train.run import write_json
+from foveal_train.runs.run import write_json
 
 app = cyclopts.App(help=__doc__)
 

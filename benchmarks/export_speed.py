@@ -30,23 +30,24 @@ import torch
 from cyclopts import Parameter
 from onnx import TensorProto, helper, numpy_helper
 
-from foveal_export import calibrate, int8, tap
-from foveal_export.cases import Case
-from foveal_export.feeds import Feeds, fusion_feed
-from foveal_export.fp16 import store_half
-from foveal_export.golden import golden_studies
-from foveal_export.graphs import export_graph
-from foveal_export.plan import GraphPlan, Mode
-from foveal_runtime.labels import Head
-from foveal_runtime.manifest import FUSION
-from foveal_runtime.record import FeatureStats
-from foveal_runtime.study import ALL_SUBSETS, Modality
-from foveal_train.losses import MISSING
-from foveal_train.profile import ModelConfig
-from foveal_train.recipe import load_recipe
-from foveal_train.reference import Reference
-from foveal_train.run import RunInfo
-from foveal_train.weights import build_model
+from foveal_export.bundle.golden import golden_studies
+from foveal_export.graphs import observers
+from foveal_export.graphs.graphs import export_graph
+from foveal_export.quantise import calibrate, int8
+from foveal_export.quantise.fp16 import store_half
+from foveal_export.quantise.plan import GraphPlan, Mode
+from foveal_export.studies.cases import Case
+from foveal_export.studies.feeds import Feeds, fusion_feed
+from foveal_runtime.bundle.manifest import FUSION
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.record import FeatureStats
+from foveal_runtime.study.study import ALL_SUBSETS, Modality
+from foveal_train.model.profile import ModelConfig
+from foveal_train.model.weights import build_model
+from foveal_train.runs.reference import Reference
+from foveal_train.runs.run import RunInfo
+from foveal_train.training.losses import MISSING
+from foveal_train.training.recipe import load_recipe
 
 app = cyclopts.App(help=__doc__)
 NOTE_TOKENS = 32
@@ -120,17 +121,17 @@ def main(
         tensor = torch.from_numpy(pixels)
         tasks[f"image torch b{batch}"] = lambda tensor=tensor: built.model.image(tensor)
         for label, proto in (("fp32", exact["image"]), ("fp16", half["image"]), ("int8", quantised["image"])):
-            session = tap.session(proto, threads=threads)
+            session = observers.session(proto, threads=threads)
             tasks[f"image {label} b{batch}"] = lambda s=session, p=pixels: s.run(None, {"pixels_BCHW": p})
         if dynamic_image is not None:
-            session = tap.session(dynamic_image, threads=threads)
+            session = observers.session(dynamic_image, threads=threads)
             tasks[f"image int8 dynamic b{batch}"] = lambda s=session, p=pixels: [
                 s.run(None, {"pixels_BCHW": p[i : i + 1]}) for i in range(len(p))
             ]
     tasks["study torch"] = lambda: plain.run_prepared([one], frozenset())
     tasks["study torch padded to 128"] = lambda: padded.run_prepared([one], frozenset())
     for label, protos in (("fp32", exact), ("fp16", half), ("int8", quantised)):
-        tasks[f"study {label}"] = _study({n: tap.session(p, threads=threads) for n, p in protos.items()}, one)
+        tasks[f"study {label}"] = _study({n: observers.session(p, threads=threads) for n, p in protos.items()}, one)
     products = _products(exact["image"])
     cube = (1024, 1024, 1024)
     # A CNN's products are of other kinds: depthwise ones have two axes of 1.
@@ -185,7 +186,7 @@ def main(
 
 
 def _study(sessions: dict[str, Any], one: Any) -> Callable[[], object]:
-    from foveal_export.feeds import encoder_feed
+    from foveal_export.studies.feeds import encoder_feed
 
     def run() -> object:
         tokens = {m: sessions[m.value].run(None, encoder_feed(one, m))[0][0] for m in Modality}
@@ -210,7 +211,9 @@ def _gemm(shape: tuple[int, int, int], threads: int) -> Callable[[], object]:
         [helper.make_tensor_value_info("c", TensorProto.INT32, [rows, columns])],
         [weight],
     )
-    session = tap.session(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), threads=threads)
+    session = observers.session(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), threads=threads
+    )
     values = rng.integers(0, 256, (rows, inner), dtype=np.uint8)
     return lambda: [session.run(None, {"a": values}) for _ in range(_CALLS)]
 

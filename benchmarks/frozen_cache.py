@@ -19,15 +19,15 @@ import cyclopts
 import torch
 from cyclopts import Parameter
 
-from foveal_runtime.labels import Head
-from foveal_train.arrays import StudyArrays
+from foveal_runtime.study.labels import Head
 from foveal_train.data import Split
-from foveal_train.frozen import frozen_states
+from foveal_train.model.weights import BuiltModel, build_model
 from foveal_train.pipeline import Silent, load_samples, prepare
-from foveal_train.recipe import load_recipe
-from foveal_train.run import write_json
-from foveal_train.trainer import fit
-from foveal_train.weights import BuiltModel, build_model
+from foveal_train.runs.run import write_json
+from foveal_train.training.arrays import StudyArrays
+from foveal_train.training.frozen import frozen_states
+from foveal_train.training.recipe import load_recipe
+from foveal_train.training.trainer import fit
 
 app = cyclopts.App(help=__doc__)
 PLAIN = (

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foveal_runtime.labels import REFERABLE_GRADE, referable_probability, softmax
+from foveal_runtime.study.labels import REFERABLE_GRADE, referable_probability, softmax
 from foveal_train.evaluation.grading import confusion_matrix, confusion_replicates, grade_figures, quadratic_kappa
 from foveal_train.evaluation.intervals import resample
 from foveal_train.evaluation.referable import auroc, referable_figures

@@ -23,18 +23,18 @@ from cyclopts import Parameter
 from sklearn.model_selection import StratifiedKFold
 
 from cameras import CAMERAS, through_camera
-from foveal_runtime.imaging import photograph, square
-from foveal_runtime.labels import Head
-from foveal_train.arrays import StudyArrays
+from foveal_runtime.photo.imaging import photograph, square
+from foveal_runtime.study.labels import Head
 from foveal_train.data import Sample, Split
 from foveal_train.data.split import PARTS
+from foveal_train.model.weights import BuiltModel, build_model
 from foveal_train.pipeline import Prepared, describe, load_samples, prepare, trained_heads
-from foveal_train.predict import predict
-from foveal_train.progress import ProgressReporter
-from foveal_train.recipe import Recipe, load_recipe
-from foveal_train.run import RUN_FILE, SPLIT_FILE, write_json, write_run
-from foveal_train.trainer import fit
-from foveal_train.weights import BuiltModel, build_model
+from foveal_train.runs.predict import predict
+from foveal_train.runs.run import RUN_FILE, SPLIT_FILE, write_json, write_run
+from foveal_train.training.arrays import StudyArrays
+from foveal_train.training.progress import ProgressReporter
+from foveal_train.training.recipe import Recipe, load_recipe
+from foveal_train.training.trainer import fit
 from held_out import Answers, judged, quality, worth
 from nested_tables import markdown
 

@@ -22,19 +22,19 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import Parameter
 
-from foveal_runtime.bundle import Bundle
+from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.cli.local_server import FOVEAL, local_server
 from foveal_runtime.client import Client
-from foveal_runtime.engine import VectorKind
-from foveal_runtime.labels import GRADES, REFERABLE_GRADE, Head, referable_probability, softmax
-from foveal_runtime.study import Modality, Study
+from foveal_runtime.engine.engine import VectorKind
+from foveal_runtime.study.labels import GRADES, REFERABLE_GRADE, Head, referable_probability, softmax
+from foveal_runtime.study.study import Modality, Study
 from foveal_train.evaluation.grading import grade_figures
 from foveal_train.evaluation.intervals import resample
 from foveal_train.evaluation.referable import referable_figures
+from foveal_train.model.profile import EMBEDDING_DIM
 from foveal_train.pipeline import load_samples
-from foveal_train.profile import EMBEDDING_DIM
-from foveal_train.reference import Reference
-from foveal_train.run import Run, write_json
+from foveal_train.runs.reference import Reference
+from foveal_train.runs.run import Run, write_json
 
 app = cyclopts.App(help=__doc__)
 BATCH = 8

@@ -27,10 +27,10 @@ import onnx
 from cyclopts import Parameter
 from onnx import numpy_helper
 
-from foveal_export.blocks import block_of
+from foveal_export.graphs.blocks import block_of
 from foveal_export.verify import Report, Verifier
-from foveal_train.progress import ProgressReporter
-from foveal_train.run import write_json
+from foveal_train.runs.run import write_json
+from foveal_train.training.progress import ProgressReporter
 
 app = cyclopts.App(help=__doc__)
 HARMFUL, HARMLESS = 0.03, 0.005

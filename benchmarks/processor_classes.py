@@ -24,13 +24,13 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import Parameter
 
-from foveal_runtime.bundle import Bundle
-from foveal_runtime.engine import Engine, Outcome, Prepared, VectorKind, trained_kinds
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.manifest import Cpu, Manifest
+from foveal_runtime.engine.engine import Engine, Outcome, Prepared, VectorKind, trained_kinds
+from foveal_runtime.engine.grading import grade
+from foveal_runtime.engine.processor import this_processor
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.grading import grade
-from foveal_runtime.manifest import Cpu, Manifest
-from foveal_runtime.processor import this_processor
-from foveal_runtime.study import subset_name, subset_of
+from foveal_runtime.study.study import subset_name, subset_of
 
 app = cyclopts.App(help=__doc__)
 BATCH = 8
@@ -71,9 +71,9 @@ def compare(
     json_
         Write the figures here.
     """
-    from foveal_export import cases
-    from foveal_train.reference import Reference
-    from foveal_train.run import Run, write_json
+    from foveal_export.studies import cases
+    from foveal_train.runs.reference import Reference
+    from foveal_train.runs.run import Run, write_json
 
     opened, source = Bundle.open(bundle), Run.open(run)
     reference = Reference(source.model, source.tokenizer_json, source.info)
@@ -125,14 +125,14 @@ def untrained(profile: str, out: Path, /, *, patients: int = 16) -> None:
     patients
         Generated patients, four photographs each.
     """
-    from foveal_runtime.labels import Head
-    from foveal_runtime.record import FeatureStats
-    from foveal_runtime.study import ALL_SUBSETS, Modality
+    from foveal_runtime.study.labels import Head
+    from foveal_runtime.study.record import FeatureStats
+    from foveal_runtime.study.study import ALL_SUBSETS, Modality
     from foveal_train.data import load, split_patients
     from foveal_train.data.synthetic.writer import synthesise
-    from foveal_train.recipe import load_recipe
-    from foveal_train.run import SPLIT_FILE, RunInfo, space_id, write_json, write_run
-    from foveal_train.weights import build_model
+    from foveal_train.model.weights import build_model
+    from foveal_train.runs.run import SPLIT_FILE, RunInfo, space_id, write_json, write_run
+    from foveal_train.training.recipe import load_recipe
 
     synthesise(out / "data", patients=patients, seed=3, side_px=256, balanced=True)
     config = load_recipe(profile).model

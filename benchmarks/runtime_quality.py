@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, UnidentifiedImageError
 
-from foveal_runtime.imaging import ImageSpec, field_box, photograph
-from foveal_runtime.quality import Quality, measure, verdict
+from foveal_runtime.photo.imaging import ImageSpec, field_box, photograph
+from foveal_runtime.photo.quality import Quality, measure, verdict
 
 Picture = Image.Image
 

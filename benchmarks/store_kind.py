@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from foveal_runtime.labels import Head
-from foveal_runtime.notes import NoteTokeniser
-from foveal_runtime.study import Modality, Subset, subset_name
-from foveal_train.arrays import load_arrays
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.notes import NoteTokeniser
+from foveal_runtime.study.study import Modality, Subset, subset_name
 from foveal_train.evaluation.intervals import resample
 from foveal_train.evaluation.protocols import label_sets
 from foveal_train.evaluation.retrieval import direction_figures
 from foveal_train.pipeline import load_samples
-from foveal_train.predict import Predictions, Showing, predict_each
-from foveal_train.run import Run
+from foveal_train.runs.predict import Predictions, Showing, predict_each
+from foveal_train.runs.run import Run
+from foveal_train.training.arrays import load_arrays
 
 IMAGE, TEXT, STRUCTURED = Modality
 PASSES: tuple[Subset, ...] = (

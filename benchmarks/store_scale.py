@@ -213,7 +213,7 @@ async def run(args: argparse.Namespace, folder: Path, report: dict[str, Any]) ->
     """The phases that were asked for, into the report."""
     space_id = "b" * 64
     if args.bundle is not None:
-        from foveal_runtime.bundle import Bundle
+        from foveal_runtime.bundle.bundle import Bundle
 
         space_id = Bundle.open(args.bundle).manifest.space_id
     options = StoreOptions(maintain=False, ef_search=args.ef_search, statement_timeout_s=600)

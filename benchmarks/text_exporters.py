@@ -25,11 +25,12 @@ import torch
 from cyclopts import Parameter
 
 from export_speed import measurable
-from foveal_export import calibrate, int8, tap
-from foveal_export.graphs import export_graph
-from foveal_export.text_optimum import export_text
-from foveal_runtime.study import Modality
-from foveal_train.weights import build_model
+from foveal_export.graphs import observers
+from foveal_export.graphs.graphs import export_graph
+from foveal_export.graphs.text_optimum import export_text
+from foveal_export.quantise import calibrate, int8
+from foveal_runtime.study.study import Modality
+from foveal_train.model.weights import build_model
 
 app = cyclopts.App(help=__doc__)
 LENGTHS = (32, 128)
@@ -75,15 +76,15 @@ def main(
             gaps = []
             for feed in feeds:
                 want = built.model.text(*(torch.from_numpy(feed[k]) for k in ("input_ids_BT", "attention_mask_BT"))).numpy()
-                gaps.append(float(np.abs(tap.session(proto, threads=threads).run(None, feed)[0] - want).max()))
+                gaps.append(float(np.abs(observers.session(proto, threads=threads).run(None, feed)[0] - want).max()))
         entry["max_abs_against_pytorch"] = max(gaps)
-        sessions[name, "FP32"] = tap.session(proto, threads=threads)
+        sessions[name, "FP32"] = observers.session(proto, threads=threads)
         if name != "Optimum, offline optimiser":
             plan, schemes = calibrate.plan_graph("text", proto, feeds, reduce_range=True, static_only=False)
             quantised = int8.to_int8(proto, plan)
             error = next(scheme.relative_error for scheme in schemes if scheme.chosen)
             entry["int8"] = {"mode": plan.mode.value, "bytes": len(quantised.SerializeToString()), "relative_error": error}
-            sessions[name, "INT8"] = tap.session(quantised, threads=threads)
+            sessions[name, "INT8"] = observers.session(quantised, threads=threads)
         document[name] = entry
     least: dict[tuple[str, str, int], float] = {}
     for _ in range(repetitions):

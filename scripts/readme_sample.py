@@ -9,8 +9,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from foveal_runtime.bundle.shipped import MODEL, PHOTOGRAPHS
 from foveal_runtime.cli.local_server import FOVEAL, local_server
-from foveal_runtime.shipped import MODEL, PHOTOGRAPHS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

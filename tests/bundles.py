@@ -21,11 +21,8 @@ from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from foveal_runtime import __version__
-from foveal_runtime.engine import Engine, Prepared
-from foveal_runtime.golden import write_golden
-from foveal_runtime.imaging import Crop, ImageSpec, load_square, standardise
-from foveal_runtime.labels import Head
-from foveal_runtime.manifest import (
+from foveal_runtime.bundle.golden import write_golden
+from foveal_runtime.bundle.manifest import (
     Cpu,
     Evidence,
     Graph,
@@ -37,9 +34,12 @@ from foveal_runtime.manifest import (
     Tensor,
     Tolerances,
 )
-from foveal_runtime.notes import NoteTokeniser, TextSpec
-from foveal_runtime.record import FeatureStats, encode_record
-from foveal_runtime.study import ALL_SUBSETS, Eye, Modality, Record, Sex, Study, subset_name
+from foveal_runtime.engine.engine import Engine, Prepared
+from foveal_runtime.photo.imaging import Crop, ImageSpec, load_square, standardise
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.notes import NoteTokeniser, TextSpec
+from foveal_runtime.study.record import FeatureStats, encode_record
+from foveal_runtime.study.study import ALL_SUBSETS, Eye, Modality, Record, Sex, Study, subset_name
 
 D, SIDE_PX, CELL_PX, KEPT = 256, 32, 8, 6
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "breaks", "hangs", "macula", "edema", "drusen", "retina", "healthy", "the", "of")
@@ -419,6 +419,6 @@ def _tensor(value: Any) -> Tensor:
 
 def open_engine(path: Path) -> Engine:
     """An engine of one thread on a bundle."""
-    from foveal_runtime.bundle import Bundle
+    from foveal_runtime.bundle.bundle import Bundle
 
     return Engine(Bundle.open(path), threads=1)

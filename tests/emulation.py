@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveal_runtime.processor import this_processor
+from foveal_runtime.engine.processor import this_processor
 
 QEMU = "qemu-x86_64"
 HASWELL = "Haswell"
@@ -42,12 +42,12 @@ def on_avx2(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def replay(bundle: Path, out: Path) -> None:
     """Answers to the golden studies on this processor: `passed`, `joint` [N, D], `reference` [N, D], `decisions` [N, 3]."""
-    from foveal_runtime.bundle import Bundle
-    from foveal_runtime.engine import Engine, VectorKind, trained_kinds
-    from foveal_runtime.golden import read_golden
-    from foveal_runtime.grading import grade
-    from foveal_runtime.labels import Head
-    from foveal_runtime.selftest import compare
+    from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.bundle.golden import read_golden
+    from foveal_runtime.engine.engine import Engine, VectorKind, trained_kinds
+    from foveal_runtime.engine.grading import grade
+    from foveal_runtime.engine.selftest import compare
+    from foveal_runtime.study.labels import Head
 
     engine = Engine(Bundle.open(bundle), threads=1)
     golden = read_golden(engine.bundle)

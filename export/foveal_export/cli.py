@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from foveal_export.pipeline import Exported
-    from foveal_runtime.manifest import Precision, Target
+    from foveal_runtime.bundle.manifest import Precision, Target
 
 RUNS = Path("runs")
 
@@ -81,9 +81,9 @@ def export(
     json_
         Print one JSON document on stdout.
     """
-    from foveal_export.budget import parse_budget
-    from foveal_runtime.manifest import Cpu, Precision, Target
-    from foveal_train.run import newest_run, read_info
+    from foveal_export.parity.budget import parse_budget
+    from foveal_runtime.bundle.manifest import Cpu, Precision, Target
+    from foveal_train.runs.run import newest_run, read_info
 
     wanted = _choice(Precision, precision, "--precision")
     aim = _choice(Target, target, "--target")
@@ -91,8 +91,8 @@ def export(
     source = run if run is not None else newest_run(RUNS)
     info = read_info(source)
     from foveal_export.pipeline import Request, export_run
-    from foveal_export.plan import read_plan
-    from foveal_train.progress import ProgressReporter
+    from foveal_export.quantise.plan import read_plan
+    from foveal_train.training.progress import ProgressReporter
 
     request = Request(
         run=source,
@@ -132,7 +132,7 @@ def verify_against_run(bundle: Path, *, run: Path, data: list[str] | None, json:
         SpaceMismatchError: the bundle is not of this run.
     """
     from foveal_export.verify import verify
-    from foveal_train.progress import ProgressReporter
+    from foveal_train.training.progress import ProgressReporter
 
     with ProgressReporter(1) as reporter:
         report = verify(bundle, run, tuple(data or ()), reporter)
@@ -233,7 +233,7 @@ def _print(exported: Exported) -> None:
     console.print(_table(exported.report))
     for line in unproven(exported.report["evidence"]):
         console.print(line)
-    from foveal_export.saturation import warnings
+    from foveal_export.quantise.saturation import warnings
 
     for line in warnings(exported.report["saturation"]):
         console.print(f"[yellow]warning[/yellow]: {line}")

@@ -12,22 +12,27 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 import foveal_runtime
-from foveal_export import assess, calibrate, cases, drift, graphs, parity, precision, saturation, tap, writer
-from foveal_export.assess import Calibrations
-from foveal_export.budget import Budget, replayed, tolerances
-from foveal_export.costs import Cost
-from foveal_export.evidence import Evidences, to_json
-from foveal_export.feeds import Feeds, encoder_feed
-from foveal_export.plan import ExportPlan, GraphPlan, Mode
-from foveal_export.provenance import made_with
-from foveal_export.refit import fit_calibrations
-from foveal_export.verdict import Failure, failures
-from foveal_runtime.bundle import Bundle
-from foveal_runtime.engine import Engine
-from foveal_runtime.manifest import Cpu, Graph, Manifest, Precision, Target
-from foveal_runtime.selftest import Drift, SelfTestReport, self_test
-from foveal_runtime.study import Modality
-from foveal_train.run import RunInfo
+from foveal_export import precision
+from foveal_export.bundle import writer
+from foveal_export.bundle.provenance import made_with
+from foveal_export.graphs import graphs, observers
+from foveal_export.parity import assess, drift, parity
+from foveal_export.parity.assess import Calibrations
+from foveal_export.parity.budget import Budget, replayed, tolerances
+from foveal_export.parity.costs import Cost
+from foveal_export.parity.evidence import Evidences, to_json
+from foveal_export.parity.refit import fit_calibrations
+from foveal_export.parity.verdict import Failure, failures
+from foveal_export.quantise import calibrate, saturation
+from foveal_export.quantise.plan import ExportPlan, GraphPlan, Mode
+from foveal_export.studies import cases
+from foveal_export.studies.feeds import Feeds, encoder_feed
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.manifest import Cpu, Graph, Manifest, Precision, Target
+from foveal_runtime.engine.engine import Engine
+from foveal_runtime.engine.selftest import Drift, SelfTestReport, self_test
+from foveal_runtime.study.study import Modality
+from foveal_train.runs.run import RunInfo
 
 if TYPE_CHECKING:
     from foveal_export.search import Candidate
@@ -92,7 +97,7 @@ class Judge:
         verdict: Compared,
         evidence: Evidences,
         exact: Mapping[str, onnx.ModelProto],
-        calibration: Mapping[str, Sequence[tap.Feeds]],
+        calibration: Mapping[str, Sequence[observers.Feeds]],
         *,
         refits: bool,
     ) -> None:

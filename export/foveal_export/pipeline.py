@@ -12,24 +12,29 @@ from typing import Any, Protocol
 import onnx
 import torch
 
-from foveal_export import assess, calibrate, cases, evidence, golden, graphs, mend, report, tap, tensorrt, writer
-from foveal_export.blocks import blocks
-from foveal_export.budget import Budget
-from foveal_export.card import model_card
-from foveal_export.costs import costs, pytorch_cost
-from foveal_export.feeds import Feeds
+from foveal_export.bundle import golden, writer
+from foveal_export.bundle.card import model_card
+from foveal_export.graphs import graphs, observers
+from foveal_export.graphs.blocks import blocks
 from foveal_export.judge import Aim, Compared, Judge, Outcome
-from foveal_export.plan import PLAN_FILE, ExportPlan, GraphPlan, Mode
-from foveal_export.refit import refit
+from foveal_export.parity import assess, evidence, mend, report
+from foveal_export.parity.budget import Budget
+from foveal_export.parity.costs import costs, pytorch_cost
+from foveal_export.parity.refit import refit
+from foveal_export.quantise import calibrate
+from foveal_export.quantise.plan import PLAN_FILE, ExportPlan, GraphPlan, Mode
 from foveal_export.search import Candidate, keep, rank, search
-from foveal_runtime.bundle import PARITY
+from foveal_export.studies import cases
+from foveal_export.studies.feeds import Feeds
+from foveal_export.tensorrt import typed
+from foveal_runtime.bundle.bundle import PARITY
+from foveal_runtime.bundle.golden import write_golden
+from foveal_runtime.bundle.manifest import FUSION, Cpu, Manifest, Precision, ShapeRange, Target
+from foveal_runtime.bundle.signing import read_private_key
 from foveal_runtime.errors import CheckFailed, ConfigError, DataError, UntrainedError
-from foveal_runtime.golden import write_golden
-from foveal_runtime.manifest import FUSION, Cpu, Manifest, Precision, ShapeRange, Target
-from foveal_runtime.signing import read_private_key
-from foveal_runtime.study import Modality, Subset
-from foveal_train.reference import ALL_KINDS, Reference
-from foveal_train.run import METRICS_FILE, Run
+from foveal_runtime.study.study import Modality, Subset
+from foveal_train.runs.reference import ALL_KINDS, Reference
+from foveal_train.runs.run import METRICS_FILE, Run
 
 PARITY_LIMIT = 400
 """Answers compared, shared out among the modality subsets."""
@@ -218,7 +223,7 @@ def _shapes(names: Sequence[str], run: Run, target: Target) -> dict[str, dict[st
     if Modality.IMAGE.value in names:
         with torch.inference_mode():
             tokens = run.model.image(torch.zeros(1, 3, side, side)).shape[1]
-    return {name: tensorrt.shapes(name, run.info.model, tokens) for name in names}
+    return {name: typed.shapes(name, run.info.model, tokens) for name in names}
 
 
 def _plan(
@@ -229,15 +234,15 @@ def _plan(
     chosen: cases.Chosen,
     modalities: Subset,
     say: Reporter,
-) -> tuple[ExportPlan, list[calibrate.Scheme], dict[str, list[tap.Feeds]]]:
+) -> tuple[ExportPlan, list[calibrate.Scheme], dict[str, list[observers.Feeds]]]:
     """The plan, the schemes that were measured for it, and a few calibration inputs of each graph."""
     if request.plan is not None:
         return _kept(request, request.plan, exact), [], {}
     plans: dict[str, GraphPlan] = {name: GraphPlan(mode=Mode.FLOAT) for name in exact}
     schemes: list[calibrate.Scheme] = []
-    taps: dict[str, list[tap.Feeds]] = {}
-    typed = request.precision is Precision.FP16 and request.target is Target.TENSORRT
-    if request.precision is Precision.INT8 or typed:
+    taps: dict[str, list[observers.Feeds]] = {}
+    mixed = request.precision is Precision.FP16 and request.target is Target.TENSORRT
+    if request.precision is Precision.INT8 or mixed:
         say.stage("calibrating on the training split")
         if len(chosen.calibration) < cases.MIN_CALIBRATION:
             raise DataError(
@@ -252,8 +257,8 @@ def _plan(
                     f"none of the {len(samples)} calibration studies has a {name}, so its graph can't be calibrated; "
                     "name data that has, with --data SPEC"
                 )
-            if typed:
-                near_the_limit = tensorrt.overflowing(proto, feeds.of(name)[:_TAPPED])
+            if mixed:
+                near_the_limit = typed.overflowing(proto, feeds.of(name)[:_TAPPED])
                 plans[name] = GraphPlan(mode=Mode.FLOAT, keep=near_the_limit)
                 continue
             plans[name], measured = calibrate.plan_graph(

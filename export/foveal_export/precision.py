@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import onnx
 
-from foveal_export.fp16 import store_half
-from foveal_export.int8 import to_int8
-from foveal_export.plan import GraphPlan
-from foveal_export.tensorrt import to_tensorrt
-from foveal_runtime.manifest import Precision, Target
+from foveal_export.quantise.fp16 import store_half
+from foveal_export.quantise.int8 import to_int8
+from foveal_export.quantise.plan import GraphPlan
+from foveal_export.tensorrt.typed import to_tensorrt
+from foveal_runtime.bundle.manifest import Precision, Target
 
 
 def apply(proto: onnx.ModelProto, plan: GraphPlan, precision: Precision, target: Target) -> onnx.ModelProto:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from foveal_export.drift import drift
-from foveal_export.plan import ExportPlan, Mode
+from foveal_export.parity.drift import drift
+from foveal_export.quantise.plan import ExportPlan, Mode
 
 if TYPE_CHECKING:
     from foveal_export.judge import Judge, Outcome

@@ -11,17 +11,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal_export import assess, cases, evidence, parity
-from foveal_export.budget import budget_of
-from foveal_export.refit import TEMPERATURE_TOLERANCE, THRESHOLD_TOLERANCE, Refit, differing, refit
-from foveal_export.verdict import REFITTED, Failure, failures
-from foveal_runtime.bundle import Bundle
-from foveal_runtime.engine import Engine
+from foveal_export.parity import assess, evidence, parity
+from foveal_export.parity.budget import budget_of
+from foveal_export.parity.refit import TEMPERATURE_TOLERANCE, THRESHOLD_TOLERANCE, Refit, differing, refit
+from foveal_export.parity.verdict import REFITTED, Failure, failures
+from foveal_export.studies import cases
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.engine.engine import Engine
 from foveal_runtime.errors import CheckFailed, DataError, SpaceMismatchError
-from foveal_runtime.study import Subset
+from foveal_runtime.study.study import Subset
 from foveal_train.data import Sample
-from foveal_train.reference import Reference
-from foveal_train.run import Run
+from foveal_train.runs.reference import Reference
+from foveal_train.runs.run import Run
 
 if TYPE_CHECKING:
     from foveal_export.pipeline import Reporter

@@ -20,11 +20,11 @@ from typing import Any, Self
 import grpc
 
 from foveal_runtime._proto import archive_pb2, archive_pb2_grpc, model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
-from foveal_runtime.engine import VectorKind
+from foveal_runtime.engine.engine import VectorKind
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.messages import KIND_TO, study_to
-from foveal_runtime.status import error_of_rpc
-from foveal_runtime.study import Study
+from foveal_runtime.rpc.messages import KIND_TO, study_to
+from foveal_runtime.rpc.status import error_of_rpc
+from foveal_runtime.study.study import Study
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 
@@ -51,7 +51,7 @@ def scaled_down(image: bytes, side_px: int) -> bytes:
     from PIL import Image, ImageOps
 
     from foveal_runtime.errors import ImageError
-    from foveal_runtime.imaging import open_header
+    from foveal_runtime.photo.imaging import open_header
 
     try:
         picture = open_header(image)

@@ -53,7 +53,7 @@ def test_the_runtime_brings_no_training_library_and_stays_small(bare: Path) -> N
 def test_every_runtime_module_imports_without_training_libraries(bare: Path) -> None:
     script = (
         "import importlib, pkgutil, sys, foveal_runtime\n"
-        "optional = ('foveal_runtime.store', 'foveal_runtime.cli.store', 'foveal_runtime.dicom')\n"
+        "optional = ('foveal_runtime.store', 'foveal_runtime.cli.store', 'foveal_runtime.photo.dicom')\n"
         "for module in pkgutil.walk_packages(foveal_runtime.__path__, 'foveal_runtime.'):\n"
         "    if not module.name.startswith(optional):\n"
         "        importlib.import_module(module.name)\n"

@@ -154,7 +154,7 @@ def test_without_the_model_the_demo_says_where_it_is_and_how_to_name_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("foveal_runtime.shipped._CHECKOUT", tmp_path)
+    monkeypatch.setattr("foveal_runtime.bundle.shipped._CHECKOUT", tmp_path)
     said = one_line(foveal("demo", "--half", "serve").stderr)
     for word in ("models/edge", "examples/photographs", "repository", "--bundle", "--photographs"):
         assert word in said

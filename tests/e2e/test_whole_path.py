@@ -15,12 +15,12 @@ import pytest
 from servers import RunningServer
 
 from foveal_runtime.client import Client
-from foveal_runtime.engine import VectorKind
-from foveal_runtime.labels import Head, softmax
-from foveal_runtime.study import ALL_SUBSETS, Study
+from foveal_runtime.engine.engine import VectorKind
+from foveal_runtime.study.labels import Head, softmax
+from foveal_runtime.study.study import ALL_SUBSETS, Study
 from foveal_train.data import load
-from foveal_train.reference import Reference
-from foveal_train.run import Run
+from foveal_train.runs.reference import Reference
+from foveal_train.runs.run import Run
 
 PRECISIONS = ("fp32", "int8")
 """The ends of the range; FP16 has its tests in tests/export, and an export takes its time."""
@@ -86,7 +86,7 @@ def test_what_is_served_agrees_with_pytorch_for_every_subset(
 
 
 def _names(studies: list[Study]) -> list[str]:
-    from foveal_runtime.study import subset_name
+    from foveal_runtime.study.study import subset_name
 
     return [subset_name(study.modalities) for study in studies]
 

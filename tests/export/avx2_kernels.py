@@ -1,6 +1,6 @@
 """Run where pairs of INT8 products saturate: ONNX Runtime's kernels against the simulation, and against exact sums.
 
-python avx2_kernels.py      exits 0 when every kernel does, to the last bit, what `foveal_export.saturation` says it does
+python avx2_kernels.py      exits 0 when every kernel does, to the last bit, what `quantise.saturation` says it does
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from foveal_export import saturation, tap
-from foveal_runtime.processor import this_processor
+from foveal_export.graphs import observers
+from foveal_export.quantise import saturation
+from foveal_runtime.engine.processor import this_processor
 
 RNG = np.random.default_rng(0)
 CONVOLUTIONS = (
@@ -30,7 +31,7 @@ DEPTHWISE = ((16, 16, 16, 3, 1, 1), (32, 32, 32, 5, 2, 2))
 
 
 def _run(proto: onnx.ModelProto, feeds: dict[str, Any], *, exact: bool) -> Any:
-    return tap.session(proto, threads=1, exact=exact).run(None, feeds)[0]
+    return observers.session(proto, threads=1, exact=exact).run(None, feeds)[0]
 
 
 def matrix_products(rows: int, inner: int, columns: int, limit: int) -> None:

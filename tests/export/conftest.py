@@ -8,17 +8,17 @@ from pathlib import Path
 import onnx
 import pytest
 
-from foveal_export import graphs
-from foveal_export.twins import Attend
-from foveal_runtime.labels import Head
-from foveal_runtime.record import FeatureStats
-from foveal_runtime.study import ALL_SUBSETS, Modality, subset_name
+from foveal_export.graphs import graphs
+from foveal_export.graphs.twins import Attend
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.record import FeatureStats
+from foveal_runtime.study.study import ALL_SUBSETS, Modality, subset_name
 from foveal_train.data import load, split_patients
 from foveal_train.data.synthetic.writer import synthesise
-from foveal_train.model import MultimodalModel
-from foveal_train.profile import ModelConfig, profile
-from foveal_train.run import SPLIT_FILE, RunInfo, space_id, write_json, write_run
-from foveal_train.weights import build_model
+from foveal_train.model.model import MultimodalModel
+from foveal_train.model.profile import ModelConfig, profile
+from foveal_train.model.weights import build_model
+from foveal_train.runs.run import SPLIT_FILE, RunInfo, space_id, write_json, write_run
 
 
 @pytest.fixture(scope="session", autouse=True)

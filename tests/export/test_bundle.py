@@ -23,26 +23,29 @@ from emulation import HASWELL, emulated, replay
 from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
-from foveal_export import cases, pipeline, report, saturation
-from foveal_export.blocks import blocks
-from foveal_export.budget import DEFAULTS, parse_budget, replayed, tolerances
+from foveal_export import pipeline
+from foveal_export.bundle.provenance import commit
 from foveal_export.cli import unproven
-from foveal_export.edit import in_modules
+from foveal_export.graphs.blocks import blocks
+from foveal_export.graphs.edit import in_modules
+from foveal_export.parity import report
+from foveal_export.parity.budget import DEFAULTS, parse_budget, replayed, tolerances
 from foveal_export.pipeline import Exported, Request, export_run
-from foveal_export.plan import ExportPlan, RangeRule, read_plan
-from foveal_export.provenance import commit
+from foveal_export.quantise import saturation
+from foveal_export.quantise.plan import ExportPlan, RangeRule, read_plan
+from foveal_export.studies import cases
 from foveal_export.verify import verify
-from foveal_runtime.bundle import Bundle
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.golden import read_golden
+from foveal_runtime.bundle.manifest import Cpu, Evidence, Precision, Target
+from foveal_runtime.bundle.signing import read_public_key
 from foveal_runtime.cli.inspect import describe, screen
-from foveal_runtime.engine import Engine
+from foveal_runtime.engine.engine import Engine
+from foveal_runtime.engine.processor import this_processor
+from foveal_runtime.engine.selftest import self_test
 from foveal_runtime.errors import CheckFailed, ConfigError, DataError, SpaceMismatchError
-from foveal_runtime.golden import read_golden
-from foveal_runtime.manifest import Cpu, Evidence, Precision, Target
-from foveal_runtime.processor import this_processor
-from foveal_runtime.selftest import self_test
-from foveal_runtime.signing import read_public_key
-from foveal_runtime.study import ALL_SUBSETS
-from foveal_train.run import Run, read_info
+from foveal_runtime.study.study import ALL_SUBSETS
+from foveal_train.runs.run import Run, read_info
 
 
 class Quiet:

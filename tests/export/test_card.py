@@ -6,9 +6,9 @@ from pathlib import Path
 
 from bundles import write_bundle
 
-from foveal_export.card import model_card
-from foveal_runtime.bundle import Bundle
-from foveal_train.run import read_info
+from foveal_export.bundle.card import model_card
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_train.runs.run import read_info
 
 FIGURE = {"value": 0.812, "interval": [0.701, 0.934], "n": 40}
 ICDR = {

@@ -12,17 +12,17 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from foveal_export import tap
-from foveal_export.graphs import export_graph, graph_spec
-from foveal_export.int8 import to_int8
-from foveal_export.plan import GraphPlan, Mode
-from foveal_export.text_optimum import export_text
-from foveal_export.twins import Attend
-from foveal_runtime.manifest import FUSION
-from foveal_runtime.study import Modality
-from foveal_train.profile import profile
-from foveal_train.run import Run
-from foveal_train.weights import build_model
+from foveal_export.graphs import observers
+from foveal_export.graphs.graphs import export_graph, graph_spec
+from foveal_export.graphs.text_optimum import export_text
+from foveal_export.graphs.twins import Attend
+from foveal_export.quantise.int8 import to_int8
+from foveal_export.quantise.plan import GraphPlan, Mode
+from foveal_runtime.bundle.manifest import FUSION
+from foveal_runtime.study.study import Modality
+from foveal_train.model.profile import profile
+from foveal_train.model.weights import build_model
+from foveal_train.runs.run import Run
 
 NAMES = (*[m.value for m in Modality], FUSION)
 
@@ -58,7 +58,7 @@ def test_graph_agrees_with_pytorch_at_any_batch_and_length(
     run: Run, protos: dict[str, onnx.ModelProto], name: str, batch: int, tokens: int
 ) -> None:
     inputs = _inputs(name, batch, tokens)
-    session = tap.session(protos[name], threads=1)
+    session = observers.session(protos[name], threads=1)
     spec = graph_spec(name, run.info.model)
     got = session.run(
         [t.name for t in spec.outputs], {t.name: value.numpy() for t, value in zip(spec.inputs, inputs, strict=True)}
@@ -122,7 +122,7 @@ def test_text_graph_through_optimum_agrees_with_pytorch(run: Run) -> None:
     inputs = _inputs("text", 3, 11)
     names = [tensor.name for tensor in graph_spec("text", run.info.model).inputs]
     feeds = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
-    got = tap.session(proto, threads=1).run(["tokens_BTD"], feeds)[0]
+    got = observers.session(proto, threads=1).run(["tokens_BTD"], feeds)[0]
     with torch.inference_mode():
         expected = run.model.text(*inputs)
     keep = inputs[1][:, : got.shape[1]].bool()
@@ -149,5 +149,5 @@ def test_plain_attention_graph_has_no_attention_op_and_agrees(run: Run, protos: 
     assert not [n for n in plain.graph.node if n.op_type == "Attention"]
     tokens, mask = (value.numpy() for value in _inputs(FUSION, 2, 9))
     feeds = {"tokens_BTD": tokens, "mask_BT": mask}
-    ours, theirs = (tap.session(p, threads=1).run(["joint_BD"], feeds)[0] for p in (plain, protos[FUSION]))
+    ours, theirs = (observers.session(p, threads=1).run(["joint_BD"], feeds)[0] for p in (plain, protos[FUSION]))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)

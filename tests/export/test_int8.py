@@ -7,11 +7,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from foveal_export import int8, parity, rounding, tap
-from foveal_export.edit import in_modules
-from foveal_export.paired import kappa_loss, resamples_of
-from foveal_export.plan import GraphPlan, Mode, RangeRule
-from foveal_export.smooth import smooth
+from foveal_export.graphs import observers
+from foveal_export.graphs.edit import in_modules
+from foveal_export.parity import parity
+from foveal_export.parity.paired import kappa_loss, resamples_of
+from foveal_export.quantise import gptq, int8
+from foveal_export.quantise.plan import GraphPlan, Mode, RangeRule
+from foveal_export.quantise.smoothquant import smooth
 
 
 def _depthwise(channels: int = 8, seed: int = 0) -> onnx.ModelProto:
@@ -34,7 +36,7 @@ def _depthwise(channels: int = 8, seed: int = 0) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
-def _photographs(count: int, channels: int = 8) -> list[tap.Feeds]:
+def _photographs(count: int, channels: int = 8) -> list[observers.Feeds]:
     """Smooth inputs of varying brightness, as feature maps behind a ReLU are: nine neighbours rise and fall together."""
     rng = np.random.default_rng(1)
     return [
@@ -47,10 +49,10 @@ def test_rounding_by_inputs_moves_outputs_less_than_nearest_rounding() -> None:
     proto, feeds = _depthwise(), _photographs(12)
     weight = numpy_helper.to_array(proto.graph.initializer[0])
     _, scale = int8.quantise_weight(weight, 0, reduce_range=False)
-    convs = rounding.convolutions(proto)
-    seen = rounding.moments(proto, convs, feeds)["conv/Conv"]
-    nearest = rounding.nearest(weight, scale, 127)
-    better = rounding.round_filters(weight, scale, seen, 127)
+    convs = gptq.convolutions(proto)
+    seen = gptq.moments(proto, convs, feeds)["conv/Conv"]
+    nearest = gptq.nearest(weight, scale, 127)
+    better = gptq.round_filters(weight, scale, seen, 127)
     second = seen.products_GKK / seen.count
 
     def error(values: np.ndarray[tuple[int, ...], np.dtype[np.int8]]) -> float:
@@ -59,19 +61,19 @@ def test_rounding_by_inputs_moves_outputs_less_than_nearest_rounding() -> None:
         return float((np.einsum("gk,gkl,gl->g", lost, second, lost) - lost_mean**2).sum())
 
     assert error(better) < 0.5 * error(nearest)
-    shift = rounding.mean_error(weight, nearest, scale, seen)
+    shift = gptq.mean_error(weight, nearest, scale, seen)
     assert float(np.abs(shift).max()) > 0
 
 
 def test_rounding_steps_survive_the_plan_file() -> None:
     rng = np.random.default_rng(0)
     plain, rounded = (rng.integers(-127, 128, (5, 7)).astype(np.int8) for _ in range(2))
-    np.testing.assert_array_equal(rounding.unpack(rounding.pack(rounded, plain), plain), rounded)
+    np.testing.assert_array_equal(gptq.unpack(gptq.pack(rounded, plain), plain), rounded)
 
 
 def test_static_convolution_fuses_and_needs_no_relu() -> None:
     proto, feeds = _depthwise(), _photographs(6)
-    seen = tap.observe(proto, int8.activations(proto), feeds)
+    seen = observers.observe(proto, int8.activations(proto), feeds)
     plan = GraphPlan(mode=Mode.STATIC, rule=RangeRule.MINMAX, ranges={n: s.minmax() for n, s in seen.items()})
     quantised = int8.to_int8(proto, plan)
     assert not [n for n in quantised.graph.node if n.op_type == "Relu"]
@@ -79,7 +81,7 @@ def test_static_convolution_fuses_and_needs_no_relu() -> None:
     exposed.CopyFrom(proto)
     exposed.graph.output[0].name = "r"
     assert [n for n in int8.to_int8(exposed, plan).graph.node if n.op_type == "Relu"], "nobody else would clip an output"
-    expected, got = (tap.session(p, threads=1).run(None, dict(feeds[0]))[0] for p in (proto, quantised))
+    expected, got = (observers.session(p, threads=1).run(None, dict(feeds[0]))[0] for p in (proto, quantised))
     assert float(np.linalg.norm(expected - got) / np.linalg.norm(expected)) < 0.03
 
 
@@ -104,7 +106,7 @@ def test_embedding_rows_keep_their_own_scale() -> None:
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     small = int8.quantise_tables(proto)
-    got = tap.session(small, threads=1).run(None, {"ids": np.asarray([7, 9])})[0]
+    got = observers.session(small, threads=1).run(None, {"ids": np.asarray([7, 9])})[0]
     np.testing.assert_allclose(got[0], table[7], atol=np.abs(table[7]).max() / 127)
     assert len(small.SerializeToString()) < len(proto.SerializeToString()) / 2
 
@@ -134,13 +136,13 @@ def test_smoothing_changes_no_result() -> None:
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     smoothed = smooth(proto, {"n": [1, 1, 50, 1, 1, 1, 1, 1]}, 0.5)
     feeds = {"x": rng.normal(size=(3, 8)).astype(np.float32)}
-    ours, theirs = (tap.session(p, threads=1).run(None, feeds)[0] for p in (proto, smoothed))
+    ours, theirs = (observers.session(p, threads=1).run(None, feeds)[0] for p in (proto, smoothed))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     assert numpy_helper.to_array(proto.graph.initializer[2]).tolist() == weights["w"].tolist()
 
 
 def test_histogram_of_growing_reach_counts_every_value() -> None:
-    seen = tap.Seen()
+    seen = observers.Seen()
     for scale in (1.0, 3.0, 100.0):
         seen.add(np.linspace(-scale, scale, 1001, dtype=np.float32), channels=False)
     assert int(seen.bins.sum()) == 3003

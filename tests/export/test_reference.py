@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from foveal_runtime.engine import VectorKind
-from foveal_runtime.labels import Head
-from foveal_runtime.record import FeatureStats
-from foveal_runtime.study import ALL_SUBSETS, Eye, Modality, Record, Sex, Study, subset_name
-from foveal_train.profile import profile
-from foveal_train.reference import ALL_KINDS, Reference
-from foveal_train.run import RunInfo
-from foveal_train.weights import build_model
+from foveal_runtime.engine.engine import VectorKind
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.record import FeatureStats
+from foveal_runtime.study.study import ALL_SUBSETS, Eye, Modality, Record, Sex, Study, subset_name
+from foveal_train.model.profile import profile
+from foveal_train.model.weights import build_model
+from foveal_train.runs.reference import ALL_KINDS, Reference
+from foveal_train.runs.run import RunInfo
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,11 @@ import pytest
 from emulation import on_avx2
 from onnx import TensorProto, helper, numpy_helper
 
-from foveal_export import int8, report, saturation, tap
-from foveal_export.plan import GraphPlan, Mode
-from foveal_runtime.manifest import Cpu
+from foveal_export.graphs import observers
+from foveal_export.parity import report
+from foveal_export.quantise import int8, saturation
+from foveal_export.quantise.plan import GraphPlan, Mode
+from foveal_runtime.bundle.manifest import Cpu
 
 
 def _layer(inner: int = 64, columns: int = 16, *, transposed: bool = False) -> onnx.ModelProto:
@@ -36,7 +38,7 @@ def _layer(inner: int = 64, columns: int = 16, *, transposed: bool = False) -> o
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 
-def _feeds(inner: int = 64) -> list[tap.Feeds]:
+def _feeds(inner: int = 64) -> list[observers.Feeds]:
     rng = np.random.default_rng(1)
     return [{"x": rng.uniform(3, 6, (5, inner)).astype(np.float32)} for _ in range(4)]
 
@@ -114,6 +116,6 @@ def test_report_and_page_say_safe_or_give_figures() -> None:
 def test_taps_are_exact_on_every_processor() -> None:
     proto, (feed, *_) = _quantised(_layer(), Mode.STATIC, reduce_range=False), _feeds()
     (product,) = saturation.products(proto)
-    values = next(iter(tap.run_taps(proto, ["y", product.activation], [feed])))
+    values = next(iter(observers.run_taps(proto, ["y", product.activation], [feed])))
     exact = values[product.activation].astype(np.int64) @ product.weight_GKN[0] * (product.scale_GN[0] * np.float32(6 / 255))
     np.testing.assert_allclose(values["y"], exact, rtol=1e-5)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from foveal_export.assess import worst
-from foveal_export.int8 import to_int8
-from foveal_export.parity import Answers
-from foveal_export.plan import ExportPlan, GraphPlan, Mode
+from foveal_export.parity.assess import worst
+from foveal_export.parity.parity import Answers
+from foveal_export.quantise.int8 import to_int8
+from foveal_export.quantise.plan import ExportPlan, GraphPlan, Mode
 from foveal_export.search import keep, rank
-from foveal_runtime.engine import VectorKind
-from foveal_runtime.manifest import Precision
+from foveal_runtime.bundle.manifest import Precision
+from foveal_runtime.engine.engine import VectorKind
 
 
 def test_the_block_that_adds_most_error_is_given_back_first() -> None:

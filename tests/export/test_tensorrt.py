@@ -10,20 +10,20 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from foveal_export import tap
-from foveal_export.budget import DEFAULTS
-from foveal_export.graphs import export_graph
-from foveal_export.operators import matrix, unsupported
+from foveal_export.graphs import observers
+from foveal_export.graphs.graphs import export_graph
+from foveal_export.graphs.twins import Attend
+from foveal_export.parity.budget import DEFAULTS
 from foveal_export.pipeline import Exported, Request, export_run
-from foveal_export.plan import GraphPlan, Mode
-from foveal_export.tensorrt import overflowing, to_tensorrt, to_typed_half
-from foveal_export.twins import Attend
-from foveal_runtime.bundle import Bundle
-from foveal_runtime.engine import Engine
+from foveal_export.quantise.plan import GraphPlan, Mode
+from foveal_export.tensorrt.operators import matrix, unsupported
+from foveal_export.tensorrt.typed import overflowing, to_tensorrt, to_typed_half
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.manifest import Precision, Target
+from foveal_runtime.engine.engine import Engine
+from foveal_runtime.engine.selftest import self_test
 from foveal_runtime.errors import CheckFailed
-from foveal_runtime.manifest import Precision, Target
-from foveal_runtime.selftest import self_test
-from foveal_train.run import Run
+from foveal_train.runs.run import Run
 
 
 class Quiet:
@@ -171,6 +171,6 @@ def test_node_near_the_limit_of_fp16_stays_fp32() -> None:
     feeds = {"a": np.ones((2, 2), np.float32)}
     assert overflowing(proto, [feeds]) == ("grows", "ends")
     kept, lost = (to_typed_half(proto, keep) for keep in (("grows", "ends"), ()))
-    assert np.allclose(tap.session(kept, threads=1).run(None, feeds)[0], 1, atol=1e-2)
+    assert np.allclose(observers.session(kept, threads=1).run(None, feeds)[0], 1, atol=1e-2)
     assert any(t.data_type == TensorProto.FLOAT for t in kept.graph.initializer)
     assert lost.graph.initializer[0].data_type == TensorProto.FLOAT16

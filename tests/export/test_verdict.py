@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foveal_export.budget import Budget, budget_of, tolerances
-from foveal_export.evidence import Evidences, judge
-from foveal_export.parity import Answers, SubsetParity, Truth, compare
-from foveal_export.refit import Refit, differing
-from foveal_export.verdict import failures, loosened
-from foveal_runtime.engine import VectorKind
-from foveal_runtime.labels import REFERABLE_GRADE, Head, softmax
-from foveal_runtime.manifest import Evidence, HeadEvidence, OperatingPoint, Precision, SubsetCalibration
-from foveal_train.losses import MISSING
+from foveal_export.parity.budget import Budget, budget_of, tolerances
+from foveal_export.parity.evidence import Evidences, judge
+from foveal_export.parity.parity import Answers, SubsetParity, Truth, compare
+from foveal_export.parity.refit import Refit, differing
+from foveal_export.parity.verdict import failures, loosened
+from foveal_runtime.bundle.manifest import Evidence, HeadEvidence, OperatingPoint, Precision, SubsetCalibration
+from foveal_runtime.engine.engine import VectorKind
+from foveal_runtime.study.labels import REFERABLE_GRADE, Head, softmax
+from foveal_train.training.losses import MISSING
 
 N = 200
 Logits = Any

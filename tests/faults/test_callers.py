@@ -22,7 +22,7 @@ from servers import RunningServer
 from foveal_runtime._proto import screening_pb2, study_pb2
 from foveal_runtime.client import Client
 from foveal_runtime.errors import DeadlineError
-from foveal_runtime.study import Study
+from foveal_runtime.study.study import Study
 
 
 def rss_bytes(pid: int) -> int:
@@ -47,7 +47,7 @@ VANISHING = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
 from foveal_runtime.client import Client
-from foveal_runtime.study import Study
+from foveal_runtime.study.study import Study
 client = Client(sys.argv[1])
 image = open(sys.argv[3], "rb").read()
 call = client._screening.Grade.future(client._messages.grade([Study(image=image, note="macula " * i) for i in range(150)]))

@@ -16,7 +16,7 @@ import pytest
 from bundles import photograph
 from servers import RunningServer
 
-from foveal_runtime.study import Study
+from foveal_runtime.study.study import Study
 
 HOUR_S = 3600
 SHIM = Path(__file__).with_name("shift_clock.c")

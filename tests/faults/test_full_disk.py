@@ -9,10 +9,10 @@ import pytest
 from limits import files_of_at_most
 
 from foveal_runtime.errors import DataError
-from foveal_train.checkpoint import FOLDER
 from foveal_train.pipeline import Silent, train
-from foveal_train.recipe import load_recipe
-from foveal_train.run import RUN_FILE, WEIGHTS_FILE
+from foveal_train.runs.run import RUN_FILE, WEIGHTS_FILE
+from foveal_train.training.checkpoint import FOLDER
+from foveal_train.training.recipe import load_recipe
 
 PLAIN = ("optimiser.epochs=2", "optimiser.batch_size=8", "image_spec.side_px=32")
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from servers import RunningServer
 
 from foveal_runtime.errors import UnavailableError
-from foveal_runtime.study import Study
+from foveal_runtime.study.study import Study
 
 
 def test_a_self_test_that_fails_while_serving_stops_answers_until_one_passes(tmp_path: Path) -> None:

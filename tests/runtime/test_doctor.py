@@ -10,9 +10,9 @@ import pytest
 from bundles import write_bundle
 from commands import foveal
 
-from foveal_runtime.doctor import bundle_findings, healthy, machine_findings
-from foveal_runtime.manifest import Cpu
-from foveal_runtime.processor import Feature, Level, Processor, this_processor
+from foveal_runtime.bundle.manifest import Cpu
+from foveal_runtime.engine.doctor import bundle_findings, healthy, machine_findings
+from foveal_runtime.engine.processor import Feature, Level, Processor, this_processor
 
 AVX2 = Processor(machine="x86_64", level=Level.V3, features=frozenset({Feature.AVX2}))
 VNNI = Processor(machine="x86_64", level=Level.V4, features=frozenset({Feature.AVX2, Feature.AVX512, Feature.AVX512_VNNI}))

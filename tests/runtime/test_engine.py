@@ -10,14 +10,14 @@ from bundles import RECORD, golden_studies, open_engine, photograph, reference, 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from foveal_runtime.bundle import Bundle
-from foveal_runtime.engine import Engine, VectorKind
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.golden import read_golden
+from foveal_runtime.engine.engine import Engine, VectorKind
+from foveal_runtime.engine.selftest import self_test
+from foveal_runtime.engine.session import available_providers
 from foveal_runtime.errors import ConfigError, ImageError, StudyError, UntrainedError
-from foveal_runtime.golden import read_golden
-from foveal_runtime.labels import Head
-from foveal_runtime.selftest import self_test
-from foveal_runtime.session import available_providers
-from foveal_runtime.study import Modality, Record, Study
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.study import Modality, Record, Study
 
 ALL = frozenset(VectorKind)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from foveal_runtime.codes import BadCode, flag, integer_code, years
 from foveal_runtime.errors import DataError
-from foveal_runtime.folder import SPELLINGS, read_folder
-from foveal_runtime.study import Eye, Sex
+from foveal_runtime.study.codes import BadCode, flag, integer_code, years
+from foveal_runtime.study.folder import SPELLINGS, read_folder
+from foveal_runtime.study.study import Eye, Sex
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from foveal_runtime.errors import ImageError
-from foveal_runtime.header import peek_pixels
-from foveal_runtime.imaging import Crop, ImageLimits, ImageSpec, decode, field_box, photograph, square
-from foveal_runtime.raw import pack_raw
+from foveal_runtime.photo.header import peek_pixels
+from foveal_runtime.photo.imaging import Crop, ImageLimits, ImageSpec, decode, field_box, photograph, square
+from foveal_runtime.photo.raw import pack_raw
 
 SPEC = ImageSpec(side_px=64)
 

@@ -11,7 +11,7 @@ import pytest
 from bundles import photograph
 from servers import RunningServer
 
-from foveal_runtime.study import Study
+from foveal_runtime.study.study import Study
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "node"
 

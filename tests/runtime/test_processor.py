@@ -10,17 +10,17 @@ from commands import foveal, one_line
 from emulation import emulated
 from servers import RunningServer
 
-from foveal_runtime import processor, session
-from foveal_runtime.bundle import Bundle
-from foveal_runtime.compiler import compile_bundle
-from foveal_runtime.device import device_facts
-from foveal_runtime.engine import Engine
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.manifest import Cpu, Manifest, Precision, Target
+from foveal_runtime.engine import processor, session
+from foveal_runtime.engine.compiler import compile_bundle
+from foveal_runtime.engine.device import device_facts
+from foveal_runtime.engine.engine import Engine
+from foveal_runtime.engine.processor import Feature, Level, Processor, classify, refuse_too_old, this_processor
+from foveal_runtime.engine.providers import Provider
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.imaging import ImageLimits
-from foveal_runtime.manifest import Cpu, Manifest, Precision, Target
-from foveal_runtime.processor import Feature, Level, Processor, classify, refuse_too_old, this_processor
-from foveal_runtime.providers import Provider
-from foveal_runtime.worker import WorkerSpec, _load
+from foveal_runtime.photo.imaging import ImageLimits
+from foveal_runtime.serving.worker import WorkerSpec, _load
 
 NEHALEM = {"SSE3", "SSSE3", "SSE41", "SSE42", "POPCNT", "CX16"}
 HASWELL = NEHALEM | {"AVX", "AVX2", "BMI", "BMI2", "F16C", "FMA3", "LZCNT", "MOVBE"}
@@ -68,7 +68,7 @@ def test_glibc_and_numpy_agree_and_the_latter_never_says_more() -> None:
 
 
 def test_class_is_asked_of_the_processor_not_of_the_kernel() -> None:
-    script = "from foveal_runtime.processor import this_processor; print(this_processor(), this_processor().saturates)"
+    script = "from foveal_runtime.engine.processor import this_processor; print(this_processor(), this_processor().saturates)"
     assert emulated("Nehalem", "-c", script).stdout == "x86-64-v2 False\n"
     assert emulated("Haswell", "-c", script).stdout == "x86-64-v3 without VNNI True\n"
 
@@ -145,7 +145,7 @@ def test_server_refuses_to_start(tmp_path: Path) -> None:
 
 
 def test_compiled_graphs_of_another_class_are_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    from foveal_runtime import device
+    from foveal_runtime.engine import device
 
     keys = set()
     for here in (AVX2, VNNI):

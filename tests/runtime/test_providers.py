@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from bundles import write_bundle
 
-from foveal_runtime import compiler
-from foveal_runtime.bundle import Bundle
-from foveal_runtime.compiled import find_compiled
-from foveal_runtime.engine import Engine
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.manifest import Graph
+from foveal_runtime.engine import compiler
+from foveal_runtime.engine.compiled import find_compiled
+from foveal_runtime.engine.engine import Engine
+from foveal_runtime.engine.providers import Provider, build_options, stack
 from foveal_runtime.errors import BundleError, ConfigError
-from foveal_runtime.manifest import Graph
-from foveal_runtime.providers import Provider, build_options, stack
 
 RANGE = {"min": [1, 4], "opt": [8, 54], "max": [3, 104]}
 

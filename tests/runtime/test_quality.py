@@ -9,9 +9,9 @@ import pytest
 from bundles import photograph
 from PIL import Image, ImageFilter
 
-from foveal_runtime import imaging
-from foveal_runtime.imaging import ImageSpec
-from foveal_runtime.quality import Quality, assess
+from foveal_runtime.photo import imaging
+from foveal_runtime.photo.imaging import ImageSpec
+from foveal_runtime.photo.quality import Quality, assess
 
 
 def picture(**size: int) -> Image.Image:

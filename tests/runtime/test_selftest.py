@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from bundles import open_engine, write_bundle
 
-from foveal_runtime.bundle import Bundle
-from foveal_runtime.engine import Outcome, trained_kinds
-from foveal_runtime.golden import Golden, read_golden
-from foveal_runtime.labels import Head
-from foveal_runtime.manifest import Evidence, HeadEvidence, Manifest, OperatingPoint, SubsetCalibration
-from foveal_runtime.selftest import compare
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.golden import Golden, read_golden
+from foveal_runtime.bundle.manifest import Evidence, HeadEvidence, Manifest, OperatingPoint, SubsetCalibration
+from foveal_runtime.engine.engine import Outcome, trained_kinds
+from foveal_runtime.engine.selftest import compare
+from foveal_runtime.study.labels import Head
 
 LOOSE = {"max_abs_probability": 1.0, "icdr_flips": 0.0, "referable_flips": 0.0}
 

@@ -22,8 +22,10 @@ from PIL import Image
 from servers import RunningServer
 
 from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
+from foveal_runtime.bundle.manifest import Evidence
 from foveal_runtime.client import AsyncClient, Client, ClientOptions
-from foveal_runtime.engine import VectorKind
+from foveal_runtime.engine.engine import VectorKind
+from foveal_runtime.engine.grading import grade as calibrated
 from foveal_runtime.errors import (
     InputError,
     OverloadedError,
@@ -32,12 +34,10 @@ from foveal_runtime.errors import (
     UntrainedError,
     UnverifiedError,
 )
-from foveal_runtime.grading import grade as calibrated
-from foveal_runtime.labels import Head
-from foveal_runtime.manifest import Evidence
-from foveal_runtime.messages import study_to
-from foveal_runtime.status import error_of, error_of_rpc
-from foveal_runtime.study import Modality, Record, Study
+from foveal_runtime.rpc.messages import study_to
+from foveal_runtime.rpc.status import error_of, error_of_rpc
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.study import Modality, Record, Study
 
 ALL_KINDS = tuple(VectorKind)
 
@@ -482,8 +482,8 @@ def test_messages_of_the_model_name_every_limit_field() -> None:
 
 
 def test_stub_exists_for_every_declared_method() -> None:
-    from foveal_runtime.archive_service import ArchiveService
-    from foveal_runtime.service import ScreeningService
+    from foveal_runtime.rpc.archive_service import ArchiveService
+    from foveal_runtime.rpc.service import ScreeningService
 
     for service, messages in ((ScreeningService, screening_pb2), (ArchiveService, None)):
         from foveal_runtime._proto import archive_pb2

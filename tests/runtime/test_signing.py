@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from servers import RunningServer
 
-from foveal_runtime.bundle import Bundle
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.signing import read_private_key, read_public_key, sign_manifest
 from foveal_runtime.cli.main import run
 from foveal_runtime.errors import BundleError, ConfigError, SignatureError
-from foveal_runtime.signing import read_private_key, read_public_key, sign_manifest
 
 Keys = tuple[Path, Path]
 

@@ -9,7 +9,7 @@ import pytest
 
 from foveal_runtime.cli.study_file import read_study
 from foveal_runtime.errors import ImageError, InputError
-from foveal_runtime.study import Eye, Record, Sex, Study
+from foveal_runtime.study.study import Eye, Record, Sex, Study
 
 
 def study_file(folder: Path, document: object) -> Path:

@@ -11,7 +11,7 @@ from servers import RunningServer
 
 from foveal_runtime.client import Client, ClientOptions
 from foveal_runtime.errors import ConfigError, FovealError, UnavailableError
-from foveal_runtime.study import Study
+from foveal_runtime.study.study import Study
 
 x509 = pytest.importorskip("cryptography.x509")
 

@@ -13,12 +13,12 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from foveal_runtime.labels import Head
-from foveal_runtime.study import Modality
-from foveal_train.losses import contrastive_loss
-from foveal_train.objective import Objective
-from foveal_train.recipe import load_recipe
-from foveal_train.weights import build_model
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.study import Modality
+from foveal_train.model.weights import build_model
+from foveal_train.training.losses import contrastive_loss
+from foveal_train.training.objective import Objective
+from foveal_train.training.recipe import load_recipe
 
 ROWS = 4
 

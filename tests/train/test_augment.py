@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from foveal_runtime.errors import ConfigError
-from foveal_train.augment import augment
-from foveal_train.recipe import AugmentationConfig
+from foveal_train.training.augment import augment
+from foveal_train.training.recipe import AugmentationConfig
 
 
 def _still(**amounts: float) -> AugmentationConfig:

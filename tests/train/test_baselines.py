@@ -10,12 +10,12 @@ import pytest
 from clips import save_tiny_clip
 
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.labels import Head
-from foveal_train import clip as clips
-from foveal_train.baselines import baseline_row, majority_grade
+from foveal_runtime.study.labels import Head
 from foveal_train.data import Split
+from foveal_train.paper import clip as clips
+from foveal_train.paper.baselines import baseline_row, majority_grade
 from foveal_train.pipeline import load_samples, split_samples, train
-from foveal_train.recipe import ClipConfig, Recipe, load_recipe
+from foveal_train.training.recipe import ClipConfig, Recipe, load_recipe
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foveal_runtime.labels import softmax
-from foveal_train.calibration import (
+from foveal_runtime.study.labels import softmax
+from foveal_train.runs.calibration import (
     DEFAULT_POINT,
     MIN_EACH,
     MIN_LABELLED,
@@ -16,7 +16,7 @@ from foveal_train.calibration import (
     negative_log_likelihood,
     rates,
 )
-from foveal_train.losses import MISSING
+from foveal_train.training.losses import MISSING
 
 
 def sampled(n: int, sharpen: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

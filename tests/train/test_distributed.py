@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from foveal_runtime.errors import ConfigError
-from foveal_train.cli import train
-from foveal_train.gather import processes
-from foveal_train.run import Run
+from foveal_train.cli.train import train
+from foveal_train.runs.run import Run
+from foveal_train.training.gather import processes
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 FOVEAL = ("-m", "foveal_runtime.cli.main")

@@ -12,16 +12,16 @@ import torch
 from limits import files_of_at_most
 
 from foveal_runtime.errors import ConfigError, DataError
-from foveal_runtime.labels import Head
-from foveal_runtime.study import Modality
-from foveal_train import frozen
-from foveal_train.arrays import StudyArrays
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
-from foveal_train.model import ModelInputs, MultimodalModel
+from foveal_train.model.model import ModelInputs, MultimodalModel
+from foveal_train.model.weights import build_model
 from foveal_train.pipeline import train
-from foveal_train.recipe import Recipe, load_recipe
-from foveal_train.trainer import fit
-from foveal_train.weights import build_model
+from foveal_train.training import frozen
+from foveal_train.training.arrays import StudyArrays
+from foveal_train.training.recipe import Recipe, load_recipe
+from foveal_train.training.trainer import fit
 
 PLAIN = ("augmentation.horizontal_flip=false", "augmentation.vertical_flip=false", "augmentation.rotation_degrees=0",
          "augmentation.brightness=0", "augmentation.contrast=0")  # fmt: skip

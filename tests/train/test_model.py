@@ -5,10 +5,10 @@ from functools import cache
 import pytest
 import torch
 
-from foveal_runtime.study import ALL_SUBSETS, Modality, Subset, subset_name
-from foveal_train.model import ModelInputs, MultimodalModel
-from foveal_train.profile import profile
-from foveal_train.weights import build_model
+from foveal_runtime.study.study import ALL_SUBSETS, Modality, Subset, subset_name
+from foveal_train.model.model import ModelInputs, MultimodalModel
+from foveal_train.model.profile import profile
+from foveal_train.model.weights import build_model
 
 ORDER = list(Modality)
 

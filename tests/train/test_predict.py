@@ -9,14 +9,14 @@ import pytest
 import torch
 from graded import make_arrays, make_samples
 
-from foveal_runtime.labels import Head
-from foveal_runtime.notes import NoteTokeniser
-from foveal_runtime.study import ALL_SUBSETS
-from foveal_train.arrays import StudyArrays, with_notes
-from foveal_train.model import MultimodalModel
-from foveal_train.predict import Predictions, Showing, predict, predict_each
-from foveal_train.profile import profile
-from foveal_train.weights import build_model
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.notes import NoteTokeniser
+from foveal_runtime.study.study import ALL_SUBSETS
+from foveal_train.model.model import MultimodalModel
+from foveal_train.model.profile import profile
+from foveal_train.model.weights import build_model
+from foveal_train.runs.predict import Predictions, Showing, predict, predict_each
+from foveal_train.training.arrays import StudyArrays, with_notes
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from foveal_train.progress import ProgressReporter
+from foveal_train.training.progress import ProgressReporter
 
 
 def test_without_a_terminal_a_stage_and_an_epoch_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:

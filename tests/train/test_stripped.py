@@ -10,18 +10,18 @@ import pytest
 import torch
 from graded import make_arrays, make_samples
 
-from foveal_runtime.labels import Head
-from foveal_runtime.notes import NoteTokeniser
-from foveal_runtime.study import Modality
-from foveal_train.arrays import NO_NOTE, StudyArrays
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.notes import NoteTokeniser
+from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
-from foveal_train.losses import MISSING
-from foveal_train.objective import Batch, Objective
-from foveal_train.recipe import Recipe, load_recipe
-from foveal_train.sampling import sampling_weights
-from foveal_train.stripped import some_stripped, without_dr_sentences
-from foveal_train.trainer import fit
-from foveal_train.weights import build_model
+from foveal_train.model.weights import build_model
+from foveal_train.training.arrays import NO_NOTE, StudyArrays
+from foveal_train.training.losses import MISSING
+from foveal_train.training.objective import Batch, Objective
+from foveal_train.training.recipe import Recipe, load_recipe
+from foveal_train.training.sampling import sampling_weights
+from foveal_train.training.stripped import some_stripped, without_dr_sentences
+from foveal_train.training.trainer import fit
 
 DR, MORE = "Diabetic retinopathy is present.", "Drusen are present."
 

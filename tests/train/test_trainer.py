@@ -10,19 +10,19 @@ import pytest
 import torch
 
 from foveal_runtime.errors import CheckFailed, DataError
-from foveal_runtime.imaging import ImageSpec
-from foveal_runtime.labels import Head
-from foveal_runtime.study import Modality
-from foveal_train import checkpoint
-from foveal_train.arrays import StudyArrays
+from foveal_runtime.photo.imaging import ImageSpec
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
-from foveal_train.losses import MISSING
-from foveal_train.model import MultimodalModel
-from foveal_train.objective import drop_modalities
-from foveal_train.processor import has_bf16
-from foveal_train.recipe import Recipe, load_recipe
-from foveal_train.trainer import fit
-from foveal_train.weights import build_model
+from foveal_train.model.model import MultimodalModel
+from foveal_train.model.weights import build_model
+from foveal_train.training import checkpoint
+from foveal_train.training.arrays import StudyArrays
+from foveal_train.training.cpu_speed import has_bf16
+from foveal_train.training.losses import MISSING
+from foveal_train.training.objective import drop_modalities
+from foveal_train.training.recipe import Recipe, load_recipe
+from foveal_train.training.trainer import fit
 
 COUNT = 24
 

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.notes import NoteTokeniser, TextSpec
-from foveal_train import weights
-from foveal_train.profile import ModelConfig, profile
-from foveal_train.weights import LITE0, MINILM, build_model, packaged
+from foveal_runtime.study.notes import NoteTokeniser, TextSpec
+from foveal_train.model import weights
+from foveal_train.model.profile import ModelConfig, profile
+from foveal_train.model.weights import LITE0, MINILM, build_model, packaged
 
 
 def _edge(**changes: str) -> ModelConfig:

@@ -16,21 +16,16 @@ from accelerate import PartialState
 
 import foveal_runtime
 from foveal_runtime.errors import ConfigError, DataError, FovealError
-from foveal_runtime.labels import Head
-from foveal_runtime.notes import NoteTokeniser
-from foveal_runtime.record import FeatureStats, fit_stats
-from foveal_runtime.study import ALL_SUBSETS, Modality, Subset, subset_name
-from foveal_train import calibration, checkpoint
-from foveal_train.arrays import Skipped, StudyArrays, load_arrays
-from foveal_train.curves import FILE as CURVES_FILE
-from foveal_train.curves import FOLDER as SCALARS
-from foveal_train.curves import Scalars, curves
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.notes import NoteTokeniser
+from foveal_runtime.study.record import FeatureStats, fit_stats
+from foveal_runtime.study.study import ALL_SUBSETS, Modality, Subset, subset_name
 from foveal_train.data import Problem, Sample, Split, load, split_patients
 from foveal_train.data.sample import told
 from foveal_train.data.split import PARTS
-from foveal_train.losses import MISSING
-from foveal_train.recipe import Alignment, Method, Recipe
-from foveal_train.run import (
+from foveal_train.model.weights import BuiltModel, build_model
+from foveal_train.runs import calibration
+from foveal_train.runs.run import (
     HISTORY_FILE,
     METRICS_FILE,
     REPORT_FILE,
@@ -42,9 +37,15 @@ from foveal_train.run import (
     write_json,
     write_run,
 )
-from foveal_train.stripped import without_dr_sentences
-from foveal_train.trainer import Fitted, fit
-from foveal_train.weights import BuiltModel, build_model
+from foveal_train.training import checkpoint
+from foveal_train.training.arrays import Skipped, StudyArrays, load_arrays
+from foveal_train.training.curves import FILE as CURVES_FILE
+from foveal_train.training.curves import FOLDER as SCALARS
+from foveal_train.training.curves import Scalars, curves
+from foveal_train.training.losses import MISSING
+from foveal_train.training.recipe import Alignment, Method, Recipe
+from foveal_train.training.stripped import without_dr_sentences
+from foveal_train.training.trainer import Fitted, fit
 
 MIN_SUBSET_STUDIES = 8
 """Training studies a modality subset needs before it counts as trained."""

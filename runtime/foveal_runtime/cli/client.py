@@ -16,7 +16,7 @@ from foveal_runtime.errors import FovealError, InputError
 
 if TYPE_CHECKING:
     from foveal_runtime.client import Client
-    from foveal_runtime.study import Record, Study
+    from foveal_runtime.study.study import Record, Study
 
 _REQUEST_BYTES = 24 << 20
 _REQUEST_STUDIES = 16
@@ -84,7 +84,7 @@ class Patient:
 
     def record(self) -> Record | None:
         """The record; None when nothing is known."""
-        from foveal_runtime.study import Eye, Record, Sex
+        from foveal_runtime.study.study import Eye, Record, Sex
 
         record = Record(
             age_years=self.age,
@@ -170,8 +170,8 @@ def embed(
         json: print one JSON document.
     """
     from foveal_runtime.cli.output import embed_document
-    from foveal_runtime.engine import VectorKind
-    from foveal_runtime.study import Study
+    from foveal_runtime.engine.engine import VectorKind
+    from foveal_runtime.study.study import Study
 
     kinds = [VectorKind(name) for name in kind or ["joint"]]
     known = patient or Patient()
@@ -195,7 +195,7 @@ def embed(
 
 
 def _studies(files: Sequence[Path], patient: Patient) -> Iterator[tuple[Path, Study | FovealError]]:
-    from foveal_runtime.study import Study
+    from foveal_runtime.study.study import Study
 
     record = patient.record()
     for i, file in enumerate(files):
@@ -226,7 +226,7 @@ def _parts(studies: Iterator[tuple[Path, Any]]) -> Iterator[list[tuple[Path, Any
 
 def _ask(part: list[tuple[Path, Any]], rows: list[tuple[Path, Any]], call: Any, model: Any) -> Any:
     """Add a result message or an error for each file of a part; returns what answered."""
-    from foveal_runtime.status import error_of
+    from foveal_runtime.rpc.status import error_of
 
     sent = [(file, study) for file, study in part if not isinstance(study, FovealError)]
     rows.extend((file, study) for file, study in part if isinstance(study, FovealError))

@@ -42,11 +42,11 @@ def compile_(
     import time
     from dataclasses import asdict
 
-    from foveal_runtime.bundle import Bundle
-    from foveal_runtime.compiled import entry_folder
-    from foveal_runtime.compiler import compile_bundle
-    from foveal_runtime.plan import Measurement, measure, write_plan
-    from foveal_runtime.session import provider_of, usable_cores
+    from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.engine.compiled import entry_folder
+    from foveal_runtime.engine.compiler import compile_bundle
+    from foveal_runtime.engine.session import provider_of, usable_cores
+    from foveal_runtime.serving.plan import Measurement, measure, write_plan
 
     where = provider_of(provider)
     opened = Bundle.open(bundle)

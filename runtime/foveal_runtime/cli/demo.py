@@ -154,8 +154,8 @@ def _serve_settings(bundle: Path | None, photographs: Path | None) -> dict[str, 
     Raises:
         ConfigError: one of them is not there.
     """
+    from foveal_runtime.bundle.shipped import MODEL, PHOTOGRAPHS, find_model, find_photographs
     from foveal_runtime.cli.demo_serve import read_labels
-    from foveal_runtime.shipped import MODEL, PHOTOGRAPHS, find_model, find_photographs
 
     model, pictures = bundle or find_model(), photographs or find_photographs()
     lacking = [str(part) for part, found in ((MODEL, model), (PHOTOGRAPHS, pictures)) if found is None]

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foveal_runtime.bundle.shipped import LABELS
 from foveal_runtime.cli.steps import Steps, write_whole
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.labels import REFERABLE_GRADE
-from foveal_runtime.shipped import LABELS
+from foveal_runtime.study.labels import REFERABLE_GRADE
 
 if TYPE_CHECKING:
     from rich.table import Table

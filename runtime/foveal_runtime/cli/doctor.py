@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from foveal_runtime.cli.client import Json, print_json
 
 if TYPE_CHECKING:
-    from foveal_runtime.doctor import Finding
+    from foveal_runtime.engine.doctor import Finding
 
 
 def doctor(bundle: Path | None = None, /, *, provider: str = "cpu", json: Json = False) -> int:
@@ -29,8 +29,8 @@ def doctor(bundle: Path | None = None, /, *, provider: str = "cpu", json: Json =
         provider: cpu, cuda or tensorrt, for the golden studies.
         json: print one JSON document.
     """
-    from foveal_runtime.doctor import bundle_findings, healthy, machine_findings
-    from foveal_runtime.processor import this_processor
+    from foveal_runtime.engine.doctor import bundle_findings, healthy, machine_findings
+    from foveal_runtime.engine.processor import this_processor
 
     findings = machine_findings()
     if bundle is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from foveal_runtime.errors import InputError
-from foveal_runtime.filters import date_from
+from foveal_runtime.rpc.filters import date_from
 
 _FACTS = ("id", "patient", "eye", "camera", "site", "precision", "source")
 KEYS = (*_FACTS, "icdr", "acquired", "referable", "attr.NAME")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from datetime import date
 
     from foveal_runtime.client import Client
-    from foveal_runtime.engine import VectorKind
-    from foveal_runtime.study import Record, Subset
+    from foveal_runtime.engine.engine import VectorKind
+    from foveal_runtime.study.study import Record, Subset
 
 _KNOWN_AT_ONCE = 500
 """Ids asked for in one call when looking for what is already stored."""
@@ -76,9 +76,9 @@ def index(
         json: print one JSON document with the counts.
     """
     from foveal_runtime._proto import archive_pb2
-    from foveal_runtime.engine import VectorKind
-    from foveal_runtime.messages import KIND_TO
-    from foveal_runtime.status import error_of
+    from foveal_runtime.engine.engine import VectorKind
+    from foveal_runtime.rpc.messages import KIND_TO
+    from foveal_runtime.rpc.status import error_of
 
     photographs = _photographs(source, skip_bad=skip_bad)
     kinds = [VectorKind(name) for name in kind or ["image", "joint"]]
@@ -132,7 +132,7 @@ def _photographs(source: str, *, skip_bad: bool) -> list[_Photograph]:
     kind, colon, rest = source.partition(":")
     path = Path(rest if colon and kind == "folder" else source).expanduser()
     if path.exists() or kind == "folder" or not colon:
-        from foveal_runtime.folder import read_folder
+        from foveal_runtime.study.folder import read_folder
 
         folder = read_folder(path)
         if folder.bad_rows and not skip_bad:
@@ -174,7 +174,7 @@ def _photographs(source: str, *, skip_bad: bool) -> list[_Photograph]:
 def _trained(client: Client) -> list[Subset]:
     """The subsets with a photograph that the served model was trained for, largest first; one that knows photographs alone
     could not embed one whose row has an age or an eye as well. Those facts are stored all the same."""
-    from foveal_runtime.study import Modality, subset_of
+    from foveal_runtime.study.study import Modality, subset_of
 
     subsets = sorted(map(subset_of, client.model().trained_subsets), key=len, reverse=True)
     chosen = [subset for subset in subsets if Modality.IMAGE in subset]
@@ -188,9 +188,9 @@ def _trained(client: Client) -> list[Subset]:
 
 def _entry(digest: str, photograph: _Photograph, site: str, trained: list[Subset]) -> Any:
     from foveal_runtime._proto import archive_pb2
-    from foveal_runtime.labels import REFERABLE_GRADE
-    from foveal_runtime.messages import EYE_TO, study_to
-    from foveal_runtime.study import Study
+    from foveal_runtime.rpc.messages import EYE_TO, study_to
+    from foveal_runtime.study.labels import REFERABLE_GRADE
+    from foveal_runtime.study.study import Study
 
     record, icdr = photograph.record, photograph.icdr
     facts = archive_pb2.Facts(

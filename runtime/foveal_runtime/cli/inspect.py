@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from foveal_runtime.cli.client import Json, print_json
 
 if TYPE_CHECKING:
-    from foveal_runtime.bundle import Bundle
+    from foveal_runtime.bundle.bundle import Bundle
 
 _ACCURACY = {
     "mean_cosine": "mean cosine",
@@ -44,8 +44,8 @@ def inspect(bundle: Path, /, *, public_key: Path | None = None, json: Json = Fal
         public_key: PEM public key (Ed25519) that must have signed it.
         json: print one JSON document.
     """
-    from foveal_runtime.bundle import Bundle
-    from foveal_runtime.signing import read_public_key
+    from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.bundle.signing import read_public_key
 
     opened = Bundle.open(bundle, signed_by=None if public_key is None else read_public_key(public_key))
     document = describe(opened, signed_by=str(public_key) if public_key is not None else "")

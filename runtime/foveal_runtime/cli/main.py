@@ -10,8 +10,8 @@ from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
 from foveal_runtime import __version__
 from foveal_runtime.cli.rooms import missing_room
+from foveal_runtime.engine.processor import refuse_too_old
 from foveal_runtime.errors import FovealError
-from foveal_runtime.processor import refuse_too_old
 
 _RUNTIME = "foveal_runtime.cli"
 _EXTRAS = {
@@ -27,9 +27,9 @@ _EXTRAS = {
 
 
 _COMMANDS: tuple[tuple[str, str, str], ...] = (
-    ("train", "foveal_train.cli:train", "Train a model and write a run."),
-    ("evaluate", "foveal_train.cli_evaluate:evaluate", "Judge a run on retrieval and grading."),
-    ("sweep", "foveal_train.cli_sweep:sweep", "Train and judge several recipes."),
+    ("train", "foveal_train.cli.train:train", "Train a model and write a run."),
+    ("evaluate", "foveal_train.cli.evaluate:evaluate", "Judge a run on retrieval and grading."),
+    ("sweep", "foveal_train.cli.sweep:sweep", "Train and judge several recipes."),
     ("export", "foveal_export.cli:export", "Export a run to a verified bundle."),
     ("verify", f"{_RUNTIME}.verify:verify", "Check a bundle against PyTorch's answers."),
     ("inspect", f"{_RUNTIME}.inspect:inspect", "Show what a bundle is, on one screen."),
@@ -64,8 +64,8 @@ def build_app(*, listing: bool = False) -> App:
         suppress_keyboard_interrupt=False,
     )
     data = App(name="data", help="Make and check data sets.")
-    data.command("foveal_train.cli_data:synth", name="synth")
-    data.command("foveal_train.cli_data:check", name="check")
+    data.command("foveal_train.cli.data:synth", name="synth")
+    data.command("foveal_train.cli.data:check", name="check")
     app.command(data)
     for name, target, line in _COMMANDS:
         app.command(target, name=name, **({"help": line} if listing else {}))

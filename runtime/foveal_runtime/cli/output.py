@@ -9,7 +9,7 @@ from typing import Any
 
 from foveal_runtime._proto import screening_pb2, study_pb2
 from foveal_runtime.errors import FovealError
-from foveal_runtime.labels import Head
+from foveal_runtime.study.labels import Head
 
 
 def model_document(model: Any) -> dict[str, Any] | None:

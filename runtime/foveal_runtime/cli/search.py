@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from foveal_runtime.cli.client import Connection, Json, Kind, Patient, print_json
 from foveal_runtime.cli.study_file import read_photograph, read_study
 from foveal_runtime.errors import ConfigError, ImageError, InputError
-from foveal_runtime.study import Study
+from foveal_runtime.study.study import Study
 
 
 def search(
@@ -64,8 +64,8 @@ def search(
     from foveal_runtime.cli.filter_terms import filter_of
     from foveal_runtime.cli.output import hit_document, hit_table, kind_name
     from foveal_runtime.cli.sheet import check_target
-    from foveal_runtime.engine import VectorKind
-    from foveal_runtime.messages import KIND_TO, study_to
+    from foveal_runtime.engine.engine import VectorKind
+    from foveal_runtime.rpc.messages import KIND_TO, study_to
 
     if k < 1:
         raise InputError(f"--k is {k}; want 1 to 10000")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from foveal_runtime.bundle import Bundle
-    from foveal_runtime.config import ServeConfig
-    from foveal_runtime.server import Server
+    from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.rpc.server import Server
+    from foveal_runtime.serving.config import ServeConfig
 
 
 def serve(
@@ -77,7 +77,7 @@ def serve(
     import asyncio
     import logging
 
-    from foveal_runtime.config import read_config
+    from foveal_runtime.serving.config import read_config
 
     logging.basicConfig(
         stream=sys.stderr,
@@ -110,7 +110,7 @@ def serve(
     )
     if workers is None and threads is None and max_batch is None and config is None:
         settings = _planned(settings)
-    from foveal_runtime.server import Server
+    from foveal_runtime.rpc.server import Server
 
     async def run() -> None:
         await Server(settings).run(announce)
@@ -135,10 +135,10 @@ def _planned(settings: ServeConfig) -> ServeConfig:
     import logging
     from dataclasses import replace
 
-    from foveal_runtime.bundle import MANIFEST
-    from foveal_runtime.compiled import entry_folder
+    from foveal_runtime.bundle.bundle import MANIFEST
+    from foveal_runtime.engine.compiled import entry_folder
     from foveal_runtime.errors import ConfigError
-    from foveal_runtime.plan import read_plan
+    from foveal_runtime.serving.plan import read_plan
 
     manifest = settings.bundle / MANIFEST
     if not manifest.is_file():

@@ -79,7 +79,7 @@ def _thumbnail(data: bytes | None) -> bytes | None:
     from PIL import Image, ImageOps
 
     from foveal_runtime.errors import ImageError
-    from foveal_runtime.imaging import open_header
+    from foveal_runtime.photo.imaging import open_header
 
     if data is None:
         return None

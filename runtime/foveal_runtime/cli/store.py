@@ -239,13 +239,13 @@ def migrate(
         provider: cpu, cuda or tensorrt.
         json: print one JSON document.
     """
-    from foveal_runtime.bundle import Bundle
-    from foveal_runtime.engine import Engine, Prepared, VectorKind
+    from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.engine.engine import Engine, Prepared, VectorKind
     from foveal_runtime.errors import StudyError
     from foveal_runtime.store.item import Float32
     from foveal_runtime.store.reembed import Migration
     from foveal_runtime.store.reembed import migrate as run_migration
-    from foveal_runtime.study import Study
+    from foveal_runtime.study.study import Study
 
     bundle = Bundle.open(to)
     engine = Engine(bundle, provider=provider)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal_runtime.errors import ImageError, InputError
-from foveal_runtime.study import Eye, Record, Sex, Study
+from foveal_runtime.study.study import Eye, Record, Sex, Study
 
 SUFFIX = ".json"
 _PARTS = ("image", "note", "record")

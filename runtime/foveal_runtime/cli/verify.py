@@ -42,8 +42,8 @@ def verify(
         provider: cpu, cuda or tensorrt.
         threads: threads in one graph call; default: every core this process may use.
     """
-    from foveal_runtime.bundle import Bundle
-    from foveal_runtime.signing import read_public_key
+    from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.bundle.signing import read_public_key
 
     key = None if public_key is None else read_public_key(public_key)
     opened = Bundle.open(bundle, signed_by=key)
@@ -58,9 +58,9 @@ def verify(
         return
     if data:
         raise ConfigError("--data needs --run: golden replay uses the studies inside the bundle; add --run RUN")
-    from foveal_runtime.compiled import find_compiled
-    from foveal_runtime.engine import Engine
-    from foveal_runtime.selftest import self_test
+    from foveal_runtime.engine.compiled import find_compiled
+    from foveal_runtime.engine.engine import Engine
+    from foveal_runtime.engine.selftest import self_test
 
     compiled = find_compiled(opened, provider)
     if compiled is not None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal_runtime.errors import InputError
-from foveal_runtime.study import Eye, Modality
+from foveal_runtime.study.study import Eye, Modality
 
 Float32 = npt.NDArray[np.float32]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from foveal_runtime.errors import DataError
-from foveal_runtime.study import Eye, Modality, Sex
+from foveal_runtime.study.study import Eye, Modality, Sex
 from foveal_train.data import load
 from foveal_train.data.brset import RELEASES, Release
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from foveal_runtime.errors import CheckFailed, DataError
-from foveal_train.cli_data import check, synth
+from foveal_train.cli.data import check, synth
 
 Edit = Callable[[Path, Callable[[str], str]], None]
 

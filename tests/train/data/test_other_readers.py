@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from foveal_runtime.errors import DataError
-from foveal_runtime.study import Eye, Sex
+from foveal_runtime.study.study import Eye, Sex
 from foveal_train.data import load
 
 Jpeg = Callable[[int], bytes]

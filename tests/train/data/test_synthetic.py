@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pytest
 
 from foveal_runtime.errors import DataError
-from foveal_runtime.imaging import ImageSpec, load_square
-from foveal_runtime.study import Eye
+from foveal_runtime.photo.imaging import ImageSpec, load_square
+from foveal_runtime.study.study import Eye
 from foveal_train.data import load
 from foveal_train.data.brset import RELEASES, Release
 from foveal_train.data.notes import Finding

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from foveal_runtime.notes import NoteTokeniser
-from foveal_train.model import MultimodalModel
-from foveal_train.profile import profile
-from foveal_train.weights import build_model
+from foveal_runtime.study.notes import NoteTokeniser
+from foveal_train.model.model import MultimodalModel
+from foveal_train.model.profile import profile
+from foveal_train.model.weights import build_model
 
 
 @pytest.fixture(scope="session")

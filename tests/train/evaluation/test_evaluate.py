@@ -12,17 +12,17 @@ import pytest
 from graded import Trained, make_arrays, make_samples
 from rich.console import Console
 
-from foveal_runtime.labels import Head
-from foveal_runtime.manifest import SubsetCalibration
-from foveal_runtime.notes import NoteTokeniser
-from foveal_runtime.study import Modality
-from foveal_train import calibration
-from foveal_train.arrays import StudyArrays, with_notes
+from foveal_runtime.bundle.manifest import SubsetCalibration
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.notes import NoteTokeniser
+from foveal_runtime.study.study import Modality
 from foveal_train.evaluation import evaluate_arrays, table
 from foveal_train.evaluation.subgroups import subgroups
 from foveal_train.evaluation.warn import warnings_of
-from foveal_train.model import MultimodalModel
-from foveal_train.stripped import without_dr_sentences
+from foveal_train.model.model import MultimodalModel
+from foveal_train.runs import calibration
+from foveal_train.training.arrays import StudyArrays, with_notes
+from foveal_train.training.stripped import without_dr_sentences
 
 Tiny = tuple[MultimodalModel, NoteTokeniser]
 IMAGE, TEXT, STRUCTURED = Modality

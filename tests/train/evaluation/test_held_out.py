@@ -13,7 +13,7 @@ from PIL import Image
 
 from foveal_runtime.errors import DataError
 from foveal_train.evaluation.held_out import own_test, unseen
-from foveal_train.run import Run
+from foveal_train.runs.run import Run
 
 
 @dataclass(frozen=True)

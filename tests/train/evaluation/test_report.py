@@ -13,15 +13,15 @@ import pytest
 from graded import Trained, make_arrays, make_samples
 
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.notes import NoteTokeniser
-from foveal_runtime.record import FeatureStats
-from foveal_runtime.study import Modality
-from foveal_train import cli_evaluate
+from foveal_runtime.study.notes import NoteTokeniser
+from foveal_runtime.study.record import FeatureStats
+from foveal_runtime.study.study import Modality
+from foveal_train.cli import evaluate
 from foveal_train.evaluation import evaluate_arrays, page, plots
 from foveal_train.evaluation.report import html, write_html
-from foveal_train.model import MultimodalModel
-from foveal_train.profile import profile
-from foveal_train.run import RunInfo
+from foveal_train.model.model import MultimodalModel
+from foveal_train.model.profile import profile
+from foveal_train.runs.run import RunInfo
 
 VOID = {"meta", "img", "br"}
 
@@ -125,7 +125,7 @@ def test_undefined_figures_are_a_dash_with_their_reason() -> None:
 
 
 def test_evaluate_writes_metrics_and_report_into_the_run(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli_evaluate.evaluate(tiny_run, json_=Path("-"), bootstrap=20)
+    evaluate.evaluate(tiny_run, json_=Path("-"), bootstrap=20)
     printed = json.loads(capsys.readouterr().out)
     written = json.loads((tiny_run / "metrics.json").read_text(encoding="utf-8"))
     assert printed == written
@@ -138,7 +138,7 @@ def test_evaluate_on_named_data_leaves_out_what_was_seen_and_the_runs_own_report
     tiny_run: Path, synth_spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (tiny_run / "metrics.json").read_bytes()
-    cli_evaluate.evaluate(tiny_run, data=[synth_spec], json_=tmp_path / "m.json", bootstrap=0)
+    evaluate.evaluate(tiny_run, data=[synth_spec], json_=tmp_path / "m.json", bootstrap=0)
     assert capsys.readouterr().out == ""
     found = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
     own = json.loads(before)
@@ -150,4 +150,4 @@ def test_evaluate_on_named_data_leaves_out_what_was_seen_and_the_runs_own_report
 
 def test_a_negative_number_of_replicates_is_refused() -> None:
     with pytest.raises(ConfigError, match="--bootstrap"):
-        cli_evaluate.evaluate(bootstrap=-1)
+        evaluate.evaluate(bootstrap=-1)

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from foveal_runtime.codes import BadCode, flag, integer_code, is_missing, years
 from foveal_runtime.errors import DataError
-from foveal_runtime.labels import GRADES
-from foveal_runtime.study import Eye, Record, Sex
-from foveal_runtime.table import Table, read_table, require_columns
+from foveal_runtime.study.codes import BadCode, flag, integer_code, is_missing, years
+from foveal_runtime.study.labels import GRADES
+from foveal_runtime.study.study import Eye, Record, Sex
+from foveal_runtime.study.table import Table, read_table, require_columns
 from foveal_train.data.notes import Finding, note_of, without_dr
 from foveal_train.data.sample import Dataset, Labels, Problem, Sample
 

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from foveal_runtime.errors import DataError, ImageError
-from foveal_runtime.imaging import ImageSpec, decode
-from foveal_runtime.record import FEATURES
+from foveal_runtime.photo.imaging import ImageSpec, decode
+from foveal_runtime.study.record import FEATURES
 from foveal_train.data.sample import Dataset, Problem, Sample
 
 _SPEC = ImageSpec()

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from foveal_runtime.codes import BadCode
 from foveal_runtime.errors import DataError
+from foveal_runtime.study.codes import BadCode
 from foveal_train.data.notes import without_dr
 from foveal_train.data.sample import Dataset, Problem, Sample
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from foveal_runtime.folder import read_folder
+from foveal_runtime.study.folder import read_folder
 from foveal_train.data.notes import without_dr
 from foveal_train.data.sample import Dataset, Labels, Problem, Sample
 
 
 def read(path: Path, spec: str) -> Dataset:
-    """Read a folder of photographs and at most one CSV (`foveal_runtime.folder`).
+    """Read a folder of photographs and at most one CSV (`foveal_runtime.study.folder`).
 
     Raises:
         DataError: see `read_folder`.

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from foveal_runtime.codes import BadCode, integer_code
 from foveal_runtime.errors import DataError
-from foveal_runtime.table import read_table, require_columns
+from foveal_runtime.study.codes import BadCode, integer_code
+from foveal_runtime.study.table import read_table, require_columns
 from foveal_train.data.sample import Dataset, Labels, Problem, Sample
 
 _PART = "B. Disease Grading"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from foveal_runtime.codes import BadCode, flag, integer_code, is_missing, word_code, years
 from foveal_runtime.errors import DataError
-from foveal_runtime.labels import GRADES
-from foveal_runtime.study import Eye, Record, Sex
-from foveal_runtime.table import read_table, require_columns
+from foveal_runtime.study.codes import BadCode, flag, integer_code, is_missing, word_code, years
+from foveal_runtime.study.labels import GRADES
+from foveal_runtime.study.study import Eye, Record, Sex
+from foveal_runtime.study.table import read_table, require_columns
 from foveal_train.data.notes import Finding, note_of, without_dr
 from foveal_train.data.sample import Dataset, Labels, Problem, Sample
 

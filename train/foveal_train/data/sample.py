@@ -8,8 +8,8 @@ from pathlib import Path
 from types import EllipsisType
 
 from foveal_runtime.errors import DataError
-from foveal_runtime.labels import GRADES
-from foveal_runtime.study import Record, Study
+from foveal_runtime.study.labels import GRADES
+from foveal_runtime.study.study import Record, Study
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foveal_runtime.labels import REFERABLE_GRADE, Head, referable_probability, softmax
-from foveal_runtime.manifest import SubsetCalibration
-from foveal_runtime.notes import NoteTokeniser
-from foveal_runtime.study import subset_name
-from foveal_train.arrays import Progress, StudyArrays
-from foveal_train.calibration import DEFAULT_POINT
+from foveal_runtime.bundle.manifest import SubsetCalibration
+from foveal_runtime.study.labels import REFERABLE_GRADE, Head, referable_probability, softmax
+from foveal_runtime.study.notes import NoteTokeniser
+from foveal_runtime.study.study import subset_name
 from foveal_train.evaluation.grading import grade_figures
 from foveal_train.evaluation.inputs import FULL, PHOTOGRAPH, Answers, Trained, answers
 from foveal_train.evaluation.intervals import LEVEL, Resamples, resample
@@ -24,8 +22,10 @@ from foveal_train.evaluation.referable import referable_figures
 from foveal_train.evaluation.reliability import calibration_error, reliability
 from foveal_train.evaluation.subgroups import ATTRIBUTES, subgroups
 from foveal_train.evaluation.warn import warnings_of
-from foveal_train.losses import MISSING
-from foveal_train.model import MultimodalModel
+from foveal_train.model.model import MultimodalModel
+from foveal_train.runs.calibration import DEFAULT_POINT
+from foveal_train.training.arrays import Progress, StudyArrays
+from foveal_train.training.losses import MISSING
 
 SCHEMA_VERSION = 1
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foveal_runtime.labels import GRADES
+from foveal_runtime.study.labels import GRADES
 from foveal_train.evaluation.intervals import Figure, Float, Resamples, divide, figure, proportion
 
 Int = npt.NDArray[np.int64]

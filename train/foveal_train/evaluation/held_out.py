@@ -10,8 +10,8 @@ from foveal_runtime.errors import DataError
 from foveal_train.data import Sample
 from foveal_train.data.duplicates import content_hash
 from foveal_train.pipeline import load_samples, split_samples
-from foveal_train.recipe import recipe_from_document
-from foveal_train.run import Run
+from foveal_train.runs.run import Run
+from foveal_train.training.recipe import recipe_from_document
 
 SEEN = ("train", "validation")
 

@@ -14,14 +14,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from foveal_runtime.labels import Head
-from foveal_runtime.manifest import SubsetCalibration
-from foveal_runtime.notes import NoteTokeniser
-from foveal_runtime.study import ALL_SUBSETS, Modality, Subset, subset_name
-from foveal_train.arrays import Progress, StudyArrays
-from foveal_train.model import MultimodalModel
-from foveal_train.predict import Predictions, Showing, predict_each
-from foveal_train.stripped import without_dr_sentences
+from foveal_runtime.bundle.manifest import SubsetCalibration
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.notes import NoteTokeniser
+from foveal_runtime.study.study import ALL_SUBSETS, Modality, Subset, subset_name
+from foveal_train.model.model import MultimodalModel
+from foveal_train.runs.predict import Predictions, Showing, predict_each
+from foveal_train.training.arrays import Progress, StudyArrays
+from foveal_train.training.stripped import without_dr_sentences
 
 FULL = "full"
 WITHOUT_DR = "full_without_dr"

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foveal_runtime.labels import Head
-from foveal_runtime.study import Modality
-from foveal_train.arrays import StudyArrays
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.study import Modality
 from foveal_train.data.sample import Sample
 from foveal_train.evaluation.inputs import FULL, Answers, Trained
 from foveal_train.evaluation.intervals import Resamples
 from foveal_train.evaluation.retrieval import LabelSet, direction_figures
+from foveal_train.training.arrays import StudyArrays
 
 IMAGE_COLUMN, TEXT_COLUMN = (list(Modality).index(m) for m in (Modality.IMAGE, Modality.TEXT))
 DESCRIPTIONS = {

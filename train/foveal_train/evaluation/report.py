@@ -7,7 +7,6 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal_train.curves import curves
 from foveal_train.evaluation import page
 from foveal_train.evaluation.report_grading import (
     ICDR,
@@ -18,9 +17,10 @@ from foveal_train.evaluation.report_grading import (
 )
 from foveal_train.evaluation.report_retrieval import retrieval_section
 from foveal_train.evaluation.shown import judged
+from foveal_train.training.curves import curves
 
 if TYPE_CHECKING:
-    from foveal_train.run import RunInfo
+    from foveal_train.runs.run import RunInfo
 
 _SPLITS = {
     "test": "the run's own test split: patients that neither training nor validation saw",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from foveal_runtime.labels import GRADE_NAMES, Head
+from foveal_runtime.study.labels import GRADE_NAMES, Head
 from foveal_train.evaluation import page, plots
 from foveal_train.evaluation.shown import Shown, judged, main_inputs, shown_inputs
 from foveal_train.evaluation.subgroups import ATTRIBUTES

@@ -22,7 +22,7 @@ from foveal_train.evaluation.intervals import Resamples, resample
 from foveal_train.evaluation.protocols import DESCRIPTIONS, label_sets
 from foveal_train.evaluation.retrieval import scored_figures
 from foveal_train.evaluation.warn import retrieval_warnings
-from foveal_train.losses import MISSING
+from foveal_train.training.losses import MISSING
 
 MAX_K = 10_000
 _UNSEEN = -2.0

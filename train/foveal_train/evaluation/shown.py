@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from foveal_runtime.study import Modality
+from foveal_runtime.study.study import Modality
 from foveal_train.evaluation.inputs import FULL, MAIN_INPUTS, PHOTOGRAPH, PHOTOGRAPH_AND_RECORD, WITHOUT_DR
 
 

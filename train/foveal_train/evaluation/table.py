@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from foveal_runtime.labels import Head
+from foveal_runtime.study.labels import Head
 from foveal_train.evaluation.retrieval import KS, NDCG_AT
 from foveal_train.evaluation.shown import Shown, main_inputs
 from foveal_train.evaluation.warn import percent

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foveal_runtime.study import Eye
+from foveal_runtime.study.study import Eye
 from foveal_train.data.synthetic.canvas import Point
 from foveal_train.data.synthetic.vessels import Vasculature, Vessel
 

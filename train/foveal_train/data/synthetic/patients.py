@@ -14,7 +14,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from foveal_runtime.study import Eye, Sex
+from foveal_runtime.study.study import Eye, Sex
 from foveal_train.data.notes import Finding
 
 

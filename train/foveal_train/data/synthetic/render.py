@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from foveal_runtime.errors import DataError
-from foveal_runtime.labels import GRADES
-from foveal_runtime.study import Eye
+from foveal_runtime.study.labels import GRADES
+from foveal_runtime.study.study import Eye
 from foveal_train.data.notes import Finding
 from foveal_train.data.synthetic.anatomy import Anatomy, draw_anatomy
 from foveal_train.data.synthetic.camera import LOOKS, Look, UInt8, photograph

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from foveal_runtime.study import Eye, Sex
+from foveal_runtime.study.study import Eye, Sex
 from foveal_train.data.brset import Release
 from foveal_train.data.notes import Finding
 from foveal_train.data.synthetic.patients import EyeState, Patient

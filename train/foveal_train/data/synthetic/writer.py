@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from foveal_runtime.errors import DataError
-from foveal_runtime.study import Eye
+from foveal_runtime.study.study import Eye
 from foveal_train.data.brset import IMAGES, RELEASES, Release
 from foveal_train.data.synthetic.camera import jpeg_bytes
 from foveal_train.data.synthetic.patients import EyeState, Patient, draw_patient

@@ -1,0 +1,195 @@
+"""Export twins: the model's parts rebuilt from the same weights in the shape a graph should have. Exports nothing.
+
+Three differences from the originals, none in the result: query, key and value are three projections of the token axis
+as it stands (ONNX `Attention` takes 3-D inputs, so no transposes and no split remain), the note mask is boolean (no
+finite stand-in for minus infinity that FP16 would overflow), and dropout is gone. Shapes: B studies, T tokens, D width.
+"""
+
+from __future__ import annotations
+
+import copy
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from foveal_runtime.bundle.manifest import FUSION
+from foveal_runtime.study.study import Modality
+from foveal_train.model.encoders import ImageEncoder, TextEncoder
+from foveal_train.model.fusion import Block, Fused, Fusion
+from foveal_train.model.model import MultimodalModel
+
+
+class Attend(StrEnum):
+    """How attention is written down."""
+
+    FUSED = "fused"
+    """ONNX `Attention` (opset 23): one kernel in ONNX Runtime."""
+    PLAIN = "plain"
+    """MatMul, softmax, MatMul: what TensorRT fuses by itself; its parser knows no `Attention`."""
+
+
+class SplitAttention(nn.Module):
+    """Self-attention whose projections are separate layers; weights are those of the original, in its order."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, heads: int, how: Attend) -> None:
+        """Args:
+        weight: query, key and value rows stacked, [3 D, D].
+        bias: likewise, [3 D].
+        heads: attention heads.
+        how: spelling of the product.
+        """
+        super().__init__()
+        dim = weight.shape[1]
+        self.query, self.key, self.value = (nn.Linear(dim, weight.shape[0] // 3) for _ in range(3))
+        for layer, part_weight, part_bias in zip(
+            (self.query, self.key, self.value), weight.detach().chunk(3), bias.detach().chunk(3), strict=True
+        ):
+            layer.weight = nn.Parameter(part_weight.clone(), requires_grad=False)
+            layer.bias = nn.Parameter(part_bias.clone(), requires_grad=False)
+        self.heads = heads
+        self.how = how
+
+    def forward(self, x_BTD: Tensor, mask_B1TT: Tensor | None = None) -> Tensor:
+        """`mask_B1TT` is True where a query may attend to a key, expanded over the query axis."""
+        q, k, v = self.query(x_BTD), self.key(x_BTD), self.value(x_BTD)
+        if self.how is Attend.FUSED:
+            return torch.onnx.ops.attention(q, k, v, mask_B1TT, q_num_heads=self.heads, kv_num_heads=self.heads)[0]
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        if mask_B1TT is not None:
+            # -1e4, not the type's minimum: exp of it is 0 in FP16 as in FP32, and no sum with it overflows.
+            scores = torch.where(mask_B1TT, scores, torch.full((), -1e4))
+        return torch.as_tensor((F.softmax(scores, dim=-1) @ v).transpose(1, 2).flatten(2))
+
+
+class _ViTAttention(nn.Module):
+    """Stands in for timm's `Attention`."""
+
+    def __init__(self, original: Any, how: Attend) -> None:
+        super().__init__()
+        plain = isinstance(original.q_norm, nn.Identity) and isinstance(getattr(original, "norm", nn.Identity()), nn.Identity)
+        if not plain or getattr(original, "gate", None) is not None:
+            raise NotImplementedError(f"attention of {type(original).__name__} normalises or gates; no export twin knows that")
+        self.qkv = SplitAttention(original.qkv.weight, original.qkv.bias, heads=original.num_heads, how=how)
+        self.proj = original.proj
+
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        return torch.as_tensor(self.proj(self.qkv(x)))
+
+
+class _BertAttention(nn.Module):
+    """Stands in for transformers' `BertSelfAttention`."""
+
+    def __init__(self, original: Any, how: Attend) -> None:
+        super().__init__()
+        parts = (original.query, original.key, original.value)
+        self.qkv = SplitAttention(
+            torch.cat([part.weight for part in parts]),
+            torch.cat([part.bias for part in parts]),
+            heads=original.num_attention_heads,
+            how=how,
+        )
+
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
+        return self.qkv(hidden_states, attention_mask), None
+
+
+class TextTwin(nn.Module):
+    """`TextEncoder` with a boolean mask handed straight to the encoder's layers."""
+
+    def __init__(self, original: TextEncoder, how: Attend) -> None:
+        super().__init__()
+        bert: Any = copy.deepcopy(original.bert)
+        for layer in bert.encoder.layer:
+            layer.attention.self = _BertAttention(layer.attention.self, how)
+        self.embeddings, self.layers = bert.embeddings, bert.encoder.layer
+        self.project, self.type_1D, self.kept = original.project, original.type_1D, original.kept
+
+    def forward(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
+        states_BTF = self.embeddings(input_ids=input_ids_BT)
+        tokens = input_ids_BT.shape[1]
+        mask_B1TT = attention_mask_BT.bool()[:, None, None, :].expand(-1, 1, tokens, -1)
+        for layer in self.layers:
+            attended = layer.attention(states_BTF, mask_B1TT)[0]
+            states_BTF = layer.output(layer.intermediate(attended), attended)
+        return torch.as_tensor(self.project(states_BTF[:, : self.kept]) + self.type_1D)
+
+
+class _FusionBlock(nn.Module):
+    """`Block` with split projections."""
+
+    def __init__(self, original: Block, how: Attend) -> None:
+        super().__init__()
+        self.norm_first = original.norm_first
+        self.qkv = SplitAttention(original.qkv.weight, original.qkv.bias, heads=original.heads, how=how)
+        self.out, self.up, self.down = original.out, original.up, original.down
+        self.norm_attention, self.norm_feedforward = original.norm_attention, original.norm_feedforward
+
+    def forward(self, x_BTD: Tensor, mask_B1TT: Tensor) -> Tensor:
+        if self.norm_first:
+            x_BTD = x_BTD + self.out(self.qkv(self.norm_attention(x_BTD), mask_B1TT))
+            return torch.as_tensor(x_BTD + self.down(F.relu(self.up(self.norm_feedforward(x_BTD)))))
+        x_BTD = self.norm_attention(x_BTD + self.out(self.qkv(x_BTD, mask_B1TT)))
+        return torch.as_tensor(self.norm_feedforward(x_BTD + self.down(F.relu(self.up(x_BTD)))))
+
+
+class FusionTwin(nn.Module):
+    """`Fusion` over split blocks; its own forward does the rest."""
+
+    def __init__(self, original: Fusion, how: Attend) -> None:
+        super().__init__()
+        twin = copy.copy(original)
+        twin._modules = dict(original._modules)
+        twin.blocks = nn.ModuleList(_FusionBlock(block, how) for block in original.blocks)  # type: ignore[arg-type]
+        self.fusion = twin
+
+    def forward(self, tokens_BTD: Tensor, mask_BT: Tensor) -> Fused:
+        return Fused(*self.fusion(tokens_BTD, mask_BT))
+
+
+def _image_twin(original: ImageEncoder, how: Attend) -> nn.Module:
+    twin = copy.deepcopy(original)
+    if twin.is_transformer:
+        for block in twin.backbone.blocks:  # type: ignore[union-attr]
+            block.attn = _ViTAttention(block.attn, how)
+    else:
+        _fold_normalisation(twin.backbone)
+    return twin
+
+
+def _fold_normalisation(module: nn.Module) -> None:
+    """Fold batch normalisation into the convolution it follows, as the exporter would, in a fraction of its time."""
+    children = list(module.named_children())
+    for (_, first), (name, second) in pairwise(children):
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d) and first.out_channels == second.num_features:
+            folded = fuse_conv_bn_eval(first, second)
+            first.weight, first.bias = folded.weight, folded.bias
+            # timm's normalisation layer carries the activation behind it.
+            setattr(module, name, getattr(second, "act", nn.Identity()))
+    for _, child in children:
+        if not isinstance(child, nn.BatchNorm2d):
+            _fold_normalisation(child)
+
+
+def twin(model: MultimodalModel, name: str, how: Attend) -> nn.Module:
+    """The twin of one part of `model`, in evaluation mode; the model itself is left as it is.
+
+    Args:
+        model: in evaluation mode, FP32, on the CPU.
+        name: a modality or `fusion`.
+        how: spelling of attention.
+    """
+    if name == FUSION:
+        built: nn.Module = FusionTwin(model.fusion, how)
+    elif name == Modality.IMAGE:
+        built = _image_twin(model.image, how)
+    elif name == Modality.TEXT:
+        built = TextTwin(model.text, how)
+    else:
+        built = model.structured
+    return built.eval().requires_grad_(False) if name != Modality.STRUCTURED else built.eval()

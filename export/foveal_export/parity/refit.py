@@ -1,0 +1,112 @@
+"""Refit temperatures and operating points on an artefact's own logits: INT8's are not FP32's. The fits are training's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from foveal_export.parity.assess import Calibrations, ask_engine, labels
+from foveal_export.parity.parity import Answers
+from foveal_export.studies import cases
+from foveal_runtime.bundle.agreement import allowed
+from foveal_runtime.bundle.manifest import OperatingPoint, SubsetCalibration
+from foveal_runtime.engine.engine import Engine
+from foveal_runtime.study.labels import REFERABLE_GRADE, Head, referable_probability, softmax
+from foveal_runtime.study.study import Subset, subset_name
+from foveal_train.data import Sample
+from foveal_train.runs.calibration import fit_operating_points, fit_temperature
+from foveal_train.runs.run import RunInfo
+from foveal_train.training.losses import MISSING
+
+TEMPERATURE_TOLERANCE = 0.05
+"""Share by which a stored temperature may differ from a refitted one: processors round differently."""
+THRESHOLD_TOLERANCE = 0.01
+"""In probability, of a stored threshold; one that lies further off is held to the decisions that it changes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refit:
+    """A calibration fitted on an artefact's own logits, by subset name."""
+
+    calibration: dict[str, SubsetCalibration]
+    referable: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    """Calibrated probability of referable DR [N] of the studies that it was fitted on; empty where nothing was fitted."""
+
+
+def refit(engine: Engine, info: RunInfo, validation: Sequence[Sample]) -> Refit:
+    """Fit on an artefact's logits of the whole validation split.
+
+    Without validation studies the run's own calibration stands: it is closer to the artefact's than none.
+    """
+    if not validation or not info.trained_heads:
+        return Refit(calibration=dict(info.calibration))
+    modalities: Subset = frozenset().union(*info.subsets)
+    known = cases.prepare(engine, validation, modalities)
+    parts = {subset_name(subset): cases.through(known, subset) for subset in info.subsets}
+    seen = {name: part for name, part in parts.items() if part}
+    answers = ask_engine(engine, info, seen, vectors=False)
+    fitted = fit_calibrations(answers, seen, info)
+    rest = {name: info.calibration.get(name, SubsetCalibration()) for name in parts if name not in seen}
+    referable = {
+        name: referable_probability(softmax(answers[name].logits[Head.ICDR], fitted[name].temperature[Head.ICDR]))
+        for name in seen
+        if Head.ICDR in info.trained_heads
+    }
+    return Refit(calibration=fitted | rest, referable=referable)
+
+
+def fit_calibrations(
+    answers: Mapping[str, Answers], studies: Mapping[str, Sequence[cases.Case]], info: RunInfo
+) -> dict[str, SubsetCalibration]:
+    """Fit every subset on the answers at hand, by training's own rules.
+
+    Args:
+        answers: of either side, by subset name.
+        studies: the validation studies they are of.
+        info: of the run.
+    """
+    calibrated = {}
+    for name, part in studies.items():
+        temperature: dict[Head, float] = {}
+        points: tuple[OperatingPoint, ...] = ()
+        for head in info.trained_heads:
+            logits_NG, grades_N = answers[name].logits[head], labels(part, head)
+            temperature[head] = fit_temperature(logits_NG, grades_N)
+            if head is Head.ICDR:
+                known_N = grades_N != MISSING
+                score_N = referable_probability(softmax(logits_NG[known_N], temperature[head]))
+                points = fit_operating_points(score_N, grades_N[known_N] >= REFERABLE_GRADE)
+        calibrated[name] = SubsetCalibration(temperature=temperature, operating_points=points)
+    return calibrated
+
+
+def differing(stored: Calibrations, fitted: Refit, referable_flips: float) -> list[tuple[str, str, float, float]]:
+    """What a bundle carries that refitting does not give: (subset, quantity, carried, fitted).
+
+    A threshold is an order statistic of a few dozen scores: a rounding may move it across a gap between two of them without
+    changing one decision. It differs when it changes more decisions than are no evidence of that share.
+
+    Args:
+        stored: the bundle's.
+        fitted: again, on its own logits.
+        referable_flips: share of the decisions that may change.
+    """
+    found: list[tuple[str, str, float, float]] = []
+    for name, entry in fitted.calibration.items():
+        score_N = fitted.referable.get(name, np.empty(0))
+        there = stored.get(name, SubsetCalibration())
+        for head, temperature in entry.temperature.items():
+            carried = there.temperature.get(head, 1.0)
+            if not abs(carried / temperature - 1) <= TEMPERATURE_TOLERANCE:
+                found.append((name, f"temperature of {head.value}", carried, temperature))
+        thresholds = {point.name: point.threshold for point in there.operating_points}
+        for point in entry.operating_points:
+            carried = thresholds.get(point.name, float("nan"))
+            changed = int(((score_N >= carried) != (score_N >= point.threshold)).sum())
+            near = abs(carried - point.threshold) <= THRESHOLD_TOLERANCE
+            if np.isnan(carried) or (not near and changed > allowed(referable_flips, len(score_N))):
+                found.append((name, f"threshold of {point.name}", carried, point.threshold))
+    return found

@@ -1,0 +1,166 @@
+"""Which studies an export looks at: for calibration, for refitting probabilities, for parity. Runs no model.
+
+By default they are the run's own: calibration reads its training split, refitting and the search for a plan its validation
+split, the verdict what it held out. Other data may be named; what the run was trained on never counts as held out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from foveal_runtime.engine.engine import Prepared
+from foveal_runtime.errors import DataError
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.study import Modality, Study, Subset, subset_name
+from foveal_train.data import Sample, load
+from foveal_train.runs.run import Run
+from foveal_train.training.losses import MISSING
+
+MIN_CALIBRATION = 8
+"""Studies below which a calibrated range is chance."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chosen:
+    """Samples by purpose."""
+
+    calibration: tuple[Sample, ...]
+    """Of the training split."""
+    validation: tuple[Sample, ...]
+    """For temperatures, operating points and the search for a plan."""
+    parity: tuple[Sample, ...]
+    """Held out, for the verdict."""
+    source: str
+    """Where the parity studies come from, for the report."""
+
+    @property
+    def _unjudged(self) -> tuple[Sample, ...]:
+        """Validation studies on which no verdict falls."""
+        judged = {sample.id for sample in self.parity}
+        return tuple(sample for sample in self.validation if sample.id not in judged)
+
+    @property
+    def searches_held_out(self) -> bool:
+        """Whether there are validation studies to search on; the search looks at training studies where there are none."""
+        return bool(self._unjudged)
+
+    @property
+    def search(self) -> tuple[Sample, ...]:
+        """What a plan is searched on: never what it is judged on."""
+        return self._unjudged or self.calibration
+
+    @property
+    def search_source(self) -> str:
+        """Where the studies of the search come from, for the report."""
+        return "the run's validation split" if self.searches_held_out else "the run's training split"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One study seen through one modality subset, ready for either side."""
+
+    id: str
+    prepared: Prepared
+    icdr: int
+    """Grade, `MISSING` without a label."""
+    sdrg: int = MISSING
+    """Level, `MISSING` without a label."""
+    patient: str = ""
+    """Whose study it is: intervals resample patients."""
+
+    def label(self, head: Head) -> int:
+        """Of one head, `MISSING` without one."""
+        return self.icdr if head is Head.ICDR else self.sdrg
+
+
+def choose(run: Run, specs: Sequence[str] | None) -> Chosen:
+    """Sort samples by purpose.
+
+    Args:
+        run: whose split decides.
+        specs: data sets in place of the run's own; None for those.
+
+    Raises:
+        DataError: no data, a data set that can't be read, or no sample left to compare on.
+    """
+    wanted = tuple(specs) if specs else run.info.data
+    if not wanted:
+        raise DataError(f"run {run.path} names no data of its own; give some with --data SPEC")
+    samples = _unique(sample for spec in wanted for sample in load(spec, skip_bad=True).samples)
+    split = run.split
+    train, validation, test = (frozenset(split.get(name, ())) for name in ("train", "validation", "test"))
+    held_out = tuple(s for s in samples if s.id not in train and s.id not in validation)
+    parity = held_out if specs else tuple(s for s in samples if s.id in test)
+    source = "held-out studies of " + ", ".join(wanted) if specs else "the run's test split"
+    if not parity:
+        parity = tuple(s for s in samples if s.id in validation)
+        source = "the run's validation split"
+    if not parity:
+        raise DataError(f"{', '.join(wanted)} holds no study that the run was not trained on; give others with --data SPEC")
+    return Chosen(
+        calibration=tuple(s for s in samples if s.id in train),
+        validation=tuple(s for s in samples if s.id in validation),
+        parity=parity,
+        source=source,
+    )
+
+
+def _unique(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+    return tuple({sample.id: sample for sample in samples}.values())
+
+
+def sampled(samples: Sequence[Sample], limit: int) -> tuple[Sample, ...]:
+    """At most `limit` samples: always the same ones, in their order, whatever the order given."""
+    if len(samples) <= limit:
+        return tuple(samples)
+    chosen = set(sorted((hashlib.sha256(s.id.encode()).hexdigest(), s.id) for s in samples)[:limit])
+    names = {name for _, name in chosen}
+    return tuple(s for s in samples if s.id in names)
+
+
+class Preparer(Protocol):
+    """Whoever decodes and tokenises a study: PyTorch's reference, or a bundle's engine."""
+
+    def prepare(self, study: Study) -> Prepared:
+        """One study, ready for the graphs."""
+
+
+def prepare(preparer: Preparer, samples: Sequence[Sample], modalities: Subset) -> list[Case]:
+    """Decode every sample once, with all it has of `modalities`; samples that have none are left out."""
+    cases = []
+    for sample in samples:
+        study = sample.study().only(modalities)
+        if study.modalities:
+            icdr, sdrg = (MISSING if grade is None else grade for grade in (sample.labels.icdr, sample.labels.sdrg))
+            prepared = preparer.prepare(study)
+            cases.append(Case(id=sample.id, prepared=prepared, icdr=icdr, sdrg=sdrg, patient=sample.patient_id))
+    return cases
+
+
+def through(cases: Sequence[Case], subset: Subset) -> list[Case]:
+    """The cases that have all of `subset`, seen through it alone."""
+    return [
+        dataclasses.replace(case, prepared=restrict(case.prepared, subset)) for case in cases if subset <= case.prepared.subset
+    ]
+
+
+def restrict(prepared: Prepared, subset: Subset) -> Prepared:
+    """A prepared study of fewer modalities."""
+    return dataclasses.replace(
+        prepared,
+        subset=subset,
+        pixels_CHW=prepared.pixels_CHW if Modality.IMAGE in subset else None,
+        ids_T=prepared.ids_T if Modality.TEXT in subset else None,
+        features_F=prepared.features_F if Modality.STRUCTURED in subset else None,
+    )
+
+
+def by_subset(cases: Sequence[Case], subsets: Sequence[Subset], limit: int) -> dict[str, list[Case]]:
+    """Cases of every subset by its name, `limit` shared out among subsets but at least 32 each; empty ones left out."""
+    each = max(32, limit // max(len(subsets), 1))
+    parts = {subset_name(subset): through(cases, subset)[:each] for subset in subsets}
+    return {name: part for name, part in parts.items() if part}

@@ -1,0 +1,126 @@
+"""A bundle on disk: open it, check every byte against its manifest, refuse what does not fit. Runs no graph.
+
+Layout (DESIGN, section 6): manifest.json and manifest.sig when it is signed, one .onnx per trained modality and fusion.onnx,
+tokenizer.json, golden/, parity.json, plan.json, MODEL_CARD.md. No pickle anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from foveal_runtime.bundle.manifest import SCHEMA_VERSION, Manifest
+from foveal_runtime.bundle.signing import SIGNATURE, PublicKey, check_signature
+from foveal_runtime.errors import BundleError
+
+MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
+PARITY = "parity.json"
+GOLDEN = "golden"
+_CHUNK_BYTES = 1 << 20
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bundle:
+    """A bundle whose bytes were checked when it was opened."""
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+    """Hash of manifest.json, which names the hash of everything else: the bundle's identity."""
+
+    @classmethod
+    def open(cls, path: Path | str, *, verify_hashes: bool = True, signed_by: PublicKey | None = None) -> Bundle:
+        """Read the manifest and check every file against it.
+
+        Args:
+            path: the bundle's folder.
+            verify_hashes: False only for who has just checked them, such as a worker its server started.
+            signed_by: refuse a bundle that this key has not signed; None asks for no signature.
+
+        Raises:
+            BundleError: missing, of another schema version, changed since it was written, or with files missing or added.
+            SignatureError: not signed by `signed_by`.
+        """
+        # Resolved before anything is checked: a link that is pointed elsewhere meanwhile changes nothing.
+        root = Path(path).resolve()
+        manifest_path = root / MANIFEST
+        if not root.is_dir():
+            raise BundleError(f"no bundle at {root}: there is no such folder; name one that `foveal export` wrote")
+        if not manifest_path.is_file():
+            raise BundleError(f"{root} is no bundle: {MANIFEST} is missing; name a folder that `foveal export` wrote")
+        raw = manifest_path.read_bytes()
+        if signed_by is not None:
+            check_signature(root, raw, signed_by)
+        manifest = _parse(raw, root)
+        if verify_hashes:
+            listed = {**{g.file: g.sha256 for g in manifest.graphs.values()}, **manifest.files}
+            for name, expected in listed.items():
+                _check_file(root, name, expected)
+            _check_nothing_added(root, {*listed, MANIFEST, SIGNATURE})
+        return cls(path=root, manifest=manifest, sha256=hashlib.sha256(raw).hexdigest())
+
+    def graph_path(self, name: str) -> Path:
+        """Path of a graph by its name in the manifest."""
+        return self.path / self.manifest.graphs[name].file
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether there is a signature; whose, only `signed_by` tells."""
+        return (self.path / SIGNATURE).is_file()
+
+    @property
+    def tokenizer_json(self) -> bytes:
+        """The tokenizer's file; empty when the bundle has no text encoder."""
+        path = self.path / TOKENIZER
+        return path.read_bytes() if path.is_file() else b""
+
+
+def _parse(raw: bytes, root: Path) -> Manifest:
+    try:
+        document = json.loads(raw)
+        version = document["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        raise BundleError(f"{root / MANIFEST} is damaged: it is no JSON object with a schema_version; export again") from None
+    if version != SCHEMA_VERSION:
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        mend = "upgrade foveal, or export again with this one" if newer else "export again with this foveal"
+        raise BundleError(f"manifest schema {version!r} is not the one this runtime reads ({SCHEMA_VERSION}); {mend}")
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{root / MANIFEST} is damaged at {where!r}: {first['msg']}; export the bundle again") from None
+
+
+def _check_file(root: Path, name: str, expected: str) -> None:
+    path = root / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise BundleError(f"{root / MANIFEST} names a file outside the bundle ({name!r}); do not trust this bundle")
+    if not path.is_file():
+        raise BundleError(f"{path} is missing, the manifest names it; copy the bundle again as a whole")
+    got = sha256_file(path)
+    if got != expected:
+        raise BundleError(
+            f"{path} was changed: SHA-256 {got[:12]}… where the manifest says {expected[:12]}…; copy or export the bundle again"
+        )
+
+
+def _check_nothing_added(root: Path, known: set[str]) -> None:
+    for path in root.rglob("*"):
+        if not path.is_dir() and path.relative_to(root).as_posix() not in known:
+            raise BundleError(f"{path} is not in the manifest: it was added since the bundle was written; remove it")

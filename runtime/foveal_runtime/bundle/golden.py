@@ -1,0 +1,129 @@
+"""Golden studies: generated studies inside a bundle with PyTorch's outputs for them. Reads and writes; compares nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from foveal_runtime.bundle.bundle import GOLDEN, Bundle
+from foveal_runtime.errors import BundleError
+from foveal_runtime.study.study import Eye, Modality, Record, Sex, Study, subset_name
+
+STUDIES = "studies.json"
+OUTPUTS = "golden.safetensors"
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Golden:
+    """The studies and the reference's answers; N studies, M modalities in declaration order, G grades."""
+
+    studies: tuple[Study, ...]
+    joint_ND: Float32
+    """Unit joint vectors."""
+    cls_NMD: Float32
+    """Unit CLS vectors of single-modality passes; zeros where the study lacks the modality."""
+    icdr_NG: Float32
+    """Raw logits."""
+    sdrg_NG: Float32
+
+
+def record_to_json(record: Record) -> dict[str, Any]:
+    """The known fields of a record."""
+    return {name: getattr(record, name) for name in Record.__slots__ if getattr(record, name) is not None}
+
+
+def record_from_json(document: dict[str, Any]) -> Record:
+    """Inverse of `record_to_json`.
+
+    Raises:
+        ValueError: an unknown field or code.
+    """
+    unknown = set(document) - set(Record.__slots__)
+    if unknown:
+        raise ValueError(f"unknown record fields {sorted(unknown)}")
+    values = {name: value for name, value in document.items() if value is not None}
+    if "sex" in values:
+        values["sex"] = Sex(values["sex"])
+    if "eye" in values:
+        values["eye"] = Eye(values["eye"])
+    return Record(**values)
+
+
+def read_golden(bundle: Bundle) -> Golden:
+    """The golden studies of a bundle.
+
+    Raises:
+        BundleError: missing, or the studies and the outputs do not fit together.
+    """
+    from safetensors.numpy import load_file
+
+    folder = bundle.path / GOLDEN
+    try:
+        entries = json.loads((folder / STUDIES).read_bytes())
+        studies = tuple(_study(folder, entry) for entry in entries)
+        outputs = load_file(folder / OUTPUTS)
+        golden = Golden(
+            studies=studies,
+            joint_ND=outputs["joint"].astype(np.float32),
+            cls_NMD=outputs["cls"].astype(np.float32),
+            icdr_NG=outputs["icdr"].astype(np.float32),
+            sdrg_NG=outputs["sdrg"].astype(np.float32),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"golden studies of {bundle.path} can't be read ({type(error).__name__}); export again") from error
+    counts = {len(studies), len(golden.joint_ND), len(golden.cls_NMD), len(golden.icdr_NG), len(golden.sdrg_NG)}
+    if len(counts) != 1 or not studies:
+        raise BundleError(f"golden studies of {bundle.path}: {len(studies)} studies do not fit their outputs; export again")
+    return golden
+
+
+def _study(folder: Path, entry: dict[str, Any]) -> Study:
+    image = entry.get("image")
+    if image is not None and Path(image).name != image:
+        raise ValueError("image lies outside the golden folder")
+    study = Study(
+        id=entry["id"],
+        image=(folder / image).read_bytes() if image is not None else None,
+        note=entry.get("note"),
+        record=record_from_json(entry["record"]) if entry.get("record") is not None else None,
+    )
+    if subset_name(study.modalities) != entry["subset"]:
+        raise ValueError("a study's modalities are not its subset's")
+    return study
+
+
+def write_golden(folder: Path, studies: Sequence[Study], outputs: dict[str, Float32]) -> None:
+    """Write the golden folder that `read_golden` reads.
+
+    Args:
+        folder: created when missing.
+        studies: whose ids are unique and fit to be file names; images are JPEG bytes, equal ones are written once.
+        outputs: `joint` [N, D], `cls` [N, M, D], `icdr` and `sdrg` [N, G], all float32.
+    """
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    names: dict[bytes, str] = {}
+    entries = []
+    for study in studies:
+        entry: dict[str, Any] = {"id": study.id, "subset": subset_name(study.modalities)}
+        if study.note is not None:
+            entry["note"] = study.note
+        if study.record is not None:
+            entry["record"] = record_to_json(study.record)
+        if Modality.IMAGE in study.modalities:
+            assert study.image is not None
+            name = names.setdefault(study.image, f"image-{len(names):03d}.jpg")
+            (folder / name).write_bytes(study.image)
+            entry["image"] = name
+        entries.append(entry)
+    (folder / STUDIES).write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    save_file({name: np.ascontiguousarray(array, np.float32) for name, array in outputs.items()}, folder / OUTPUTS)

@@ -1,0 +1,227 @@
+"""The manifest: everything a bundle says of itself, as validated data. Reads and writes JSON; opens no graphs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from foveal_runtime.bundle.agreement import TIE_MARGIN
+from foveal_runtime.photo.imaging import ImageSpec
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.notes import TextSpec
+from foveal_runtime.study.record import FeatureStats
+from foveal_runtime.study.study import Modality, Subset, subset_of
+
+SCHEMA_VERSION = 1
+"""Raised when an older runtime could misread a bundle; adding an optional field is no reason."""
+
+
+class Precision(StrEnum):
+    """Numeric format of a bundle's weights."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class Target(StrEnum):
+    """What the graphs are written for."""
+
+    ONNX = "onnx"
+    """ONNX Runtime's CPU and CUDA providers."""
+    TENSORRT = "tensorrt"
+
+
+class Cpu(StrEnum):
+    """On which x86-64 processors ONNX Runtime's CPU provider computes the graphs as they were judged."""
+
+    ANY = "any"
+    """All: no sum of two products of an INT8 graph leaves 16 bits."""
+    VNNI = "vnni"
+    """Those that add INT8 products in 32 bits; others saturate."""
+
+
+FUSION = "fusion"
+"""Name of the fusion graph; the encoders' graphs are named by their modality."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Tensor(_Model):
+    """One input or output of a graph."""
+
+    name: str
+    dtype: str
+    """ONNX Runtime's spelling, `float32` or `int64` or `bool`."""
+    shape: tuple[int | str, ...]
+    """A string names a dynamic axis: `batch`, `tokens`."""
+
+
+class ShapeRange(_Model):
+    """Shapes of one input that an engine is built for (a TensorRT optimisation profile)."""
+
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    """What it is tuned for."""
+    max: tuple[int, ...]
+
+
+class Graph(_Model):
+    """One ONNX file."""
+
+    file: str
+    sha256: str
+    bytes: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    one_at_a_time: bool = False
+    """Run one study a call and unpadded: true of dynamically quantised graphs, whose scales span the batch."""
+    scheme: str = ""
+    """How its numbers are stored and what was chosen for it by measuring, in words; plan.json has it as data."""
+    shapes: dict[str, ShapeRange] = {}
+    """By input: what a target with optimisation profiles is built for; empty for other targets."""
+
+
+class OperatingPoint(_Model):
+    """A threshold on the calibrated probability of referable DR, with what it reached on validation data."""
+
+    name: str
+    threshold: float = Field(ge=0, le=1)
+    sensitivity: float | None = None
+    specificity: float | None = None
+    studies: int = 0
+    """Labelled validation studies it was fitted on; 0 means the default threshold of 0.5, not fitted."""
+
+
+class SubsetCalibration(_Model):
+    """What makes the logits of one modality subset readable as probabilities."""
+
+    temperature: dict[Head, float] = {}
+    """Divides the logits before the softmax (Guo et al. 2017); fitted on validation data. 1.0 where absent."""
+    operating_points: tuple[OperatingPoint, ...] = ()
+    """The first is the default one."""
+
+
+class Evidence(StrEnum):
+    """What held-out studies say of the reference's own grades of one head and modality subset."""
+
+    PROVEN = "proven"
+    """Enough studies, and the lower bounds of kappa and AUROC lie above chance."""
+    CHANCE = "chance"
+    """Enough studies, and they can't tell the reference from chance."""
+    UNVERIFIED = "unverified"
+    """Too few studies to say."""
+
+
+class HeadEvidence(_Model):
+    """Of one head, through one modality subset."""
+
+    status: Evidence
+    studies: int = 0
+    """Labelled held-out studies."""
+    positives: int = 0
+    """Of them, those of grade 2 or worse."""
+    kappa: float | None = None
+    """Quadratic-weighted, of the PyTorch reference."""
+    kappa_low: float | None = None
+    """Lower end of the 95 % interval, by bootstrap over patients."""
+    auroc: float | None = None
+    """Of grade 2 or worse."""
+    auroc_low: float | None = None
+
+
+class Tolerances(_Model):
+    """What `foveal verify` and the start-up self-test accept as agreement with the PyTorch reference.
+
+    What is None was not limited when the bundle was written (an older foveal), and is not judged.
+    """
+
+    min_cosine: float
+    """Least cosine similarity of any embedding; one study in a hundred, at least one, may lie four times as far off."""
+    max_abs_embedding: float
+    """Largest absolute difference on unit vectors."""
+    max_abs_probability: float
+    """Largest absolute difference of any grade probability of a golden study."""
+    icdr_flips: float
+    """Largest share of studies whose ICDR grade changes where the reference was sure; one study is always allowed."""
+    referable_flips: float
+    """Largest share of studies whose referable decision changes, likewise."""
+    sdrg_flips: float | None = None
+    """Largest share of studies whose SDRG grade changes, likewise."""
+    tie_margin: float = Field(default=TIE_MARGIN, ge=0, le=1)
+    """Margin in probability up to which the reference was not sure (`foveal_runtime.bundle.agreement`)."""
+    probability: float | None = None
+    """Largest absolute difference of any calibrated probability of a held-out study."""
+    referable_shift: float | None = None
+    """Largest absolute mean change of the probability of referable DR over the held-out studies."""
+    kappa_drop: float | None = None
+    sensitivity_drop: float | None = None
+    """Of the referral decision at the served operating point."""
+    calibration_rise: float | None = None
+    """Of the expected calibration error."""
+    neighbour_overlap: float | None = None
+    """Least mean overlap of the ten nearest neighbours, artefact's query against PyTorch's index."""
+    neighbour_dependence: float = 1e-4
+    """Largest difference on unit vectors between a study alone and the same study in any batch."""
+    golden_cosine: float = Field(default_factory=lambda known: known["min_cosine"])
+    """Least cosine similarity of any embedding of a golden study: what the artefact reached at export, and a little less.
+    `min_cosine` in older bundles, which do not say."""
+
+
+class Manifest(_Model):
+    """A bundle's manifest.json."""
+
+    schema_version: Literal[1] = 1
+    foveal_version: str
+    profile: str
+    precision: Precision
+    target: Target = Target.ONNX
+    cpu: Cpu | None = None
+    """What the arithmetic is right for; None in older bundles, see `runs_on`."""
+    space_id: str
+    embedding_dim: int
+    graphs: dict[str, Graph]
+    """By name: `image`, `text`, `structured` (those that were trained) and `fusion`."""
+    files: dict[str, str]
+    """SHA-256 of every other file of the bundle but manifest.json, by path relative to the bundle."""
+    image: ImageSpec
+    text: TextSpec
+    features: FeatureStats
+    trained_heads: tuple[Head, ...]
+    trained_subsets: tuple[str, ...]
+    """By `subset_name`; another subset is answered with FAILED_PRECONDITION."""
+    aligned: tuple[Modality, ...] = ()
+    """Modalities whose single-modality vectors were trained to be comparable with each other by the contrastive losses."""
+    calibration: dict[str, SubsetCalibration] = {}
+    """By `subset_name`."""
+    evidence: dict[str, dict[Head, HeadEvidence]] = {}
+    """By `subset_name` and head: whether held-out studies show that the grades mean anything. Empty in older bundles."""
+    tolerances: Tolerances
+    parity: dict[str, Any] = {}
+    """Summary of parity.json: what was compared and how large the differences were."""
+    made_with: dict[str, str] = {}
+    """Versions of the libraries that wrote it."""
+
+    @property
+    def runs_on(self) -> Cpu:
+        """Processors that the CPU provider is right on. An INT8 bundle that does not say has 8-bit weights, which saturate."""
+        if self.cpu is not None:
+            return self.cpu
+        return Cpu.VNNI if self.precision is Precision.INT8 and self.target is Target.ONNX else Cpu.ANY
+
+    @property
+    def subsets(self) -> frozenset[Subset]:
+        """The trained subsets as sets."""
+        return frozenset(subset_of(name) for name in self.trained_subsets)
+
+    def evidence_of(self, subset: str, head: Head) -> HeadEvidence:
+        """What is known of one head through one modality subset; nothing known is unverified."""
+        return self.evidence.get(subset, {}).get(head, HeadEvidence(status=Evidence.UNVERIFIED))
+
+    def is_proven(self, subset: str, head: Head) -> bool:
+        """Whether held-out studies tell the reference's grades of this head and subset from chance."""
+        return self.evidence_of(subset, head).status is Evidence.PROVEN

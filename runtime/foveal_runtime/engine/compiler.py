@@ -1,0 +1,85 @@
+"""Compile a bundle's graphs on this machine into the cache folder, through ONNX Runtime's providers. Serves nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.manifest import Target
+from foveal_runtime.engine.cachefolder import cache_root, private_folder
+from foveal_runtime.engine.compiled import Compiled, find_compiled, write_index, writing
+from foveal_runtime.engine.device import device_facts, device_key
+from foveal_runtime.engine.engine import Engine
+from foveal_runtime.engine.providers import Provider, build_options, stack
+from foveal_runtime.engine.selftest import SelfTestReport, self_test
+from foveal_runtime.engine.session import open_session, ort_module, require_processor, require_provider, session_options
+from foveal_runtime.errors import BundleError, CheckFailed, ConfigError
+
+_MAPPED_BYTES = 1024
+"""Weights of at least so many bytes lie in the file that is mapped; the others inside the graph."""
+
+
+def compile_bundle(bundle: Bundle, provider: Provider, *, threads: int) -> tuple[Compiled, SelfTestReport]:
+    """Compile every graph, replay the golden studies through the result, and keep it.
+
+    Args:
+        bundle: an opened bundle, whose hashes were checked.
+        provider: to compile for.
+        threads: while replaying.
+
+    Raises:
+        ConfigError: the provider is not available, the bundle is not for it or for this processor, or the cache folder can't be
+            used.
+        BundleError: a graph does not load.
+        CheckFailed: compiled, the bundle is out of tolerance; nothing is kept then.
+    """
+    require_provider(provider)
+    require_processor(bundle.manifest, provider)
+    if provider is Provider.TENSORRT and bundle.manifest.target is not Target.TENSORRT:
+        raise ConfigError(
+            f"{bundle.path} was exported for ONNX Runtime's own kernels; export it again with --target tensorrt, or compile it "
+            f"for cpu or cuda"
+        )
+    with writing(bundle, provider.value) as folder:
+        files = {name: _compile(bundle, name, folder, provider) for name in bundle.manifest.graphs}
+        made = write_index(folder, bundle, device_facts(provider.value), files)
+        report = self_test(Engine(bundle, provider=provider, threads=threads, compiled=made))
+        if not report.passed:
+            raise CheckFailed(
+                f"{bundle.path} is out of tolerance once compiled for {provider.value} on this machine "
+                f"({report.failures[0].quantity}, {len(report.failures)} such in all); `foveal verify` lists what is without"
+            )
+    found = find_compiled(bundle, provider.value)
+    assert found is not None
+    return found, report
+
+
+def _compile(bundle: Bundle, name: str, folder: Path, provider: Provider) -> tuple[str, ...]:
+    """Compile one graph; names of its files, first the one to open."""
+    options, providers = session_options(1, exact=bundle.manifest.target is Target.TENSORRT), stack(provider)
+    graph, weights = f"{name}.onnx", f"{name}.weights"
+    if provider is Provider.TENSORRT:
+        timing = private_folder(cache_root() / f"timing-{device_key(device_facts(provider.value))}")
+        providers = stack(provider, build_options(bundle.manifest.graphs[name], folder / graph, timing))
+    else:
+        options.optimized_model_filepath = str(folder / graph)
+    if provider is Provider.CUDA:
+        # What the highest level adds is for the CPU's caches.
+        options.graph_optimization_level = ort_module().GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    if provider is Provider.CPU:
+        for key, value in {
+            "session.optimized_model_external_initializers_file_name": weights,
+            "session.optimized_model_external_initializers_min_size_in_bytes": str(_MAPPED_BYTES),
+            "session.save_external_prepacked_constant_initializers": "1",
+        }.items():
+            options.add_session_config_entry(key, value)
+    open_session(bundle, name, bundle.graph_path(name), options, providers)
+    if not (folder / graph).is_file():
+        raise BundleError(
+            f"{provider.value} wrote nothing for graph {name}: its provider took no part of it; check its libraries, or serve "
+            f"with --provider cpu"
+        )
+    for left in folder.iterdir():
+        if left.suffix not in (".onnx", ".weights"):
+            left.unlink()  # what a provider leaves beside its engine, which lies in the graph
+    return tuple(file for file in (graph, weights) if (folder / file).is_file())

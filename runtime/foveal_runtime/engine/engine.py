@@ -1,0 +1,376 @@
+"""Studies to vectors and logits with a bundle's graphs, in this process. Knows nothing of queues, workers or gRPC.
+
+`prepare` decodes and tokenises one study; `run` takes any mix of prepared studies through the graphs. Encoders run only
+on the rows that have their modality, rows of like length share a call, and no answer depends on its neighbours
+(DESIGN, section 7). Shape legend: see `foveal_runtime.engine.session`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.manifest import FUSION, Manifest
+from foveal_runtime.engine.compiled import Compiled
+from foveal_runtime.engine.providers import Provider
+from foveal_runtime.engine.session import GraphSession, open_sessions, provider_of, usable_cores
+from foveal_runtime.errors import UntrainedError
+from foveal_runtime.photo.dicom import filled, is_dicom, read_dicom
+from foveal_runtime.photo.imaging import Float32, ImageLimits, photograph, square, standardise
+from foveal_runtime.photo.quality import Quality, assess
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.notes import Int64, NoteTokeniser, pad_notes
+from foveal_runtime.study.record import encode_record
+from foveal_runtime.study.study import Eye, Modality, Record, Study, Subset, subset_name
+
+_A = TypeVar("_A", bound=npt.NDArray[Any])
+
+TEXT_BUCKET_TOKENS = 16
+"""Notes whose lengths round up to the same multiple share a call; padding costs at most this many tokens a row."""
+FUSION_BUCKET_TOKENS = 32
+"""The same for rows of the fusion graph."""
+
+
+class VectorKind(StrEnum):
+    """Which 256-d vector of a study (DESIGN, section 4, "Which vector")."""
+
+    JOINT = "joint"
+    """One pass over everything given."""
+    IMAGE = "image"
+    """CLS of a pass that sees the photograph alone."""
+    TEXT = "text"
+    STRUCTURED = "structured"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """One study, ready for the graphs."""
+
+    subset: Subset
+    pixels_CHW: Float32 | None = field(default=None, repr=False)
+    ids_T: Int64 | None = field(default=None, repr=False)
+    features_F: Float32 | None = field(default=None, repr=False)
+    imputed: tuple[str, ...] = ()
+    """Record features that were missing and got the training split's median or mode."""
+    truncated: bool = False
+    """True when the note was longer than the text encoder reads."""
+    quality: Quality | None = None
+    """Verdict on the photograph; None without one."""
+    eye: Eye | None = None
+    """As the request or a DICOM header says."""
+    prepare_ms: float = 0.0
+    """Time spent decoding, cropping and tokenising."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What the graphs say of one study; logits are raw, calibration is `grading`'s."""
+
+    subset: Subset
+    logits: dict[Head, Float32]
+    """Five logits a trained head; empty when grades were not asked for."""
+    vectors: dict[VectorKind, Float32]
+    """Unit vectors of the kinds that were asked for and whose modality the study has."""
+    imputed: tuple[str, ...]
+    truncated: bool
+    quality: Quality | None
+    """Verdict on the photograph; None without one. The graphs run whatever it says: who reports grades, heeds it."""
+    eye: Eye | None
+    """As the request or a DICOM header says."""
+    prepare_ms: float
+    compute_ms: float
+    """Time of the whole `run` this study was part of."""
+    batch_size: int
+
+    @property
+    def gradable(self) -> bool:
+        """False when the study has a photograph that can't be graded."""
+        return self.quality in (None, Quality.GRADABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is wanted of one study."""
+
+    kinds: frozenset[VectorKind] = frozenset()
+    """Vectors to return. A kind whose modality the study lacks is left out."""
+    grade: bool = True
+    """Return the logits of the trained heads."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """One row of the fusion graph: a study seen through some of its modalities."""
+
+    study: int
+    sees: Subset
+
+
+class Engine:
+    """A bundle's graphs on one provider. Threads may share it: nothing in it changes."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        provider: Provider | str = Provider.CPU,
+        threads: int | None = None,
+        limits: ImageLimits | None = None,
+        max_rows: int = 32,
+        compiled: Compiled | None = None,
+        exact: bool = False,
+    ) -> None:
+        """Load the graphs.
+
+        Args:
+            bundle: an opened bundle.
+            provider: where the graphs run.
+            threads: threads inside one graph call; None is every core this process may use.
+            limits: what is refused before decoding; None is the default.
+            max_rows: rows in one graph call; more are split, which bounds memory.
+            compiled: the bundle's graphs as compiled on this device; None loads the bundle's own.
+            exact: add INT8 products in 32 bits on every processor: for export, which judges what another will compute.
+
+        Raises:
+            ConfigError: the provider is not available, or the bundle is for processors with VNNI and this one has none.
+            BundleError: a graph does not load.
+        """
+        self.bundle = bundle
+        self.manifest: Manifest = bundle.manifest
+        self.provider = provider_of(provider)
+        self._limits = ImageLimits() if limits is None else limits
+        built_for = [shape.max[0] for graph in self.manifest.graphs.values() for shape in graph.shapes.values()]
+        self.max_rows = min([max_rows, *built_for])
+        cores = usable_cores() if threads is None else threads
+        self._sessions = open_sessions(bundle, self.provider, cores, compiled, exact=exact)
+        self._tokenise = NoteTokeniser(bundle.tokenizer_json, self.manifest.text) if Modality.TEXT in self._sessions else None
+
+    def prepare(self, study: Study) -> Prepared:
+        """Decode, tokenise and standardise one study.
+
+        Raises:
+            StudyError: no modality, or one that is malformed; `ImageError` for the photograph.
+            UntrainedError: a modality that the bundle has no encoder for.
+        """
+        started = time.perf_counter()
+        study.validate()
+        subset = study.modalities
+        for modality in subset:
+            if modality not in self._sessions:
+                raise UntrainedError(
+                    f"this bundle has no {modality.value} encoder; leave the {modality.value} out of the study"
+                )
+        pixels_CHW = ids_T = features_F = None
+        imputed: tuple[str, ...] = ()
+        truncated = False
+        quality: Quality | None = None
+        if Modality.IMAGE in subset:
+            assert study.image is not None
+            image = study.image
+            if is_dicom(image):
+                dicom = read_dicom(image, self._limits)
+                picture = dicom.picture
+                study = self._with_header(study, dicom.record)
+                subset = study.modalities
+            else:
+                picture = photograph(image, self.manifest.image, self._limits)
+            quality = assess(picture)
+            pixels_CHW = standardise(square(picture, self.manifest.image), self.manifest.image)
+        if Modality.TEXT in subset:
+            assert study.note is not None
+            assert self._tokenise is not None
+            note = self._tokenise(study.note)
+            ids_T, truncated = note.ids_T, note.truncated
+        if Modality.STRUCTURED in subset:
+            assert study.record is not None
+            record = encode_record(study.record, self.manifest.features)
+            features_F, imputed = record.features_F, record.imputed
+        return Prepared(
+            subset=subset,
+            pixels_CHW=pixels_CHW,
+            ids_T=ids_T,
+            features_F=features_F,
+            imputed=imputed,
+            truncated=truncated,
+            quality=quality,
+            eye=study.record.eye if study.record is not None else None,
+            prepare_ms=(time.perf_counter() - started) * 1e3,
+        )
+
+    def _with_header(self, study: Study, header: Record) -> Study:
+        """The study with the record's gaps filled from a DICOM header, unless that makes a subset that was not trained, or
+        one whose grades are less proven."""
+        more = replace(study, record=filled(study.record, header))
+        before, after = subset_name(study.modalities), subset_name(more.modalities)
+        lost = any(
+            self.manifest.is_proven(before, head) and not self.manifest.is_proven(after, head)
+            for head in self.manifest.trained_heads
+        )
+        return study if lost or after not in self.manifest.trained_subsets else more
+
+    def run(
+        self, prepared: Sequence[Prepared], *, kinds: frozenset[VectorKind] = frozenset(), grade: bool = True
+    ) -> list[Outcome]:
+        """Take studies through the graphs; one outcome a study, in order.
+
+        Args:
+            prepared: any mix of subsets; an empty sequence gives an empty list.
+            kinds: vectors to return. A kind whose modality a study lacks is left out of its outcome.
+            grade: also return the logits of the trained heads.
+
+        Raises:
+            UntrainedError: for any of the studies, before anything is computed.
+        """
+        return self.run_each(prepared, [Ask(kinds, grade)] * len(prepared))
+
+    def run_each(self, prepared: Sequence[Prepared], asks: Sequence[Ask]) -> list[Outcome]:
+        """`run` with a wish of its own for each study.
+
+        Raises:
+            UntrainedError: see `run`.
+        """
+        for item, ask in zip(prepared, asks, strict=True):
+            check_trained(self.manifest, item.subset, ask)
+        started = time.perf_counter()
+        tokens = {modality: self._encode(modality, prepared) for modality in Modality if modality in self._sessions}
+        passes = _passes(prepared, asks)
+        fused = self._fuse(passes, tokens)
+        compute_ms = (time.perf_counter() - started) * 1e3
+        outcomes = []
+        for i, (item, ask) in enumerate(zip(prepared, asks, strict=True)):
+            logits: dict[Head, Float32] = {}
+            vectors: dict[VectorKind, Float32] = {}
+            whole = fused.get(_Pass(i, item.subset))
+            if ask.grade and whole is not None:
+                logits = {head: whole[f"{head.value}_BG"] for head in self.manifest.trained_heads}
+            if VectorKind.JOINT in ask.kinds and whole is not None:
+                vectors[VectorKind.JOINT] = whole["joint_BD"]
+            for row, modality in enumerate(Modality):
+                kind = VectorKind(modality.value)
+                if kind in ask.kinds and modality in item.subset:
+                    vectors[kind] = fused[_Pass(i, frozenset({modality}))]["cls_BMD"][row]
+            outcomes.append(
+                Outcome(
+                    subset=item.subset,
+                    logits=logits,
+                    vectors=vectors,
+                    imputed=item.imputed,
+                    truncated=item.truncated,
+                    quality=item.quality,
+                    eye=item.eye,
+                    prepare_ms=item.prepare_ms,
+                    compute_ms=compute_ms,
+                    batch_size=len(prepared),
+                )
+            )
+        return outcomes
+
+    def _encode(self, modality: Modality, prepared: Sequence[Prepared]) -> dict[int, Float32]:
+        """Tokens_TD, CLS first and padding cut off, of every study that has the modality."""
+        session = self._sessions[modality]
+        rows = [i for i, item in enumerate(prepared) if modality in item.subset]
+        lengths = [_note_tokens(prepared[i]) for i in rows] if modality is Modality.TEXT else [0] * len(rows)
+        tokens: dict[int, Float32] = {}
+        for group in self._groups(session, rows, lengths, TEXT_BUCKET_TOKENS):
+            if modality is Modality.TEXT:
+                notes = [_given(prepared[i].ids_T) for i in group]
+                input_ids_BT, attention_mask_BT = pad_notes(notes)
+                out = session({"input_ids_BT": input_ids_BT, "attention_mask_BT": attention_mask_BT})["tokens_BTD"]
+                keep = [min(ids.size, 1 + self.manifest.text.kept_tokens) for ids in notes]
+            else:
+                feed = (
+                    {"pixels_BCHW": np.stack([_given(prepared[i].pixels_CHW) for i in group])}
+                    if modality is Modality.IMAGE
+                    else {"features_BF": np.stack([_given(prepared[i].features_F) for i in group])}
+                )
+                out = session(feed)["tokens_BTD"]
+                keep = [out.shape[1]] * len(group)
+            for row, i in enumerate(group):
+                tokens[i] = out[row, : keep[row]]
+        return tokens
+
+    def _fuse(self, passes: Sequence[_Pass], tokens: dict[Modality, dict[int, Float32]]) -> dict[_Pass, dict[str, Float32]]:
+        """The fusion graph's outputs, by pass and output name, batch axis removed."""
+        session = self._sessions[FUSION]
+        lengths = [sum(tokens[m][p.study].shape[0] - 1 for m in p.sees) for p in passes]
+        fused: dict[_Pass, dict[str, Float32]] = {}
+        for group in self._groups(session, list(range(len(passes))), lengths, FUSION_BUCKET_TOKENS):
+            width = len(Modality) + max(lengths[i] for i in group)
+            tokens_BTD = np.zeros((len(group), width, self.manifest.embedding_dim), np.float32)
+            mask_BT = np.zeros((len(group), width), np.bool_)
+            for row, i in enumerate(group):
+                end = len(Modality)
+                for place, modality in enumerate(Modality):
+                    if modality in passes[i].sees:
+                        part_TD = tokens[modality][passes[i].study]
+                        tokens_BTD[row, place] = part_TD[0]
+                        tokens_BTD[row, end : end + len(part_TD) - 1] = part_TD[1:]
+                        mask_BT[row, place] = True
+                        end += len(part_TD) - 1
+                mask_BT[row, len(Modality) : end] = True
+            out = session({"tokens_BTD": tokens_BTD, "mask_BT": mask_BT})
+            for row, i in enumerate(group):
+                # Copied, so that a cached row does not keep its whole batch alive.
+                fused[passes[i]] = {name: values[row].copy() for name, values in out.items()}
+        return fused
+
+    def _groups(self, session: GraphSession, rows: list[int], lengths: list[int], bucket_tokens: int) -> list[list[int]]:
+        """Split rows into graph calls: like lengths together, at most `max_rows`, or one by one where the graph says so."""
+        if session.one_at_a_time:
+            return [[row] for row in rows]
+        buckets: dict[int, list[int]] = {}
+        for row, length in zip(rows, lengths, strict=True):
+            buckets.setdefault(-(-length // bucket_tokens), []).append(row)
+        step = self.max_rows
+        return [bucket[i : i + step] for bucket in buckets.values() for i in range(0, len(bucket), step)]
+
+
+def check_trained(manifest: Manifest, subset: Subset, ask: Ask) -> None:
+    """Refuse what was never trained, so that no number comes from an untrained part; needs no engine.
+
+    Raises:
+        UntrainedError: the subset, every head, or a vector kind was not trained.
+    """
+    name = subset_name(subset)
+    if ask.grade and not manifest.trained_heads:
+        raise UntrainedError("this bundle has no trained grading head; it embeds and searches, but does not grade")
+    if name not in manifest.trained_subsets and (ask.grade or VectorKind.JOINT in ask.kinds):
+        raise UntrainedError(
+            f"the modality subset {name!r} was not trained; this bundle was trained for {', '.join(manifest.trained_subsets)}"
+        )
+    for kind in ask.kinds - {VectorKind.JOINT}:
+        if Modality(kind.value) in subset and kind not in trained_kinds(manifest):
+            raise UntrainedError(f"vectors of kind {kind.value!r} were not trained in this bundle; ask for 'joint'")
+
+
+def trained_kinds(manifest: Manifest) -> frozenset[VectorKind]:
+    """The vector kinds this bundle was trained for; joint is for the trained subsets alone."""
+    single = {m for m in Modality if m in manifest.aligned or m.value in manifest.trained_subsets}
+    return frozenset({VectorKind.JOINT, *(VectorKind(m.value) for m in single)})
+
+
+def _passes(prepared: Sequence[Prepared], asks: Sequence[Ask]) -> list[_Pass]:
+    passes: dict[_Pass, None] = {}
+    for i, (item, ask) in enumerate(zip(prepared, asks, strict=True)):
+        if ask.grade or VectorKind.JOINT in ask.kinds:
+            passes[_Pass(i, item.subset)] = None
+        for modality in Modality:
+            if modality in item.subset and VectorKind(modality.value) in ask.kinds:
+                passes[_Pass(i, frozenset({modality}))] = None
+    return list(passes)
+
+
+def _note_tokens(item: Prepared) -> int:
+    return int(_given(item.ids_T).size)
+
+
+def _given(array: _A | None) -> _A:
+    assert array is not None
+    return array

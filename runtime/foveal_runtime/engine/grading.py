@@ -1,0 +1,107 @@
+"""From raw logits to what a clinic reads: calibrated probabilities, grade, referral decision. No I/O, no arrays of batches.
+
+Calibration is per modality subset (DESIGN, section 4): temperature scaling (Guo et al. 2017) and the operating points that
+validation chose. Where a bundle has none, temperature is 1 and the threshold 0.5, and the answer says "default".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foveal_runtime.bundle.manifest import Manifest, OperatingPoint, SubsetCalibration
+from foveal_runtime.engine.engine import Outcome
+from foveal_runtime.errors import UnverifiedError
+from foveal_runtime.study.labels import GRADE_NAMES, Head, referable_probability, softmax
+from foveal_runtime.study.study import Subset, subset_name
+
+DEFAULT_POINT = OperatingPoint(name="default", threshold=0.5)
+"""Used where validation fitted none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchemeGrade:
+    """A grade in one scheme."""
+
+    grade: int
+    name: str
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Referable:
+    """The referral decision."""
+
+    decision: bool
+    probability: float
+    operating_point: OperatingPoint
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grades:
+    """Gradings of one study; an untrained head has none, nor has an unverified one that is not allowed."""
+
+    schemes: dict[Head, SchemeGrade]
+    referable: Referable | None
+    """None when there is no ICDR grade."""
+    unverified: tuple[Head, ...] = ()
+    """Trained heads that no held-out study has shown to be better than chance, for this study's modalities."""
+
+
+def calibration_of(manifest: Manifest, subset: Subset) -> SubsetCalibration:
+    """What was fitted for this modality subset; nothing fitted means temperature 1."""
+    return manifest.calibration.get(subset_name(subset), SubsetCalibration())
+
+
+def operating_point_of(manifest: Manifest, subset: Subset) -> OperatingPoint:
+    """The default operating point of a modality subset."""
+    return default_point(calibration_of(manifest, subset))
+
+
+def default_point(calibration: SubsetCalibration) -> OperatingPoint:
+    """The operating point that is used unasked."""
+    return calibration.operating_points[0] if calibration.operating_points else DEFAULT_POINT
+
+
+def unverified_heads(manifest: Manifest, subset: Subset) -> tuple[Head, ...]:
+    """Trained heads whose grades of this modality subset no held-out study has shown to be better than chance."""
+    return tuple(head for head in manifest.trained_heads if not manifest.is_proven(subset_name(subset), head))
+
+
+def check_verified(manifest: Manifest, subset: Subset) -> None:
+    """Refuse grades when no head of this subset has been shown to be better than chance; needs no engine.
+
+    Raises:
+        UnverifiedError: there is no such head.
+    """
+    if set(unverified_heads(manifest, subset)) >= set(manifest.trained_heads):
+        raise UnverifiedError(
+            f"grades from {subset_name(subset)!r} are unverified: no held-out study showed at export that this model grades "
+            f"better than chance; export it with more held-out studies, or start the server with --allow-unverified"
+        )
+
+
+def grade(outcome: Outcome, manifest: Manifest, *, allow_unverified: bool = False) -> Grades:
+    """Calibrate the logits of one study and decide.
+
+    Args:
+        outcome: of the engine.
+        manifest: of its bundle.
+        allow_unverified: also give grades that no held-out study has shown to be better than chance.
+    """
+    temperatures = calibration_of(manifest, outcome.subset).temperature
+    unverified = unverified_heads(manifest, outcome.subset)
+    schemes: dict[Head, SchemeGrade] = {}
+    referable: Referable | None = None
+    for head, logits_G in outcome.logits.items():
+        if head in unverified and not allow_unverified:
+            continue
+        probabilities_G = softmax(logits_G, temperatures.get(head, 1.0))
+        best = int(probabilities_G.argmax())
+        schemes[head] = SchemeGrade(
+            grade=best, name=GRADE_NAMES[head][best], probabilities=tuple(float(p) for p in probabilities_G)
+        )
+        if head is Head.ICDR:
+            probability = float(referable_probability(probabilities_G))
+            point = operating_point_of(manifest, outcome.subset)
+            referable = Referable(decision=probability >= point.threshold, probability=probability, operating_point=point)
+    return Grades(schemes=schemes, referable=referable, unverified=unverified)

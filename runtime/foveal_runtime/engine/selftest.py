@@ -1,0 +1,191 @@
+"""Replay a bundle's golden studies and compare with what PyTorch said of them. Takes any runner; touches no network.
+
+The same comparison serves `foveal verify BUNDLE`, the start-up check and the `SelfTest` call: a machine proves that its
+processor, provider and libraries give the reference's answers before it gives a patient one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from foveal_runtime.bundle.agreement import NO_CHANGES, Changes, allowed, changed_decisions, changed_grades
+from foveal_runtime.bundle.golden import Golden, read_golden
+from foveal_runtime.bundle.manifest import Manifest
+from foveal_runtime.engine.engine import Engine, Outcome, VectorKind, trained_kinds
+from foveal_runtime.engine.grading import calibration_of, operating_point_of
+from foveal_runtime.study.labels import Head, referable_probability, softmax
+from foveal_runtime.study.study import Study, subset_name
+
+Float32 = npt.NDArray[np.float32]
+
+ALONE_STUDIES = 4
+"""Studies that are also run by themselves, to see whether an answer depends on its neighbours."""
+
+Runner = Callable[[Sequence[Study], frozenset[VectorKind]], list[Outcome]]
+"""Runs studies in one batch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drift:
+    """One golden study that is out of tolerance."""
+
+    study: str
+    subset: str
+    quantity: str
+    got: float
+    limit: float
+    judged: int = 1
+    """Studies that the figure is about."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelfTestReport:
+    """How far this machine is from the reference."""
+
+    passed: bool
+    studies: int
+    min_cosine: float
+    max_abs_embedding: float
+    max_abs_probability: float
+    icdr_flips: int
+    """Changed ICDR grades that count (`foveal_runtime.bundle.agreement`), of studies whose grades are proven."""
+    referable_flips: int
+    """Changed referral decisions that count, likewise."""
+    neighbour_dependence: float
+    """Largest difference on unit vectors between a golden study alone and in the batch."""
+    failures: tuple[Drift, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON document."""
+        return asdict(self)
+
+    def summary(self) -> str:
+        """One line."""
+        return (
+            f"{self.studies} golden studies: min cosine {self.min_cosine:.5f}, max |Δ vector| {self.max_abs_embedding:.2e}, "
+            f"max |Δ probability| {self.max_abs_probability:.2e}, ICDR flips {self.icdr_flips}, "
+            f"referable flips {self.referable_flips}, alone against batch {self.neighbour_dependence:.1e}"
+        )
+
+
+def self_test(engine: Engine, golden: Golden | None = None, *, manifest: Manifest | None = None) -> SelfTestReport:
+    """Replay the golden studies through an engine in this process.
+
+    Args:
+        engine: of the bundle.
+        golden: None reads the bundle's own.
+        manifest: whose tolerances and calibration judge; None is the engine's.
+
+    Raises:
+        BundleError: the bundle has no usable golden studies.
+    """
+    golden = read_golden(engine.bundle) if golden is None else golden
+    judged_by = engine.manifest if manifest is None else manifest
+    return replay(lambda studies, kinds: engine.run([engine.prepare(s) for s in studies], kinds=kinds), judged_by, golden)
+
+
+def replay(run: Runner, manifest: Manifest, golden: Golden) -> SelfTestReport:
+    """Replay through any runner, and compare."""
+    kinds = trained_kinds(manifest)
+    together = run(golden.studies, kinds)
+    some = range(0, len(golden.studies), max(1, len(golden.studies) // ALONE_STUDIES))
+    alone = {i: run([golden.studies[i]], kinds)[0] for i in some}
+    return compare(together, alone, manifest, golden)
+
+
+def compare(together: Sequence[Outcome], alone: dict[int, Outcome], manifest: Manifest, golden: Golden) -> SelfTestReport:
+    """Compare outcomes of the golden studies with the reference.
+
+    Args:
+        together: outcomes of all golden studies, in order, from one batch.
+        alone: outcomes of some of them by themselves, by index.
+        manifest: tolerances, trained heads.
+        golden: the reference.
+    """
+    limits = manifest.tolerances
+    failures: list[Drift] = []
+    cosines, gaps, probability_gaps, dependences = [1.0], [0.0], [0.0], [0.0]
+    judged: dict[str, Changes] = {}
+    for i, (study, outcome) in enumerate(zip(golden.studies, together, strict=True)):
+
+        def check(quantity: str, got: float, limit: float, bad: bool, study: Study = study) -> None:
+            if bad or not np.isfinite(got):
+                failures.append(
+                    Drift(study=study.id, subset=subset_name(study.modalities), quantity=quantity, got=got, limit=limit)
+                )
+
+        for kind, vector in outcome.vectors.items():
+            expected = _reference_vector(golden, i, kind)
+            cosine = float(vector @ expected)
+            gap = float(np.abs(vector - expected).max())
+            cosines.append(cosine)
+            gaps.append(gap)
+            check(f"cosine.{kind.value}", cosine, limits.golden_cosine, cosine < limits.golden_cosine)
+            check(f"max_abs.{kind.value}", gap, limits.max_abs_embedding, gap > limits.max_abs_embedding)
+            if i in alone:
+                dependence = float(np.abs(vector - alone[i].vectors[kind]).max())
+                dependences.append(dependence)
+                check(
+                    f"neighbours.{kind.value}",
+                    dependence,
+                    limits.neighbour_dependence,
+                    dependence > limits.neighbour_dependence,
+                )
+        for head, logits in outcome.logits.items():
+            reference = (golden.icdr_NG if head is Head.ICDR else golden.sdrg_NG)[i]
+            temperature = calibration_of(manifest, study.modalities).temperature.get(head, 1.0)
+            got_G, expected_G = softmax(logits, temperature), softmax(reference, temperature)
+            gap = float(np.abs(got_G - expected_G).max())
+            probability_gaps.append(gap)
+            check(f"probability.{head.value}", gap, limits.max_abs_probability, gap > limits.max_abs_probability)
+            if manifest.evidence and not manifest.is_proven(subset_name(study.modalities), head):
+                continue  # an older bundle says nothing of evidence: its own limits say whether grades are judged
+            for name, changes in _changes(manifest, study, head, expected_G, got_G).items():
+                judged[name] = judged.get(name, NO_CHANGES) + changes
+    shares = {
+        "icdr_flips": limits.icdr_flips,
+        "sdrg_flips": limits.icdr_flips if limits.sdrg_flips is None else limits.sdrg_flips,
+        "referable_flips": limits.referable_flips,
+    }
+    for name, changes in judged.items():
+        # Of so few studies one may always change, also where the share is 0.
+        limit = max(1.0, allowed(shares[name], changes.studies))
+        if changes.counted > limit:
+            got = float(changes.counted)
+            failures.append(Drift(study="", subset="", quantity=name, got=got, limit=limit, judged=changes.studies))
+    return SelfTestReport(
+        passed=not failures,
+        studies=len(golden.studies),
+        min_cosine=min(cosines),
+        max_abs_embedding=max(gaps),
+        max_abs_probability=max(probability_gaps),
+        icdr_flips=judged.get("icdr_flips", NO_CHANGES).counted,
+        referable_flips=judged.get("referable_flips", NO_CHANGES).counted,
+        neighbour_dependence=max(dependences),
+        failures=tuple(failures),
+    )
+
+
+def _changes(
+    manifest: Manifest, study: Study, head: Head, expected_G: npt.NDArray[np.float64], got_G: npt.NDArray[np.float64]
+) -> dict[str, Changes]:
+    """What changed in one study's served answer, by the limit it counts towards."""
+    margin = manifest.tolerances.tie_margin
+    found = {f"{head.value}_flips": changed_grades(expected_G[None], got_G[None], margin)}
+    if head is Head.ICDR:
+        threshold = operating_point_of(manifest, study.modalities).threshold
+        before, after = referable_probability(expected_G[None]), referable_probability(got_G[None])
+        found["referable_flips"] = changed_decisions(before, after, (threshold, threshold), margin)
+    return found
+
+
+def _reference_vector(golden: Golden, study: int, kind: VectorKind) -> Float32:
+    vector: Float32 = (
+        golden.joint_ND[study] if kind is VectorKind.JOINT else golden.cls_NMD[study, list(VectorKind).index(kind) - 1]
+    )
+    return vector

@@ -1,0 +1,236 @@
+"""ONNX Runtime sessions of a bundle for one provider. Knows nothing of studies or batches.
+
+Legend of shape suffixes used from here to the worker: B batch, T tokens, D embedding width, C channels, H/W pixels,
+F record features, G grades, M modalities.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.manifest import FUSION, Cpu, Graph, Manifest, Target
+from foveal_runtime.engine.compiled import Compiled
+from foveal_runtime.engine.processor import Processor, this_processor
+from foveal_runtime.engine.providers import ORT_NAMES, Provider, Stack, engine_options, stack
+from foveal_runtime.errors import BundleError, ConfigError
+from foveal_runtime.study.study import Modality
+
+Array = npt.NDArray[Any]
+
+
+def provider_of(name: str) -> Provider:
+    """The provider of that name.
+
+    Raises:
+        ConfigError: there is no such provider.
+    """
+    try:
+        return Provider(name)
+    except ValueError:
+        raise ConfigError(f"no provider {name!r}; this runtime knows {', '.join(Provider)}") from None
+
+
+def available_providers() -> tuple[Provider, ...]:
+    """What the installed ONNX Runtime was built with.
+
+    Raises:
+        ConfigError: no ONNX Runtime is installed.
+    """
+    ort = ort_module()
+    built = set(ort.get_available_providers())
+    return tuple(p for p in Provider if ORT_NAMES[p] in built)
+
+
+def usable_cores() -> int:
+    """Cores this process may run on (its affinity, not the machine's size)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def ort_version() -> str:
+    """Version of the installed ONNX Runtime, without loading it where its package says.
+
+    Raises:
+        ConfigError: none is installed.
+    """
+    for package in ("onnxruntime", "onnxruntime-gpu"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return f"{package} {importlib.metadata.version(package)}"
+    return str(ort_module().__version__)
+
+
+def ort_module() -> Any:
+    """ONNX Runtime, imported where it is first needed.
+
+    Raises:
+        ConfigError: none is installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ConfigError("no ONNX Runtime is installed; install foveal[cpu], or foveal[gpu] on a machine with CUDA") from None
+    return onnxruntime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GraphSession:
+    """One graph, loaded."""
+
+    name: str
+    one_at_a_time: bool
+    """True: call with one row, unpadded."""
+    _session: Any
+    _outputs: tuple[str, ...]
+
+    def __call__(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        """Run the graph; outputs by name."""
+        return dict(zip(self._outputs, self._session.run(list(self._outputs), feeds), strict=True))
+
+
+def require_provider(provider: Provider) -> None:
+    """Refuse a provider that the installed ONNX Runtime was not built with.
+
+    Raises:
+        ConfigError: it is not in this installation; the message lists what is.
+    """
+    present = available_providers()
+    if provider not in present:
+        raise ConfigError(
+            f"provider {provider.value!r} is not in the installed ONNX Runtime, which has {', '.join(present)}; "
+            f"choose one of those, or install foveal[gpu] on a machine with an NVIDIA GPU"
+        )
+
+
+def require_processor(manifest: Manifest, provider: Provider, processor: Processor | None = None) -> None:
+    """Refuse INT8 graphs whose sums this processor would saturate without a word.
+
+    Args:
+        manifest: the bundle's.
+        provider: where it is to run; only the CPU's kernels saturate.
+        processor: None is this one.
+
+    Raises:
+        ConfigError: the bundle is for processors with VNNI, this one has none.
+    """
+    here = this_processor() if processor is None else processor
+    if provider is Provider.CPU and manifest.runs_on is Cpu.VNNI and here.saturates:
+        raise ConfigError(
+            f"this INT8 bundle was exported for processors with VNNI, this one is {here}: its 16-bit sums would saturate and "
+            f"answers be wrong; export again without --cpu vnni, or serve it on a processor with VNNI"
+        )
+
+
+def open_sessions(
+    bundle: Bundle, provider: Provider, threads: int, compiled: Compiled | None = None, *, exact: bool = False
+) -> dict[str, GraphSession]:
+    """Load every graph of a bundle, by its name in the manifest.
+
+    Args:
+        bundle: whose hashes were checked.
+        provider: where to run; nothing else is tried when it is missing.
+        threads: threads inside one graph call, at least 1.
+        compiled: the bundle's graphs compiled on this device, whose hashes were checked; None loads the bundle's own.
+        exact: add INT8 products in 32 bits on every processor, at the cost of time: for who judges what another will compute.
+
+    Raises:
+        ConfigError: the provider is not in this installation, cannot start here, or computes the graphs otherwise here.
+        BundleError: a graph does not load, or its inputs are not those of the manifest.
+    """
+    require_provider(provider)
+    if not exact:
+        require_processor(bundle.manifest, provider)
+    if threads < 1:
+        raise ConfigError(f"threads is {threads}, at least 1 is needed")
+    order = [str(name) for name in (*Modality, FUSION) if name in bundle.manifest.graphs]
+    sessions = {}
+    for name in order:
+        options = session_options(threads, exact=exact or bundle.manifest.target is Target.TENSORRT)
+        path, providers = bundle.graph_path(name), stack(provider)
+        if compiled is None and provider is Provider.TENSORRT:
+            providers = stack(provider, engine_options(bundle.manifest.graphs[name]))
+        if compiled is not None:
+            path = compiled.path(name)
+            if provider is Provider.CPU:
+                # What optimisation found lies in the file; doing it again costs start-up and finds nothing.
+                options.graph_optimization_level = ort_module().GraphOptimizationLevel.ORT_DISABLE_ALL
+        sessions[name] = open_session(bundle, name, path, options, providers)
+    return sessions
+
+
+def session_options(threads: int, *, exact: bool = False) -> Any:
+    """ONNX Runtime's options of every session foveal opens.
+
+    Args:
+        threads: inside one graph call.
+        exact: add INT8 products in 32 bits where the fast kernels saturate; changes nothing on other processors.
+
+    Raises:
+        ConfigError: no ONNX Runtime is installed.
+    """
+    options = ort_module().SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised; ORT's own lines would tear the server's log
+    # An arena keeps what the largest batch ever took: 25 MB more with `edge` INT8, and no less time (docs/decisions.md).
+    options.enable_cpu_mem_arena = False
+    # Threads that spin between the many small calls of a batch take the cores that decode the next photographs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if exact:
+        # Weights become U8, whose kernels on AVX2 widen before they add.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
+def open_session(bundle: Bundle, name: str, path: Path, options: Any, providers: Stack) -> GraphSession:
+    """Load one graph.
+
+    Args:
+        bundle: the graph's.
+        name: in the manifest.
+        path: the bundle's file, or what was compiled from it.
+        options: from `session_options`.
+        providers: where to run, with options.
+
+    Raises:
+        ConfigError: the provider cannot start on this machine.
+        BundleError: the graph does not load, or its inputs are not those of the manifest.
+    """
+    spec = bundle.manifest.graphs[name]
+    wanted = providers[0][0]
+    try:
+        session = ort_module().InferenceSession(str(path), options, providers=providers)
+    except Exception as error:
+        raise BundleError(
+            f"graph {path.name} does not load on {wanted} ({type(error).__name__}); "
+            f"export the bundle again, or use another provider"
+        ) from error
+    if session.get_providers()[0] != wanted:
+        # ORT drops a provider whose libraries it can't load and goes on without a word.
+        raise ConfigError(
+            f"{wanted} is built in but cannot start on this machine "
+            f"(only {', '.join(session.get_providers())} did); check its driver and libraries, or choose another"
+        )
+    session.disable_fallback()
+    _check_names(spec, {i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()})
+    return GraphSession(
+        name=name,
+        one_at_a_time=spec.one_at_a_time,
+        _session=session,
+        _outputs=tuple(o.name for o in session.get_outputs()),
+    )
+
+
+def _check_names(spec: Graph, inputs: set[str], outputs: set[str]) -> None:
+    expected_in, expected_out = {t.name for t in spec.inputs}, {t.name for t in spec.outputs}
+    if inputs != expected_in or not expected_out <= outputs:
+        raise BundleError(
+            f"graph {spec.file} has inputs {sorted(inputs)} and outputs {sorted(outputs)} where the manifest says "
+            f"{sorted(expected_in)} and {sorted(expected_out)}; export the bundle again"
+        )

@@ -1,0 +1,172 @@
+"""An ophthalmic DICOM file to pixels, and the three facts of its header that a record can use. Nothing else of it is kept.
+
+Reads single-frame colour or grey images of 8 or 16 bits (Ophthalmic Photography 8 and 16 Bit Image Storage and their like),
+native, RLE, JPEG baseline and JPEG 2000; others where a decoder of pydicom's for them is installed (python-gdcm, for example).
+Needs `foveal[dicom]`; runs in the worker, like every decoder.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import warnings
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from foveal_runtime.errors import ImageError, StudyError
+from foveal_runtime.photo.imaging import ImageLimits, UInt8
+from foveal_runtime.study.study import Eye, Record, Sex
+
+_MAGIC_AT = 128
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_DAYS_A_YEAR = 365.2425
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DicomPhotograph:
+    """What is taken from a file."""
+
+    picture: Image.Image
+    """RGB."""
+    record: Record
+    """Age, sex and eye, as far as the header has them."""
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether the bytes are a DICOM file (part 10)."""
+    return data[_MAGIC_AT : _MAGIC_AT + 4] == b"DICM"
+
+
+def read_dicom(data: bytes, limits: ImageLimits) -> DicomPhotograph:
+    """Decode a file.
+
+    Raises:
+        ImageError: unreadable, without one image frame, too large, or of a kind that has no agreed conversion to RGB.
+    """
+    try:
+        import pydicom
+        from pydicom.pixels.utils import pixel_array
+    except ImportError:
+        raise ImageError(
+            "image is DICOM, which this server does not read; install foveal[dicom] on it, or send a JPEG"
+        ) from None
+    # pydicom logs and warns with the values it stumbles over.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    if _DEFLATED in data:
+        raise ImageError("image is deflated DICOM, whose size can't be known before it is unpacked; send it uncompressed")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(io.BytesIO(data))
+            _check(dataset, limits)
+            picture = Image.fromarray(_to_rgb(dataset, pixel_array(dataset)))
+            record = _record(dataset)
+    except StudyError:
+        raise
+    except Exception as error:  # noqa: BLE001 - pydicom raises anything on damaged files
+        raise ImageError(f"DICOM image can't be decoded ({type(error).__name__}); send an intact file or a JPEG") from None
+    return DicomPhotograph(picture=picture, record=record)
+
+
+def _check(dataset: Any, limits: ImageLimits) -> None:
+    """Refuse what must not be unpacked, before it is."""
+    rows, columns = int(dataset.get("Rows", 0) or 0), int(dataset.get("Columns", 0) or 0)
+    frames = int(dataset.get("NumberOfFrames", 1) or 1)
+    if not rows or not columns or "PixelData" not in dataset:
+        raise ImageError("DICOM file holds no image; send the photograph's own file")
+    limits.check(columns, rows)
+    if frames != 1:
+        raise ImageError(f"image has {frames} frames; send one photograph a study")
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated:
+        return
+    from pydicom.encaps import generate_frames
+    from pydicom.pixels.decoders.base import get_decoder
+
+    try:
+        readable = get_decoder(syntax).is_available
+    except NotImplementedError:
+        readable = False
+    if not readable:
+        # The name is the standard's own, not the file's.
+        raise ImageError(f"DICOM compression {syntax.name!r} has no decoder here; install python-gdcm, or send it uncompressed")
+    if "JPEG" in syntax.name:
+        # What the file says of its size binds nobody: the compressed frame has a header of its own.
+        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        size = Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size
+        if size != (columns, rows):
+            raise ImageError("DICOM image is of another size than its header says; send an intact file")
+
+
+def _to_rgb(dataset: Any, array: npt.NDArray[Any]) -> UInt8:
+    kind = str(dataset.get("PhotometricInterpretation", ""))
+    if kind == "PALETTE COLOR":
+        from pydicom.pixels.processing import apply_color_lut
+
+        array = apply_color_lut(array, dataset)
+        bits = 16 if array.dtype.itemsize > 1 else 8
+    else:
+        bits = int(dataset.get("BitsStored", 8))
+    if int(dataset.get("PixelRepresentation", 0)) != 0 or not 1 <= bits <= 16:
+        raise ImageError("DICOM image has signed pixels or more than 16 bits; send 8 or 16 bits a channel")
+    # By table: arithmetic in floating point would take eight times the photograph's memory.
+    eight_bits = np.round(np.arange(2**bits) * (255.0 / (2**bits - 1))).astype(np.uint8)
+    eight = array if bits == 8 and array.dtype == np.uint8 else eight_bits[np.minimum(array, 2**bits - 1)]
+    if kind.startswith("MONOCHROME") and eight.ndim == 2:
+        grey = 255 - eight if kind == "MONOCHROME1" else eight
+        return np.repeat(grey[..., None], 3, axis=2)
+    if eight.ndim == 3 and eight.shape[2] == 3:
+        return np.ascontiguousarray(eight)
+    raise ImageError("DICOM image's photometric interpretation has no agreed conversion to RGB; send RGB")
+
+
+def _record(dataset: Any) -> Record:
+    sex = {"M": Sex.MALE, "F": Sex.FEMALE}.get(_text(dataset, "PatientSex"))
+    side = _text(dataset, "ImageLaterality") or _text(dataset, "Laterality")
+    return Record(age_years=_age_years(dataset), sex=sex, eye={"R": Eye.RIGHT, "L": Eye.LEFT}.get(side))
+
+
+def _age_years(dataset: Any) -> float | None:
+    """PatientAge; where a device writes none, as many do, the years from birth to the photograph."""
+    age = re.fullmatch(r"(\d{1,3})([YMWD])", _text(dataset, "PatientAge"))
+    if age:
+        return int(age.group(1)) / {"Y": 1, "M": 12, "W": _DAYS_A_YEAR / 7, "D": _DAYS_A_YEAR}[age.group(2)]
+    born = _date(_text(dataset, "PatientBirthDate"))
+    taken = next(
+        (
+            day
+            for name in ("AcquisitionDateTime", "AcquisitionDate", "ContentDate", "StudyDate")
+            if (day := _date(_text(dataset, name)))
+        ),
+        None,
+    )
+    return None if born is None or taken is None or taken < born else (taken - born).days / _DAYS_A_YEAR
+
+
+def _text(dataset: Any, name: str) -> str:
+    return str(dataset.get(name, "") or "").strip()
+
+
+def _date(text: str) -> date | None:
+    try:
+        return datetime.strptime(text[:8], "%Y%m%d").date()
+    except ValueError:
+        return None
+
+
+def filled(given: Record | None, header: Record) -> Record:
+    """The request's record, with what the header knows where the request says nothing."""
+    if given is None:
+        return header
+    return replace(
+        given,
+        age_years=header.age_years if given.age_years is None else given.age_years,
+        sex=given.sex or header.sex,
+        eye=given.eye or header.eye,
+    )

@@ -1,0 +1,98 @@
+"""Width and height of a photograph from its first bytes, for admission. Decodes nothing and trusts nothing.
+
+The server's parent process must know how large a photograph is before it lets it queue, and must not run an image library on
+hostile bytes to learn it. What this can't tell is left to the worker, which checks again with Pillow.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from foveal_runtime.photo.raw import is_raw, raw_size
+
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_MAX_SEGMENTS = 1024
+_DICOM_HEADER_BYTES = 65_536
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+
+
+def peek_pixels(image_bytes: bytes) -> int | None:
+    """Width times height as the header claims; None when the format or the header is not understood."""
+    try:
+        size = _peek(image_bytes)
+    except (struct.error, IndexError, KeyError):
+        return None
+    return None if size is None else size[0] * size[1]
+
+
+def _peek(data: bytes) -> tuple[int, int] | None:
+    if data[:2] == b"\xff\xd8":
+        return _jpeg(data)
+    if is_raw(data):
+        return raw_size(data)
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return struct.unpack_from(">II", data, 16)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return _webp(data)
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return _tiff(data)
+    if data[128:132] == b"DICM":
+        return _dicom(data)
+    return None
+
+
+def _jpeg(data: bytes) -> tuple[int, int] | None:
+    place = 2
+    for _ in range(_MAX_SEGMENTS):
+        while data[place] == 0xFF and data[place + 1] == 0xFF:
+            place += 1  # fill bytes may precede a marker
+        if data[place] != 0xFF:
+            return None
+        marker = data[place + 1]
+        (length,) = struct.unpack_from(">H", data, place + 2)
+        if marker in _JPEG_FRAMES:
+            height, width = struct.unpack_from(">HH", data, place + 5)
+            return width, height
+        if marker == 0xDA:
+            return None
+        place += 2 + length
+    return None
+
+
+def _webp(data: bytes) -> tuple[int, int] | None:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def _tiff(data: bytes) -> tuple[int, int] | None:
+    order = "<" if data[:2] == b"II" else ">"
+    (place,) = struct.unpack_from(order + "I", data, 4)
+    (count,) = struct.unpack_from(order + "H", data, place)
+    found: dict[int, int] = {}
+    for entry in range(min(count, _MAX_SEGMENTS)):
+        tag, kind = struct.unpack_from(order + "HH", data, place + 2 + 12 * entry)
+        if tag in (_TIFF_WIDTH, _TIFF_HEIGHT):
+            (found[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, place + 10 + 12 * entry)
+    return found[_TIFF_WIDTH], found[_TIFF_HEIGHT]
+
+
+def _dicom(data: bytes) -> tuple[int, int] | None:
+    """Rows and Columns, group 0028, little-endian with or without a value representation."""
+    found: list[int] = []
+    for element in (b"\x11\0", b"\x10\0"):
+        tag = b"\x28\0" + element
+        place = data.find(tag + b"US\2\0", 132, _DICOM_HEADER_BYTES)
+        if place < 0:
+            place = data.find(tag + b"\2\0\0\0", 132, _DICOM_HEADER_BYTES)
+        if place < 0:
+            return None
+        found += struct.unpack_from("<H", data, place + 8)
+    return found[0], found[1]

@@ -1,0 +1,241 @@
+"""From photograph bytes to the pixels a model sees: decode, crop to the field of view, resize, standardise.
+
+Training and serving both use this module, so a model is trained on exactly what it will be served. The whole
+specification is `ImageSpec`, which is data in the manifest and part of `space_id`. Augmentation belongs to training.
+
+Shapes: H, W pixels of a photograph; S the profile's side; C three channels, RGB.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from foveal_runtime.errors import ImageError
+from foveal_runtime.photo.raw import is_raw, raw_size, unpack_raw
+
+Bool = npt.NDArray[np.bool_]
+UInt8 = npt.NDArray[np.uint8]
+Float32 = npt.NDArray[np.float32]
+
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
+"""Pillow formats that are read. MPO, which some cameras write under the name .jpg, is opened by Pillow as JPEG."""
+
+_FIELD_THRESHOLD = 18
+"""A pixel whose brightest channel exceeds this (0 to 255) belongs to the field of view; camera black stays below it."""
+_FIELD_PROBE_PX = 256
+"""Long side of the reduced copy on which the field of view is found."""
+
+
+class Crop(StrEnum):
+    """How a photograph is made square."""
+
+    NONE = "none"
+    """The whole photograph is squeezed to a square (the paper's preprocessing)."""
+    FIELD = "field"
+    """The bounding square of the circular field of view; what lies outside the photograph is black."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageSpec:
+    """How bytes become pixels. Every field changes the embedding space."""
+
+    side_px: int = 224
+    """Side of the square the model sees."""
+    crop: Crop = Crop.FIELD
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Per RGB channel, after scaling to [0, 1]; belongs to the profile's pretrained weights."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    decode: str = "jpeg-dct-2x"
+    """JPEGs are decoded at the smallest DCT scale whose sides are both >= 2 * side_px; everything else in full."""
+    resample: str = "bicubic-antialias"
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.side_px <= 2048:
+            raise ImageError(f"image side is {self.side_px} px, 16 to 2048 are supported")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageLimits:
+    """What is refused before it is decoded."""
+
+    max_pixels: int = 100_000_000
+    """Width times height from the file's header; a guard against decompression bombs."""
+    min_side_px: int = 32
+    """A photograph smaller than this in either direction can't be graded."""
+
+    def check(self, width: int, height: int) -> None:
+        """Refuse a photograph by its size.
+
+        Raises:
+            ImageError: too small, or too many pixels.
+        """
+        if min(width, height) < self.min_side_px:
+            raise ImageError(f"image is {width} x {height} px, at least {self.min_side_px} px a side are needed")
+        if width * height > self.max_pixels:
+            raise ImageError(f"image is {width} x {height} px, over the limit of {self.max_pixels} pixels; send it scaled down")
+
+
+def open_header(image_bytes: bytes, limits: ImageLimits = ImageLimits()) -> Image.Image:
+    """Open a photograph without decoding its pixels.
+
+    Raises:
+        ImageError: not one of `FORMATS`, too small, too many pixels, or more than one frame.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large images; the limit below refuses them by name.
+            image = Image.open(io.BytesIO(image_bytes), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ImageError(
+            f"image of {len(image_bytes)} bytes is no photograph this runtime reads; send JPEG, PNG, TIFF or WebP"
+        ) from None
+    except Image.DecompressionBombError:  # Pillow's own limit, twice its MAX_IMAGE_PIXELS
+        raise ImageError(f"image is over the limit of {limits.max_pixels} pixels; send it scaled down") from None
+    except Exception as error:  # noqa: BLE001 - Pillow's parsers raise anything on hostile headers
+        raise ImageError(f"image header can't be read ({type(error).__name__}); send an intact file") from None
+    limits.check(*image.size)
+    if image.format != "MPO" and _frames(image) > 1:
+        raise ImageError(f"image has {_frames(image)} frames; send one photograph a study")
+    return image
+
+
+def _frames(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception as error:  # noqa: BLE001 - counting reads every frame's header, and those may be damaged
+        raise ImageError(f"image header can't be read ({type(error).__name__}); send an intact file") from None
+
+
+def photograph(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimits()) -> Image.Image:
+    """Bytes to an RGB picture, EXIF orientation applied; grey, palette, alpha, CMYK and 16-bit images are converted.
+
+    Raises:
+        ImageError: undecodable, truncated, of a mode that has no agreed conversion, or refused by `limits`.
+    """
+    if is_raw(image_bytes):
+        limits.check(*raw_size(image_bytes))
+        return unpack_raw(image_bytes)
+    image = open_header(image_bytes, limits)
+    try:
+        if image.format in ("JPEG", "MPO"):
+            image.draft("RGB", (2 * spec.side_px, 2 * spec.side_px))
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(image)
+    except ImageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise anything on damaged data
+        raise ImageError(
+            f"image can't be decoded ({type(error).__name__}), it is truncated or damaged; send an intact file"
+        ) from None
+
+
+def decode(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimits()) -> UInt8:
+    """`photograph` as `rgb_HWC`.
+
+    Raises:
+        ImageError: see `photograph`.
+    """
+    return np.asarray(photograph(image_bytes, spec, limits), dtype=np.uint8)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
+        grey = np.asarray(image).astype(np.float64)
+        if image.mode == "I" and (grey.min() < 0 or grey.max() > 65535):
+            raise ImageError("image holds 32-bit integers; send 8 or 16 bits a channel")
+        return Image.fromarray(np.round(grey / 257.0).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ImageError("image holds floating-point pixels; send 8 or 16 bits a channel")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, rgba).convert("RGB")
+    if image.mode in ("L", "P", "1", "CMYK", "YCbCr", "LAB", "HSV"):
+        return image.convert("RGB")
+    raise ImageError(f"image mode {image.mode} has no agreed conversion to RGB; send 8-bit RGB")
+
+
+def lit(picture: Image.Image) -> Bool:
+    """Where the brightest channel of an RGB picture, `lit_HW`, tells the field of view from camera black."""
+    red, green, blue = (np.asarray(channel) for channel in picture.split())
+    lit_HW: Bool = np.maximum(np.maximum(red, green), blue) > _FIELD_THRESHOLD
+    return lit_HW
+
+
+def field_box(picture: Image.Image) -> tuple[float, float, float, float]:
+    """Bounding square (left, top, right, bottom) of the field of view in pixels; may reach outside the photograph.
+
+    Cameras often cut the circle above and below: the side is then the circle's width. A photograph with no dark
+    border (or none that can be told) gets the square around the whole of it.
+    """
+    width, height = picture.size
+    step = max(1, max(height, width) // _FIELD_PROBE_PX)
+    # Every step-th pixel of every step-th row, from the first: the nearest neighbour of (step x, step y).
+    probe = picture.transform(
+        (-(-width // step), -(-height // step)),
+        Image.Transform.AFFINE,
+        (step, 0, 0.5 - step / 2, 0, step, 0.5 - step / 2),
+        Image.Resampling.NEAREST,
+    )
+    lit_HW = lit(probe)
+    # A row or column belongs to the field when 2 % of it is lit: single bright specks and stamps of text do not.
+    columns = np.flatnonzero(lit_HW.mean(axis=0) > 0.02)
+    rows = np.flatnonzero(lit_HW.mean(axis=1) > 0.02)
+    if columns.size < 8 or rows.size < 8:
+        left, top, right, bottom = 0.0, 0.0, float(width), float(height)
+    else:
+        left, right = float(columns[0] * step), min(float((columns[-1] + 1) * step), float(width))
+        top, bottom = float(rows[0] * step), min(float((rows[-1] + 1) * step), float(height))
+    side = max(right - left, bottom - top)
+    middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
+    return middle_x - side / 2, middle_y - side / 2, middle_x + side / 2, middle_y + side / 2
+
+
+def square(picture: Image.Image, spec: ImageSpec) -> UInt8:
+    """Crop and resize to `square_SSC`, still 8 bits: the form that training caches and augments."""
+    width, height = picture.size
+    if spec.crop is Crop.FIELD:
+        box = field_box(picture)
+    else:
+        box = (0.0, 0.0, float(width), float(height))
+    left, top, right, bottom = box
+    inside = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
+    scale_x, scale_y = spec.side_px / (right - left), spec.side_px / (bottom - top)
+    # Whole target pixels for the part inside the photograph; the rest of the square stays black.
+    x0, x1 = round((inside[0] - left) * scale_x), round((inside[2] - left) * scale_x)
+    y0, y1 = round((inside[1] - top) * scale_y), round((inside[3] - top) * scale_y)
+    part = picture.resize((max(x1 - x0, 1), max(y1 - y0, 1)), Image.Resampling.BICUBIC, box=inside)
+    if part.size == (spec.side_px, spec.side_px):
+        return np.asarray(part, dtype=np.uint8)
+    canvas = np.zeros((spec.side_px, spec.side_px, 3), np.uint8)
+    canvas[y0 : y0 + part.size[1], x0 : x0 + part.size[0]] = np.asarray(part)
+    return canvas
+
+
+def standardise(square_SSC: UInt8, spec: ImageSpec) -> Float32:
+    """8-bit square to standardised `pixels_CHW`, float32."""
+    mean_C11, std_C11 = (np.asarray(value, np.float32)[:, None, None] for value in (spec.mean, spec.std))
+    # Channels first while they are bytes: a seventh of the time that transposing the floats takes.
+    pixels_CHW: Float32 = square_SSC.transpose(2, 0, 1).astype(np.float32, order="C")
+    pixels_CHW *= np.float32(1 / 255) / std_C11
+    pixels_CHW -= mean_C11 / std_C11
+    return pixels_CHW
+
+
+def load_square(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimits()) -> UInt8:
+    """Bytes to `square_SSC`: `photograph` then `square`.
+
+    Raises:
+        ImageError: see `photograph`.
+    """
+    return square(photograph(image_bytes, spec, limits), spec)

@@ -1,0 +1,150 @@
+"""What every RPC shares: errors become statuses in one place, and one line is logged a call. Knows no service."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from grpc_status import rpc_status
+
+from foveal_runtime.errors import FovealError, InputError
+from foveal_runtime.rpc.status import status_of
+
+log = logging.getLogger(__name__)
+Observe = Callable[[str, str, float], None]
+Admit = Callable[[Any], None]
+Unary = Callable[[Any, Any], Awaitable[Any]]
+
+
+class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """The RPC boundary. A `FovealError` keeps its code and details; anything else is our bug: INTERNAL, a trace in the log."""
+
+    def __init__(
+        self, observe: Observe = lambda name, outcome, seconds: None, *, admit: Mapping[str, Admit] | None = None
+    ) -> None:
+        """Args:
+        observe: told of every call that ended: its name, `OK` or the error's class, and how long it took.
+        admit: by the name of a unary call, what is asked with its context before its message is received, and may raise a
+            `FovealError`: under overload most of what a refusal costs is receiving photographs that nobody will look at.
+        """
+        self._observe = observe
+        self._admit = admit or {}
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
+        handler = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith("/foveal."):
+            return handler
+        name = handler_call_details.method.rpartition("/")[2]
+        if name in self._admit:
+            # On the wire a call of one message is a stream of one; served as a stream, it can be refused without reading it.
+            return grpc.stream_unary_rpc_method_handler(
+                _unary(name, _admitted(handler.unary_unary, self._admit[name]), self._observe),
+                _parsed(handler.request_deserializer),
+                handler.response_serializer,
+            )
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                _unary(name, _checked(handler.unary_unary), self._observe),
+                _parsed(handler.request_deserializer),
+                handler.response_serializer,
+            )
+        return grpc.stream_stream_rpc_method_handler(
+            _stream(name, handler.stream_stream, self._observe),
+            _parsed(handler.request_deserializer),
+            handler.response_serializer,
+        )
+
+
+def _parsed(deserialise: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """A deserialiser that returns the error it should raise: raised there, gRPC would call it INTERNAL, without details."""
+
+    def parse(data: bytes) -> Any:
+        try:
+            return deserialise(data)
+        except DecodeError:
+            return InputError("request is no message of this call; compare with proto/foveal/v1, and send text as UTF-8")
+
+    return parse
+
+
+def _valid(request: Any) -> Any:
+    if isinstance(request, InputError):
+        raise request
+    return request
+
+
+async def _each_valid(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _valid(request)
+
+
+def _checked(behaviour: Unary) -> Unary:
+    async def call(request: Any, context: Any) -> Any:
+        return await behaviour(_valid(request), context)
+
+    return call
+
+
+def _admitted(behaviour: Unary, admit: Admit) -> Unary:
+    async def call(requests: AsyncIterator[Any], context: Any) -> Any:
+        admit(context)
+        async for request in requests:
+            return await behaviour(_valid(request), context)
+        raise InputError("call has no message; send one")
+
+    return call
+
+
+def _unary(name: str, behaviour: Unary, observe: Observe) -> Unary:
+    async def call(request: Any, context: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            response = await behaviour(request, context)
+        except asyncio.CancelledError:
+            _ended(name, "cancelled", started, observe)
+            raise
+        except Exception as error:  # noqa: BLE001 - the RPC boundary
+            await _abort(name, error, context, started, observe)
+        _ended(name, "OK", started, observe)
+        return response
+
+    return call
+
+
+def _stream(
+    name: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]], observe: Observe
+) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    async def call(requests: Any, context: Any) -> AsyncIterator[Any]:
+        started = time.perf_counter()
+        try:
+            async for response in behaviour(_each_valid(requests), context):
+                yield response
+        except asyncio.CancelledError:
+            _ended(name, "cancelled", started, observe)
+            raise
+        except Exception as error:  # noqa: BLE001 - the RPC boundary
+            await _abort(name, error, context, started, observe)
+        _ended(name, "OK", started, observe)
+
+    return call
+
+
+async def _abort(name: str, error: Exception, context: Any, started: float, observe: Observe) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if not isinstance(error, FovealError):
+        log.error("%s failed inside foveal", name, exc_info=error)
+    status = status_of(error)
+    _ended(name, type(error).__name__, started, observe)
+    await context.abort_with_status(rpc_status.to_status(status))
+
+
+def _ended(name: str, outcome: str, started: float, observe: Observe) -> None:
+    seconds = time.perf_counter() - started
+    observe(name, outcome, seconds)
+    log.info("%s %s %.1f ms", name, outcome, seconds * 1e3)

