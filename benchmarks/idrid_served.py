@@ -32,9 +32,9 @@ from foveal_train.evaluation.grading import grade_figures
 from foveal_train.evaluation.intervals import resample
 from foveal_train.evaluation.referable import referable_figures
 from foveal_train.model.profile import EMBEDDING_DIM
-from foveal_train.pipeline import load_samples
 from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import Run, write_json
+from foveal_train.runs.samples import load_samples
 
 app = cyclopts.App(help=__doc__)
 BATCH = 8

@@ -21,9 +21,9 @@ from foveal_runtime.study.study import Modality, Subset, subset_name
 from foveal_train.evaluation.intervals import resample
 from foveal_train.evaluation.protocols import label_sets
 from foveal_train.evaluation.retrieval import direction_figures
-from foveal_train.pipeline import load_samples
 from foveal_train.runs.predict import Predictions, Showing, predict_each
 from foveal_train.runs.run import Run
+from foveal_train.runs.samples import load_samples
 from foveal_train.training.arrays import load_arrays
 
 IMAGE, TEXT, STRUCTURED = Modality

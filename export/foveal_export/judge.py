@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnx
 
@@ -18,68 +17,23 @@ from foveal_export.bundle.provenance import made_with
 from foveal_export.graphs import graphs, observers
 from foveal_export.parity import assess, drift, parity
 from foveal_export.parity.assess import Calibrations
-from foveal_export.parity.budget import Budget, replayed, tolerances
-from foveal_export.parity.costs import Cost
-from foveal_export.parity.evidence import Evidences, to_json
+from foveal_export.parity.budget import replayed, tolerances
+from foveal_export.parity.evidence import Evidences
+from foveal_export.parity.outcome import Aim, Compared, Outcome
 from foveal_export.parity.refit import fit_calibrations
 from foveal_export.parity.verdict import Failure, failures
-from foveal_export.quantise import calibrate, saturation
+from foveal_export.quantise import saturation
 from foveal_export.quantise.plan import ExportPlan, GraphPlan, Mode
-from foveal_export.studies import cases
 from foveal_export.studies.feeds import Feeds, encoder_feed
 from foveal_runtime.bundle.bundle import Bundle
-from foveal_runtime.bundle.manifest import Cpu, Graph, Manifest, Precision, Target
+from foveal_runtime.bundle.manifest import Cpu, Graph, Manifest, Precision
 from foveal_runtime.engine.engine import Engine
-from foveal_runtime.engine.selftest import Drift, SelfTestReport, self_test
+from foveal_runtime.engine.selftest import Drift, self_test
 from foveal_runtime.study.study import Modality
 from foveal_train.runs.run import RunInfo
 
-if TYPE_CHECKING:
-    from foveal_export.search import Candidate
-
 _DRIFTED = 4
 """Worst studies whose drift is looked at block by block."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Aim:
-    """What the artefact is to be."""
-
-    precision: Precision
-    target: Target
-    budget: Budget
-    cpu: Cpu = Cpu.ANY
-    """Processors that an INT8 artefact for ONNX Runtime has to be right on."""
-
-    @property
-    def may_saturate(self) -> bool:
-        """True of graphs whose products ONNX Runtime's CPU provider will run in U8 x S8 kernels."""
-        return self.precision is Precision.INT8 and self.target is Target.ONNX
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Compared:
-    """Studies of one purpose, and what PyTorch says of them."""
-
-    cases: Mapping[str, Sequence[cases.Case]]
-    """By subset name."""
-    answers: Mapping[str, parity.Answers]
-    source: str
-    """Where the studies come from, in words."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """One candidate, written and measured."""
-
-    manifest: Manifest
-    answers: dict[str, parity.Answers]
-    parts: dict[str, parity.SubsetParity]
-    dependence: float
-    failures: list[Failure]
-    golden: SelfTestReport
-    """Replay of the golden studies."""
-    graphs: dict[str, onnx.ModelProto]
 
 
 class Judge:
@@ -221,57 +175,10 @@ class Judge:
             made_with=made_with(),
         )
 
-    def document(
-        self,
-        plan: ExportPlan,
-        outcome: Outcome,
-        schemes: Sequence[calibrate.Scheme],
-        frontier: Sequence[Candidate],
-        costs: Sequence[Cost],
-        *,
-        ms_per_study: Mapping[str, float],
-    ) -> dict[str, Any]:
-        """parity.json (docs/parity.md): timings are in here and nowhere else."""
-        source = self.verdict.source
-        worst = assess.worst(self.verdict.answers, outcome.answers, self.verdict.cases, parity.WORST)
-        return {
-            "schema_version": 2,
-            "precision": self.aim.precision.value,
-            "target": self.aim.target.value,
-            "profile": self.info.model.profile,
-            "space_id": self.info.space_id,
-            "source": source,
-            "searched_on": self.search.source,
-            "studies": sum(part.studies for part in outcome.parts.values()),
-            "evidence": to_json(self.evidence),
-            "budget": asdict(self.aim.budget),
-            "passed": not outcome.failures,
-            "failures": [asdict(failure) for failure in outcome.failures],
-            "neighbour_dependence": outcome.dependence,
-            "golden": {
-                "studies": outcome.golden.studies,
-                "min_cosine": outcome.golden.min_cosine,
-                "limit": outcome.manifest.tolerances.golden_cosine,
-            },
-            "subsets": parity.to_json(outcome.parts),
-            "worst": [asdict(row) for row in self._drifted(worst, outcome)],
-            "graphs": {
-                name: {
-                    "bytes": outcome.manifest.graphs[name].bytes,
-                    "mode": plan.graphs[name].mode.value,
-                    "kept": list(plan.graphs[name].keep),
-                }
-                for name in outcome.manifest.graphs
-            },
-            "saturation": self._saturation(outcome) if self.aim.may_saturate else {},
-            "schemes": [asdict(scheme) for scheme in schemes],
-            "frontier": [asdict(candidate) for candidate in frontier],
-            "precisions": [asdict(cost) for cost in costs],
-            "ms_per_study": dict(ms_per_study),
-            "summary": summary(outcome, source),
-        }
-
-    def _saturation(self, outcome: Outcome) -> dict[str, Any]:
+    def saturation(self, outcome: Outcome) -> dict[str, Any]:
+        """What the integer sums of its products can reach; empty where nothing can saturate."""
+        if not self.aim.may_saturate:
+            return {}
         feeds = self.calibration
         if not feeds and outcome.manifest.cpu is not Cpu.ANY:
             # A given plan was not calibrated here: a few of the compared studies do as well.
@@ -280,7 +187,9 @@ class Judge:
             feeds = {name: made.of(name) for name in self.exact}
         return saturation.report(outcome.graphs, feeds)
 
-    def _drifted(self, worst: Sequence[parity.Worst], outcome: Outcome) -> list[parity.Worst]:
+    def worst(self, outcome: Outcome) -> list[parity.Worst]:
+        """The studies of the verdict furthest from PyTorch, the first few with the error behind every block."""
+        worst = assess.worst(self.verdict.answers, outcome.answers, self.verdict.cases, parity.WORST)
         by_id = {(case.id, name): case for name, part in self.verdict.cases.items() for case in part}
         rows = []
         for place, row in enumerate(worst):
@@ -325,25 +234,3 @@ def _golden_failure(drift: Drift) -> Failure:
 def _open(folder: Path, manifest: Manifest) -> Engine:
     """An engine that answers as the processors answer that the artefact is for, on whatever processor this is."""
     return Engine(Bundle(path=folder, manifest=manifest, sha256=""), exact=manifest.runs_on is Cpu.VNNI)
-
-
-def summary(outcome: Outcome, source: str) -> dict[str, Any]:
-    """What the manifest says of parity.json: largest differences over all subsets; no timings."""
-    vectors = [vector for part in outcome.parts.values() for vector in part.vectors.values()]
-    icdr = [part.heads["icdr"].flips for part in outcome.parts.values() if "icdr" in part.heads]
-    overlaps = [vector.cross_overlap for vector in vectors if vector.cross_overlap is not None]
-    return {
-        "source": source,
-        "studies": sum(part.studies for part in outcome.parts.values()),
-        "mean_cosine": min(vector.mean_cosine for vector in vectors),
-        "min_cosine": min(vector.min_cosine for vector in vectors),
-        "max_abs": max(vector.max_abs for vector in vectors),
-        "icdr_flips": sum(icdr),
-        "icdr_near_ties": sum(part.heads["icdr"].near_ties for part in outcome.parts.values() if "icdr" in part.heads),
-        "max_abs_probability": max(
-            (head.max_abs_probability for part in outcome.parts.values() for head in part.heads.values()), default=0.0
-        ),
-        "neighbour_overlap": min(overlaps) if overlaps else None,
-        "neighbour_dependence": outcome.dependence,
-        "passed": not outcome.failures,
-    }

@@ -16,14 +16,16 @@ from foveal_export.bundle import golden, writer
 from foveal_export.bundle.card import model_card
 from foveal_export.graphs import graphs, observers
 from foveal_export.graphs.blocks import blocks
-from foveal_export.judge import Aim, Compared, Judge, Outcome
+from foveal_export.judge import Judge
 from foveal_export.parity import assess, evidence, mend, report
 from foveal_export.parity.budget import Budget
 from foveal_export.parity.costs import costs, pytorch_cost
+from foveal_export.parity.document import Findings
+from foveal_export.parity.outcome import Aim, Candidate, Compared, Outcome
 from foveal_export.parity.refit import refit
 from foveal_export.quantise import calibrate
 from foveal_export.quantise.plan import PLAN_FILE, ExportPlan, GraphPlan, Mode
-from foveal_export.search import Candidate, keep, rank, search
+from foveal_export.search import keep, rank, search
 from foveal_export.studies import cases
 from foveal_export.studies.feeds import Feeds
 from foveal_export.tensorrt import typed
@@ -155,7 +157,21 @@ def export_run(request: Request, say: Reporter) -> Exported:
         say.stage("report")
         written = {name: folder / graph.file for name, graph in outcome.manifest.graphs.items()}
         paid += costs(exact, written, request.precision, checks, folder)
-        document = judge.document(plan, outcome, schemes, frontier, paid, ms_per_study=ms_per_study)
+        document = Findings(
+            aim=aim,
+            info=info,
+            evidence=proofs,
+            plan=plan,
+            outcome=outcome,
+            source=verdict.source,
+            searched_on=judge.search.source,
+            worst=judge.worst(outcome),
+            saturation=judge.saturation(outcome),
+            schemes=schemes,
+            frontier=frontier,
+            costs=paid,
+            ms_per_study=ms_per_study,
+        ).document()
         html = request.out.absolute().with_name(request.out.name + ".parity.html")
         images = {s.id: s.image_bytes() for s in chosen.parity} if request.thumbnails else {}
         html.write_text(report.html(document, verdict.answers, outcome.answers, images), encoding="utf-8")

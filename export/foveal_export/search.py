@@ -8,7 +8,6 @@ studies: the verdict on others is not the search's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,27 +15,11 @@ import numpy as np
 import onnx
 
 from foveal_export.parity.drift import drift
+from foveal_export.parity.outcome import Candidate, Outcome
 from foveal_export.quantise.plan import ExportPlan, Mode
 
 if TYPE_CHECKING:
-    from foveal_export.judge import Judge, Outcome
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Candidate:
-    """One point of the frontier."""
-
-    kept: int
-    """Blocks in floating point."""
-    blocks: tuple[str, ...]
-    min_cosine: float
-    mean_cosine: float
-    icdr_flips: int
-    neighbour_overlap: float | None
-    failures: int
-    ms: float
-    """One study, batch 1, mean over the subsets."""
-    bytes: int
+    from foveal_export.judge import Judge
 
 
 def search(judge: Judge, folder: Path, plan: ExportPlan, outcome: Outcome) -> tuple[ExportPlan, Outcome, tuple[Candidate, ...]]:

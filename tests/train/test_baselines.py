@@ -14,7 +14,8 @@ from foveal_runtime.study.labels import Head
 from foveal_train.data import Split
 from foveal_train.paper import clip as clips
 from foveal_train.paper.baselines import baseline_row, majority_grade
-from foveal_train.pipeline import load_samples, split_samples, train
+from foveal_train.pipeline import train
+from foveal_train.runs.samples import load_samples, split_samples
 from foveal_train.training.recipe import ClipConfig, Recipe, load_recipe
 
 

@@ -20,7 +20,7 @@ from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.record import FeatureStats, fit_stats
 from foveal_runtime.study.study import ALL_SUBSETS, Modality, Subset, subset_name
-from foveal_train.data import Problem, Sample, Split, load, split_patients
+from foveal_train.data import Problem, Split
 from foveal_train.data.sample import told
 from foveal_train.data.split import PARTS
 from foveal_train.model.weights import BuiltModel, build_model
@@ -37,6 +37,7 @@ from foveal_train.runs.run import (
     write_json,
     write_run,
 )
+from foveal_train.runs.samples import load_samples, split_samples
 from foveal_train.training import checkpoint
 from foveal_train.training.arrays import Skipped, StudyArrays, load_arrays
 from foveal_train.training.curves import FILE as CURVES_FILE
@@ -102,35 +103,6 @@ class Prepared:
     test: StudyArrays
     features: FeatureStats
     tokenise: NoteTokeniser
-
-
-def load_samples(specs: Sequence[str], *, skip_bad: bool = False, skipped: Skipped | None = None) -> list[Sample]:
-    """Samples of several data sets, in order.
-
-    Args:
-        specs: `kind:path` each.
-        skip_bad: leave unusable rows out instead of refusing the data set.
-        skipped: told of each row that is left out.
-
-    Raises:
-        DataError: see `foveal_train.data.load`.
-    """
-    if not specs:
-        raise ConfigError("no data given; name at least one --data SPEC, for example --data brset:PATH")
-    samples: list[Sample] = []
-    for spec in specs:
-        dataset = load(spec, skip_bad=skip_bad)
-        samples += dataset.samples
-        if skipped is not None:
-            for problem in dataset.problems:
-                skipped(problem)
-    return samples
-
-
-def split_samples(samples: Sequence[Sample], recipe: Recipe) -> Split:
-    """The split a recipe asks for."""
-    shares = recipe.split
-    return split_patients(samples, fractions=(shares.train, shares.validation, shares.test), seed=recipe.seed)
 
 
 def trained_heads(train: StudyArrays) -> tuple[Head, ...]:

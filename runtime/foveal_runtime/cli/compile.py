@@ -45,7 +45,8 @@ def compile_(
     from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.engine.compiled import entry_folder
     from foveal_runtime.engine.compiler import compile_bundle
-    from foveal_runtime.engine.session import provider_of, usable_cores
+    from foveal_runtime.engine.ort import usable_cores
+    from foveal_runtime.engine.session import provider_of
     from foveal_runtime.serving.plan import Measurement, measure, write_plan
 
     where = provider_of(provider)

@@ -10,9 +10,10 @@ from foveal_runtime.engine.cachefolder import cache_root, private_folder
 from foveal_runtime.engine.compiled import Compiled, find_compiled, write_index, writing
 from foveal_runtime.engine.device import device_facts, device_key
 from foveal_runtime.engine.engine import Engine
+from foveal_runtime.engine.ort import ort_module
 from foveal_runtime.engine.providers import Provider, build_options, stack
 from foveal_runtime.engine.selftest import SelfTestReport, self_test
-from foveal_runtime.engine.session import open_session, ort_module, require_processor, require_provider, session_options
+from foveal_runtime.engine.session import open_session, require_processor, require_provider, session_options
 from foveal_runtime.errors import BundleError, CheckFailed, ConfigError
 
 _MAPPED_BYTES = 1024

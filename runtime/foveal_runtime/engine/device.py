@@ -8,6 +8,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from foveal_runtime.engine.ort import ort_version, usable_cores
 from foveal_runtime.engine.processor import this_processor
 
 _PROC = Path("/proc")
@@ -25,8 +26,6 @@ def device_facts(provider: str, *, proc: Path = _PROC) -> dict[str, str]:
     Raises:
         ConfigError: no ONNX Runtime is installed.
     """
-    from foveal_runtime.engine.session import ort_version, usable_cores
-
     cpu = _first_cpu(proc / "cpuinfo")
     facts = {
         "machine": platform.machine(),

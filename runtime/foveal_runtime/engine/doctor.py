@@ -131,7 +131,7 @@ def _int8(here: Processor) -> Finding:
 
 
 def _cores() -> Finding:
-    from foveal_runtime.engine.session import usable_cores
+    from foveal_runtime.engine.ort import usable_cores
 
     return Finding(name="cores", status=Status.OK, says=f"{usable_cores()} usable by this process")
 
@@ -170,7 +170,8 @@ def _limit(path: Path) -> int | None:
 
 
 def _runtime() -> Finding:
-    from foveal_runtime.engine.session import available_providers, ort_version
+    from foveal_runtime.engine.ort import ort_version
+    from foveal_runtime.engine.session import available_providers
 
     try:
         return Finding(

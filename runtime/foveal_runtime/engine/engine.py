@@ -19,8 +19,9 @@ import numpy.typing as npt
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.manifest import FUSION, Manifest
 from foveal_runtime.engine.compiled import Compiled
+from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.engine.providers import Provider
-from foveal_runtime.engine.session import GraphSession, open_sessions, provider_of, usable_cores
+from foveal_runtime.engine.session import GraphSession, open_sessions, provider_of
 from foveal_runtime.errors import UntrainedError
 from foveal_runtime.photo.dicom import filled, is_dicom, read_dicom
 from foveal_runtime.photo.imaging import Float32, ImageLimits, photograph, square, standardise

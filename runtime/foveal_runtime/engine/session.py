@@ -6,9 +6,6 @@ F record features, G grades, M modalities.
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ import numpy.typing as npt
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.manifest import FUSION, Cpu, Graph, Manifest, Target
 from foveal_runtime.engine.compiled import Compiled
+from foveal_runtime.engine.ort import ort_module
 from foveal_runtime.engine.processor import Processor, this_processor
 from foveal_runtime.engine.providers import ORT_NAMES, Provider, Stack, engine_options, stack
 from foveal_runtime.errors import BundleError, ConfigError
@@ -47,36 +45,6 @@ def available_providers() -> tuple[Provider, ...]:
     ort = ort_module()
     built = set(ort.get_available_providers())
     return tuple(p for p in Provider if ORT_NAMES[p] in built)
-
-
-def usable_cores() -> int:
-    """Cores this process may run on (its affinity, not the machine's size)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-
-
-def ort_version() -> str:
-    """Version of the installed ONNX Runtime, without loading it where its package says.
-
-    Raises:
-        ConfigError: none is installed.
-    """
-    for package in ("onnxruntime", "onnxruntime-gpu"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            return f"{package} {importlib.metadata.version(package)}"
-    return str(ort_module().__version__)
-
-
-def ort_module() -> Any:
-    """ONNX Runtime, imported where it is first needed.
-
-    Raises:
-        ConfigError: none is installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ConfigError("no ONNX Runtime is installed; install foveal[cpu], or foveal[gpu] on a machine with CUDA") from None
-    return onnxruntime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

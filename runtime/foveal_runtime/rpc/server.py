@@ -182,13 +182,15 @@ class Server:
 
     async def _measure_archive(self, archive: Archive) -> None:
         """Compare the approximate search with the exact one now and then, for `Stats` and the metrics."""
+        from foveal_runtime.store.monitor import measure_recall
+
         every_s = self.config.archive.recall_every_s
         wait_s = min(_FIRST_RECALL_S, every_s)
         while every_s:
             await asyncio.sleep(wait_s)
             wait_s = every_s
             try:
-                await archive.measure_recall()
+                await measure_recall(archive, sample=archive.options.recall_sample)
                 stats = await archive.stats()
             except FovealError as error:
                 log.warning("recall could not be measured: %s", error)

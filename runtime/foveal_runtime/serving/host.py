@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.signing import read_public_key
 from foveal_runtime.engine.compiled import find_compiled
-from foveal_runtime.engine.session import provider_of, usable_cores
+from foveal_runtime.engine.ort import usable_cores
+from foveal_runtime.engine.session import provider_of
 from foveal_runtime.errors import CheckFailed, ConfigError, FovealError, SpaceMismatchError, StaleError, UnavailableError
 from foveal_runtime.photo.imaging import ImageLimits
 from foveal_runtime.serving.batching import Batcher

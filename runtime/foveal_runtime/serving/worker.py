@@ -1,9 +1,9 @@
 """The child process that decodes, tokenises and runs the graphs. Knows nothing of queues, deadlines or gRPC.
 
 Started by `supervisor` as `python -m foveal_runtime.serving.worker FD`, with one end of a socket. It has lanes, threads that
-share the weights and each take the next job: two batches in work keep two cores busy where one batch, shared out, would wait for its
-slower half. A thread reads the socket all the while: when the server is gone, however it went, that thread ends the process,
-even in the middle of a graph that never returns.
+share the weights and each take the next job: two batches in work keep two cores busy where one batch, shared out, would wait
+for its slower half. A thread reads the socket all the while: when the server is gone, however it went, that thread ends the
+process, even in the middle of a graph that never returns.
 """
 
 from __future__ import annotations

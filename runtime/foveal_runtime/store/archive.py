@@ -6,8 +6,7 @@ A collection belongs to one embedding space. Each vector kind has a table of its
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -44,7 +43,8 @@ class Archive:
 
         self._database = database
         self._collection = collection
-        self._options = options
+        self.options = options
+        """As it was opened."""
         self._patients = PatientRefs(options.patient_key) if options.patient_key is not None else None
         self._keeper = Keeper(database, collection, options)
         self._written = 0
@@ -146,7 +146,7 @@ class Archive:
 
     def beside(self, collection: Collection) -> Archive:
         """Another collection of the same database, over the same connections; closed with this one."""
-        return Archive(self._database, collection, self._options)
+        return Archive(self._database, collection, self.options)
 
     @property
     def dim(self) -> int:
@@ -179,7 +179,7 @@ class Archive:
 
         written = await self._run(work)
         self._written += written
-        if self._written >= self._options.index_from_rows:
+        if self._written >= self.options.index_from_rows:
             self._written = 0
             self._keeper.nudge()
         return written
@@ -276,7 +276,7 @@ class Archive:
             filtered=filter is not None,
             with_vectors=with_vectors,
             index_rows=self._keeper.rows(kind) if not exact and self._keeper.is_indexed(kind) else None,
-            exact_filter_cost=self._options.exact_filter_cost,
+            exact_filter_cost=self.options.exact_filter_cost,
         )
         return await self._run(found.run)
 
@@ -340,19 +340,14 @@ class Archive:
         indexed = {kind: self._keeper.is_indexed(kind) for kind in KINDS}
         return await self._run(lambda c: gather(c, self._collection, indexed=indexed, recall=self._recall))
 
-    async def measure_recall(self) -> None:
-        """Compare the index with exact search on a few stored vectors of each indexed kind; `stats` tells what was found."""
-        from foveal_runtime.store.recall import check_recall
-
+    async def indexed_kinds(self) -> tuple[str, ...]:
+        """Kinds that an approximate index answers for."""
         await self._keeper.look()
-        for kind in KINDS:
-            if not self._keeper.is_indexed(kind):
-                self._recall.pop(kind, None)
-                continue
-            # Another sample each time: over the days all of the collection is looked at.
-            found = await check_recall(self, kind=kind, sample=self._options.recall_sample, seed=random.getrandbits(31))
-            if found is not None:
-                self._recall[kind] = found.recall
+        return tuple(kind for kind in KINDS if self._keeper.is_indexed(kind))
+
+    def note_recall(self, recall: Mapping[str, float]) -> None:
+        """Keep what was found of each indexed kind's recall, for `stats`."""
+        self._recall = dict(recall)
 
     async def build_indexes(self) -> None:
         """Build the indexes that are due now, and return when they are there. `maintain` does the same by itself."""

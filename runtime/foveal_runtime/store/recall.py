@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from foveal_runtime.store.item import Float32, SearchResult
 
-if TYPE_CHECKING:
-    from foveal_runtime.store.archive import Archive
-
 _TIE = 1e-6
 """A hit as good as the last exact one counts, whichever of two equal items it is."""
+
+
+class Searched(Protocol):
+    """What a check needs of an archive."""
+
+    async def sample(self, count: int, *, kind: str, seed: int) -> list[tuple[str, Float32]]:
+        """Some stored vectors with their ids."""
+
+    async def search(self, vector_D: Float32, *, kind: str, k: int, exact: bool) -> SearchResult:
+        """The nearest vectors of a kind."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +42,7 @@ class Recall:
     exact_p50_ms: float
 
 
-async def check_recall(archive: Archive, *, kind: str, sample: int = 50, k: int = 10, seed: int = 0) -> Recall | None:
+async def check_recall(archive: Searched, *, kind: str, sample: int = 50, k: int = 10, seed: int = 0) -> Recall | None:
     """Search for a random sample of the stored vectors both ways. None when the kind has no vectors.
 
     Args:
@@ -79,7 +86,7 @@ def _share(fast: SearchResult, true: SearchResult, own_id: str, k: int) -> float
     return max(sum(1 for hit in wanted if hit.id in found), min(as_good, len(wanted))) / len(wanted)
 
 
-async def _timed(archive: Archive, vector_D: Float32, kind: str, k: int, *, exact: bool) -> tuple[SearchResult, float]:
+async def _timed(archive: Searched, vector_D: Float32, kind: str, k: int, *, exact: bool) -> tuple[SearchResult, float]:
     began = time.perf_counter()
     result = await archive.search(vector_D, kind=kind, k=k, exact=exact)
     return result, (time.perf_counter() - began) * 1e3

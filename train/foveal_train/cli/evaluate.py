@@ -148,7 +148,7 @@ def _measure_served(
     from rich.progress import Progress
 
     from foveal_train.evaluation.served import evaluate_served
-    from foveal_train.pipeline import load_samples
+    from foveal_train.runs.samples import load_samples
 
     samples = load_samples(specs, skip_bad=skip_bad)
     console = Console(stderr=True)

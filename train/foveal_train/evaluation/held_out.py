@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from foveal_runtime.errors import DataError
 from foveal_train.data import Sample
 from foveal_train.data.duplicates import content_hash
-from foveal_train.pipeline import load_samples, split_samples
 from foveal_train.runs.run import Run
+from foveal_train.runs.samples import load_samples, split_samples
 from foveal_train.training.recipe import recipe_from_document
 
 SEEN = ("train", "validation")

@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foveal_train.model.profile import EMBEDDING_DIM
-from foveal_train.training.recipe import DecoderConfig
+from foveal_train.model.profile import EMBEDDING_DIM, DecoderConfig
 
 _DOUBLINGS = 5
 """Transposed convolutions, each of which doubles the side: 7 cells become 224 pixels."""

@@ -29,6 +29,18 @@ class WeightSource(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderConfig:
+    """Sizes of the reconstruction decoders, which the paper leaves open; they exist while training alone."""
+
+    image_channels: int = 256
+    """Of the first grid; every transposed convolution halves them, down to 16."""
+    text_layers: int = 2
+    text_heads: int = 8
+    text_feedforward_dim: int = 1024
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImageEncoderConfig:
     """The image encoder: a timm backbone whose tokens are projected to 256."""
 

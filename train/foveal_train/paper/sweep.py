@@ -21,6 +21,7 @@ from foveal_train.evaluation import evaluate_arrays
 from foveal_train.paper import markdown, plots, rows, tables
 from foveal_train.paper.baselines import baseline_row
 from foveal_train.paper.parameters import count
+from foveal_train.runs import samples
 from foveal_train.runs.run import METRICS_FILE, RUN_FILE, Run, write_json
 from foveal_train.training.arrays import Skipped
 from foveal_train.training.recipe import RECIPES, Method, Recipe, known_recipes, load_recipe
@@ -86,7 +87,7 @@ def sweep(
         CheckFailed: recipes failed; the tables of the others are written all the same.
     """
     say = reporter or pipeline.Silent()
-    elsewhere = pipeline.load_samples(unseen, skip_bad=skip_bad) if unseen else None
+    elsewhere = samples.load_samples(unseen, skip_bad=skip_bad) if unseen else None
     done: dict[str, Any] = {}
     failed: dict[str, str] = {}
     for recipe in recipes:
@@ -162,7 +163,7 @@ def _row(
 ) -> dict[str, Any]:
     if recipe.method is not Method.MULTIMODAL:
         reporter.stage(f"{recipe.name}: reading data")
-        split = pipeline.split_samples(pipeline.load_samples(specs, skip_bad=skip_bad), recipe)
+        split = samples.split_samples(samples.load_samples(specs, skip_bad=skip_bad), recipe)
         say = lambda what: reporter.stage(f"{recipe.name}: {what}")  # noqa: E731
         return baseline_row(recipe, split, unseen, skipped=_told(reporter, skip_bad=skip_bad), say=say)
     return _run_row(recipe, specs, folder, unseen, skip_bad=skip_bad, reporter=reporter)
@@ -193,7 +194,7 @@ def _run_row(
     reporter.stage(f"{recipe.name}: measuring")
     # A few held-out studies are enough to time one: decoding them all again would cost minutes on BRSET.
     ids = set(run.split["test"] or run.split["validation"])
-    few = [sample for sample in pipeline.load_samples(specs, skip_bad=skip_bad) if sample.id in ids][:4]
+    few = [sample for sample in samples.load_samples(specs, skip_bad=skip_bad) if sample.id in ids][:4]
     timed, _ = rows.as_the_paper_reads_it(few, run, recipe, tokenise, skipped=skipped)
     able = np.flatnonzero(timed.present_NM.any(axis=1))[:1]
     elsewhere: dict[str, Any] | None = None

@@ -16,7 +16,6 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 
 from foveal_runtime.errors import DataError
-from foveal_train.runs.run import write_json
 
 FOLDER = "checkpoint"
 _STATE = "loop.json"
@@ -51,7 +50,7 @@ def save(accelerator: Accelerator, state: LoopState, out: Path) -> None:
         accelerator.save_state(str(new))  # each process adds its own generators
         accelerator.wait_for_everyone()
         if first:
-            write_json(new / _STATE, asdict(state))
+            (new / _STATE).write_text(json.dumps(asdict(state), allow_nan=False), encoding="utf-8")
             if current.exists():
                 current.rename(old)
             new.rename(current)

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.study import Modality
-from foveal_train.model.profile import ModelConfig, profile
+from foveal_train.model.profile import DecoderConfig, ModelConfig, profile
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -140,18 +140,6 @@ class LossConfig:
     """Weight, inside the classification loss, of the squared earth mover's distance between grades (Hou et al. 2016)."""
     class_balance: float = 0.0
     """Exponent of inverse class frequency in the cross-entropy: 0 unweighted, 0.5 square root, 1 balanced."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DecoderConfig:
-    """Sizes of the reconstruction decoders, which the paper leaves open; they exist while training alone."""
-
-    image_channels: int = 256
-    """Of the first grid; every transposed convolution halves them, down to 16."""
-    text_layers: int = 2
-    text_heads: int = 8
-    text_feedforward_dim: int = 1024
-    dropout: float = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
