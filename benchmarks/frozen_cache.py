@@ -28,7 +28,7 @@ from foveal_train.runs.samples import load_samples
 from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.frozen import frozen_states
 from foveal_train.training.recipe import load_recipe
-from foveal_train.training.trainer import fit
+from foveal_train.training.trainer import Studies, Trainer
 
 app = cyclopts.App(help=__doc__)
 PLAIN = (
@@ -68,14 +68,8 @@ def main(
         for name, cached in (("plain_s", "false"), ("cached_s", "true")):
             recipe, built, arrays = _ready(data, studies, cached)
             ends: list[float] = []
-            fit(
-                built.model,
-                recipe,
-                arrays,
-                None,
-                (Head.ICDR,),
-                cache=Path(folder) / name,
-                epoch_report=lambda _, ends=ends: ends.append(time.process_time()),
+            Trainer(built.model, recipe, Studies(train=arrays), (Head.ICDR,), cache=Path(folder) / name).fit(
+                epoch_report=lambda _, ends=ends: ends.append(time.process_time())
             )
             found[name] = ends[1] - ends[0]  # the first epoch warms up
     found["times_faster"] = found["plain_s"] / found["cached_s"]

@@ -35,7 +35,7 @@ from foveal_train.runs.samples import load_samples
 from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.progress import ProgressReporter
 from foveal_train.training.recipe import Recipe, load_recipe
-from foveal_train.training.trainer import fit
+from foveal_train.training.trainer import Studies, Trainer
 from held_out import Answers, judged, quality, worth
 from nested_tables import markdown
 
@@ -117,7 +117,9 @@ def _trained(split: Split, recipe: Recipe, what: str) -> tuple[BuiltModel, Prepa
         data = prepare(split, built, recipe, cache=None, reporter=reporter)
         reporter.stage(f"{what}: training")
         heads = trained_heads(data.train)
-        fitted = fit(built.model, recipe, data.train, None, heads, report=reporter.step, epoch_report=reporter.epoch)
+        fitted = Trainer(built.model, recipe, Studies(train=data.train), heads).fit(
+            report=reporter.step, epoch_report=reporter.epoch
+        )
     return built, data, fitted
 
 

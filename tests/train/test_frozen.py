@@ -21,7 +21,7 @@ from foveal_train.pipeline import train
 from foveal_train.training import frozen
 from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.recipe import Recipe, load_recipe
-from foveal_train.training.trainer import fit
+from foveal_train.training.trainer import Studies, Trainer
 
 PLAIN = ("augmentation.horizontal_flip=false", "augmentation.vertical_flip=false", "augmentation.rotation_degrees=0",
          "augmentation.brightness=0", "augmentation.contrast=0")  # fmt: skip
@@ -110,8 +110,8 @@ def test_the_cache_changes_nothing_but_the_time(tmp_path: Path) -> None:
     plain, quick = _model(recipe), _model(cached)
     passes: list[int] = []
     quick.get_submodule("image.backbone.blocks.0").register_forward_hook(lambda _, __, out: passes.append(out.shape[0]))
-    first = fit(plain, recipe, arrays, arrays, (Head.ICDR,))
-    second = fit(quick, cached, arrays, arrays, (Head.ICDR,), cache=tmp_path)
+    first = Trainer(plain, recipe, Studies(train=arrays, validation=arrays), (Head.ICDR,)).fit()
+    second = Trainer(quick, cached, Studies(train=arrays, validation=arrays), (Head.ICDR,), cache=tmp_path).fit()
     assert sum(passes) == 2 * (COUNT - 1)  # once for training, once for validation, whatever the epochs
     assert (tmp_path / "frozen-train.npy").is_file()
     for a, b in zip(first.history, second.history, strict=True):

@@ -21,7 +21,7 @@ from foveal_train.training.objective import Batch, Objective
 from foveal_train.training.recipe import Recipe, load_recipe
 from foveal_train.training.sampling import sampling_weights
 from foveal_train.training.stripped import some_stripped, without_dr_sentences
-from foveal_train.training.trainer import fit
+from foveal_train.training.trainer import Studies, Trainer
 
 DR, MORE = "Diabetic retinopathy is present.", "Drusen are present."
 
@@ -103,7 +103,7 @@ def test_training_shows_about_the_asked_share_without_dr_sentences_and_others_ea
         return encode(inputs)
 
     model.encode = watch  # type: ignore[method-assign,assignment]
-    fit(model, recipe, arrays, None, (Head.ICDR,), stripped=stripped)
+    Trainer(model, recipe, Studies(train=arrays, stripped=stripped), (Head.ICDR,)).fit()
     both = tuple(arrays.notes[0].tolist())
     counts = [epoch.count(both) for epoch in shown]
     assert all(1 <= count <= 7 for count in counts), counts  # 8 studies name DR and drusen
@@ -140,6 +140,6 @@ def test_an_epoch_of_balanced_sampling_shows_rare_grades_more_often() -> None:
         return encode(inputs)
 
     model.encode = watch  # type: ignore[method-assign,assignment]
-    fit(model, recipe, arrays, None, (Head.ICDR,))
+    Trainer(model, recipe, Studies(train=arrays), (Head.ICDR,)).fit()
     assert len(seen) == 4 * 24
     assert 0.3 < sum(seen) / len(seen) < 0.7  # 2 of 24 studies, half of the draws

@@ -22,7 +22,7 @@ from foveal_train.training.cpu_speed import has_bf16
 from foveal_train.training.losses import MISSING
 from foveal_train.training.objective import drop_modalities
 from foveal_train.training.recipe import Recipe, load_recipe
-from foveal_train.training.trainer import fit
+from foveal_train.training.trainer import Studies, Trainer
 
 COUNT = 24
 
@@ -68,16 +68,16 @@ def test_a_run_that_was_cut_off_resumes_to_the_very_same_weights(tmp_path: Path,
     recipe = _recipe(f"optimiser.schedule={schedule}", "optimiser.ema=0.9", "optimiser.balanced_sampling=0.5")
     arrays = _arrays(recipe)
     whole = _model(recipe)
-    fit(whole, recipe, arrays, arrays, (Head.ICDR,))
+    Trainer(whole, recipe, Studies(train=arrays, validation=arrays), (Head.ICDR,)).fit()
 
     def cut(epoch: int, step: int, steps: int, losses: dict[str, float]) -> None:
         if (epoch, step) == (2, 2):
             raise Killed
 
     with pytest.raises(Killed):
-        fit(_model(recipe), recipe, arrays, arrays, (Head.ICDR,), out=tmp_path, report=cut)
+        Trainer(_model(recipe), recipe, Studies(train=arrays, validation=arrays), (Head.ICDR,), out=tmp_path).fit(report=cut)
     resumed = _model(recipe)
-    fitted = fit(resumed, recipe, arrays, arrays, (Head.ICDR,), out=tmp_path, resume=True)
+    fitted = Trainer(resumed, recipe, Studies(train=arrays, validation=arrays), (Head.ICDR,), out=tmp_path).fit(resume=True)
     assert [row["epoch"] for row in fitted.history] == [1, 2, 3]
     assert _same(whole, resumed)
 
@@ -93,7 +93,7 @@ def test_a_loss_that_is_not_finite_stops_by_name_and_keeps_the_checkpoint(tmp_pa
                 model.fusion.join.weight.fill_(float("nan"))
 
     with pytest.raises(CheckFailed, match=r"classification.* not finite in epoch 2, batch 2"):
-        fit(model, recipe, arrays, None, (Head.ICDR,), out=tmp_path, report=poison)
+        Trainer(model, recipe, Studies(train=arrays), (Head.ICDR,), out=tmp_path).fit(report=poison)
     assert (tmp_path / checkpoint.FOLDER).is_dir()
 
 
@@ -101,7 +101,7 @@ def test_an_unwritable_checkpoint_is_a_clear_error_and_leaves_nothing_half_writt
     recipe = _recipe()
     (tmp_path / f"{checkpoint.FOLDER}.new").write_text("a file where the folder must go")
     with pytest.raises(DataError, match="checkpoint can't be written"):
-        fit(_model(recipe), recipe, _arrays(recipe), None, (Head.ICDR,), out=tmp_path)
+        Trainer(_model(recipe), recipe, Studies(train=_arrays(recipe)), (Head.ICDR,), out=tmp_path).fit()
     assert not (tmp_path / checkpoint.FOLDER).exists()
 
 
@@ -109,7 +109,7 @@ def test_the_best_epoch_is_kept_when_the_recipe_says_so() -> None:
     recipe = _recipe("optimiser.keep=best", "optimiser.learning_rate=0.5", "optimiser.epochs=2")
     arrays = _arrays(recipe)
     model = _model(recipe)
-    fitted = fit(model, recipe, arrays, arrays, (Head.ICDR,))
+    fitted = Trainer(model, recipe, Studies(train=arrays, validation=arrays), (Head.ICDR,)).fit()
     losses = [row["validation"]["loss"] for row in fitted.history]
     assert fitted.best_epoch == 1 + int(np.argmin(losses))
 
@@ -117,7 +117,7 @@ def test_the_best_epoch_is_kept_when_the_recipe_says_so() -> None:
 def test_training_lowers_the_loss() -> None:
     recipe = _recipe("optimiser.epochs=8", "modality_dropout=0.2")
     arrays = _arrays(recipe)
-    fitted = fit(_model(recipe), recipe, arrays, None, (Head.ICDR,))
+    fitted = Trainer(_model(recipe), recipe, Studies(train=arrays), (Head.ICDR,)).fit()
     assert fitted.history[-1]["train"]["classification"] < fitted.history[0]["train"]["classification"]
     assert set(fitted.history[0]["train"]) == {"loss", "classification", "image_text", "image_structured", "text_structured"}
 
@@ -126,7 +126,7 @@ def test_training_lowers_the_loss() -> None:
 def test_learnt_weights_move_and_are_logged(weighting: str) -> None:
     recipe = _recipe(f"losses.weighting={weighting}")
     arrays = _arrays(recipe)
-    fitted = fit(_model(recipe), recipe, arrays, None, (Head.ICDR,))
+    fitted = Trainer(_model(recipe), recipe, Studies(train=arrays), (Head.ICDR,)).fit()
     first, last = fitted.history[0]["weights"], fitted.history[-1]["weights"]
     assert set(first) == {"classification", "image_text", "image_structured", "text_structured"}
     assert first != last
@@ -154,8 +154,8 @@ def test_accumulated_gradients_make_the_update_of_the_whole_batch() -> None:
     arrays = _arrays(whole)
     arrays.present_NM[:, :2] = False
     first, second = _model(whole), _model(parts)
-    fit(first, whole, arrays, None, (Head.ICDR,))
-    fit(second, parts, arrays, None, (Head.ICDR,))
+    Trainer(first, whole, Studies(train=arrays), (Head.ICDR,)).fit()
+    Trainer(second, parts, Studies(train=arrays), (Head.ICDR,)).fit()
     before = _model(whole).fusion.head_icdr.weight
     assert not torch.allclose(first.fusion.head_icdr.weight, before, atol=1e-4)
     torch.testing.assert_close(second.fusion.head_icdr.weight, first.fusion.head_icdr.weight, atol=1e-5, rtol=0)
@@ -166,7 +166,7 @@ def test_bf16_computes_in_half_and_keeps_whole_weights() -> None:
     arrays, model = _arrays(recipe), _model(recipe)
     seen: set[torch.dtype] = set()
     model.fusion.join.register_forward_hook(lambda _, __, out: seen.add(out.dtype))
-    fitted = fit(model, recipe, arrays, None, (Head.ICDR,))
+    fitted = Trainer(model, recipe, Studies(train=arrays), (Head.ICDR,)).fit()
     assert seen == {torch.bfloat16 if has_bf16(torch.device("cpu")) else torch.float32}
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert np.isfinite(fitted.history[0]["train"]["loss"])
@@ -177,4 +177,4 @@ def test_a_validation_loss_that_is_not_finite_is_named_as_such() -> None:
     arrays = _arrays(recipe)
     spoilt = replace(arrays, features_NF=np.full_like(arrays.features_NF, np.nan))
     with pytest.raises(CheckFailed, match=r"classification.* not finite in the validation after epoch 1"):
-        fit(_model(recipe), recipe, arrays, spoilt, (Head.ICDR,))
+        Trainer(_model(recipe), recipe, Studies(train=arrays, validation=spoilt), (Head.ICDR,)).fit()

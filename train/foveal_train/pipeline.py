@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,7 +46,7 @@ from foveal_train.training.curves import Scalars, curves
 from foveal_train.training.losses import MISSING
 from foveal_train.training.recipe import Alignment, Method, Recipe
 from foveal_train.training.stripped import without_dr_sentences
-from foveal_train.training.trainer import Fitted, fit
+from foveal_train.training.trainer import Fitted, Studies, Trainer
 
 MIN_SUBSET_STUDIES = 8
 """Training studies a modality subset needs before it counts as trained."""
@@ -207,68 +207,128 @@ def train(
     """
     if recipe.method is not Method.MULTIMODAL:
         raise ConfigError(f"recipe {recipe.name} is a baseline ({recipe.method.value}); run it with foveal sweep")
-    process = PartialState(cpu=not torch.cuda.is_available())
-    first = process.is_main_process
-    say = reporter if reporter is not None and first else Silent()
-    if first:
-        _claim(out, recipe, specs, resume=resume)
-    process.wait_for_everyone()
-    cache = out / _CACHE / str(process.process_index)
-    problems: list[Problem] = []
-    try:
-        say.stage("reading data")
-        split = split_samples(load_samples(specs, skip_bad=skip_bad, skipped=problems.append), recipe)
-        say.stage("loading weights")
-        built = build_model(recipe.model, seed=recipe.seed)
-        say.stage("decoding photographs")
-        data = prepare(split, built, recipe, cache=cache, reporter=say, skipped=problems.append if skip_bad else None)
-        heads = trained_heads(data.train)
-        if not heads:
-            raise DataError(
-                "the training split has no head to train: labels of at least two grades are needed; give graded data"
-            )
-    except FovealError:
-        if first and not resume:
-            _leave(out)
-        raise
-    if problems:
-        say.remark(told(problems))
-    say.stage("training")
-    validation = data.validation if len(data.validation) else None
-    with Scalars(out / SCALARS) if tensorboard and first else nullcontext() as scalars:
+    making = _Making(recipe, specs, out, resume=resume, skip_bad=skip_bad, tensorboard=tensorboard, reporter=reporter)
+    making.claim()
+    for name, stage in making.stages:
+        making.say.stage(name)
+        stage()
+    making.finish()
+    return Run(out, making.info, making.built.model, making.built.tokenizer_json)
 
-        def epoch(row: dict[str, Any]) -> None:
-            say.epoch(row)
-            if scalars is not None:
-                scalars.write(row)
 
-        fitted = fit(
-            built.model,
-            recipe,
-            data.train,
-            validation,
-            heads,
-            out=out,
-            resume=resume,
-            report=say.step,
-            epoch_report=epoch,
-            cache=cache,
+class _Making:
+    """A run in the making; every stage takes what the ones before it left."""
+
+    split: Split
+    built: BuiltModel
+    data: Prepared
+    heads: tuple[Head, ...]
+    fitted: Fitted
+    info: RunInfo
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        specs: Sequence[str],
+        out: Path,
+        *,
+        resume: bool,
+        skip_bad: bool,
+        tensorboard: bool,
+        reporter: Reporter | None,
+    ) -> None:
+        """Arguments are those of `train`."""
+        self.recipe, self.specs, self.out = recipe, specs, out
+        self.resume, self.skip_bad, self.tensorboard = resume, skip_bad, tensorboard
+        self.process = PartialState(cpu=not torch.cuda.is_available())
+        self.first = self.process.is_main_process
+        self.say = reporter if reporter is not None and self.first else Silent()
+        self.cache = out / _CACHE / str(self.process.process_index)
+        self.problems: list[Problem] = []
+
+    @property
+    def stages(self) -> tuple[tuple[str, Callable[[], None]], ...]:
+        """Name and work of every stage, in order."""
+        return (
+            ("reading data", self.read),
+            ("loading weights", self.load_weights),
+            ("decoding photographs", self.decode),
+            ("training", self.fit),
+            ("calibrating and evaluating", self.conclude),
+        )
+
+    def claim(self) -> None:
+        """Take the folder."""
+        if self.first:
+            _claim(self.out, self.recipe, self.specs, resume=self.resume)
+        self.process.wait_for_everyone()
+
+    def read(self) -> None:
+        with self._giving_back():
+            samples = load_samples(self.specs, skip_bad=self.skip_bad, skipped=self.problems.append)
+            self.split = split_samples(samples, self.recipe)
+
+    def load_weights(self) -> None:
+        with self._giving_back():
+            self.built = build_model(self.recipe.model, seed=self.recipe.seed)
+
+    def decode(self) -> None:
+        skipped = self.problems.append if self.skip_bad else None
+        with self._giving_back():
+            self.data = prepare(self.split, self.built, self.recipe, cache=self.cache, reporter=self.say, skipped=skipped)
+            self.heads = trained_heads(self.data.train)
+            if not self.heads:
+                raise DataError(
+                    "the training split has no head to train: labels of at least two grades are needed; give graded data"
+                )
+        if self.problems:
+            self.say.remark(told(self.problems))
+
+    def fit(self) -> None:
+        data, recipe = self.data, self.recipe
+        studies = Studies(
+            train=data.train,
+            validation=data.validation if len(data.validation) else None,
             stripped=without_dr_sentences(data.train, data.tokenise) if recipe.strip_dr_notes else None,
         )
-    say.stage("calibrating and evaluating")
-    info = describe(built, recipe, specs, data, heads, fitted)
-    if not first:
-        return Run(out, info, built.model, built.tokenizer_json)
-    try:
-        _write_results(out, built, info, data, fitted, problems, reporter=say)
-    except OSError as error:
-        raise DataError(
-            f"run {out} can't be written ({error.strerror}); free space and go on with --resume: its last checkpoint is whole"
-        ) from None
-    checkpoint.discard(out)
-    del data, validation  # the cache below is memory-mapped by them
-    shutil.rmtree(out / _CACHE, ignore_errors=True)
-    return Run(out, info, built.model, built.tokenizer_json)
+        with Scalars(self.out / SCALARS) if self.tensorboard and self.first else nullcontext() as scalars:
+
+            def epoch(row: dict[str, Any]) -> None:
+                self.say.epoch(row)
+                if scalars is not None:
+                    scalars.write(row)
+
+            trainer = Trainer(self.built.model, recipe, studies, self.heads, out=self.out, cache=self.cache)
+            self.fitted = trainer.fit(resume=self.resume, report=self.say.step, epoch_report=epoch)
+
+    def conclude(self) -> None:
+        self.info = describe(self.built, self.recipe, self.specs, self.data, self.heads, self.fitted)
+        if not self.first:
+            return
+        try:
+            _write_results(self.out, self.built, self.info, self.data, self.fitted, self.problems, reporter=self.say)
+        except OSError as error:
+            raise DataError(
+                f"run {self.out} can't be written ({error.strerror}); free space and go on with --resume: "
+                "its last checkpoint is whole"
+            ) from None
+
+    def finish(self) -> None:
+        """Remove what only an unfinished run needs."""
+        if self.first:
+            checkpoint.discard(self.out)
+            del self.data  # the cache is memory-mapped by it
+            shutil.rmtree(self.out / _CACHE, ignore_errors=True)
+
+    @contextmanager
+    def _giving_back(self) -> Iterator[None]:
+        """Give the folder back when what was asked for can't be done: no training has begun."""
+        try:
+            yield
+        except FovealError:
+            if self.first and not self.resume:
+                _leave(self.out)
+            raise
 
 
 def _write_results(

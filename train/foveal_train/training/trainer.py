@@ -144,22 +144,6 @@ def _numbers(losses: Losses) -> dict[str, float]:
     return {"loss": float(losses.total.detach()), **{name: float(part.detach()) for name, part in losses.parts.items()}}
 
 
-def _validate(
-    objective: Objective, arrays: StudyArrays, recipe: Recipe, states: FrozenStates | None, accelerator: Accelerator
-) -> dict[str, float]:
-    """Mean losses over a whole split, as the main process finds them: all decide alike on what follows from them."""
-    objective.eval()
-    mean = _Mean()
-    rows = np.flatnonzero(arrays.present_NM.any(axis=1))
-    if accelerator.is_main_process:
-        with torch.inference_mode():
-            for part in steps_of(rows, 32, whole=False):
-                batch = _batch(arrays, part, recipe, training=False, states=states).to(accelerator.device)
-                mean.add(_numbers(objective(batch)), len(part))
-    told: list[dict[str, float]] = broadcast_object_list([mean.means()])
-    return told[0]
-
-
 def _check_finite(values: dict[str, float], where: str, out: Path | None) -> None:
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:
@@ -170,141 +154,235 @@ def _check_finite(values: dict[str, float], where: str, out: Path | None) -> Non
         )
 
 
-@kept_memory()
-def fit(
-    model: MultimodalModel,
-    recipe: Recipe,
-    train: StudyArrays,
-    validation: StudyArrays | None,
-    heads: tuple[Head, ...],
-    *,
-    out: Path | None = None,
-    resume: bool = False,
-    report: StepReport | None = None,
-    epoch_report: EpochReport | None = None,
-    cache: Path | None = None,
-    stripped: StudyArrays | None = None,
-) -> Fitted:
-    """Train `model` in place.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Studies:
+    """What a model is trained on."""
 
-    Args:
-        model: trained in place; holds the kept weights afterwards, in evaluation mode.
-        recipe: how.
-        train: training studies.
-        validation: for the schedule, early stopping and the best epoch; None trains to the last epoch.
-        heads: heads to train.
-        out: folder for checkpoints, one after every epoch; None writes none.
-        resume: go on from the checkpoint in `out` when there is one.
-        report: called after every step.
-        epoch_report: called after every epoch.
-        cache: folder for the outputs of frozen blocks (`optimiser.cache_frozen`); None keeps them in memory.
-        stripped: the training studies with notes that do not name diabetic retinopathy, of which `strip_dr_notes` shows
-            a share; None shows each note as it is.
+    train: StudyArrays
+    validation: StudyArrays | None = None
+    """For the schedule, early stopping and the best epoch; None trains to the last epoch."""
+    stripped: StudyArrays | None = None
+    """The training studies with notes that do not name diabetic retinopathy, of which the recipe's `strip_dr_notes` shows a
+    share; None shows each note as it is."""
 
-    Raises:
-        CheckFailed: a loss is NaN or infinite; names the loss and the batch.
-        DataError: a checkpoint can't be written or read.
-    """
-    config = recipe.optimiser
-    on_cpu = not torch.cuda.is_available()
+
+class Trainer:
+    """Trains one model in place: `fit` goes through the epochs, the other methods are its parts."""
+
+    def __init__(
+        self,
+        model: MultimodalModel,
+        recipe: Recipe,
+        studies: Studies,
+        heads: tuple[Head, ...],
+        *,
+        out: Path | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        """Prepare model, optimiser and schedule for this machine.
+
+        Args:
+            model: trained in place; after `fit` it holds the kept weights, in evaluation mode.
+            recipe: how.
+            studies: on what.
+            heads: heads to train.
+            out: folder for checkpoints, one after every epoch; None writes none.
+            cache: folder for the outputs of frozen blocks (`optimiser.cache_frozen`); None keeps them in memory.
+
+        Raises:
+            ConfigError: fewer training studies than the processes need for one step.
+        """
+        self.model, self.recipe, self.studies, self.out = model, recipe, studies, out
+        self.state = LoopState()
+        config, train = recipe.optimiser, studies.train
+        self._on_cpu = not torch.cuda.is_available()
+        self._accelerator = _accelerator(recipe, on_cpu=self._on_cpu)
+        rank, together = self._accelerator.process_index, self._accelerator.num_processes
+        # Each process augments and drops by its own dice; the first one's are those of a training that is alone.
+        torch.manual_seed(recipe.seed + rank)
+        model.to(self._accelerator.device).to(memory_format=torch.channels_last)
+        self._own = _objective(model, recipe, train, heads)
+        optimizer = _optimizer(self._own, recipe)
+        self._rows = np.flatnonzero(train.present_NM.any(axis=1))
+        self._drawn_by = sampling_weights(train.labels[heads[0]][self._rows], config.balanced_sampling)
+        self._size = config.batch_size * together
+        if together > 1 and len(self._rows) < self._size:
+            raise ConfigError(
+                f"{len(self._rows)} training studies are too few for {together} processes of {config.batch_size}; lower "
+                "optimiser.batch_size or start fewer processes"
+            )
+        self.steps = max(1, len(self._rows) // self._size)
+        """Steps of an epoch."""
+        self._scheduler = _scheduler(optimizer, recipe, math.ceil(self.steps / config.accumulate) * config.epochs)
+        average = get_ema_multi_avg_fn(config.ema)
+        self._average = AveragedModel(model, multi_avg_fn=average, use_buffers=True) if config.ema else None
+        keeps_best = config.keep is Keep.BEST and studies.validation is not None
+        self._best = AveragedModel(model) if keeps_best else None
+        self._objective, self._optimizer = self._accelerator.prepare(self._own, optimizer)
+        for holder in (self._scheduler, self._average, self._best):
+            if holder is not None:
+                self._accelerator.register_for_checkpointing(holder)
+        self._train_states: FrozenStates | None = None
+        self._validation_states: FrozenStates | None = None
+        if config.cache_frozen:
+            file = cache / "frozen-train.npy" if cache else None
+            self._train_states = frozen_states(model, train, file, stripped=studies.stripped)
+            if studies.validation is not None:
+                file = cache / "frozen-validation.npy" if cache else None
+                self._validation_states = frozen_states(model, studies.validation, file)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every epoch was made, or the validation loss has not fallen for as long as the recipe waits."""
+        config = self.recipe.optimiser
+        stopped = bool(config.early_stop_patience) and self.state.stalled >= config.early_stop_patience
+        return stopped or self.state.epoch >= config.epochs
+
+    @kept_memory()
+    def fit(self, *, resume: bool = False, report: StepReport | None = None, epoch_report: EpochReport | None = None) -> Fitted:
+        """Train to the end.
+
+        Args:
+            resume: go on from the checkpoint in `out` when there is one.
+            report: called after every step.
+            epoch_report: called after every epoch.
+
+        Raises:
+            CheckFailed: a loss is NaN or infinite; names the loss and the batch.
+            DataError: a checkpoint can't be written or read.
+        """
+        if resume:
+            self.resume()
+        while not self.finished:
+            row = self.epoch(report)
+            self.save()
+            if epoch_report is not None:
+                epoch_report(row)
+        kept = self._best if self._best is not None else self._average
+        if kept is not None:
+            self.model.load_state_dict(kept.module.state_dict())
+        self.model.to("cpu").eval()
+        state = self.state
+        return Fitted(history=state.history, best_epoch=state.best_epoch or state.epoch, epochs=state.epoch)
+
+    def epoch(self, report: StepReport | None = None) -> dict[str, Any]:
+        """One epoch and its validation; its row of the history."""
+        self._objective.train()
+        mean, weights, number = _Mean(), dict[str, float](), self.state.epoch + 1
+        rank, together = self._accelerator.process_index, self._accelerator.num_processes
+        dice = epoch_dice(self.recipe.seed, self.state.epoch)
+        order = self._rows[draw_order(self._drawn_by, len(self._rows), dice)]
+        shown = self._shown(dice)
+        self._optimizer.zero_grad()
+        for step, every in enumerate(steps_of(order, self._size, whole=True), start=1):
+            losses = self.step(shown, every[rank::together], step)
+            mean.add(_numbers(losses))
+            weights |= losses.weights
+            if report is not None:
+                report(number, step, self.steps, mean.means())
+        rates = [group["lr"] for group in self._optimizer.param_groups]
+        row: dict[str, Any] = {"epoch": number, "train": mean.means(), "weights": weights, "learning_rates": rates}
+        if self.studies.validation is not None:
+            row["validation"] = self.validate()
+            self._track(row["validation"]["loss"])
+        self.state.epoch = number
+        self.state.history.append(row)
+        return row
+
+    def _shown(self, dice: torch.Generator) -> StudyArrays:
+        """The training studies as this epoch shows them."""
+        train, stripped = self.studies.train, self.studies.stripped
+        if stripped is None:
+            return train
+        chosen_N = torch.rand(len(train), generator=dice).numpy() < self.recipe.strip_dr_notes
+        return some_stripped(train, stripped, chosen_N)
+
+    def step(self, arrays: StudyArrays, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> Losses:
+        """Learn from one batch.
+
+        Args:
+            arrays: the training studies as they are shown.
+            rows: the batch's, of this process.
+            step: its number in the epoch, from 1; gradients of `optimiser.accumulate` steps make one update.
+
+        Raises:
+            CheckFailed: a loss is NaN or infinite.
+        """
+        config, accelerator = self.recipe.optimiser, self._accelerator
+        with accelerator.autocast(), Float32Depthwise() if self._on_cpu else nullcontext():
+            batch = _batch(arrays, rows, self.recipe, training=True, states=self._train_states)
+            losses: Losses = self._objective(batch.to(accelerator.device))
+        _check_finite(_numbers(losses), f"epoch {self.state.epoch + 1}, batch {step}", self.out)
+        accelerator.backward(losses.total / config.accumulate)
+        if step % config.accumulate == 0 or step == self.steps:
+            accelerator.clip_grad_norm_(self._objective.parameters(), config.clip_norm)
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+            if config.schedule is Schedule.COSINE:
+                self._scheduler.step()
+            if self._average is not None:
+                self._average.update_parameters(self.model)
+        return losses
+
+    def validate(self) -> dict[str, float]:
+        """Mean losses over the whole validation split, as the main process finds them: all decide alike on what follows.
+
+        Raises:
+            CheckFailed: one is NaN or infinite.
+        """
+        arrays = self.studies.validation
+        assert arrays is not None
+        self._own.eval()
+        mean = _Mean()
+        rows = np.flatnonzero(arrays.present_NM.any(axis=1))
+        if self._accelerator.is_main_process:
+            with torch.inference_mode():
+                for part in steps_of(rows, 32, whole=False):
+                    batch = _batch(arrays, part, self.recipe, training=False, states=self._validation_states)
+                    mean.add(_numbers(self._own(batch.to(self._accelerator.device))), len(part))
+        shared: list[dict[str, float]] = broadcast_object_list([mean.means()])
+        _check_finite(shared[0], f"the validation after epoch {self.state.epoch + 1}", self.out)
+        return shared[0]
+
+    def _track(self, loss: float) -> None:
+        """Keep the weights of the least validation loss, and tell the schedule of it."""
+        state = self.state
+        if state.best_loss is None or loss < state.best_loss:
+            state.best_loss, state.best_epoch, state.stalled = loss, state.epoch + 1, 0
+            if self._best is not None:
+                self._best.module.load_state_dict(copy.deepcopy(self.model.state_dict()))
+        else:
+            state.stalled += 1
+        if isinstance(self._scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self._scheduler.step(loss)
+
+    def save(self) -> None:
+        """Write a checkpoint, where there is a folder for it.
+
+        Raises:
+            DataError: the disk is full or the folder can't be written.
+        """
+        if self.out is not None:
+            checkpoint.save(self._accelerator, self.state, self.out)
+
+    def resume(self) -> bool:
+        """Go on from the checkpoint in `out`; whether there was one.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        found = checkpoint.load(self._accelerator, self.out) if self.out is not None else None
+        self.state = found or self.state
+        return found is not None
+
+
+def _accelerator(recipe: Recipe, *, on_cpu: bool) -> Accelerator:
     AcceleratorState._reset_state()  # a sweep's last recipe may have had another precision, which it holds on to
-    accelerator = Accelerator(
+    fast = recipe.optimiser.bf16 and has_bf16(torch.device("cpu" if on_cpu else "cuda"))
+    return Accelerator(
         cpu=on_cpu,
-        mixed_precision="bf16" if config.bf16 and has_bf16(torch.device("cpu" if on_cpu else "cuda")) else "no",
+        mixed_precision="bf16" if fast else "no",
         step_scheduler_with_optimizer=False,
         # A batch that shows no text leaves the text encoder without gradients.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    rank, together = accelerator.process_index, accelerator.num_processes
-    # Each process augments and drops by its own dice; the first one's are those of a training that is alone.
-    torch.manual_seed(recipe.seed + rank)
-    model.to(accelerator.device).to(memory_format=torch.channels_last)
-    objective = _objective(model, recipe, train, heads)
-    optimizer = _optimizer(objective, recipe)
-    rows = np.flatnonzero(train.present_NM.any(axis=1))
-    drawn_by = sampling_weights(train.labels[heads[0]][rows], config.balanced_sampling)
-    size = config.batch_size * together
-    if together > 1 and len(rows) < size:
-        raise ConfigError(
-            f"{len(rows)} training studies are too few for {together} processes of {config.batch_size}; lower "
-            "optimiser.batch_size or start fewer processes"
-        )
-    steps = max(1, len(rows) // size)
-    updates = math.ceil(steps / config.accumulate)
-    scheduler = _scheduler(optimizer, recipe, updates * config.epochs)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True) if config.ema else None
-    best = AveragedModel(model) if config.keep is Keep.BEST and validation is not None else None
-    own = objective
-    objective, optimizer = accelerator.prepare(objective, optimizer)
-    for holder in (scheduler, average, best):
-        if holder is not None:
-            accelerator.register_for_checkpointing(holder)
-    train_states = validation_states = None
-    if config.cache_frozen:
-        train_states = frozen_states(model, train, cache / "frozen-train.npy" if cache else None, stripped=stripped)
-        if validation is not None:
-            validation_states = frozen_states(model, validation, cache / "frozen-validation.npy" if cache else None)
-    state = LoopState()
-    if resume and out is not None:
-        state = checkpoint.load(accelerator, out) or state
-    while state.epoch < config.epochs and not (config.early_stop_patience and state.stalled >= config.early_stop_patience):
-        objective.train()
-        mean, weights = _Mean(), dict[str, float]()
-        dice = epoch_dice(recipe.seed, state.epoch)
-        order = rows[draw_order(drawn_by, len(rows), dice)]
-        shown = train
-        if stripped is not None:
-            chosen_N = torch.rand(len(train), generator=dice).numpy() < recipe.strip_dr_notes
-            shown = some_stripped(train, stripped, chosen_N)
-        optimizer.zero_grad()
-        for step, every in enumerate(steps_of(order, size, whole=True), start=1):
-            part = every[rank::together]
-            with accelerator.autocast(), Float32Depthwise() if on_cpu else nullcontext():
-                losses = objective(_batch(shown, part, recipe, training=True, states=train_states).to(accelerator.device))
-            numbers = _numbers(losses)
-            _check_finite(numbers, f"epoch {state.epoch + 1}, batch {step}", out)
-            accelerator.backward(losses.total / config.accumulate)
-            if step % config.accumulate == 0 or step == steps:
-                accelerator.clip_grad_norm_(objective.parameters(), config.clip_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-                if config.schedule is Schedule.COSINE:
-                    scheduler.step()
-                if average is not None:
-                    average.update_parameters(model)
-            mean.add(numbers)
-            weights |= losses.weights
-            if report is not None:
-                report(state.epoch + 1, step, steps, mean.means())
-        row: dict[str, Any] = {
-            "epoch": state.epoch + 1,
-            "train": mean.means(),
-            "weights": weights,
-            "learning_rates": [group["lr"] for group in optimizer.param_groups],
-        }
-        if validation is not None:
-            row["validation"] = _validate(own, validation, recipe, validation_states, accelerator)
-            _check_finite(row["validation"], f"the validation after epoch {state.epoch + 1}", out)
-            _track(state, row["validation"]["loss"], model, best)
-            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-                scheduler.step(row["validation"]["loss"])
-        state.epoch += 1
-        state.history.append(row)
-        if out is not None:
-            checkpoint.save(accelerator, state, out)
-        if epoch_report is not None:
-            epoch_report(row)
-    kept = best if best is not None else average
-    if kept is not None:
-        model.load_state_dict(kept.module.state_dict())
-    model.to("cpu").eval()
-    return Fitted(history=state.history, best_epoch=state.best_epoch or state.epoch, epochs=state.epoch)
-
-
-def _track(state: LoopState, loss: float, model: MultimodalModel, best: AveragedModel | None) -> None:
-    if state.best_loss is None or loss < state.best_loss:
-        state.best_loss, state.best_epoch, state.stalled = loss, state.epoch + 1, 0
-        if best is not None:
-            best.module.load_state_dict(copy.deepcopy(model.state_dict()))
-    else:
-        state.stalled += 1
