@@ -22,7 +22,8 @@ from cyclopts import Parameter
 from foveal_runtime.study.labels import Head
 from foveal_train.data import Split
 from foveal_train.model.weights import BuiltModel, build_model
-from foveal_train.pipeline import Silent, prepare
+from foveal_train.runs.prepared import prepare
+from foveal_train.runs.reporter import Silent
 from foveal_train.runs.run import write_json
 from foveal_train.runs.samples import load_samples
 from foveal_train.training.arrays import StudyArrays

@@ -28,8 +28,9 @@ from foveal_runtime.study.labels import Head
 from foveal_train.data import Sample, Split
 from foveal_train.data.split import PARTS
 from foveal_train.model.weights import BuiltModel, build_model
-from foveal_train.pipeline import Prepared, describe, prepare, trained_heads
+from foveal_train.pipeline import describe
 from foveal_train.runs.predict import predict
+from foveal_train.runs.prepared import Prepared, prepare, trained_heads
 from foveal_train.runs.run import RUN_FILE, SPLIT_FILE, write_json, write_run
 from foveal_train.runs.samples import load_samples
 from foveal_train.training.arrays import StudyArrays

@@ -25,7 +25,7 @@ from cyclopts import Parameter
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.cli.local_server import FOVEAL, local_server
 from foveal_runtime.client import Client
-from foveal_runtime.engine.engine import VectorKind
+from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.study.labels import GRADES, REFERABLE_GRADE, Head, referable_probability, softmax
 from foveal_runtime.study.study import Modality, Study
 from foveal_train.evaluation.grading import grade_figures

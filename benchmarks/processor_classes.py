@@ -26,7 +26,8 @@ from cyclopts import Parameter
 
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.manifest import Cpu, Manifest
-from foveal_runtime.engine.engine import Engine, Outcome, Prepared, VectorKind, trained_kinds
+from foveal_runtime.engine.answers import Outcome, Prepared, VectorKind, trained_kinds
+from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.grading import grade
 from foveal_runtime.engine.processor import this_processor
 from foveal_runtime.errors import ConfigError

@@ -37,7 +37,8 @@ import grpc
 
 from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
 from foveal_runtime.bundle.bundle import Bundle
-from foveal_runtime.engine.engine import Ask, Engine
+from foveal_runtime.engine.answers import Ask
+from foveal_runtime.engine.engine import Engine
 from foveal_runtime.rpc.messages import study_to
 from foveal_runtime.serving.host import CPU_ROWS
 from foveal_runtime.serving.worker import Crew, graph_threads, lanes_for, run_batch

@@ -34,7 +34,8 @@ from foveal_runtime.bundle.manifest import (
     Tensor,
     Tolerances,
 )
-from foveal_runtime.engine.engine import Engine, Prepared
+from foveal_runtime.engine.answers import Prepared
+from foveal_runtime.engine.engine import Engine
 from foveal_runtime.photo.imaging import Crop, ImageSpec, load_square, standardise
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import NoteTokeniser, TextSpec

@@ -44,7 +44,8 @@ def replay(bundle: Path, out: Path) -> None:
     """Answers to the golden studies on this processor: `passed`, `joint` [N, D], `reference` [N, D], `decisions` [N, 3]."""
     from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.bundle.golden import read_golden
-    from foveal_runtime.engine.engine import Engine, VectorKind, trained_kinds
+    from foveal_runtime.engine.answers import VectorKind, trained_kinds
+    from foveal_runtime.engine.engine import Engine
     from foveal_runtime.engine.grading import grade
     from foveal_runtime.engine.selftest import compare
     from foveal_runtime.study.labels import Head

@@ -20,7 +20,7 @@ from typing import Any, Self
 import grpc
 
 from foveal_runtime._proto import archive_pb2, archive_pb2_grpc, model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
-from foveal_runtime.engine.engine import VectorKind
+from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.rpc.messages import KIND_TO, study_to
 from foveal_runtime.rpc.status import error_of_rpc

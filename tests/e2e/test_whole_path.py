@@ -15,7 +15,7 @@ import pytest
 from servers import RunningServer
 
 from foveal_runtime.client import Client
-from foveal_runtime.engine.engine import VectorKind
+from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.study.labels import Head, softmax
 from foveal_runtime.study.study import ALL_SUBSETS, Study
 from foveal_train.data import load

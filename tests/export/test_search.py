@@ -15,7 +15,7 @@ from foveal_export.quantise.int8 import to_int8
 from foveal_export.quantise.plan import ExportPlan, GraphPlan, Mode
 from foveal_export.search import keep, rank
 from foveal_runtime.bundle.manifest import Precision
-from foveal_runtime.engine.engine import VectorKind
+from foveal_runtime.engine.answers import VectorKind
 
 
 def test_the_block_that_adds_most_error_is_given_back_first() -> None:

@@ -21,7 +21,7 @@ from servers import RunningServer, reachable_folder
 from foveal_runtime._proto import archive_pb2, screening_pb2
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.client import Client
-from foveal_runtime.engine.engine import VectorKind
+from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.errors import InputError, NotFoundError, SpaceMismatchError, UntrainedError
 from foveal_runtime.rpc.archive_messages import target_kind_of
 from foveal_runtime.rpc.status import error_of

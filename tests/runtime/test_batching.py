@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from foveal_runtime.engine.engine import Ask, Outcome
+from foveal_runtime.engine.answers import Ask, Outcome
 from foveal_runtime.engine.selftest import SelfTestReport
 from foveal_runtime.errors import (
     ConfigError,

@@ -13,10 +13,11 @@ from bundles import golden_studies, write_bundle
 from servers import RunningServer
 
 from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.engine.compiled import INDEX, Compiled, entry_folder, find_compiled
 from foveal_runtime.engine.compiler import compile_bundle
 from foveal_runtime.engine.device import device_facts, device_key
-from foveal_runtime.engine.engine import Engine, VectorKind
+from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.providers import Provider
 from foveal_runtime.errors import CheckFailed, ConfigError, StaleError
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.golden import read_golden
-from foveal_runtime.engine.engine import Engine, VectorKind
+from foveal_runtime.engine.answers import VectorKind
+from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.selftest import self_test
 from foveal_runtime.engine.session import available_providers
 from foveal_runtime.errors import ConfigError, ImageError, StudyError, UntrainedError

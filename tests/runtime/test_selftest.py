@@ -13,7 +13,7 @@ from bundles import open_engine, write_bundle
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.golden import Golden, read_golden
 from foveal_runtime.bundle.manifest import Evidence, HeadEvidence, Manifest, OperatingPoint, SubsetCalibration
-from foveal_runtime.engine.engine import Outcome, trained_kinds
+from foveal_runtime.engine.answers import Outcome, trained_kinds
 from foveal_runtime.engine.selftest import compare
 from foveal_runtime.study.labels import Head
 

@@ -24,7 +24,7 @@ from servers import RunningServer
 from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
 from foveal_runtime.bundle.manifest import Evidence
 from foveal_runtime.client import AsyncClient, Client, ClientOptions
-from foveal_runtime.engine.engine import VectorKind
+from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.engine.grading import grade as calibrated
 from foveal_runtime.errors import (
     InputError,

@@ -7,9 +7,8 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -17,19 +16,19 @@ from accelerate import PartialState
 import foveal_runtime
 from foveal_runtime.errors import ConfigError, DataError, FovealError
 from foveal_runtime.study.labels import Head
-from foveal_runtime.study.notes import NoteTokeniser
-from foveal_runtime.study.record import FeatureStats, fit_stats
-from foveal_runtime.study.study import ALL_SUBSETS, Modality, Subset, subset_name
+from foveal_runtime.study.study import subset_name
 from foveal_train.data import Problem, Split
 from foveal_train.data.sample import told
 from foveal_train.data.split import PARTS
 from foveal_train.model.weights import BuiltModel, build_model
 from foveal_train.runs import calibration
+from foveal_train.runs.claim import CACHE, claim, leave
+from foveal_train.runs.prepared import Prepared, aligned_modalities, prepare, trained_heads, trained_subsets
+from foveal_train.runs.reporter import Reporter, Silent
 from foveal_train.runs.run import (
     HISTORY_FILE,
     METRICS_FILE,
     REPORT_FILE,
-    RUN_FILE,
     SPLIT_FILE,
     Run,
     RunInfo,
@@ -39,142 +38,14 @@ from foveal_train.runs.run import (
 )
 from foveal_train.runs.samples import load_samples, split_samples
 from foveal_train.training import checkpoint
-from foveal_train.training.arrays import Skipped, StudyArrays, load_arrays
 from foveal_train.training.curves import FILE as CURVES_FILE
 from foveal_train.training.curves import FOLDER as SCALARS
 from foveal_train.training.curves import Scalars, curves
-from foveal_train.training.losses import MISSING
-from foveal_train.training.recipe import Alignment, Method, Recipe
+from foveal_train.training.recipe import Method, Recipe, recipe_document
 from foveal_train.training.stripped import without_dr_sentences
 from foveal_train.training.trainer import Fitted, Studies, Trainer
 
-MIN_SUBSET_STUDIES = 8
-"""Training studies a modality subset needs before it counts as trained."""
-REQUEST_FILE = "request.json"
-"""What a run was asked to be; a resume must ask for the same."""
-_CACHE = "cache"
 _LIBRARIES = ("torch", "timm", "transformers", "accelerate", "numpy", "pillow", "tokenizers")
-
-
-class Reporter(Protocol):
-    """Told how a run gets on."""
-
-    def stage(self, name: str) -> None:
-        """A new stage begins."""
-
-    def progress(self, done: int, total: int) -> None:
-        """The stage's countable work."""
-
-    def step(self, epoch: int, step: int, steps: int, losses: dict[str, float]) -> None:
-        """A training step was made; `losses` are the epoch's running means."""
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        """An epoch was finished; `row` is its row of the history."""
-
-    def remark(self, text: str) -> None:
-        """Something the user should know, and that stops nothing."""
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def stage(self, name: str) -> None:
-        """Ignored."""
-
-    def progress(self, done: int, total: int) -> None:
-        """Ignored."""
-
-    def step(self, epoch: int, step: int, steps: int, losses: dict[str, float]) -> None:
-        """Ignored."""
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        """Ignored."""
-
-    def remark(self, text: str) -> None:
-        """Ignored."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prepared:
-    """Data of a run, decoded."""
-
-    train: StudyArrays
-    validation: StudyArrays
-    test: StudyArrays
-    features: FeatureStats
-    tokenise: NoteTokeniser
-
-
-def trained_heads(train: StudyArrays) -> tuple[Head, ...]:
-    """Heads whose labels show at least two grades in the training studies."""
-    return tuple(head for head in Head if len(set(train.labels[head].tolist()) - {MISSING}) >= 2)
-
-
-def trained_subsets(train: StudyArrays, recipe: Recipe) -> tuple[Subset, ...]:
-    """Modality subsets that enough training studies show, as they are, by dropout or in a pass of their own."""
-    shown = [frozenset(m for i, m in enumerate(Modality) if row[i]) for row in train.present_NM]
-    subsets = []
-    for subset in ALL_SUBSETS:
-        if recipe.modality_dropout > 0 or (len(subset) == 1 and recipe.alignment is Alignment.INDEPENDENT):
-            count = sum(subset <= has for has in shown)
-        else:
-            count = sum(subset == has for has in shown)
-        if count >= MIN_SUBSET_STUDIES:
-            subsets.append(subset)
-    return tuple(subsets)
-
-
-def aligned_modalities(train: StudyArrays, recipe: Recipe) -> tuple[Modality, ...]:
-    """Modalities whose single vectors the contrastive losses made comparable."""
-    present = [m for m in Modality if train.rows(m).sum() >= MIN_SUBSET_STUDIES]
-    losses = recipe.losses
-    pairs = {
-        (Modality.IMAGE, Modality.TEXT): losses.image_text,
-        (Modality.IMAGE, Modality.STRUCTURED): losses.image_structured,
-        (Modality.TEXT, Modality.STRUCTURED): losses.text_structured,
-    }
-    linked = {m for pair, weight in pairs.items() if weight > 0 and all(p in present for p in pair) for m in pair}
-    return tuple(m for m in Modality if m in linked) if recipe.alignment is Alignment.INDEPENDENT else ()
-
-
-def prepare(
-    split: Split,
-    built: BuiltModel,
-    recipe: Recipe,
-    *,
-    cache: Path | None,
-    reporter: Reporter,
-    skipped: Skipped | None = None,
-) -> Prepared:
-    """Decode every part of a split; statistics come from the training part alone.
-
-    Raises:
-        DataError: photographs can't be decoded, unless `skipped` is told and they are left out.
-    """
-    features = fit_stats(s.record for s in split.train if s.record is not None)
-    tokenise = NoteTokeniser(built.tokenizer_json, recipe.model.text_spec)
-    parts: dict[str, StudyArrays] = {}
-    total = sum(len(getattr(split, name)) for name in PARTS)
-    before = 0
-    for name in PARTS:
-        samples = getattr(split, name)
-
-        def report(done: int, _: int, before: int = before) -> None:
-            reporter.progress(before + done, total)
-
-        parts[name] = load_arrays(
-            samples,
-            image_spec=recipe.model.image_spec,
-            tokenise=tokenise,
-            features=features,
-            modalities=recipe.modalities,
-            keep_empty_notes=recipe.keep_empty_notes,
-            cache=cache / f"{name}.npy" if cache is not None and samples else None,
-            skipped=skipped,
-            progress=report,
-        )
-        before += len(samples)
-    return Prepared(**parts, features=features, tokenise=tokenise)
 
 
 def train(
@@ -243,7 +114,7 @@ class _Making:
         self.process = PartialState(cpu=not torch.cuda.is_available())
         self.first = self.process.is_main_process
         self.say = reporter if reporter is not None and self.first else Silent()
-        self.cache = out / _CACHE / str(self.process.process_index)
+        self.cache = out / CACHE / str(self.process.process_index)
         self.problems: list[Problem] = []
 
     @property
@@ -260,7 +131,7 @@ class _Making:
     def claim(self) -> None:
         """Take the folder."""
         if self.first:
-            _claim(self.out, self.recipe, self.specs, resume=self.resume)
+            claim(self.out, self.recipe, self.specs, resume=self.resume)
         self.process.wait_for_everyone()
 
     def read(self) -> None:
@@ -318,7 +189,7 @@ class _Making:
         if self.first:
             checkpoint.discard(self.out)
             del self.data  # the cache is memory-mapped by it
-            shutil.rmtree(self.out / _CACHE, ignore_errors=True)
+            shutil.rmtree(self.out / CACHE, ignore_errors=True)
 
     @contextmanager
     def _giving_back(self) -> Iterator[None]:
@@ -327,7 +198,7 @@ class _Making:
             yield
         except FovealError:
             if self.first and not self.resume:
-                _leave(self.out)
+                leave(self.out)
             raise
 
 
@@ -383,40 +254,3 @@ def describe(
         validation_studies=len(data.validation),
         made_with={name: importlib.metadata.version(name) for name in _LIBRARIES},
     )
-
-
-def recipe_document(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as JSON."""
-    document: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
-    return document
-
-
-def _claim(out: Path, recipe: Recipe, specs: Sequence[str], *, resume: bool) -> None:
-    """Take the run's folder, or make sure that a resume is of the run that is in it."""
-    request = {"recipe": recipe_document(recipe), "data": list(specs)}
-    if (out / RUN_FILE).exists():
-        raise DataError(f"{out} already holds a finished run; name another folder with --out")
-    path = out / REQUEST_FILE
-    if path.is_file():
-        if not resume:
-            raise DataError(f"{out} holds an unfinished run; go on with --resume, or name another folder with --out")
-        if json.loads(path.read_text(encoding="utf-8")) != request:
-            raise ConfigError(f"{out} was started with another recipe or data; resume with the same, or name another --out")
-        return
-    if resume:
-        raise DataError(f"there is no unfinished run in {out} to resume; leave --resume out")
-    if out.exists() and any(out.iterdir()):
-        raise DataError(f"{out} is not empty and holds no run; name another folder with --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(path, request)
-    except OSError as error:
-        raise DataError(f"run folder {out} can't be written ({error.strerror}); name another with --out") from None
-
-
-def _leave(out: Path) -> None:
-    """Give a folder back in which no training began: what was asked for could not be done, and is asked for anew."""
-    shutil.rmtree(out / _CACHE, ignore_errors=True)
-    (out / REQUEST_FILE).unlink(missing_ok=True)
-    if not any(out.iterdir()):
-        out.rmdir()

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from foveal_export.parity.paired import Loss, calibration_loss, kappa_loss, resamples_of, sensitivity_loss
 from foveal_runtime.bundle.agreement import TIE_MARGIN, Changes, changed_decisions, changed_grades
 from foveal_runtime.bundle.manifest import SubsetCalibration
-from foveal_runtime.engine.engine import VectorKind
+from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.engine.grading import default_point
 from foveal_runtime.study.labels import REFERABLE_GRADE, Head, referable_probability, softmax
 from foveal_train.evaluation import referable

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from foveal_runtime.engine.engine import Prepared
+from foveal_runtime.engine.answers import Prepared
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Modality, Study, Subset, subset_name

@@ -11,7 +11,7 @@ import onnx
 from foveal_export.graphs import observers
 from foveal_export.studies.cases import Case
 from foveal_runtime.bundle.manifest import FUSION
-from foveal_runtime.engine.engine import Prepared
+from foveal_runtime.engine.answers import Prepared
 from foveal_runtime.study.notes import pad_notes
 from foveal_runtime.study.study import Modality, Subset
 from foveal_train.model.profile import EMBEDDING_DIM

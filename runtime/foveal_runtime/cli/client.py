@@ -170,7 +170,7 @@ def embed(
         json: print one JSON document.
     """
     from foveal_runtime.cli.output import embed_document
-    from foveal_runtime.engine.engine import VectorKind
+    from foveal_runtime.engine.answers import VectorKind
     from foveal_runtime.study.study import Study
 
     kinds = [VectorKind(name) for name in kind or ["joint"]]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from foveal_runtime.client import Client
-    from foveal_runtime.engine.engine import VectorKind
+    from foveal_runtime.engine.answers import VectorKind
     from foveal_runtime.study.study import Record, Subset
 
 _KNOWN_AT_ONCE = 500
@@ -76,7 +76,7 @@ def index(
         json: print one JSON document with the counts.
     """
     from foveal_runtime._proto import archive_pb2
-    from foveal_runtime.engine.engine import VectorKind
+    from foveal_runtime.engine.answers import VectorKind
     from foveal_runtime.rpc.messages import KIND_TO
     from foveal_runtime.rpc.status import error_of
 

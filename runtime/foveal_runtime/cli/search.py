@@ -64,7 +64,7 @@ def search(
     from foveal_runtime.cli.filter_terms import filter_of
     from foveal_runtime.cli.output import hit_document, hit_table, kind_name
     from foveal_runtime.cli.sheet import check_target
-    from foveal_runtime.engine.engine import VectorKind
+    from foveal_runtime.engine.answers import VectorKind
     from foveal_runtime.rpc.messages import KIND_TO, study_to
 
     if k < 1:

@@ -240,7 +240,8 @@ def migrate(
         json: print one JSON document.
     """
     from foveal_runtime.bundle.bundle import Bundle
-    from foveal_runtime.engine.engine import Engine, Prepared, VectorKind
+    from foveal_runtime.engine.answers import Prepared, VectorKind
+    from foveal_runtime.engine.engine import Engine
     from foveal_runtime.errors import StudyError
     from foveal_runtime.store.item import Float32
     from foveal_runtime.store.reembed import Migration

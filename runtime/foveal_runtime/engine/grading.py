@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foveal_runtime.bundle.manifest import Manifest, OperatingPoint, SubsetCalibration
-from foveal_runtime.engine.engine import Outcome
+from foveal_runtime.engine.answers import Outcome
 from foveal_runtime.errors import UnverifiedError
 from foveal_runtime.study.labels import GRADE_NAMES, Head, referable_probability, softmax
 from foveal_runtime.study.study import Subset, subset_name

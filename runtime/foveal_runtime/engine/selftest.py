@@ -16,7 +16,8 @@ import numpy.typing as npt
 from foveal_runtime.bundle.agreement import NO_CHANGES, Changes, allowed, changed_decisions, changed_grades
 from foveal_runtime.bundle.golden import Golden, read_golden
 from foveal_runtime.bundle.manifest import Manifest
-from foveal_runtime.engine.engine import Engine, Outcome, VectorKind, trained_kinds
+from foveal_runtime.engine.answers import Outcome, VectorKind, trained_kinds
+from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.grading import calibration_of, operating_point_of
 from foveal_runtime.study.labels import Head, referable_probability, softmax
 from foveal_runtime.study.study import Study, subset_name

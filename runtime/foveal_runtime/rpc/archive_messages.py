@@ -6,7 +6,7 @@ from typing import Any
 
 from foveal_runtime._proto import archive_pb2
 from foveal_runtime.bundle.manifest import Manifest
-from foveal_runtime.engine.engine import VectorKind
+from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.errors import InputError, UntrainedError
 from foveal_runtime.rpc.filters import date_from
 from foveal_runtime.rpc.messages import EYE_OF, EYE_TO, KIND_OF, KIND_TO

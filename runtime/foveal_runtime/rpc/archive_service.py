@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal_runtime._proto import archive_pb2, archive_pb2_grpc
-from foveal_runtime.engine.engine import Ask, VectorKind, trained_kinds
+from foveal_runtime.engine.answers import Ask, VectorKind, trained_kinds
 from foveal_runtime.errors import FovealError, InputError, NotFoundError, PreconditionError, SpaceMismatchError, StudyError
 from foveal_runtime.rpc.archive_messages import entry_to, item_from, optional_kind, query_kind_of, stats_to, target_kind_of
 from foveal_runtime.rpc.filters import filter_from

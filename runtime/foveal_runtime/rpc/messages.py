@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from foveal_runtime import __version__
 from foveal_runtime._proto import model_pb2, screening_pb2, study_pb2
-from foveal_runtime.engine.engine import VectorKind
+from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.errors import StudyError
 from foveal_runtime.photo.quality import Quality
 from foveal_runtime.photo.raw import pack_raw

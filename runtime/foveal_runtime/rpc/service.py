@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
-from foveal_runtime.engine.engine import Ask, check_trained
+from foveal_runtime.engine.answers import Ask, check_trained
 from foveal_runtime.engine.grading import check_verified, grade
 from foveal_runtime.errors import FovealError, ImageError, InputError, OverloadedError, StudyError, UntrainedError
 from foveal_runtime.photo.header import peek_pixels

@@ -22,7 +22,7 @@ from foveal_runtime.serving.supervisor import WorkerLost
 from foveal_runtime.serving.waiting import Job, WaitingLine, refuse
 
 if TYPE_CHECKING:
-    from foveal_runtime.engine.engine import Ask, Outcome
+    from foveal_runtime.engine.answers import Ask, Outcome
     from foveal_runtime.engine.selftest import SelfTestReport
     from foveal_runtime.study.study import Study
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from foveal_runtime.engine.engine import Outcome
+    from foveal_runtime.engine.answers import Outcome
 
 
 class OutcomeCache:

@@ -159,7 +159,7 @@ async def _start(bundle: Bundle, provider: str, threads: int, compiled: Compiled
 
 
 async def _rate(lanes: Sequence[Worker], studies: Sequence[Study], batch: int, seconds: float) -> float:
-    from foveal_runtime.engine.engine import Ask
+    from foveal_runtime.engine.answers import Ask
     from foveal_runtime.errors import FovealError
 
     chunk = [studies[i % len(studies)] for i in range(batch)]

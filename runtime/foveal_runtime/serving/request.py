@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from foveal_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from foveal_runtime.engine.engine import Ask, Outcome
+    from foveal_runtime.engine.answers import Ask, Outcome
     from foveal_runtime.study.study import Study
 
 

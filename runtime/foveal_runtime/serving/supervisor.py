@@ -24,7 +24,7 @@ from foveal_runtime.errors import FovealError, UnavailableError
 from foveal_runtime.serving.worker import Ready, RunJob, SelfTestJob, WorkerSpec
 
 if TYPE_CHECKING:
-    from foveal_runtime.engine.engine import Ask, Outcome
+    from foveal_runtime.engine.answers import Ask, Outcome
     from foveal_runtime.engine.selftest import SelfTestReport
     from foveal_runtime.study.study import Study
 

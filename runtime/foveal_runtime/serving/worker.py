@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from foveal_runtime.serving.memory import trim
 
 if TYPE_CHECKING:
+    from foveal_runtime.engine.answers import Ask, Outcome, Prepared
     from foveal_runtime.engine.compiled import Compiled
-    from foveal_runtime.engine.engine import Ask, Engine, Outcome, Prepared
+    from foveal_runtime.engine.engine import Engine
     from foveal_runtime.engine.selftest import SelfTestReport
     from foveal_runtime.errors import FovealError
     from foveal_runtime.photo.imaging import ImageLimits

@@ -10,10 +10,20 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from foveal_runtime.errors import InputError, NotFoundError
+from foveal_runtime.errors import NotFoundError
 from foveal_runtime.store import rows
 from foveal_runtime.store.filter import Filter, compile_filter
-from foveal_runtime.store.item import KINDS, Float32, Item, SearchResult, check_id, check_items, check_kind, check_vector
+from foveal_runtime.store.item import (
+    KINDS,
+    Float32,
+    Item,
+    SearchResult,
+    check_ids,
+    check_items,
+    check_kind,
+    check_vector,
+    kinds_of,
+)
 from foveal_runtime.store.options import StoreOptions
 from foveal_runtime.store.patients import PatientRefs
 from foveal_runtime.store.searcher import Search, check_k
@@ -29,8 +39,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_IDS = 10_000
-"""Most ids in one get or delete."""
 _COPY_FROM = 256
 """From this many items of one kind, COPY through a staging table is faster than pipelined inserts."""
 
@@ -205,8 +213,8 @@ class Archive:
         Returns:
             How many vectors were removed.
         """
-        wanted = _ids(ids)
-        tables = [self._collection.table(k) for k in _kinds(kind)]
+        wanted = check_ids(ids)
+        tables = [self._collection.table(k) for k in kinds_of(kind)]
 
         async def work(connection: AsyncConnection) -> int:
             removed = 0
@@ -219,8 +227,8 @@ class Archive:
 
     async def get(self, ids: Iterable[str], *, kind: str | None = None) -> list[Item]:
         """The stored items of these ids, in the order of the ids, kinds in the order of `KINDS`. Unknown ids are left out."""
-        wanted = _ids(ids)
-        kinds = _kinds(kind)
+        wanted = check_ids(ids)
+        kinds = kinds_of(kind)
 
         async def work(connection: AsyncConnection) -> list[Item]:
             found: list[Item] = []
@@ -235,7 +243,7 @@ class Archive:
 
     async def known(self, ids: Iterable[str], *, kind: str) -> set[str]:
         """Those of the ids that are stored with a vector of this kind; what an interrupted indexing run need not do again."""
-        wanted = _ids(ids)
+        wanted = check_ids(ids)
         table = self._collection.table(check_kind(kind))
 
         async def work(connection: AsyncConnection) -> set[str]:
@@ -314,7 +322,7 @@ class Archive:
     async def count(self, *, kind: str | None = None, filter: Filter | None = None) -> int:
         """Stored vectors that pass the filter, of one kind or of all, counted exactly."""
         condition = compile_filter(filter, patient_ref=self._patient_ref)
-        tables = [self._collection.table(each) for each in _kinds(kind)]
+        tables = [self._collection.table(each) for each in kinds_of(kind)]
 
         async def work(connection: AsyncConnection) -> int:
             total = 0
@@ -357,16 +365,3 @@ class Archive:
         """Give back the connections, and stop the embedded PostgreSQL. Idempotent."""
         await self._keeper.stop()
         await self._database.close()
-
-
-def _ids(ids: Iterable[str]) -> list[str]:
-    if isinstance(ids, str):
-        raise InputError("ids is one string; give a list of ids")
-    wanted = list(dict.fromkeys(check_id(item_id) for item_id in ids))
-    if len(wanted) > MAX_IDS:
-        raise InputError(f"{len(wanted)} ids in one call, at most {MAX_IDS} are allowed; send them in parts")
-    return wanted
-
-
-def _kinds(kind: str | None) -> tuple[str, ...]:
-    return KINDS if kind is None else (check_kind(kind),)

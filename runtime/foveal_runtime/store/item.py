@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -22,6 +22,8 @@ Float32 = npt.NDArray[np.float32]
 KINDS: tuple[str, ...] = (*(m.value for m in Modality), "joint")
 """Vector kinds (DESIGN, section 4): the CLS vector of one modality alone, or the joint vector of one pass."""
 
+MAX_IDS = 10_000
+"""Most ids in one get or delete."""
 MAX_ID_CHARS = 256
 MAX_TEXT_CHARS = 1024
 """Of patient, camera, site and precision."""
@@ -219,3 +221,22 @@ def _check_text(name: str, value: str, limit: int) -> None:
 
 def _short(value: str) -> str:
     return repr(value) if len(value) <= 32 and value.isprintable() else "something else"
+
+
+def check_ids(ids: Iterable[str]) -> list[str]:
+    """Ids without repetition.
+
+    Raises:
+        InputError: too many, or one that can't be an id.
+    """
+    if isinstance(ids, str):
+        raise InputError("ids is one string; give a list of ids")
+    wanted = list(dict.fromkeys(check_id(item_id) for item_id in ids))
+    if len(wanted) > MAX_IDS:
+        raise InputError(f"{len(wanted)} ids in one call, at most {MAX_IDS} are allowed; send them in parts")
+    return wanted
+
+
+def kinds_of(kind: str | None) -> tuple[str, ...]:
+    """The kind, or every kind where none is named."""
+    return KINDS if kind is None else (check_kind(kind),)

@@ -91,7 +91,7 @@ def train(
 def _unfinished() -> Path:
     """The newest unfinished run under ./runs."""
     from foveal_runtime.errors import DataError
-    from foveal_train.pipeline import REQUEST_FILE
+    from foveal_train.runs.claim import REQUEST_FILE
     from foveal_train.runs.run import RUN_FILE
 
     started = [path.parent for path in RUNS.glob(f"*/{REQUEST_FILE}") if not (path.parent / RUN_FILE).exists()]

@@ -22,9 +22,11 @@ from foveal_train.paper import markdown, plots, rows, tables
 from foveal_train.paper.baselines import baseline_row
 from foveal_train.paper.parameters import count
 from foveal_train.runs import samples
+from foveal_train.runs.claim import REQUEST_FILE
+from foveal_train.runs.reporter import Reporter, Silent
 from foveal_train.runs.run import METRICS_FILE, RUN_FILE, Run, write_json
 from foveal_train.training.arrays import Skipped
-from foveal_train.training.recipe import RECIPES, Method, Recipe, known_recipes, load_recipe
+from foveal_train.training.recipe import RECIPES, Method, Recipe, known_recipes, load_recipe, recipe_document
 
 ROW_FILE = "row.json"
 TABLES_FILE = "tables.json"
@@ -66,7 +68,7 @@ def sweep(
     *,
     unseen: Sequence[str] = (),
     skip_bad: bool = False,
-    reporter: pipeline.Reporter | None = None,
+    reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Run every recipe that has no row yet, then write the tables.
 
@@ -86,13 +88,13 @@ def sweep(
         DataError: the data sets can't be read or `out` can't be written.
         CheckFailed: recipes failed; the tables of the others are written all the same.
     """
-    say = reporter or pipeline.Silent()
+    say = reporter or Silent()
     elsewhere = samples.load_samples(unseen, skip_bad=skip_bad) if unseen else None
     done: dict[str, Any] = {}
     failed: dict[str, str] = {}
     for recipe in recipes:
         folder = out / "rows" / recipe.name
-        request = {"recipe": pipeline.recipe_document(recipe), "data": list(specs), "unseen": list(unseen)}
+        request = {"recipe": recipe_document(recipe), "data": list(specs), "unseen": list(unseen)}
         known = _known_row(folder, request)
         if known is not None:
             done[recipe.name] = known
@@ -159,7 +161,7 @@ def _row(
     unseen: list[Sample] | None,
     *,
     skip_bad: bool,
-    reporter: pipeline.Reporter,
+    reporter: Reporter,
 ) -> dict[str, Any]:
     if recipe.method is not Method.MULTIMODAL:
         reporter.stage(f"{recipe.name}: reading data")
@@ -169,7 +171,7 @@ def _row(
     return _run_row(recipe, specs, folder, unseen, skip_bad=skip_bad, reporter=reporter)
 
 
-def _told(reporter: pipeline.Reporter, *, skip_bad: bool) -> Skipped | None:
+def _told(reporter: Reporter, *, skip_bad: bool) -> Skipped | None:
     """Passes on what is left out of a row; None where nothing may be."""
     return (lambda problem: reporter.remark(f"skipped {problem}")) if skip_bad else None
 
@@ -181,12 +183,12 @@ def _run_row(
     unseen: list[Sample] | None,
     *,
     skip_bad: bool,
-    reporter: pipeline.Reporter,
+    reporter: Reporter,
 ) -> dict[str, Any]:
     if (folder / RUN_FILE).is_file():
         run = Run.open(folder)
     else:
-        resume = (folder / pipeline.REQUEST_FILE).is_file()
+        resume = (folder / REQUEST_FILE).is_file()
         run = pipeline.train(recipe, specs, folder, resume=resume, skip_bad=skip_bad, reporter=reporter)
     skipped = _told(reporter, skip_bad=skip_bad)
     metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from foveal_runtime.engine.engine import Prepared, VectorKind
+from foveal_runtime.engine.answers import Prepared, VectorKind
 from foveal_runtime.photo.imaging import load_square, standardise
 from foveal_runtime.study.labels import GRADES, Head
 from foveal_runtime.study.notes import NoteTokeniser, pad_notes

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 
 class ProgressReporter:
-    """A `pipeline.Reporter` that draws rich progress bars on stderr; use it as a context manager.
+    """A `runs.reporter.Reporter` that draws rich progress bars on stderr; use it as a context manager.
 
     Where stderr is no terminal (a file, a service's log) a line a stage and a line an epoch take the bars' place.
     """

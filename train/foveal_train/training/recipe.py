@@ -6,6 +6,7 @@ Order of precedence: profile preset < recipe file < `--set key=value`. Unknown k
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
@@ -318,3 +319,9 @@ def _resolve(document: dict[str, Any], *, default_name: str) -> Recipe:
 def recipe_from_document(document: dict[str, Any]) -> Recipe:
     """A recipe as `asdict` gave it, for example from run.json."""
     return TypeAdapter(Recipe).validate_python(document)
+
+
+def recipe_document(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as JSON."""
+    document: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
+    return document

@@ -17,9 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -30,10 +28,11 @@ from foveal_train.training import checkpoint
 from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.augment import augment
 from foveal_train.training.checkpoint import LoopState
-from foveal_train.training.cpu_speed import Float32Depthwise, has_bf16, kept_memory
+from foveal_train.training.cpu_speed import Float32Depthwise, kept_memory
 from foveal_train.training.frozen import FrozenStates, frozen_states
 from foveal_train.training.losses import MISSING, class_weights
 from foveal_train.training.objective import Batch, Losses, Objective, drop_modalities
+from foveal_train.training.optimiser import new_accelerator, new_optimizer, new_scheduler
 from foveal_train.training.recipe import Keep, Recipe, Schedule
 from foveal_train.training.sampling import draw_order, epoch_dice, sampling_weights, steps_of
 from foveal_train.training.stripped import some_stripped
@@ -66,39 +65,6 @@ def _objective(model: MultimodalModel, recipe: Recipe, train: StudyArrays, heads
     balance = recipe.losses.class_balance
     weights = {head: class_weights(grade_counts(train, head), balance) for head in heads}
     return Objective(model, recipe, heads, weights)
-
-
-def _optimizer(objective: Objective, recipe: Recipe) -> torch.optim.AdamW:
-    config = recipe.optimiser
-    model = objective.model
-    image, text = set(model.image.backbone.parameters()), set(model.text.bert.parameters())
-    rest = set(objective.parameters()) - image - text
-    groups: list[dict[str, Any]] = []
-    for rate, members in (
-        (config.image_learning_rate, image),
-        (config.text_learning_rate, text),
-        (config.learning_rate, rest),
-    ):
-        parameters = [p for p in objective.parameters() if p.requires_grad and p in members]
-        if parameters:
-            groups.append({"params": parameters, "lr": rate})
-    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-
-
-def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, updates: int) -> torch.optim.lr_scheduler.LRScheduler:
-    config = recipe.optimiser
-    if config.schedule is Schedule.PLATEAU:
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, factor=config.plateau_factor, patience=config.plateau_patience
-        )
-    warmup = max(1, round(config.warmup * updates))
-
-    def scale(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, updates - warmup))))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
 
 
 def _batch(
@@ -196,13 +162,13 @@ class Trainer:
         self.state = LoopState()
         config, train = recipe.optimiser, studies.train
         self._on_cpu = not torch.cuda.is_available()
-        self._accelerator = _accelerator(recipe, on_cpu=self._on_cpu)
+        self._accelerator = new_accelerator(recipe, on_cpu=self._on_cpu)
         rank, together = self._accelerator.process_index, self._accelerator.num_processes
         # Each process augments and drops by its own dice; the first one's are those of a training that is alone.
         torch.manual_seed(recipe.seed + rank)
         model.to(self._accelerator.device).to(memory_format=torch.channels_last)
         self._own = _objective(model, recipe, train, heads)
-        optimizer = _optimizer(self._own, recipe)
+        optimizer = new_optimizer(self._own, recipe)
         self._rows = np.flatnonzero(train.present_NM.any(axis=1))
         self._drawn_by = sampling_weights(train.labels[heads[0]][self._rows], config.balanced_sampling)
         self._size = config.batch_size * together
@@ -213,7 +179,7 @@ class Trainer:
             )
         self.steps = max(1, len(self._rows) // self._size)
         """Steps of an epoch."""
-        self._scheduler = _scheduler(optimizer, recipe, math.ceil(self.steps / config.accumulate) * config.epochs)
+        self._scheduler = new_scheduler(optimizer, recipe, math.ceil(self.steps / config.accumulate) * config.epochs)
         average = get_ema_multi_avg_fn(config.ema)
         self._average = AveragedModel(model, multi_avg_fn=average, use_buffers=True) if config.ema else None
         keeps_best = config.keep is Keep.BEST and studies.validation is not None
@@ -374,15 +340,3 @@ class Trainer:
         found = checkpoint.load(self._accelerator, self.out) if self.out is not None else None
         self.state = found or self.state
         return found is not None
-
-
-def _accelerator(recipe: Recipe, *, on_cpu: bool) -> Accelerator:
-    AcceleratorState._reset_state()  # a sweep's last recipe may have had another precision, which it holds on to
-    fast = recipe.optimiser.bf16 and has_bf16(torch.device("cpu" if on_cpu else "cuda"))
-    return Accelerator(
-        cpu=on_cpu,
-        mixed_precision="bf16" if fast else "no",
-        step_scheduler_with_optimizer=False,
-        # A batch that shows no text leaves the text encoder without gradients.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
