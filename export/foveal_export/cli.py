@@ -90,7 +90,8 @@ def export(
     limits = parse_budget(budget or [], wanted)
     source = run if run is not None else newest_run(RUNS)
     info = read_info(source)
-    from foveal_export.pipeline import Request, export_run
+    from foveal_export.pipeline import export_run
+    from foveal_export.planning import Request
     from foveal_export.quantise.plan import read_plan
     from foveal_train.training.progress import ProgressReporter
 

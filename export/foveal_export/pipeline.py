@@ -4,79 +4,44 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
 
 from foveal_export.bundle import golden, writer
 from foveal_export.bundle.card import model_card
-from foveal_export.graphs import graphs, observers
-from foveal_export.graphs.blocks import blocks
+from foveal_export.graphs import graphs
 from foveal_export.judge import Judge
 from foveal_export.parity import assess, evidence, mend, report
-from foveal_export.parity.budget import Budget
-from foveal_export.parity.costs import costs, pytorch_cost
+from foveal_export.parity.costs import Cost, costs, pytorch_cost
 from foveal_export.parity.document import Findings
 from foveal_export.parity.outcome import Aim, Candidate, Compared, Outcome
 from foveal_export.parity.refit import refit
+from foveal_export.planning import Reporter, Request, check_cpu, plan_graphs
 from foveal_export.quantise import calibrate
-from foveal_export.quantise.plan import PLAN_FILE, ExportPlan, GraphPlan, Mode
-from foveal_export.search import keep, rank, search
+from foveal_export.quantise.plan import PLAN_FILE, ExportPlan
+from foveal_export.search import rank, search
 from foveal_export.studies import cases
-from foveal_export.studies.feeds import Feeds
 from foveal_export.tensorrt import typed
 from foveal_runtime.bundle.bundle import PARITY
 from foveal_runtime.bundle.golden import write_golden
-from foveal_runtime.bundle.manifest import FUSION, Cpu, Manifest, Precision, ShapeRange, Target
+from foveal_runtime.bundle.manifest import FUSION, Manifest, Precision, ShapeRange, Target
 from foveal_runtime.bundle.signing import read_private_key
 from foveal_runtime.errors import CheckFailed, ConfigError, DataError, UntrainedError
 from foveal_runtime.study.study import Modality, Subset
 from foveal_train.runs.reference import ALL_KINDS, Reference
 from foveal_train.runs.run import METRICS_FILE, Run
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 PARITY_LIMIT = 400
 """Answers compared, shared out among the modality subsets."""
-CALIBRATION_LIMIT = 64
-_TAPPED = 12
-"""Calibration studies on which blocks are ranked."""
-
-
-class Reporter(Protocol):
-    """Told how an export gets on."""
-
-    def stage(self, name: str) -> None:
-        """A new stage begins."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """What to export."""
-
-    run: Path
-    out: Path
-    precision: Precision
-    budget: Budget
-    target: Target = Target.ONNX
-    data: tuple[str, ...] = ()
-    """Data in place of the run's own."""
-    plan: ExportPlan | None = None
-    keep: tuple[tuple[str, str], ...] = ()
-    """(graph, block) that stay in floating point, besides those that the plan keeps."""
-    golden: Path | None = None
-    """Folder of photographs that may be shared, in place of generated ones."""
-    cpu: Cpu = Cpu.ANY
-    """What INT8 graphs for ONNX Runtime have to be right on: `any` processor costs a bit of each weight."""
-    sign: Path | None = None
-    """PEM private key (Ed25519) to sign the manifest with."""
-    force: bool = False
-    about: Path | None = None
-    """Markdown that stands first in the model card."""
-    thumbnails: bool = False
-    """Show the worst studies' photographs in parity.html, which stays outside of the bundle."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,91 +67,23 @@ def export_run(request: Request, say: Reporter) -> Exported:
         CheckFailed: out of budget; the report lies beside the target, the target itself does not exist.
     """
     started = time.perf_counter()
-    _check_cpu(request)
+    check_cpu(request)
     writer.check_target(request.out, force=request.force)
     key = None if request.sign is None else read_private_key(request.sign)
     about = "" if request.about is None else _about(request.about)
-    say.stage("opening the run")
-    run = Run.open(request.run)
-    subsets = run.info.subsets
-    if not subsets:
-        raise UntrainedError(f"run {run.path} has no trained modality subset, so there is nothing to export; train it first")
-    modalities: Subset = frozenset().union(*subsets)
-    reference = Reference(run.model, run.tokenizer_json, run.info)
-    say.stage("reading studies")
-    chosen = cases.choose(run, request.data or None)
-    searched, checks = (
-        cases.by_subset(cases.prepare(reference, cases.sampled(samples, PARITY_LIMIT), modalities), subsets, PARITY_LIMIT)
-        for samples in (chosen.search, chosen.parity)
-    )
-    if not checks:
-        raise DataError(f"{chosen.source}: no study has a modality that was trained ({', '.join(run.info.trained_subsets)})")
-    say.stage("writing FP32 graphs")
-    names = [m.value for m in Modality if m in modalities] + [FUSION]
-    how = graphs.attend_for(request.target)
-    exact = {name: graphs.export_graph(run.model, run.info.model, name, how) for name in names}
-    say.stage("asking PyTorch")
-    verdict = Compared(cases=checks, answers=assess.ask_reference(reference, run.info, checks), source=chosen.source)
-    look = Compared(cases=searched, answers=assess.ask_reference(reference, run.info, searched), source=chosen.search_source)
-    held_out = (look, verdict) if chosen.searches_held_out else (verdict,)
-    proofs = evidence.gather(run.info.trained_heads, [(part.cases, part.answers) for part in held_out])
-    plan, schemes, taps = _plan(request, run, reference, exact, chosen, modalities, say)
-    aim = Aim(precision=request.precision, target=request.target, budget=request.budget, cpu=request.cpu)
-    # Without any other study the search looks at those of the verdict: the report names both sources.
-    judge = Judge(aim, run.info, look if searched else verdict, verdict, proofs, exact, taps, refits=chosen.searches_held_out)
+    export = _Export(request, say)
+    export.open_run()
+    export.write_exact_graphs()
+    export.ask_pytorch()
+    export.plan()
     with writer.staging(request.out, force=request.force) as folder:
-        say.stage("golden studies")
-        _write_golden(folder, reference, subsets, request.golden)
-        if Modality.TEXT in modalities:
-            writer.write_tokenizer(folder, run.tokenizer_json)
-        say.stage(f"{request.precision.value.upper()} graphs and parity")
-        frontier: tuple[Candidate, ...] = ()
-        outcome = judge.measure(folder, plan)
-        if outcome.failures and request.precision is Precision.INT8 and request.plan is None:
-            say.stage("searching for a plan within the budget")
-            plan, outcome, frontier = search(judge, folder, plan, outcome)
-        say.stage("refitting temperatures and operating points")
-        engine = judge.engine(folder, outcome)
-        calibration = refit(engine, run.info, chosen.validation).calibration
-        ms_per_study = judge.timed(engine)
-        say.stage(f"verdict on {chosen.source}")
-        outcome = judge.conclude(engine, outcome, calibration)
-        paid = [pytorch_cost(reference, checks)]
-        info, metrics, shapes = run.info, _metrics(run), _shapes(names, run, request.target)
-        del engine, reference, run  # the report opens sessions of its own, and `base` is 0.8 GB in PyTorch
-        say.stage("report")
-        written = {name: folder / graph.file for name, graph in outcome.manifest.graphs.items()}
-        paid += costs(exact, written, request.precision, checks, folder)
-        document = Findings(
-            aim=aim,
-            info=info,
-            evidence=proofs,
-            plan=plan,
-            outcome=outcome,
-            source=verdict.source,
-            searched_on=judge.search.source,
-            worst=judge.worst(outcome),
-            saturation=judge.saturation(outcome),
-            schemes=schemes,
-            frontier=frontier,
-            costs=paid,
-            ms_per_study=ms_per_study,
-        ).document()
-        html = request.out.absolute().with_name(request.out.name + ".parity.html")
-        images = {s.id: s.image_bytes() for s in chosen.parity} if request.thumbnails else {}
-        html.write_text(report.html(document, verdict.answers, outcome.answers, images), encoding="utf-8")
-        if outcome.failures:
-            raise CheckFailed(_refusal(request, judge, plan, outcome, document, html))
-        plan.write(folder / PLAN_FILE)
-        (folder / PARITY).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        entries = {
-            name: entry.model_copy(update={"shapes": shapes.get(name, entry.shapes)})
-            for name, entry in outcome.manifest.graphs.items()
-        }
-        manifest = outcome.manifest.model_copy(update={"parity": document["summary"], "graphs": entries})
-        (folder / "MODEL_CARD.md").write_text(model_card(manifest, info, metrics, document, about), encoding="utf-8")
-        manifest = manifest.model_copy(update={"files": writer.file_hashes(folder, manifest.graphs)})
-        writer.write_manifest(folder, manifest, key)
+        export.write_golden(folder)
+        export.search(folder)
+        export.conclude(folder)
+        document, html = export.report(folder)
+        if export.outcome.failures:
+            raise CheckFailed(export.refusal(document, html))
+        manifest = export.write(folder, document, about, key)
         size = writer.total_bytes(folder)
     mend.clear(request.out)
     return Exported(
@@ -196,39 +93,180 @@ def export_run(request: Request, say: Reporter) -> Exported:
         seconds=time.perf_counter() - started,
         bytes=size,
         html=html,
-        frontier=frontier,
+        frontier=export.frontier,
     )
 
 
-def _refusal(request: Request, judge: Judge, plan: ExportPlan, outcome: Outcome, document: dict[str, Any], html: Path) -> str:
-    """What to tell whose artefact is out of budget; the plan and the report are left beside the target to go on from."""
-    harmful: list[tuple[str, str]] = []
-    if request.precision is Precision.INT8 and judge.calibration:
-        harmful = rank(judge, plan, outcome.graphs)
-    found = mend.mend(request.run, request.out, plan, request.budget, outcome.failures, harmful)
-    mend.write(request.out, plan, document, found)
-    listed = "".join(f"\n  {failure}" for failure in outcome.failures)
-    return f"out of budget, nothing written:{listed}\n  report: {html}\n{found.text}"
+class _Export:
+    """An export in the making; every step takes what the ones before it left."""
 
+    run: Run
+    reference: Reference
+    chosen: cases.Chosen
+    modalities: Subset
+    searched: dict[str, list[cases.Case]]
+    checks: dict[str, list[cases.Case]]
+    """Studies of the verdict, by subset name."""
+    exact: dict[str, onnx.ModelProto]
+    look: Compared
+    verdict: Compared
+    proofs: evidence.Evidences
+    judge: Judge
+    plan_: ExportPlan
+    schemes: list[calibrate.Scheme]
+    outcome: Outcome
+    paid: list[Cost]
+    ms_per_study: dict[str, float]
 
-def _seven_bits(request: Request) -> bool:
-    """TensorRT adds in 32 bits on every GPU; ONNX Runtime does not on every processor."""
-    return request.target is Target.ONNX and request.cpu is Cpu.ANY
+    def __init__(self, request: Request, say: Reporter) -> None:
+        """Args:
+        request: what to export.
+        say: told how it gets on.
+        """
+        self.request, self.say = request, say
+        self.frontier: tuple[Candidate, ...] = ()
 
-
-def _check_cpu(request: Request) -> None:
-    if request.cpu is Cpu.VNNI and (request.precision, request.target) != (Precision.INT8, Target.ONNX):
-        raise ConfigError(
-            f"--cpu vnni is for INT8 on onnx; {request.precision.value} on {request.target.value} is right on any processor: "
-            "leave it out"
-        )
-    if request.plan is not None and request.precision is Precision.INT8 and _seven_bits(request):
-        wide = [name for name, graph in request.plan.graphs.items() if graph.mode is not Mode.FLOAT and not graph.reduce_range]
-        if wide:
-            raise ConfigError(
-                f"the plan gives {', '.join(wide)} 8-bit weights, whose sums saturate on processors without VNNI; "
-                "add --cpu vnni, or export without --plan"
+    def open_run(self) -> None:
+        """Open the run and prepare the studies of the search and of the verdict."""
+        self.say.stage("opening the run")
+        self.run = run = Run.open(self.request.run)
+        self.info = run.info
+        subsets = run.info.subsets
+        if not subsets:
+            raise UntrainedError(
+                f"run {run.path} has no trained modality subset, so there is nothing to export; train it first"
             )
+        self.modalities = frozenset().union(*subsets)
+        self.names = [m.value for m in Modality if m in self.modalities] + [FUSION]
+        self.reference = Reference(run.model, run.tokenizer_json, run.info)
+        self.say.stage("reading studies")
+        self.chosen = chosen = cases.choose(run, self.request.data or None)
+        self.searched, self.checks = (
+            cases.by_subset(
+                cases.prepare(self.reference, cases.sampled(samples, PARITY_LIMIT), self.modalities), subsets, PARITY_LIMIT
+            )
+            for samples in (chosen.search, chosen.parity)
+        )
+        if not self.checks:
+            trained = ", ".join(run.info.trained_subsets)
+            raise DataError(f"{chosen.source}: no study has a modality that was trained ({trained})")
+
+    def write_exact_graphs(self) -> None:
+        """FP32 graphs of every encoder and of the fusion."""
+        self.say.stage("writing FP32 graphs")
+        how = graphs.attend_for(self.request.target)
+        self.exact = {name: graphs.export_graph(self.run.model, self.info.model, name, how) for name in self.names}
+
+    def ask_pytorch(self) -> None:
+        """The reference's answers on both sets of studies, and which of its heads mean anything."""
+        self.say.stage("asking PyTorch")
+        ask = partial(assess.ask_reference, self.reference, self.info)
+        self.verdict = Compared(cases=self.checks, answers=ask(self.checks), source=self.chosen.source)
+        self.look = Compared(cases=self.searched, answers=ask(self.searched), source=self.chosen.search_source)
+        held_out = (self.look, self.verdict) if self.chosen.searches_held_out else (self.verdict,)
+        self.proofs = evidence.gather(self.info.trained_heads, [(part.cases, part.answers) for part in held_out])
+
+    def plan(self) -> None:
+        """The plan to start from, and the judge of it."""
+        request = self.request
+        self.plan_, self.schemes, taps = plan_graphs(
+            request, self.run, self.reference, self.exact, self.chosen, self.modalities, self.say
+        )
+        aim = Aim(precision=request.precision, target=request.target, budget=request.budget, cpu=request.cpu)
+        self.judge = Judge(
+            aim,
+            self.info,
+            # Without any other study the search looks at those of the verdict: the report names both sources.
+            self.look if self.searched else self.verdict,
+            self.verdict,
+            self.proofs,
+            self.exact,
+            taps,
+            refits=self.chosen.searches_held_out,
+        )
+
+    def write_golden(self, folder: Path) -> None:
+        """Golden studies with PyTorch's answers, and the tokenizer."""
+        self.say.stage("golden studies")
+        studies = golden.golden_studies(self.info.subsets, images=self.request.golden)
+        outputs = self.reference.run(studies, ALL_KINDS)
+        logits = {head.value: outputs.logits[head] for head in outputs.logits}
+        answers = {"joint": outputs.joint_ND, "cls": outputs.alone_NMD, **logits}
+        write_golden(writer.golden_folder(folder), studies, answers)
+        if Modality.TEXT in self.modalities:
+            writer.write_tokenizer(folder, self.run.tokenizer_json)
+
+    def search(self, folder: Path) -> None:
+        """Measure the plan, and give precision back until it is within the budget."""
+        request = self.request
+        self.say.stage(f"{request.precision.value.upper()} graphs and parity")
+        self.outcome = self.judge.measure(folder, self.plan_)
+        if self.outcome.failures and request.precision is Precision.INT8 and request.plan is None:
+            self.say.stage("searching for a plan within the budget")
+            self.plan_, self.outcome, self.frontier = search(self.judge, folder, self.plan_, self.outcome)
+
+    def conclude(self, folder: Path) -> None:
+        """Calibrate the artefact on its own logits and judge it on the studies of the verdict; PyTorch is done with."""
+        self.say.stage("refitting temperatures and operating points")
+        engine = self.judge.engine(folder, self.outcome)
+        calibration = refit(engine, self.info, self.chosen.validation).calibration
+        self.ms_per_study = self.judge.timed(engine)
+        self.say.stage(f"verdict on {self.chosen.source}")
+        self.outcome = self.judge.conclude(engine, self.outcome, calibration)
+        self.paid = [pytorch_cost(self.reference, self.checks)]
+        self.metrics, self.shapes = _metrics(self.run), _shapes(self.names, self.run, self.request.target)
+        del self.reference, self.run  # the report opens sessions of its own, and `base` is 0.8 GB in PyTorch
+
+    def report(self, folder: Path) -> tuple[dict[str, Any], Path]:
+        """parity.json as a document, and the page beside the target."""
+        self.say.stage("report")
+        written = {name: folder / graph.file for name, graph in self.outcome.manifest.graphs.items()}
+        self.paid += costs(self.exact, written, self.request.precision, self.checks, folder)
+        document = Findings(
+            aim=self.judge.aim,
+            info=self.info,
+            evidence=self.proofs,
+            plan=self.plan_,
+            outcome=self.outcome,
+            source=self.verdict.source,
+            searched_on=self.judge.search.source,
+            worst=self.judge.worst(self.outcome),
+            saturation=self.judge.saturation(self.outcome),
+            schemes=self.schemes,
+            frontier=self.frontier,
+            costs=self.paid,
+            ms_per_study=self.ms_per_study,
+        ).document()
+        html = self.request.out.absolute().with_name(self.request.out.name + ".parity.html")
+        images = {s.id: s.image_bytes() for s in self.chosen.parity} if self.request.thumbnails else {}
+        html.write_text(report.html(document, self.verdict.answers, self.outcome.answers, images), encoding="utf-8")
+        return document, html
+
+    def refusal(self, document: dict[str, Any], html: Path) -> str:
+        """What to tell whose artefact is out of budget; plan and report are left beside the target to go on from."""
+        request, missed = self.request, self.outcome.failures
+        harmful: list[tuple[str, str]] = []
+        if request.precision is Precision.INT8 and self.judge.calibration:
+            harmful = rank(self.judge, self.plan_, self.outcome.graphs)
+        found = mend.mend(request.run, request.out, self.plan_, request.budget, missed, harmful)
+        mend.write(request.out, self.plan_, document, found)
+        listed = "".join(f"\n  {failure}" for failure in missed)
+        return f"out of budget, nothing written:{listed}\n  report: {html}\n{found.text}"
+
+    def write(self, folder: Path, document: dict[str, Any], about: str, key: Ed25519PrivateKey | None) -> Manifest:
+        """Everything else of the bundle, its manifest last."""
+        self.plan_.write(folder / PLAN_FILE)
+        (folder / PARITY).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        entries = {
+            name: entry.model_copy(update={"shapes": self.shapes.get(name, entry.shapes)})
+            for name, entry in self.outcome.manifest.graphs.items()
+        }
+        manifest = self.outcome.manifest.model_copy(update={"parity": document["summary"], "graphs": entries})
+        card = model_card(manifest, self.info, self.metrics, document, about)
+        (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+        manifest = manifest.model_copy(update={"files": writer.file_hashes(folder, manifest.graphs)})
+        writer.write_manifest(folder, manifest, key)
+        return manifest
 
 
 def _shapes(names: Sequence[str], run: Run, target: Target) -> dict[str, dict[str, ShapeRange]]:
@@ -242,87 +280,11 @@ def _shapes(names: Sequence[str], run: Run, target: Target) -> dict[str, dict[st
     return {name: typed.shapes(name, run.info.model, tokens) for name in names}
 
 
-def _plan(
-    request: Request,
-    run: Run,
-    reference: Reference,
-    exact: Mapping[str, onnx.ModelProto],
-    chosen: cases.Chosen,
-    modalities: Subset,
-    say: Reporter,
-) -> tuple[ExportPlan, list[calibrate.Scheme], dict[str, list[observers.Feeds]]]:
-    """The plan, the schemes that were measured for it, and a few calibration inputs of each graph."""
-    if request.plan is not None:
-        return _kept(request, request.plan, exact), [], {}
-    plans: dict[str, GraphPlan] = {name: GraphPlan(mode=Mode.FLOAT) for name in exact}
-    schemes: list[calibrate.Scheme] = []
-    taps: dict[str, list[observers.Feeds]] = {}
-    mixed = request.precision is Precision.FP16 and request.target is Target.TENSORRT
-    if request.precision is Precision.INT8 or mixed:
-        say.stage("calibrating on the training split")
-        if len(chosen.calibration) < cases.MIN_CALIBRATION:
-            raise DataError(
-                f"{len(chosen.calibration)} calibration studies are too few, at least {cases.MIN_CALIBRATION} of the training "
-                "split are needed; name data that holds the run's training studies with --data SPEC"
-            )
-        samples = cases.sampled(chosen.calibration, CALIBRATION_LIMIT)
-        feeds = Feeds(exact, cases.prepare(reference, samples, modalities), run.info.subsets)
-        for name, proto in exact.items():
-            if not feeds.of(name):
-                raise DataError(
-                    f"none of the {len(samples)} calibration studies has a {name}, so its graph can't be calibrated; "
-                    "name data that has, with --data SPEC"
-                )
-            if mixed:
-                near_the_limit = typed.overflowing(proto, feeds.of(name)[:_TAPPED])
-                plans[name] = GraphPlan(mode=Mode.FLOAT, keep=near_the_limit)
-                continue
-            plans[name], measured = calibrate.plan_graph(
-                name,
-                proto,
-                feeds.of(name),
-                reduce_range=_seven_bits(request),
-                static_only=request.target is Target.TENSORRT,
-            )
-            schemes += measured
-            taps[name] = list(feeds.of(name)[:_TAPPED])
-    plan = ExportPlan(precision=request.precision, target=request.target, space_id=run.info.space_id, graphs=plans)
-    return _kept(request, plan, exact), schemes, taps
-
-
-def _kept(request: Request, plan: ExportPlan, exact: Mapping[str, onnx.ModelProto]) -> ExportPlan:
-    """`plan` with the blocks that were asked for in floating point.
-
-    Raises:
-        ConfigError: a graph or block that does not exist.
-    """
-    known = {(name, block.name) for name, proto in exact.items() for block in blocks(proto)}
-    for name, block in request.keep:
-        if (name, block) not in known:
-            there = ", ".join(f"{owner}.{part}" for owner, part in sorted(known) if owner == name)
-            raise ConfigError(
-                f"--keep {name}.{block} names no block; "
-                + (f"{name} has {there}" if there else f"graphs are {', '.join(sorted(exact))}")
-            )
-    fresh = [pair for pair in request.keep if pair[1] not in plan.graphs[pair[0]].keep]
-    return keep(plan, fresh)
-
-
 def _about(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ConfigError(f"--about {path} can't be read ({type(error).__name__}); give a Markdown file in UTF-8") from None
-
-
-def _write_golden(folder: Path, reference: Reference, subsets: Sequence[Subset], images: Path | None) -> None:
-    studies = golden.golden_studies(subsets, images=images)
-    outputs = reference.run(studies, ALL_KINDS)
-    write_golden(
-        writer.golden_folder(folder),
-        studies,
-        {"joint": outputs.joint_ND, "cls": outputs.alone_NMD, **{h.value: outputs.logits[h] for h in outputs.logits}},
-    )
 
 
 def _metrics(run: Run) -> dict[str, Any]:

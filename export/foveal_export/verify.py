@@ -25,7 +25,7 @@ from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import Run
 
 if TYPE_CHECKING:
-    from foveal_export.pipeline import Reporter
+    from foveal_export.planning import Reporter
 
 LIMIT = 4000
 """Answers compared at most: a check of what is deployed looks at more than an export does."""

@@ -30,7 +30,8 @@ from foveal_export.graphs.blocks import blocks
 from foveal_export.graphs.edit import in_modules
 from foveal_export.parity import report
 from foveal_export.parity.budget import DEFAULTS, parse_budget, replayed, tolerances
-from foveal_export.pipeline import Exported, Request, export_run
+from foveal_export.pipeline import Exported, export_run
+from foveal_export.planning import Request
 from foveal_export.quantise import saturation
 from foveal_export.quantise.plan import ExportPlan, RangeRule, read_plan
 from foveal_export.studies import cases
@@ -366,15 +367,15 @@ def test_heads_without_enough_held_out_studies_are_unverified_everywhere(int8: E
 def test_bundle_that_would_fail_its_own_replay_is_not_written(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = pipeline._write_golden
+    write = pipeline.write_golden
 
     def turned_around(folder: Path, *more: Any) -> None:
         write(folder, *more)
-        outputs = folder / "golden" / "golden.safetensors"
+        outputs = folder / "golden.safetensors"
         tensors = load_file(outputs)
         save_file({**tensors, "joint": -tensors["joint"]}, outputs)
 
-    monkeypatch.setattr(pipeline, "_write_golden", turned_around)
+    monkeypatch.setattr(pipeline, "write_golden", turned_around)
     with pytest.raises(CheckFailed, match="golden study"):
         export_run(_request(tiny_run, tmp_path / "out", Precision.FP32), Quiet())
     assert not (tmp_path / "out").exists()

@@ -1,0 +1,154 @@
+"""What is asked of an export, and the plan it starts from: calibration, modes, blocks kept in float. Judges nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import onnx
+
+from foveal_export.graphs import observers
+from foveal_export.graphs.blocks import blocks
+from foveal_export.parity.budget import Budget
+from foveal_export.quantise import calibrate
+from foveal_export.quantise.plan import ExportPlan, GraphPlan, Mode
+from foveal_export.search import keep
+from foveal_export.studies import cases
+from foveal_export.studies.feeds import Feeds
+from foveal_export.tensorrt import typed
+from foveal_runtime.bundle.manifest import Cpu, Precision, Target
+from foveal_runtime.errors import ConfigError, DataError
+from foveal_runtime.study.study import Subset
+from foveal_train.runs.reference import Reference
+from foveal_train.runs.run import Run
+
+CALIBRATION_LIMIT = 64
+_TAPPED = 12
+"""Calibration studies on which blocks are ranked."""
+
+
+class Reporter(Protocol):
+    """Told how an export gets on."""
+
+    def stage(self, name: str) -> None:
+        """A new stage begins."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What to export."""
+
+    run: Path
+    out: Path
+    precision: Precision
+    budget: Budget
+    target: Target = Target.ONNX
+    data: tuple[str, ...] = ()
+    """Data in place of the run's own."""
+    plan: ExportPlan | None = None
+    keep: tuple[tuple[str, str], ...] = ()
+    """(graph, block) that stay in floating point, besides those that the plan keeps."""
+    golden: Path | None = None
+    """Folder of photographs that may be shared, in place of generated ones."""
+    cpu: Cpu = Cpu.ANY
+    """What INT8 graphs for ONNX Runtime have to be right on: `any` processor costs a bit of each weight."""
+    sign: Path | None = None
+    """PEM private key (Ed25519) to sign the manifest with."""
+    force: bool = False
+    about: Path | None = None
+    """Markdown that stands first in the model card."""
+    thumbnails: bool = False
+    """Show the worst studies' photographs in parity.html, which stays outside of the bundle."""
+
+
+def seven_bits(request: Request) -> bool:
+    """TensorRT adds in 32 bits on every GPU; ONNX Runtime does not on every processor."""
+    return request.target is Target.ONNX and request.cpu is Cpu.ANY
+
+
+def check_cpu(request: Request) -> None:
+    """Refuse what the processor flag can't mean.
+
+    Raises:
+        ConfigError: it is not about these graphs, or the plan was made for other processors.
+    """
+    if request.cpu is Cpu.VNNI and (request.precision, request.target) != (Precision.INT8, Target.ONNX):
+        raise ConfigError(
+            f"--cpu vnni is for INT8 on onnx; {request.precision.value} on {request.target.value} is right on any processor: "
+            "leave it out"
+        )
+    if request.plan is not None and request.precision is Precision.INT8 and seven_bits(request):
+        wide = [name for name, graph in request.plan.graphs.items() if graph.mode is not Mode.FLOAT and not graph.reduce_range]
+        if wide:
+            raise ConfigError(
+                f"the plan gives {', '.join(wide)} 8-bit weights, whose sums saturate on processors without VNNI; "
+                "add --cpu vnni, or export without --plan"
+            )
+
+
+def plan_graphs(
+    request: Request,
+    run: Run,
+    reference: Reference,
+    exact: Mapping[str, onnx.ModelProto],
+    chosen: cases.Chosen,
+    modalities: Subset,
+    say: Reporter,
+) -> tuple[ExportPlan, list[calibrate.Scheme], dict[str, list[observers.Feeds]]]:
+    """The plan, the schemes that were measured for it, and a few calibration inputs of each graph."""
+    if request.plan is not None:
+        return _kept(request, request.plan, exact), [], {}
+    plans: dict[str, GraphPlan] = {name: GraphPlan(mode=Mode.FLOAT) for name in exact}
+    schemes: list[calibrate.Scheme] = []
+    taps: dict[str, list[observers.Feeds]] = {}
+    mixed = request.precision is Precision.FP16 and request.target is Target.TENSORRT
+    if request.precision is Precision.INT8 or mixed:
+        say.stage("calibrating on the training split")
+        if len(chosen.calibration) < cases.MIN_CALIBRATION:
+            raise DataError(
+                f"{len(chosen.calibration)} calibration studies are too few, at least {cases.MIN_CALIBRATION} of the training "
+                "split are needed; name data that holds the run's training studies with --data SPEC"
+            )
+        samples = cases.sampled(chosen.calibration, CALIBRATION_LIMIT)
+        feeds = Feeds(exact, cases.prepare(reference, samples, modalities), run.info.subsets)
+        for name, proto in exact.items():
+            if not feeds.of(name):
+                raise DataError(
+                    f"none of the {len(samples)} calibration studies has a {name}, so its graph can't be calibrated; "
+                    "name data that has, with --data SPEC"
+                )
+            if mixed:
+                near_the_limit = typed.overflowing(proto, feeds.of(name)[:_TAPPED])
+                plans[name] = GraphPlan(mode=Mode.FLOAT, keep=near_the_limit)
+                continue
+            plans[name], measured = calibrate.plan_graph(
+                name,
+                proto,
+                feeds.of(name),
+                reduce_range=seven_bits(request),
+                static_only=request.target is Target.TENSORRT,
+            )
+            schemes += measured
+            taps[name] = list(feeds.of(name)[:_TAPPED])
+    plan = ExportPlan(precision=request.precision, target=request.target, space_id=run.info.space_id, graphs=plans)
+    return _kept(request, plan, exact), schemes, taps
+
+
+def _kept(request: Request, plan: ExportPlan, exact: Mapping[str, onnx.ModelProto]) -> ExportPlan:
+    """`plan` with the blocks that were asked for in floating point.
+
+    Raises:
+        ConfigError: a graph or block that does not exist.
+    """
+    known = {(name, block.name) for name, proto in exact.items() for block in blocks(proto)}
+    for name, block in request.keep:
+        if (name, block) not in known:
+            there = ", ".join(f"{owner}.{part}" for owner, part in sorted(known) if owner == name)
+            raise ConfigError(
+                f"--keep {name}.{block} names no block; "
+                + (f"{name} has {there}" if there else f"graphs are {', '.join(sorted(exact))}")
+            )
+    fresh = [pair for pair in request.keep if pair[1] not in plan.graphs[pair[0]].keep]
+    return keep(plan, fresh)
