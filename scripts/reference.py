@@ -1,0 +1,179 @@
+"""Write docs/reference/ from the code: commands, settings, recipes, errors, metrics, environment variables.
+
+    python scripts/reference.py            write the pages
+    python scripts/reference.py --check    fail when a page is not what the code says
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from foveal_runtime import errors
+from foveal_runtime.cli.environment import VARIABLES
+from foveal_runtime.cli.main import build_app
+from foveal_runtime.rpc.metrics import Metrics
+from foveal_runtime.serving.config import NOT_IN_A_FILE, ServeConfig
+from foveal_train.training.recipe import Recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "reference"
+MADE = "<!-- Written by scripts/reference.py from the code: change that, then run `make reference`. -->\n\n"
+
+
+def main() -> int:
+    """Write or check."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page is stale")
+    check = parser.parse_args().check
+    found = {f"{name}.md": MADE + text for name, text in pages().items()}
+    there = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.md")}
+    if check:
+        stale = sorted(name for name in found.keys() | there.keys() if found.get(name) != there.get(name))
+        if stale:
+            print(f"docs/reference is stale: {', '.join(stale)}; run `make reference`", file=sys.stderr)
+        return 1 if stale else 0
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name in there.keys() - found.keys():
+        (FOLDER / name).unlink()
+    for name, text in found.items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+def pages() -> dict[str, str]:
+    """Every page by its name."""
+    return {
+        "commands": commands(),
+        "configuration": "# Settings of `foveal serve`\n\n"
+        "`foveal serve --config FILE.toml` takes these keys; a flag of the same name wins over the file.\n\n"
+        + "".join(tables(ServeConfig, leave_out=NOT_IN_A_FILE)),
+        "recipes": "# Keys of a recipe\n\n"
+        "A recipe is a TOML file with these keys, over the preset of its `profile`; `foveal train --set key=value` overrides one.\n\n"
+        + "".join(tables(Recipe)),
+        "errors": error_page(),
+        "metrics": metrics_page(),
+        "environment": environment_page(),
+    }
+
+
+def commands() -> str:
+    """The help of every command."""
+    text: str = build_app().generate_docs(output_format="markdown")
+    text = re.sub(r"\[default: ([^\]]*?)\]", r"[default: \1]", text)
+    return "# Commands\n\n" + text.partition("\n")[2].lstrip().rstrip() + "\n"
+
+
+def tables(kind: type[Any], *, prefix: str = "", leave_out: tuple[str, ...] = ()) -> Iterator[str]:
+    """A table of a dataclass's fields, then one for every field that is a dataclass itself."""
+    yield f"## {f'`[{prefix}]`' if prefix else 'Top level'}\n\n"
+    if prefix:
+        yield f"{one_line(inspect.getdoc(kind) or '')}\n\n"
+    yield "| key | type | default | what it is |\n| --- | --- | --- | --- |\n"
+    inner: list[tuple[str, type[Any]]] = []
+    hints, said = get_type_hints(kind), remarks(kind)
+    for field in fields(kind):
+        hint = hints[field.name]
+        if is_dataclass(hint) and isinstance(hint, type):
+            inner.append((f"{prefix}.{field.name}".lstrip("."), hint))
+        elif field.name not in leave_out:
+            default = field.default_factory() if field.default_factory is not MISSING else field.default
+            yield f"| `{field.name}` | {typed(hint)} | {shown(default)} | {one_line(said.get(field.name, ''))} |\n"
+    yield "\n"
+    for name, part in inner:
+        yield from tables(part, prefix=name, leave_out=leave_out)
+
+
+def remarks(kind: type[Any]) -> dict[str, str]:
+    """The strings that stand below a class's fields."""
+    found: dict[str, str] = {}
+    for each in reversed(kind.__mro__[:-1]):
+        body = ast.parse(inspect.getsource(each)).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, after in zip(body.body, body.body[1:], strict=False):
+            named = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+            if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                found[field.target.id] = str(after.value.value)  # type: ignore[union-attr]
+    return found
+
+
+def one_line(text: str) -> str:
+    """Text in one cell of a table."""
+    return " ".join(text.split("\n\n")[0].split()).replace("|", "\\|")
+
+
+def typed(hint: Any) -> str:
+    """A type as a reader of a TOML file knows it."""
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return " ".join(f"`{each.value}`" for each in hint)
+    names = {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path"}
+    if hint in names:
+        return names[hint]
+    return re.sub(r"\b[a-z_]+(\.[a-z_]+)*\.(?=[A-Z])", "", str(hint)).replace("<class '", "").replace("'>", "").replace("|", "or")
+
+
+def shown(value: Any) -> str:
+    """A default as it would be written."""
+    if value is MISSING:
+        return "required"
+    if value is None:
+        return ""
+    if isinstance(value, Enum):
+        return f"`{value.value}`"
+    if isinstance(value, (tuple, list, frozenset, set)):
+        return " ".join(shown(each) for each in value)
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value}`" if value != "" else ""
+
+
+def error_page() -> str:
+    """Every reason that an answer can carry, and what a command exits with."""
+    kinds: list[type[errors.FovealError]] = []
+
+    def walk(kind: type[errors.FovealError]) -> None:
+        kinds.append(kind)
+        for each in kind.__subclasses__():
+            if each.__module__ == errors.__name__:
+                walk(each)
+
+    walk(errors.FovealError)
+    rows = [
+        f"| `{kind.reason}` | {kind.grpc_code} | {kind.exit_code} | `{kind.__name__}` | {one_line(inspect.getdoc(kind) or '')} |\n"
+        for kind in sorted(kinds, key=lambda kind: kind.reason)
+    ]
+    return (
+        "# Errors\n\nThe reason stands in `google.rpc.ErrorInfo` (domain `foveal`) of a call or of one result; a command prints the "
+        "message and ends with the exit code.\n\n| reason | gRPC code | exit | class in `foveal_runtime.errors` | when |\n"
+        "| --- | --- | --- | --- | --- |\n" + "".join(rows)
+    )
+
+
+def metrics_page() -> str:
+    """Every figure that Prometheus finds."""
+    rows = [
+        f"| `{name}` | {kind} | {' '.join(f'`{label}`' for label in labels)} | {text} |\n"
+        for name, kind, labels, text in Metrics().described()
+    ]
+    return (
+        "# Metrics\n\n`foveal serve --metrics HOST:PORT` offers these to Prometheus at `/metrics`.\n\n"
+        "| name | kind | labels | what it is |\n| --- | --- | --- | --- |\n" + "".join(rows)
+    )
+
+
+def environment_page() -> str:
+    """Every variable that foveal reads or that its documentation tells to set."""
+    rows = [f"| `{name}` | {text} |\n" for name, text in sorted(VARIABLES.items())]
+    return "# Environment variables\n\n| name | what it does |\n| --- | --- |\n" + "".join(rows)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
