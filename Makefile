@@ -13,7 +13,7 @@ DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 # what its tests share (an export, an environment, a server) is made once.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all bench proto wheel wheelhouse clean
+.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all bench proto client reference docs wheel wheelhouse clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -40,7 +40,7 @@ demo: $(RUNTIME)  ## Serve the shipped model on real photographs, then train, ex
 test: $(READY)  ## Environment if need be, then every check
 	$(MAKE) --no-print-directory check
 
-check: format lint types imports stubs unit  ## Format, lint, types, import rules, stub freshness, tests
+check: format lint types imports stubs unit  ## Format, lint, types, import rules, what is generated is fresh, tests
 
 format: $(READY)
 	$(BIN)/ruff format --check .
@@ -54,8 +54,11 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports
 
-stubs: $(READY)  ## The contract's format, lint, compatibility and the freshness of its stubs
+stubs: $(READY)  ## The contract's format, lint and compatibility; stubs, blocking client, docs/reference fresh; lengths
 	$(BIN)/python scripts/proto.py --check
+	$(BIN)/python scripts/client.py --check
+	$(BIN)/python scripts/reference.py --check
+	$(BIN)/python scripts/sizes.py
 
 unit: $(READY)
 	$(PYTEST) -m "not slow"
@@ -68,6 +71,12 @@ bench: $(READY)  ## The slow sweeps; docs/results.md names the script behind eve
 
 proto: $(READY)  ## Format the contract and generate its stubs
 	$(BIN)/python scripts/proto.py
+
+client: $(READY)  ## Make the blocking client from the asynchronous one
+	$(BIN)/python scripts/client.py
+
+reference: $(READY)  ## Write docs/reference from the code
+	$(BIN)/python scripts/reference.py
 
 wheel: $(RUNTIME)  ## The wheel, in dist/
 	@$(PIP) "wheel" --log $(VENV)/wheel.log -- wheel --no-deps --wheel-dir dist .

@@ -20,6 +20,8 @@ from typing import Annotated, Any
 import cyclopts
 import numpy as np
 from cyclopts import Parameter
+from foveal_train.runs.prepared import Prepared, prepare, trained_heads
+from foveal_train.runs.samples import load_samples
 from sklearn.model_selection import StratifiedKFold
 
 from cameras import CAMERAS, through_camera
@@ -30,9 +32,7 @@ from foveal_train.data.split import PARTS
 from foveal_train.model.weights import BuiltModel, build_model
 from foveal_train.pipeline import describe
 from foveal_train.runs.predict import predict
-from foveal_train.runs.prepared import Prepared, prepare, trained_heads
 from foveal_train.runs.run import RUN_FILE, SPLIT_FILE, write_json, write_run
-from foveal_train.runs.samples import load_samples
 from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.progress import ProgressReporter
 from foveal_train.training.recipe import Recipe, load_recipe

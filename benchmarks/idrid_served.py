@@ -21,6 +21,7 @@ import cyclopts
 import numpy as np
 import numpy.typing as npt
 from cyclopts import Parameter
+from foveal_train.runs.samples import load_samples
 
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.cli.local_server import FOVEAL, local_server
@@ -34,7 +35,6 @@ from foveal_train.evaluation.referable import referable_figures
 from foveal_train.model.profile import EMBEDDING_DIM
 from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import Run, write_json
-from foveal_train.runs.samples import load_samples
 
 app = cyclopts.App(help=__doc__)
 BATCH = 8

@@ -1,7 +1,7 @@
 """Write docs/reference/ from the code: commands, settings, recipes, errors, metrics, environment variables.
 
-    python scripts/reference.py            write the pages
-    python scripts/reference.py --check    fail when a page is not what the code says
+python scripts/reference.py            write the pages
+python scripts/reference.py --check    fail when a page is not what the code says
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from foveal_runtime import errors
 from foveal_runtime.cli.environment import VARIABLES
 from foveal_runtime.cli.main import build_app
-from foveal_runtime.rpc.metrics import Metrics
+from foveal_runtime.rpc.metrics import FIGURES
 from foveal_runtime.serving.config import NOT_IN_A_FILE, ServeConfig
 from foveal_train.training.recipe import Recipe
 
@@ -57,7 +58,7 @@ def pages() -> dict[str, str]:
         "`foveal serve --config FILE.toml` takes these keys; a flag of the same name wins over the file.\n\n"
         + "".join(tables(ServeConfig, leave_out=NOT_IN_A_FILE)),
         "recipes": "# Keys of a recipe\n\n"
-        "A recipe is a TOML file with these keys, over the preset of its `profile`; `foveal train --set key=value` overrides one.\n\n"
+        "A recipe is a TOML file with these keys, over the preset of its `profile`; `foveal train --set key=value` wins.\n\n"
         + "".join(tables(Recipe)),
         "errors": error_page(),
         "metrics": metrics_page(),
@@ -86,7 +87,8 @@ def tables(kind: type[Any], *, prefix: str = "", leave_out: tuple[str, ...] = ()
             inner.append((f"{prefix}.{field.name}".lstrip("."), hint))
         elif field.name not in leave_out:
             default = field.default_factory() if field.default_factory is not MISSING else field.default
-            yield f"| `{field.name}` | {typed(hint)} | {shown(default)} | {one_line(said.get(field.name, ''))} |\n"
+            assert field.name in said, f"{kind.__name__}.{field.name} needs a sentence below it"
+            yield f"| `{field.name}` | {typed(hint)} | {shown(default)} | {one_line(said[field.name])} |\n"
     yield "\n"
     for name, part in inner:
         yield from tables(part, prefix=name, leave_out=leave_out)
@@ -112,12 +114,13 @@ def one_line(text: str) -> str:
 
 def typed(hint: Any) -> str:
     """A type as a reader of a TOML file knows it."""
+    if isinstance(hint, UnionType) or get_origin(hint) is Union:
+        return " or ".join(typed(each) for each in get_args(hint) if each is not type(None))
+    if get_origin(hint) in (tuple, list, frozenset):
+        return f"list of {typed(get_args(hint)[0])}"
     if isinstance(hint, type) and issubclass(hint, Enum):
         return " ".join(f"`{each.value}`" for each in hint)
-    names = {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path"}
-    if hint in names:
-        return names[hint]
-    return re.sub(r"\b[a-z_]+(\.[a-z_]+)*\.(?=[A-Z])", "", str(hint)).replace("<class '", "").replace("'>", "").replace("|", "or")
+    return {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path"}[hint]
 
 
 def shown(value: Any) -> str:
@@ -146,13 +149,14 @@ def error_page() -> str:
                 walk(each)
 
     walk(errors.FovealError)
-    rows = [
-        f"| `{kind.reason}` | {kind.grpc_code} | {kind.exit_code} | `{kind.__name__}` | {one_line(inspect.getdoc(kind) or '')} |\n"
-        for kind in sorted(kinds, key=lambda kind: kind.reason)
-    ]
+    rows = []
+    for kind in sorted(kinds, key=lambda kind: kind.reason):
+        cells = (f"`{kind.reason}`", kind.grpc_code, kind.exit_code, f"`{kind.__name__}`", one_line(inspect.getdoc(kind) or ""))
+        rows.append("| " + " | ".join(map(str, cells)) + " |\n")
     return (
-        "# Errors\n\nThe reason stands in `google.rpc.ErrorInfo` (domain `foveal`) of a call or of one result; a command prints the "
-        "message and ends with the exit code.\n\n| reason | gRPC code | exit | class in `foveal_runtime.errors` | when |\n"
+        "# Errors\n\nThe reason stands in `google.rpc.ErrorInfo` (domain `foveal`) of a call or of one result; a command "
+        "prints the message and ends with the exit code.\n\n"
+        "| reason | gRPC code | exit | class in `foveal_runtime.errors` | when |\n"
         "| --- | --- | --- | --- | --- |\n" + "".join(rows)
     )
 
@@ -160,8 +164,8 @@ def error_page() -> str:
 def metrics_page() -> str:
     """Every figure that Prometheus finds."""
     rows = [
-        f"| `{name}` | {kind} | {' '.join(f'`{label}`' for label in labels)} | {text} |\n"
-        for name, kind, labels, text in Metrics().described()
+        f"| `{each.name}` | {each.kind} | {' '.join(f'`{label}`' for label in each.labels)} | {each.text} |\n"
+        for each in FIGURES
     ]
     return (
         "# Metrics\n\n`foveal serve --metrics HOST:PORT` offers these to Prometheus at `/metrics`.\n\n"

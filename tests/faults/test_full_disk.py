@@ -6,11 +6,11 @@ import resource
 from pathlib import Path
 
 import pytest
+from foveal_train.runs.reporter import Silent
 from limits import files_of_at_most
 
 from foveal_runtime.errors import DataError
 from foveal_train.pipeline import train
-from foveal_train.runs.reporter import Silent
 from foveal_train.runs.run import RUN_FILE, WEIGHTS_FILE
 from foveal_train.training.checkpoint import FOLDER
 from foveal_train.training.recipe import load_recipe

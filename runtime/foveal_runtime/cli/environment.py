@@ -1,4 +1,4 @@
-"""Every environment variable that foveal reads, or whose setting matters to it. Reads none; docs/reference is made from this."""
+"""The environment variables that foveal reads or heeds. Reads none; docs/reference is made from this."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from types import MappingProxyType
 
 VARIABLES = MappingProxyType(
     {
-        "FOVEAL_CACHE": "Folder for plans and compiled graphs of `foveal compile`; `XDG_CACHE_HOME`/foveal or ~/.cache/foveal without it.",
+        "FOVEAL_CACHE": "Folder for what `foveal compile` makes, in place of `XDG_CACHE_HOME` or ~/.cache.",
         "FOVEAL_KEY_PASSPHRASE": "Passphrase of the private key that `foveal export --sign` reads.",
-        "HF_HUB_OFFLINE": "`1` keeps transformers and timm from asking a hub; weights then come from its cache or a local folder.",
+        "HF_HUB_OFFLINE": "`1` keeps transformers and timm from asking a hub; weights come from its cache or a folder.",
         "OMP_NUM_THREADS": "Threads of PyTorch in training, evaluation and export. The server has `--threads` of its own.",
-        "OMP_WAIT_POLICY": "`PASSIVE` lets PyTorch's threads sleep between two operations: on a busy machine spinning ones cost more.",
+        "OMP_WAIT_POLICY": "`PASSIVE` lets PyTorch's threads sleep between operations; spinning ones slow a busy machine.",
         "RANK": "Set by `torchrun`: the number of this process.",
         "WORLD_SIZE": "Set by `torchrun`: how many processes train together.",
         "XDG_CACHE_HOME": "Where caches lie, see `FOVEAL_CACHE`.",

@@ -49,12 +49,15 @@ class ImageSpec:
     side_px: int = 224
     """Side of the square the model sees."""
     crop: Crop = Crop.FIELD
+    """How a photograph becomes a square."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Per RGB channel, after scaling to [0, 1]; belongs to the profile's pretrained weights."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """What the channels are divided by."""
     decode: str = "jpeg-dct-2x"
     """JPEGs are decoded at the smallest DCT scale whose sides are both >= 2 * side_px; everything else in full."""
     resample: str = "bicubic-antialias"
+    """How it is scaled to the side."""
 
     def __post_init__(self) -> None:
         if not 16 <= self.side_px <= 2048:

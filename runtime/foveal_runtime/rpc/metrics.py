@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import ConfigError
@@ -13,6 +14,25 @@ if TYPE_CHECKING:
 _CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure that Prometheus finds."""
+
+    name: str
+    kind: str
+    """`histogram` or `gauge`."""
+    text: str
+    labels: tuple[str, ...] = ()
+
+
+CALLS = Figure("foveal_call_seconds", "histogram", "Calls that ended, by outcome.", ("method", "outcome"))
+VECTORS = Figure("foveal_archive_vectors", "gauge", "Stored vectors.", ("kind",))
+INDEXED = Figure("foveal_archive_indexed", "gauge", "1 where an index answers.", ("kind",))
+RECALL = Figure("foveal_archive_recall", "gauge", "Recall@10 against exact search, mean over sampled vectors.", ("kind",))
+BYTES = Figure("foveal_archive_bytes", "gauge", "Bytes in PostgreSQL.")
+FIGURES = (CALLS, VECTORS, INDEXED, RECALL, BYTES)
+
+
 class Metrics:
     """One server's figures, and the HTTP port where they are read."""
 
@@ -21,17 +41,15 @@ class Metrics:
 
         # A registry of its own: two servers in one process must not add up.
         self._registry = CollectorRegistry()
-        self._calls = Histogram(
-            "foveal_call_seconds", "Calls that ended, by outcome.", ("method", "outcome"),
-            registry=self._registry, buckets=_CALL_SECONDS,
-        )  # fmt: skip
-        kind = ("kind",)
-        self._vectors = Gauge("foveal_archive_vectors", "Stored vectors.", kind, registry=self._registry)
-        self._indexed = Gauge("foveal_archive_indexed", "1 where an index answers.", kind, registry=self._registry)
-        self._recall = Gauge(
-            "foveal_archive_recall", "Recall@10 against exact search, mean over sampled vectors.", kind, registry=self._registry
-        )
-        self._bytes = Gauge("foveal_archive_bytes", "Bytes in PostgreSQL.", registry=self._registry)
+
+        def histogram(figure: Figure) -> Histogram:
+            return Histogram(figure.name, figure.text, figure.labels, registry=self._registry, buckets=_CALL_SECONDS)
+
+        def gauge(figure: Figure) -> Gauge:
+            return Gauge(figure.name, figure.text, figure.labels, registry=self._registry)
+
+        self._calls = histogram(CALLS)
+        self._vectors, self._indexed, self._recall, self._bytes = map(gauge, (VECTORS, INDEXED, RECALL, BYTES))
         self._close: Callable[[], None] = lambda: None
 
     def call_ended(self, method: str, outcome: str, seconds: float) -> None:

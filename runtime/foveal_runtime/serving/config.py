@@ -24,6 +24,7 @@ class ServeConfig:
     address: str = "127.0.0.1:50051"
     """HOST:PORT to listen on; port 0 takes a free one."""
     provider: str = "cpu"
+    """ONNX Runtime's execution provider: cpu, cuda or tensorrt."""
     workers: int = 1
     """Worker processes."""
     threads: int = 0
@@ -94,7 +95,7 @@ class ServeConfig:
 
 _PATHS = ("bundle", "hash_patients", "tls_cert", "tls_key", "client_ca", "require_signature")
 _TABLES: dict[str, type[Any]] = {"batch": BatchLimits, "queue": QueueLimits, "archive": StoreOptions}
-_NOT_IN_A_FILE = ("patient_key",)
+NOT_IN_A_FILE = ("patient_key",)
 """Secrets have files of their own (`hash_patients`)."""
 
 
@@ -142,7 +143,7 @@ def read_config(path: Path | None, flags: dict[str, Any]) -> ServeConfig:
 
 def _table(path: Path | None, name: str, value: Any) -> Any:
     kind = _TABLES[name]
-    known = {f.name for f in fields(kind)} - set(_NOT_IN_A_FILE)
+    known = {f.name for f in fields(kind)} - set(NOT_IN_A_FILE)
     if not isinstance(value, dict) or not set(value) <= known:
         raise ConfigError(f"configuration {path}: [{name}] is a table with {', '.join(sorted(known))}")
     return kind(**value)

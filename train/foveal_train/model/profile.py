@@ -35,9 +35,13 @@ class DecoderConfig:
     image_channels: int = 256
     """Of the first grid; every transposed convolution halves them, down to 16."""
     text_layers: int = 2
+    """Transformer layers of the note's decoder."""
     text_heads: int = 8
+    """Attention heads of a layer."""
     text_feedforward_dim: int = 1024
+    """Width of a layer's feed-forward part."""
     dropout: float = 0.1
+    """Of the note's decoder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +59,7 @@ class ImageEncoderConfig:
     pooled_cls: bool = True
     """Add the projected mean of the tokens to the learnable CLS; False is the paper's plain learnable CLS."""
     dropout: float = 0.1
+    """Of the projection to 256."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,11 +67,17 @@ class BertShape:
     """Size of a BERT encoder that is built without reading a pretrained configuration (`tiny`, random starts)."""
 
     vocab_size: int = 30522
+    """Words of the tokenizer."""
     hidden_size: int = 384
+    """Width of a token."""
     layers: int = 6
+    """Transformer layers."""
     heads: int = 12
+    """Attention heads of a layer."""
     intermediate_size: int = 1536
+    """Width of a layer's feed-forward part."""
     max_position: int = 512
+    """Most tokens that positions exist for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,9 +101,13 @@ class FusionConfig:
     """The fusion transformer (paper, section III-B4)."""
 
     layers: int = 6
+    """Transformer layers."""
     heads: int = 8
+    """Attention heads of a layer."""
     feedforward_dim: int = 1024
+    """Width of a layer's feed-forward part."""
     dropout: float = 0.1
+    """Of every layer."""
     norm_first: bool = True
     """Pre-norm blocks; False is the post-norm of PyTorch's default layer, as the paper's."""
 
@@ -102,12 +117,14 @@ class ModelConfig:
     """A whole model."""
 
     profile: str
+    """tiny, edge or base: the preset that the other keys of the model override."""
     image: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
     text: TextEncoderConfig = field(default_factory=TextEncoderConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     image_spec: ImageSpec = field(default_factory=ImageSpec)
     text_spec: TextSpec = field(default_factory=TextSpec)
     structured_dropout: float = 0.1
+    """Of the record's encoder."""
 
 
 _HALF = (0.5, 0.5, 0.5)

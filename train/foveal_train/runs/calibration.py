@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from foveal_runtime.study.labels import REFERABLE_GRADE, Head, referable_probability, softmax
 from foveal_runtime.bundle.manifest import OperatingPoint, SubsetCalibration
+from foveal_runtime.study.labels import REFERABLE_GRADE, Head, referable_probability, softmax
 from foveal_runtime.study.study import Subset, subset_name
-from foveal_train.training.arrays import StudyArrays
-from foveal_train.training.losses import MISSING
 from foveal_train.model.model import MultimodalModel
 from foveal_train.runs.predict import Showing, predict_each
+from foveal_train.training.arrays import StudyArrays
+from foveal_train.training.losses import MISSING
 
 Float64 = npt.NDArray[np.float64]
 

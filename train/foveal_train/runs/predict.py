@@ -16,9 +16,9 @@ import torch
 
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Modality, Subset
-from foveal_train.training.arrays import StudyArrays
 from foveal_train.model.fusion import Fused
 from foveal_train.model.model import MultimodalModel
+from foveal_train.training.arrays import StudyArrays
 
 Float32 = npt.NDArray[np.float32]
 

@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from foveal_runtime.bundle.manifest import SubsetCalibration
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.labels import Head
-from foveal_runtime.bundle.manifest import SubsetCalibration
 from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import Modality, Subset, subset_of
 from foveal_train.model.model import HEAD_PREFIXES, MultimodalModel

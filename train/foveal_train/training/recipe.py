@@ -76,8 +76,11 @@ class SplitConfig:
     """Shares of patients, never of images."""
 
     train: float = 0.8
+    """Share of the patients that the model learns from."""
     validation: float = 0.1
+    """Share that calibration, early stopping and the export's search look at."""
     test: float = 0.1
+    """Share that is held out for every figure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +88,7 @@ class OptimiserConfig:
     """AdamW and its schedule."""
 
     epochs: int = 50
+    """Passes over the training studies, at most."""
     batch_size: int = 8
     """Studies a step and process."""
     balanced_sampling: float = 0.0
@@ -99,15 +103,21 @@ class OptimiserConfig:
     text_learning_rate: float = 1e-4
     """Of the text backbone."""
     weight_decay: float = 0.01
+    """Of AdamW."""
     clip_norm: float = 1.0
+    """Largest norm of all gradients together."""
     schedule: Schedule = Schedule.PLATEAU
+    """How the learning rates fall."""
     warmup: float = 0.1
     """Share of all steps in which the cosine schedule warms up."""
     plateau_patience: int = 5
+    """Epochs without a lower validation loss before the rates fall."""
     plateau_factor: float = 0.5
+    """What the rates are multiplied by then."""
     early_stop_patience: int = 10
     """Epochs without a lower validation loss after which training ends; 0 never ends early."""
     keep: Keep = Keep.BEST
+    """Which epoch's weights the run holds."""
     ema: float = 0.0
     """Decay of an exponential moving average of the weights, which then is the run; 0 is none."""
     bf16: bool = False
@@ -121,10 +131,15 @@ class LossConfig:
     """The losses and their fixed weights; 0 leaves a loss out."""
 
     weighting: Weighting = Weighting.SOFTMAX
+    """How the parts are weighed against each other (DESIGN, section 4)."""
     classification: float = 1.0
+    """Weight of the grading heads."""
     image_text: float = 1.0
+    """Weight of photograph against note."""
     image_structured: float = 1.0
+    """Weight of photograph against record."""
     text_structured: float = 1.0
+    """Weight of note against record."""
     image_reconstruction: float = 0.0
     """Mean squared error of the image decoder; at 0 the decoder is not built."""
     text_reconstruction: float = 0.0
@@ -137,6 +152,7 @@ class LossConfig:
     """Photographs without a note are negatives of the batch's notes, and so on for each pair. Right where no note means no
     finding (BRSET); where notes are missing at random, they may be told away from a note that would have fitted."""
     label_smoothing: float = 0.0
+    """Share of a label's probability that all grades get."""
     ordinal: float = 0.0
     """Weight, inside the classification loss, of the squared earth mover's distance between grades (Hou et al. 2016)."""
     class_balance: float = 0.0
@@ -160,12 +176,17 @@ class AugmentationConfig:
     """Training-time changes of photographs; validation and test are left as they are."""
 
     horizontal_flip: bool = True
+    """Mirror half of the photographs left to right."""
     vertical_flip: bool = True
+    """Mirror half of them top to bottom."""
     rotation_degrees: float = 15.0
+    """Largest rotation, either way."""
     zoom: float = 0.0
     """Scale jitter: 0.1 is 0.9 to 1.1."""
     brightness: float = 0.1
+    """Largest relative change."""
     contrast: float = 0.1
+    """Largest relative change."""
     colour: float = 0.0
     """Gain jitter of each channel by itself."""
     shift: float = 0.0
@@ -197,11 +218,16 @@ class Recipe:
     """A whole training run."""
 
     name: str
+    """What the recipe is called in runs and tables; a file's name when it does not say."""
     model: ModelConfig
     method: Method = Method.MULTIMODAL
+    """The model of this project, or a baseline of `foveal sweep`."""
     seed: int = 0
+    """Of weights that are not pretrained, order, augmentation and split."""
     modalities: tuple[Modality, ...] = tuple(Modality)
+    """What is trained; studies show these alone."""
     alignment: Alignment = Alignment.INDEPENDENT
+    """Which vectors the contrastive losses compare."""
     modality_dropout: float = 0.5
     """Share of studies that show a random proper subset of their modalities in the joint pass; 0 trains full studies only."""
     strip_dr_notes: float = 0.0

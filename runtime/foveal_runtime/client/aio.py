@@ -1,0 +1,143 @@
+"""The client of an event loop. `blocking.py` is made from this file by scripts/client.py: change this one, then run it.
+
+Every call of the interface can be repeated without harm (writes are by id), so calls are retried while the server is away, by
+gRPC's own policy and within the deadline; streams are not. Failures raise the errors of `foveal_runtime.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from foveal_runtime._proto import archive_pb2, archive_pb2_grpc, model_pb2, screening_pb2, screening_pb2_grpc
+from foveal_runtime.client.options import DEFAULT_ADDRESS, ClientOptions, channel_credentials, channel_options
+from foveal_runtime.client.requests import Messages
+from foveal_runtime.engine.answers import VectorKind
+from foveal_runtime.rpc.messages import KIND_TO
+from foveal_runtime.rpc.status import error_of_rpc
+from foveal_runtime.study.study import Study
+
+
+class AsyncClient:
+    """One channel, safe to share; close it, or use it as a context manager."""
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, options: ClientOptions | None = None) -> None:
+        """Connects on the first call."""
+        self._messages = Messages(address, options)
+        settings, credentials = channel_options(self._messages.options), channel_credentials(self._messages.options)
+        self._channel = (
+            grpc.aio.insecure_channel(address, settings)
+            if credentials is None
+            else grpc.aio.secure_channel(address, credentials, settings)
+        )
+        self._screening: Any = screening_pb2_grpc.ScreeningStub(self._channel)
+        self._archive: Any = archive_pb2_grpc.ArchiveStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give back the connection."""
+        await self._channel.close()
+
+    async def _call(self, method: Any, request: Any) -> Any:
+        try:
+            return await method(request, timeout=self._messages.options.timeout_s)
+        except grpc.RpcError as error:
+            raise error_of_rpc(error, self._messages.address) from None
+
+    async def _stream(self, method: Any, requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
+        call = method(aiter(requests))
+        try:
+            async for response in call:
+                yield response
+        except grpc.RpcError as error:
+            raise error_of_rpc(error, self._messages.address) from None
+        finally:
+            call.cancel()
+
+    async def grade(self, studies: Sequence[Study]) -> screening_pb2.GradeResponse:
+        """Grade studies; each result is a grade or an error (`status.error_of` makes an exception of it).
+
+        Raises:
+            FovealError: the request as a whole failed.
+        """
+        response: screening_pb2.GradeResponse = await self._call(self._screening.Grade, self._messages.grade(studies))
+        return response
+
+    async def embed(self, studies: Sequence[Study], kinds: Iterable[VectorKind] = ()) -> screening_pb2.EmbedResponse:
+        """Embed studies; no kinds means joint."""
+        response: screening_pb2.EmbedResponse = await self._call(self._screening.Embed, self._messages.embed(studies, kinds))
+        return response
+
+    async def grade_stream(self, studies: AsyncIterable[Study]) -> AsyncIterator[screening_pb2.GradeResult]:
+        """Grade studies as they come; results in the order they are ready."""
+        requests = (screening_pb2.GradeStreamRequest(study=self._messages.study(study)) async for study in studies)
+        async for response in self._stream(self._screening.GradeStream, requests):
+            yield response.result
+
+    async def embed_stream(
+        self, studies: AsyncIterable[Study], kinds: Iterable[VectorKind] = ()
+    ) -> AsyncIterator[screening_pb2.EmbedResult]:
+        """Embed studies as they come; results in the order they are ready."""
+        numbers = [KIND_TO[kind] for kind in kinds]
+        requests = (
+            screening_pb2.EmbedStreamRequest(study=self._messages.study(study), kinds=numbers) async for study in studies
+        )
+        async for response in self._stream(self._screening.EmbedStream, requests):
+            yield response.result
+
+    async def grade_exam(self, request: screening_pb2.GradeExamRequest) -> screening_pb2.GradeExamResponse:
+        """Grade all photographs of a visit."""
+        response: screening_pb2.GradeExamResponse = await self._call(self._screening.GradeExam, request)
+        return response
+
+    async def self_test(self) -> model_pb2.SelfTestResponse:
+        """Replay the golden studies on the server now."""
+        response: model_pb2.SelfTestResponse = await self._call(self._screening.SelfTest, model_pb2.SelfTestRequest())
+        return response
+
+    async def model(self) -> model_pb2.GetModelResponse:
+        """What is being served."""
+        response: model_pb2.GetModelResponse = await self._call(self._screening.GetModel, model_pb2.GetModelRequest())
+        return response
+
+    async def search(self, request: archive_pb2.SearchRequest) -> archive_pb2.SearchResponse:
+        """The nearest entries."""
+        response: archive_pb2.SearchResponse = await self._call(self._archive.Search, request)
+        return response
+
+    async def upsert(self, request: archive_pb2.UpsertRequest) -> archive_pb2.UpsertResponse:
+        """Store entries."""
+        response: archive_pb2.UpsertResponse = await self._call(self._archive.Upsert, request)
+        return response
+
+    async def upsert_stream(
+        self, requests: AsyncIterable[archive_pb2.UpsertStreamRequest]
+    ) -> AsyncIterator[archive_pb2.UpsertResult]:
+        """Store entries as they come; outcomes in the order they are durable."""
+        async for response in self._stream(self._archive.UpsertStream, requests):
+            yield response.result
+
+    async def delete(self, request: archive_pb2.DeleteRequest) -> archive_pb2.DeleteResponse:
+        """Remove entries."""
+        response: archive_pb2.DeleteResponse = await self._call(self._archive.Delete, request)
+        return response
+
+    async def get(self, request: archive_pb2.GetRequest) -> archive_pb2.GetResponse:
+        """Entries by id."""
+        response: archive_pb2.GetResponse = await self._call(self._archive.Get, request)
+        return response
+
+    async def stats(self) -> archive_pb2.StatsResponse:
+        """How much is stored."""
+        response: archive_pb2.StatsResponse = await self._call(self._archive.Stats, archive_pb2.StatsRequest())
+        return response

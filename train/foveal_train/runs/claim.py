@@ -1,0 +1,47 @@
+"""The folder of a run in the making: taken, given back, found again by a resume. Trains nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from foveal_runtime.errors import ConfigError, DataError
+from foveal_train.runs.run import RUN_FILE, write_json
+from foveal_train.training.recipe import Recipe, recipe_document
+
+REQUEST_FILE = "request.json"
+"""What a run was asked to be; a resume must ask for the same."""
+CACHE = "cache"
+
+
+def claim(out: Path, recipe: Recipe, specs: Sequence[str], *, resume: bool) -> None:
+    """Take the run's folder, or make sure that a resume is of the run that is in it."""
+    request = {"recipe": recipe_document(recipe), "data": list(specs)}
+    if (out / RUN_FILE).exists():
+        raise DataError(f"{out} already holds a finished run; name another folder with --out")
+    path = out / REQUEST_FILE
+    if path.is_file():
+        if not resume:
+            raise DataError(f"{out} holds an unfinished run; go on with --resume, or name another folder with --out")
+        if json.loads(path.read_text(encoding="utf-8")) != request:
+            raise ConfigError(f"{out} was started with another recipe or data; resume with the same, or name another --out")
+        return
+    if resume:
+        raise DataError(f"there is no unfinished run in {out} to resume; leave --resume out")
+    if out.exists() and any(out.iterdir()):
+        raise DataError(f"{out} is not empty and holds no run; name another folder with --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(path, request)
+    except OSError as error:
+        raise DataError(f"run folder {out} can't be written ({error.strerror}); name another with --out") from None
+
+
+def leave(out: Path) -> None:
+    """Give a folder back in which no training began: what was asked for could not be done, and is asked for anew."""
+    shutil.rmtree(out / CACHE, ignore_errors=True)
+    (out / REQUEST_FILE).unlink(missing_ok=True)
+    if not any(out.iterdir()):
+        out.rmdir()

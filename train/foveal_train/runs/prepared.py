@@ -1,0 +1,104 @@
+"""The studies of a run, decoded, and what they can teach: heads, modality subsets, aligned modalities. Trains nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from foveal_runtime.study.labels import Head
+from foveal_runtime.study.notes import NoteTokeniser
+from foveal_runtime.study.record import FeatureStats, fit_stats
+from foveal_runtime.study.study import ALL_SUBSETS, Modality, Subset
+from foveal_train.data import Split
+from foveal_train.data.split import PARTS
+from foveal_train.model.weights import BuiltModel
+from foveal_train.runs.reporter import Reporter
+from foveal_train.training.arrays import Skipped, StudyArrays, load_arrays
+from foveal_train.training.losses import MISSING
+from foveal_train.training.recipe import Alignment, Recipe
+
+MIN_SUBSET_STUDIES = 8
+"""Training studies a modality subset needs before it counts as trained."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """Data of a run, decoded."""
+
+    train: StudyArrays
+    validation: StudyArrays
+    test: StudyArrays
+    features: FeatureStats
+    tokenise: NoteTokeniser
+
+
+def trained_heads(train: StudyArrays) -> tuple[Head, ...]:
+    """Heads whose labels show at least two grades in the training studies."""
+    return tuple(head for head in Head if len(set(train.labels[head].tolist()) - {MISSING}) >= 2)
+
+
+def trained_subsets(train: StudyArrays, recipe: Recipe) -> tuple[Subset, ...]:
+    """Modality subsets that enough training studies show, as they are, by dropout or in a pass of their own."""
+    shown = [frozenset(m for i, m in enumerate(Modality) if row[i]) for row in train.present_NM]
+    subsets = []
+    for subset in ALL_SUBSETS:
+        if recipe.modality_dropout > 0 or (len(subset) == 1 and recipe.alignment is Alignment.INDEPENDENT):
+            count = sum(subset <= has for has in shown)
+        else:
+            count = sum(subset == has for has in shown)
+        if count >= MIN_SUBSET_STUDIES:
+            subsets.append(subset)
+    return tuple(subsets)
+
+
+def aligned_modalities(train: StudyArrays, recipe: Recipe) -> tuple[Modality, ...]:
+    """Modalities whose single vectors the contrastive losses made comparable."""
+    present = [m for m in Modality if train.rows(m).sum() >= MIN_SUBSET_STUDIES]
+    losses = recipe.losses
+    pairs = {
+        (Modality.IMAGE, Modality.TEXT): losses.image_text,
+        (Modality.IMAGE, Modality.STRUCTURED): losses.image_structured,
+        (Modality.TEXT, Modality.STRUCTURED): losses.text_structured,
+    }
+    linked = {m for pair, weight in pairs.items() if weight > 0 and all(p in present for p in pair) for m in pair}
+    return tuple(m for m in Modality if m in linked) if recipe.alignment is Alignment.INDEPENDENT else ()
+
+
+def prepare(
+    split: Split,
+    built: BuiltModel,
+    recipe: Recipe,
+    *,
+    cache: Path | None,
+    reporter: Reporter,
+    skipped: Skipped | None = None,
+) -> Prepared:
+    """Decode every part of a split; statistics come from the training part alone.
+
+    Raises:
+        DataError: photographs can't be decoded, unless `skipped` is told and they are left out.
+    """
+    features = fit_stats(s.record for s in split.train if s.record is not None)
+    tokenise = NoteTokeniser(built.tokenizer_json, recipe.model.text_spec)
+    parts: dict[str, StudyArrays] = {}
+    total = sum(len(getattr(split, name)) for name in PARTS)
+    before = 0
+    for name in PARTS:
+        samples = getattr(split, name)
+
+        def report(done: int, _: int, before: int = before) -> None:
+            reporter.progress(before + done, total)
+
+        parts[name] = load_arrays(
+            samples,
+            image_spec=recipe.model.image_spec,
+            tokenise=tokenise,
+            features=features,
+            modalities=recipe.modalities,
+            keep_empty_notes=recipe.keep_empty_notes,
+            cache=cache / f"{name}.npy" if cache is not None and samples else None,
+            skipped=skipped,
+            progress=report,
+        )
+        before += len(samples)
+    return Prepared(**parts, features=features, tokenise=tokenise)
