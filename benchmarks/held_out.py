@@ -82,7 +82,7 @@ def judged(logits_NG: Float, labels_N: Int, seed: int) -> dict[str, Any]:
     }
 
 
-def worth(trials: Mapping[tuple[int, ...], Answers], factor: int, seed: int) -> dict[str, Any]:
+def factor_effect(trials: Mapping[tuple[int, ...], Answers], factor: int, seed: int) -> dict[str, Any]:
     """What the second level of a factor gained over the first: kappa and AUROC, of plain photographs and of cameras.
 
     Args:

@@ -20,8 +20,6 @@ from typing import Annotated, Any
 import cyclopts
 import numpy as np
 from cyclopts import Parameter
-from foveal_train.runs.prepared import Prepared, prepare, trained_heads
-from foveal_train.runs.samples import load_samples
 from sklearn.model_selection import StratifiedKFold
 
 from cameras import CAMERAS, through_camera
@@ -32,12 +30,14 @@ from foveal_train.data.split import PARTS
 from foveal_train.model.weights import BuiltModel, build_model
 from foveal_train.pipeline import describe
 from foveal_train.runs.predict import predict
+from foveal_train.runs.prepared import Prepared, prepare, trained_heads
 from foveal_train.runs.run import RUN_FILE, SPLIT_FILE, write_json, write_run
+from foveal_train.runs.samples import load_samples
 from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.progress import ProgressReporter
 from foveal_train.training.recipe import Recipe, load_recipe
 from foveal_train.training.trainer import Studies, Trainer
-from held_out import Answers, judged, quality, worth
+from held_out import Answers, factor_effect, judged, quality
 from nested_tables import markdown
 
 app = cyclopts.App(help=__doc__)
@@ -217,7 +217,7 @@ def figures(out: Path, recipe: str, overrides: Sequence[str], seed: int) -> dict
     if inner:
         trials = {levels: Answers.together([Answers.load(trial_path(out, k, levels)) for k in inner]) for levels in TRIALS}
         found["worth"] = [
-            {"factor": factor.name, "from": factor.levels[0], "to": factor.levels[1], **worth(trials, i, seed)}
+            {"factor": factor.name, "from": factor.levels[0], "to": factor.levels[1], **factor_effect(trials, i, seed)}
             for i, factor in enumerate(FACTORS)
         ]
         found["trials"] = [

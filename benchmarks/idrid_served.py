@@ -21,10 +21,9 @@ import cyclopts
 import numpy as np
 import numpy.typing as npt
 from cyclopts import Parameter
-from foveal_train.runs.samples import load_samples
 
 from foveal_runtime.bundle.bundle import Bundle
-from foveal_runtime.cli.local_server import FOVEAL, local_server
+from foveal_runtime.cli.local_server import FOVEAL, LocalServer
 from foveal_runtime.client import Client
 from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.study.labels import GRADES, REFERABLE_GRADE, Head, referable_probability, softmax
@@ -35,6 +34,7 @@ from foveal_train.evaluation.referable import referable_figures
 from foveal_train.model.profile import EMBEDDING_DIM
 from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import Run, write_json
+from foveal_train.runs.samples import load_samples
 
 app = cyclopts.App(help=__doc__)
 BATCH = 8
@@ -53,7 +53,7 @@ def served(bundle: Path, studies: list[Study]) -> tuple[Float, dict[VectorKind, 
     probabilities: list[list[float]] = []
     vectors: dict[VectorKind, list[list[float]]] = {kind: [] for kind in KINDS}
     gradable: list[bool] = []
-    with local_server(bundle, "--allow-unverified", "--cache-entries", "0") as address, Client(address) as client:
+    with LocalServer(bundle, "--allow-unverified", "--cache-entries", "0") as server, Client(server.address) as client:
         for start in range(0, len(studies), BATCH):
             part = studies[start : start + BATCH]
             for result in client.grade(part).results:

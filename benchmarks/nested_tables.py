@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def _shown(figure: dict[str, Any], sign: str = "") -> str:
+def _figure_text(figure: dict[str, Any], sign: str = "") -> str:
     value, interval = figure["value"], figure.get("interval")
     return f"{value:{sign}.3f}" + (f" [{interval[0]:{sign}.3f}, {interval[1]:{sign}.3f}]" if interval else "")
 
@@ -22,7 +22,7 @@ def markdown(found: dict[str, Any]) -> str:
             ("accuracy", "accuracy, five grades"),
             ("kappa_of_rounded_expectation", "kappa when the expected grade is rounded"),
         ):
-            lines.append(f"| {label} | {_shown(found['plain'][name])} | {_shown(found['camera'][name])} |")
+            lines.append(f"| {label} | {_figure_text(found['plain'][name])} | {_figure_text(found['camera'][name])} |")
         lines += ["", "| simulated camera | n | kappa, before | AUROC, before |", "| --- | --- | --- | --- |"]
         for row in found["by_camera"]:
             kappa, area = (f"{row[key]:.3f}, {row[f'plain_{key}']:.3f}" for key in ("kappa", "auroc"))
@@ -32,7 +32,7 @@ def markdown(found: dict[str, Any]) -> str:
         lines += ["| inner folds: from, to | kappa | AUROC | kappa, cameras | AUROC, cameras | chosen in |"]
         lines += ["| --- | --- | --- | --- | --- | --- |"]
         for row in found["worth"]:
-            gains = [_shown(row[key], "+") for key in ("plain_kappa", "plain_auroc", "camera_kappa", "camera_auroc")]
+            gains = [_figure_text(row[key], "+") for key in ("plain_kappa", "plain_auroc", "camera_kappa", "camera_auroc")]
             wins = sum(levels[row["factor"]] == row["to"] for levels in found["chosen"].values())
             first = f"{row['factor']}: {row['from']}, {row['to']}"
             lines.append(f"| {first} | {' | '.join(gains)} | {wins} of {len(found['chosen'])} |")

@@ -62,7 +62,7 @@ class Pip:
         elif found := _INSTALLING.match(line):
             self.phase, self._wanted = "installing", [normal(name) for name in found[1].split(", ")]
 
-    def told(self) -> str:
+    def progress_text(self) -> str:
         """Phase, and how many packages of how many."""
         if self.phase == "installing":
             return f"installing {self.installed()} of {len(self._wanted)} packages"
@@ -148,10 +148,10 @@ def watch(label: str, pip: Pip, reader: threading.Thread, begin: float) -> None:
     while reader.is_alive():
         now = time.monotonic()
         if terminal:
-            print(f"\r\x1b[K{label}: {pip.told()}, {clock(now - begin)}", end="", flush=True)
+            print(f"\r\x1b[K{label}: {pip.progress_text()}, {clock(now - begin)}", end="", flush=True)
         elif pip.phase != said_phase or now - said_at >= REMARK_S:
             said_phase, said_at = pip.phase, now
-            print(f"{label}: {pip.told()}, {clock(now - begin)}", flush=True)
+            print(f"{label}: {pip.progress_text()}, {clock(now - begin)}", flush=True)
         reader.join(REDRAW_S)
     if terminal:
         print("\r\x1b[K", end="")

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from foveal_runtime.bundle.shipped import MODEL, PHOTOGRAPHS
-from foveal_runtime.cli.local_server import FOVEAL, local_server
+from foveal_runtime.cli.local_server import FOVEAL, LocalServer
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -21,8 +21,8 @@ SHOWN = ("grade-0.jpg", "grade-2-right.jpg", "grade-4-left.jpg", "blurred.jpg")
 def main() -> int:
     """Replace the block between the README's markers."""
     files = [str(PHOTOGRAPHS / name) for name in SHOWN]
-    with local_server(ROOT / MODEL) as address:
-        command = [*FOVEAL, "grade", *files, "--address", address]
+    with LocalServer(ROOT / MODEL) as server:
+        command = [*FOVEAL, "grade", *files, "--address", server.address]
         printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     lines = [f"$ foveal serve {MODEL} &", f"$ foveal grade {' '.join(files)}", *printed.strip().splitlines()]
     text = README.read_text(encoding="utf-8")

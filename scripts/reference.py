@@ -88,7 +88,7 @@ def tables(kind: type[Any], *, prefix: str = "", leave_out: tuple[str, ...] = ()
         elif field.name not in leave_out:
             default = field.default_factory() if field.default_factory is not MISSING else field.default
             assert field.name in said, f"{kind.__name__}.{field.name} needs a sentence below it"
-            yield f"| `{field.name}` | {typed(hint)} | {shown(default)} | {one_line(said[field.name])} |\n"
+            yield f"| `{field.name}` | {typed(hint)} | {default_text(default)} | {one_line(said[field.name])} |\n"
     yield "\n"
     for name, part in inner:
         yield from tables(part, prefix=name, leave_out=leave_out)
@@ -123,7 +123,7 @@ def typed(hint: Any) -> str:
     return {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path"}[hint]
 
 
-def shown(value: Any) -> str:
+def default_text(value: Any) -> str:
     """A default as it would be written."""
     if value is MISSING:
         return "required"
@@ -132,7 +132,7 @@ def shown(value: Any) -> str:
     if isinstance(value, Enum):
         return f"`{value.value}`"
     if isinstance(value, (tuple, list, frozenset, set)):
-        return " ".join(shown(each) for each in value)
+        return " ".join(default_text(each) for each in value)
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`{value}`" if value != "" else ""

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import grpc
 
+from foveal_runtime.cli.local_server import FOVEAL, LocalServer
 from foveal_runtime.client import Client, ClientOptions
 
 
@@ -35,8 +31,8 @@ def reachable_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-class RunningServer:
-    """`with RunningServer(bundle, "--workers", "2") as server:`; SERVING when the block begins."""
+class RunningServer(LocalServer):
+    """`with RunningServer(bundle, "--workers", "2") as server:`, with what tests want to know of it."""
 
     def __init__(
         self,
@@ -55,53 +51,16 @@ class RunningServer:
         python: the environment whose foveal is started.
         env: variables to add.
         """
-        self._env = env or {}
         if config:
             assert folder is not None
             (folder / "serve.toml").write_text(config)
             flags = (*flags, "--config", str(folder / "serve.toml"))
-        self._command = [str(python), "-m", "foveal_runtime.cli.main", "serve", str(bundle), "-v", *flags]
-        if "--address" not in flags:
-            self._command += ["--address", "127.0.0.1:0"]
-        self.lines: list[str] = []
-        self.address = ""
-        self._ready = threading.Event()
+        script = (str(python), *FOVEAL[1:])
+        super().__init__(bundle, "-v", *flags, foveal=script, env={"OMP_NUM_THREADS": "1", **(env or {})}, echo=None)
 
     def __enter__(self) -> Self:
         self.started = time.monotonic()
-        env = {**os.environ, "OMP_NUM_THREADS": "1", **self._env}
-        self.process = subprocess.Popen(self._command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        assert self._ready.wait(60), "".join(self.lines)
-        assert self.address, "".join(self.lines)
-        return self
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line)
-            found = re.match(r"serving .* on (\S+?)(,.*)?$", line.strip())
-            if found:
-                self.address = found.group(1)
-                self._ready.set()
-        self._ready.set()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-                raise
-        self._reader.join(5)
-
-    @property
-    def log(self) -> str:
-        """Everything on stderr so far."""
-        return "".join(self.lines)
+        return super().__enter__()
 
     def wait_for(self, text: str, timeout_s: float = 10) -> None:
         """Wait until stderr says so."""

@@ -37,7 +37,7 @@ def _trials(nested: ModuleType) -> dict[tuple[int, ...], object]:
 
 
 def test_the_factor_that_helps_is_worth_something_and_the_others_are_not(nested: ModuleType) -> None:
-    gains = [nested.worth(_trials(nested), factor, 0)["plain_kappa"] for factor in range(3)]
+    gains = [nested.factor_effect(_trials(nested), factor, 0)["plain_kappa"] for factor in range(3)]
     assert gains[1]["interval"][0] > 0.1
     for other in (gains[0], gains[2]):
         assert abs(other["value"]) < gains[1]["value"] / 3

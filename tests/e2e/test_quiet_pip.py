@@ -26,20 +26,20 @@ def quiet_pip() -> ModuleType:
 def test_the_line_names_the_phase_and_counts_packages(quiet_pip: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "there_before-1.0.dist-info").mkdir()
     pip = quiet_pip.Pip(tmp_path, started=(tmp_path / "there_before-1.0.dist-info").stat().st_mtime + 60)
-    assert pip.told() == "starting"
+    assert pip.progress_text() == "starting"
     for line in (
         "Collecting grpcio>=1.85 (from foveal)",
         "Collecting Jinja2==3.1",
         "Requirement already satisfied: numpy in /x",
     ):
         pip.hear(line + "\n")
-    assert pip.told() == "collecting 3 packages"
+    assert pip.progress_text() == "collecting 3 packages"
     pip.hear("  Downloading torch-2.9.1-cp311-manylinux_2_28_x86_64.whl (899.8 MB)\n")
-    assert pip.told() == "collecting 3 packages, torch 899.8 MB"
+    assert pip.progress_text() == "collecting 3 packages, torch 899.8 MB"
     pip.hear("  Created wheel for foveal: filename=foveal-0.1.0-py3-none-any.whl\n")
     assert pip.summary() == "1 wheel(s)"
     pip.hear("Installing collected packages: grpcio, Jinja2, there-before\n")
-    assert pip.told() == "installing 0 of 3 packages"
+    assert pip.progress_text() == "installing 0 of 3 packages"
     assert pip.summary() == "3 packages installed"
 
 
@@ -48,7 +48,7 @@ def test_a_package_that_arrived_is_counted_by_its_normal_name(quiet_pip: ModuleT
     pip.hear("Installing collected packages: Jinja2, ruamel.yaml, typing-extensions\n")
     for folder in ("jinja2-3.1.6.dist-info", "ruamel.yaml-0.18.dist-info", "unasked-1.0.dist-info"):
         (tmp_path / folder).mkdir()
-    assert pip.told() == "installing 2 of 3 packages"
+    assert pip.progress_text() == "installing 2 of 3 packages"
 
 
 def test_a_pip_that_fails_shows_its_last_lines_and_its_log(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from foveal_runtime.engine.device import device_facts
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.processor import Feature, Level, Processor, classify, refuse_too_old, this_processor
 from foveal_runtime.engine.providers import Provider
-from foveal_runtime.errors import ConfigError
+from foveal_runtime.errors import CheckFailed, ConfigError
 from foveal_runtime.photo.imaging import ImageLimits
 from foveal_runtime.serving.worker import WorkerSpec, _load
 
@@ -140,7 +140,7 @@ def test_engine_worker_compile_and_verify_refuse_alike(tmp_path: Path, monkeypat
 def test_server_refuses_to_start(tmp_path: Path) -> None:
     if not this_processor().saturates:
         pytest.skip("this processor has VNNI (or no AVX2), so its server starts; workers of an emulated one are not emulated")
-    with pytest.raises(AssertionError, match="without --cpu vnni"), RunningServer(write_bundle(tmp_path / "b", cpu=Cpu.VNNI)):
+    with pytest.raises(CheckFailed, match="without --cpu vnni"), RunningServer(write_bundle(tmp_path / "b", cpu=Cpu.VNNI)):
         pass
 
 

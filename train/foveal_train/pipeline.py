@@ -18,7 +18,7 @@ from foveal_runtime.errors import ConfigError, DataError, FovealError
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import subset_name
 from foveal_train.data import Problem, Split
-from foveal_train.data.sample import told
+from foveal_train.data.sample import problems_text
 from foveal_train.data.split import PARTS
 from foveal_train.model.weights import BuiltModel, build_model
 from foveal_train.runs import calibration
@@ -153,7 +153,7 @@ class _Making:
                     "the training split has no head to train: labels of at least two grades are needed; give graded data"
                 )
         if self.problems:
-            self.say.remark(told(self.problems))
+            self.say.remark(problems_text(self.problems))
 
     def fit(self) -> None:
         data, recipe = self.data, self.recipe
@@ -224,7 +224,7 @@ def _write_results(
     seed = info.seed
     found = evaluate_arrays(built.model, held_out, info, seed=seed, tokenise=data.tokenise, progress=reporter.progress)
     if problems:
-        found["warnings"] = [told(problems), *found["warnings"]]
+        found["warnings"] = [problems_text(problems), *found["warnings"]]
     metrics = {"split": name, "run": out.name, "data": list(info.data), "seen": 0, **found}
     write_json(out / METRICS_FILE, metrics)
     write_html(out / REPORT_FILE, metrics, info, fitted.history)

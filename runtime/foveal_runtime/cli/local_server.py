@@ -1,19 +1,21 @@
-"""A real `foveal serve` process on loopback for as long as a block runs: what the demo and the benchmarks talk to.
+"""A real `foveal serve` process for as long as a block runs: what the demo, the benchmarks and the tests talk to.
 
-Needs grpc, which the runtime has; knows nothing of what is asked of the server.
+Knows nothing of what is asked of the server.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from foveal_runtime.errors import CheckFailed
 
@@ -21,61 +23,87 @@ FOVEAL = (sys.executable, "-m", "foveal_runtime.cli.main")
 """The `foveal` script of this environment."""
 _READY_S = 120.0
 _STOP_S = 30.0
-_POLL_S = 0.1
+_ANNOUNCED = re.compile(r"serving .* on (\S+?)(,.*)?$")
 
 
-@contextmanager
-def local_server(bundle: Path, *flags: str, address: str | None = None) -> Iterator[str]:
-    """Serve `bundle`; SIGTERM afterwards, and the server must then exit 0.
+class LocalServer:
+    """`with LocalServer(bundle, "--workers", "2") as server:`; SERVING when the block begins, ended by SIGTERM after it."""
 
-    Args:
+    def __init__(
+        self,
+        bundle: Path,
+        *flags: str,
+        foveal: tuple[str, ...] = FOVEAL,
+        env: Mapping[str, str] | None = None,
+        echo: Callable[[str], object] | None = sys.stderr.write,
+    ) -> None:
+        """Args:
         bundle: what to serve.
-        flags: more of `foveal serve`.
-        address: HOST:PORT to serve on; default: a port of loopback that is free.
+        flags: more of `foveal serve`; without --address a free port of loopback is taken.
+        foveal: the script to start, of another environment for example.
+        env: variables to add.
+        echo: told every line of the server's stderr; None keeps them in `lines` alone.
+        """
+        place = () if "--address" in flags else ("--address", "127.0.0.1:0")
+        self._command = [*foveal, "serve", str(bundle), *flags, *place]
+        self._env, self._echo = dict(env or {}), echo
+        self.lines: list[str] = []
+        """The server's stderr so far."""
+        self.address = ""
+        self._announced = threading.Event()
 
-    Yields:
-        The server's HOST:PORT, once it answers.
+    def __enter__(self) -> Self:
+        """Start, and wait until it serves.
 
-    Raises:
-        CheckFailed: it did not get ready, or did not end well; it has said why on stderr.
-    """
-    address = address or free_address()
-    command = [*FOVEAL, "serve", str(bundle), "--address", address, *flags]
-    # Else gRPC remarks on stderr that its fork handlers are skipped, when the embedded PostgreSQL is started.
-    environment = {"GRPC_VERBOSITY": "ERROR", **os.environ}
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
-    try:
-        _wait_until_serving(address, server)
-        yield address
-        server.send_signal(signal.SIGTERM)
-        code = server.wait(_STOP_S)
-        if code != 0:
-            raise CheckFailed(f"the server ended with exit code {code} after SIGTERM; it says above why")
-    finally:
-        if server.poll() is None:
-            server.kill()
-            server.wait()
+        Raises:
+            CheckFailed: it did not get ready; its own words are the message's.
+        """
+        environment = {**os.environ, **self._env}
+        self.process = subprocess.Popen(
+            self._command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        if not self._announced.wait(_READY_S) or not self.address:
+            self.process.kill()
+            self.process.wait()
+            raise CheckFailed(f"the server did not get ready:\n{self.log}")
+        return self
 
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            found = _ANNOUNCED.match(line.strip())
+            if found and not self.address:
+                self.address = found.group(1)
+                self._announced.set()
+            elif self._echo is not None:
+                self._echo(line)
+        self._announced.set()
 
-def _wait_until_serving(address: str, server: subprocess.Popen[bytes]) -> None:
-    """Wait for the health service to say SERVING: the port answers earlier, while the bundle and the archive open."""
-    import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End it by SIGTERM.
 
-    deadline = time.monotonic() + _READY_S
-    with grpc.insecure_channel(address) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
-        while True:
+        Raises:
+            CheckFailed: it ended with another exit code than 0.
+        """
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
             try:
-                status = health.Check(health_pb2.HealthCheckRequest(), timeout=_READY_S).status
-                if status == health_pb2.HealthCheckResponse.SERVING:
-                    return
-                state = "it answers, but not SERVING"
-            except grpc.RpcError as error:
-                state = error.code().name
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise CheckFailed(f"the server on {address} did not get ready ({state}); it says above why")
-            time.sleep(_POLL_S)
+                code = self.process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise
+            if kind is None and code != 0:
+                raise CheckFailed(f"the server ended with exit code {code} after SIGTERM:\n{self.log}")
+        self._reader.join(5)
+
+    @property
+    def log(self) -> str:
+        """Everything on stderr so far."""
+        return "".join(self.lines)
 
 
 def free_address() -> str:

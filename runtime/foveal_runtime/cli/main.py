@@ -44,7 +44,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def _shown(default: object) -> str | None:
+def _default_text(default: object) -> str | None:
     """A default as `--help` shows it; a flag that is off by default says nothing."""
     return None if default is None or default is False else str(default)
 
@@ -60,7 +60,7 @@ def build_app(*, listing: bool = False) -> App:
         help="Train, verify, export and serve a multimodal diabetic-retinopathy model.",
         version=__version__,
         help_format="markdown",
-        default_parameter=Parameter(negative=(), show_default=_shown),
+        default_parameter=Parameter(negative=(), show_default=_default_text),
         suppress_keyboard_interrupt=False,
     )
     data = App(name="data", help="Make and check data sets.")

@@ -76,6 +76,10 @@ def serve(
     """
     import asyncio
     import logging
+    import os
+
+    # The server forks for initdb alone, which never calls gRPC: with gRPC's fork handlers that child now and then fails.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
     from foveal_runtime.serving.config import read_config
 

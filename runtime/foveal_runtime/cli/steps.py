@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal_runtime.cli.local_server import FOVEAL, free_address, local_server
+from foveal_runtime.cli.local_server import FOVEAL, LocalServer, free_address
 from foveal_runtime.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class Steps:
         store = ("--store", str(self._journal.archive(self._half)), *flags)
         self.show("serve", bundle, *store, "--address", address, after=" &")
         begin = time.monotonic()
-        with local_server(bundle, *store, address=address):
+        with LocalServer(bundle, *store, "--address", address):
             self.note("serve", time.monotonic() - begin, f"{bundle}: hashes checked, golden studies replayed, SERVING", address)
             yield address
 

@@ -47,7 +47,7 @@ CPU_ROWS = 2
 `edge` FP32 takes 468, 319 and 291 MB with 16, 4 and 2 rows (docs/decisions.md)."""
 
 
-def rows_of(config: ServeConfig) -> int:
+def most_rows(config: ServeConfig) -> int:
     """Rows in one graph call."""
     return min(config.batch.max_studies, CPU_ROWS) if config.provider == "cpu" else config.batch.max_studies
 
@@ -154,7 +154,7 @@ class ModelHost:
             bundle=bundle.path,
             provider=provider_of(config.provider).value,
             threads=threads_of(config),
-            max_rows=rows_of(config),
+            max_rows=most_rows(config),
             limits=ImageLimits(max_pixels=config.max_image_pixels),
             compiled=compiled,
         )

@@ -219,7 +219,7 @@ class Database:
             async with await psycopg.AsyncConnection.connect(self.owner_conninfo, autocommit=True) as connection:
                 return await work(connection)
         except psycopg.Error as error:
-            raise self._told(error) from None
+            raise self._foveal_error(error) from None
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Run `work` on a pooled connection; run it again after a serialisation failure, a deadlock or a lost connection.
@@ -242,7 +242,7 @@ class Database:
                     return await work(connection)
             except (psycopg.Error, PoolTimeout) as error:
                 if not _worth_retrying(error) or time.monotonic() + pause_s > give_up:
-                    raise self._told(error) from None
+                    raise self._foveal_error(error) from None
                 _log.info("retrying after %s", _state(error))
                 if isinstance(error, psycopg.OperationalError):
                     await self._pool.check()
@@ -250,7 +250,7 @@ class Database:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
             pause_s = min(0.5, pause_s * 2)
 
-    def _told(self, error: Error | Exception) -> FovealError:
+    def _foveal_error(self, error: Error | Exception) -> FovealError:
         """The error in our words. PostgreSQL's own text may quote values, so only its state and our reading of it are kept."""
         import psycopg
         from psycopg import errors as pg

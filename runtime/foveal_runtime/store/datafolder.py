@@ -71,7 +71,7 @@ class DataFolder:
             ConfigError: the folder holds something else, or is of a newer layout.
             StoreError: it can't be made, or PostgreSQL's user can't reach it.
         """
-        with _told(self.root):
+        with _as_store_errors(self.root):
             if self.root.exists() and not self.root.is_dir():
                 raise ConfigError(f"store location {self.root} is a file; name a folder, or a postgresql:// URL")
             if self.root.is_dir() and not self._is_ours():
@@ -88,7 +88,7 @@ class DataFolder:
         Raises:
             StoreError: the folder can't be written.
         """
-        with _told(self.root):
+        with _as_store_errors(self.root):
             self._prepare(user)
 
     def _prepare(self, user: RunAs) -> None:
@@ -222,7 +222,7 @@ def owned_by(path: Path, user: RunAs) -> bool:
 
 
 @contextlib.contextmanager
-def _told(root: Path) -> Iterator[None]:
+def _as_store_errors(root: Path) -> Iterator[None]:
     """Say which folder an operating-system error is about, and how to mend it."""
     try:
         yield

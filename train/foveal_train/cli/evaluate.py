@@ -172,7 +172,7 @@ def _measure(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from foveal_runtime.study.notes import NoteTokeniser
-    from foveal_train.data.sample import Problem, told
+    from foveal_train.data.sample import Problem, problems_text
     from foveal_train.evaluation import evaluate_arrays
     from foveal_train.training.arrays import load_arrays
     from foveal_train.training.recipe import recipe_from_document
@@ -206,7 +206,7 @@ def _measure(
             tokenise=tokenise,
             progress=bar("asking the model"),
         )
-    skipped = [told(problems)] if problems else []
+    skipped = [problems_text(problems)] if problems else []
     metrics["warnings"] = [*chosen.remarks, *skipped, *metrics["warnings"]]
     return {"split": chosen.split, "data": specs, "run": run.path.name, "seen": chosen.seen, **metrics}
 

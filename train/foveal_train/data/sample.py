@@ -111,7 +111,7 @@ class Dataset:
 _LISTED = 20
 
 
-def told(problems: Sequence[Problem]) -> str:
+def problems_text(problems: Sequence[Problem]) -> str:
     """A sentence on what was skipped, the first ones listed."""
     listed = "; ".join(str(problem) for problem in problems[:_LISTED])
     more = f"; and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""

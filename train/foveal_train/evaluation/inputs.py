@@ -114,7 +114,7 @@ def answers(
     labels: dict[bytes, tuple[str, ...]] = {}
     for name, title, studies, asked in wanted:
         present_NM = studies.present_NM if asked is None else studies.showing(asked)
-        shown = _shown(present_NM)
+        shown = _subset_names(present_NM)
         trained_N = np.asarray([label in allowed for label in shown], bool)
         untrained = int((present_NM.any(axis=1) & ~trained_N).sum())
         if not trained_N.any():
@@ -138,7 +138,7 @@ def answers(
     return found, left_out
 
 
-def _shown(present_NM: npt.NDArray[np.bool_]) -> list[str]:
+def _subset_names(present_NM: npt.NDArray[np.bool_]) -> list[str]:
     """Name of what each study shows; "" when nothing."""
     codes, back = np.unique(present_NM, axis=0, return_inverse=True)
     names = [subset_name(m for m, has in zip(Modality, code, strict=True) if has) for code in codes]

@@ -22,16 +22,16 @@ def _title(one: Shown) -> str:
 def _tables(
     head: Sequence[str],
     inputs: Sequence[Shown],
-    rows_of: Callable[[Shown], list[list[str]]],
+    table_rows: Callable[[Shown], list[list[str]]],
     *,
     reference: Sequence[Sequence[str]] = (),
 ) -> str:
     """A table of the four inputs that matter, the further subsets folded away below."""
     main = [one for one in inputs if one.main] or list(inputs)
     further = [one for one in inputs if one not in main]
-    text = page.table(head, [row for one in main for row in rows_of(one)], reference=reference)
+    text = page.table(head, [row for one in main for row in table_rows(one)], reference=reference)
     if further:
-        more = page.table(head, [row for one in further for row in rows_of(one)])
+        more = page.table(head, [row for one in further for row in table_rows(one)])
         text += f"<details><summary>Further trained subsets ({len(further)})</summary>{more}</details>"
     return text
 
@@ -42,7 +42,7 @@ def referable_section(metrics: Mapping[str, Any]) -> str:
     if not inputs:
         return ""
 
-    def rows_of(one: Shown) -> list[list[str]]:
+    def table_rows(one: Shown) -> list[list[str]]:
         found = one.figures["referable"]
         lead = [_title(one), str(found["n"]), str(found["positives"]), page.cell(found["auroc"], share=False)]
         points = found["operating_points"] or [None]
@@ -55,7 +55,7 @@ def referable_section(metrics: Mapping[str, Any]) -> str:
     return (
         text
         + _in_words(metrics)
-        + _tables(head, inputs, rows_of)
+        + _tables(head, inputs, table_rows)
         + page.image(
             plots.roc(curves),
             alt="ROC curves of referable DR",
@@ -94,7 +94,7 @@ def grading_section(metrics: Mapping[str, Any], head: str) -> str:
         return ""
     base = inputs[0].figures["majority"]
 
-    def rows_of(one: Shown) -> list[list[str]]:
+    def table_rows(one: Shown) -> list[list[str]]:
         found = one.figures
         cells = [page.cell(found[key]) for key in ("accuracy", "above_majority", "balanced_accuracy")]
         return [[_title(one), str(found["n"]), *cells, page.cell(found["kappa"], share=False)]]
@@ -109,7 +109,7 @@ def grading_section(metrics: Mapping[str, Any], head: str) -> str:
     matrices = "".join(page.matrix(one.figures["confusion"], title=one.title) for one in main_inputs(metrics, head))
     columns = (_SHOWN, "studies", "accuracy %", "above majority, points", "balanced accuracy %", "quadratic kappa")
     return (
-        _tables(columns, inputs, rows_of, reference=[always])
+        _tables(columns, inputs, table_rows, reference=[always])
         + f'<p class="note">Grades: {escape(grades)}.</p><h3>Recall of each grade, %</h3>'
         + _tables((_SHOWN, *(f"grade {grade}" for grade in range(len(names)))), inputs, recalls_of)
         + '<h3>Confusion matrices</h3><p class="note">Rows are true grades with their studies; a cell holds the count and the '
@@ -125,7 +125,7 @@ def calibration_section(metrics: Mapping[str, Any]) -> str:
         if not inputs:
             continue
 
-        def rows_of(one: Shown) -> list[list[str]]:
+        def table_rows(one: Shown) -> list[list[str]]:
             found = one.figures
             cells = [page.cell(found["ece"][key]) for key in ("before", "after")]
             referable = [page.cell(found["referable"]["ece"])] if "referable" in found else []
@@ -133,7 +133,7 @@ def calibration_section(metrics: Mapping[str, Any]) -> str:
 
         columns = [_SHOWN, "studies", "temperature", "ECE before %", "ECE after %"]
         columns += ["ECE referable %"] if "referable" in inputs[0].figures else []
-        tables += f"<h3>{head.upper()}</h3>{_tables(columns, inputs, rows_of)}"
+        tables += f"<h3>{head.upper()}</h3>{_tables(columns, inputs, table_rows)}"
     if not tables:
         return ""
     panels: list[tuple[str, tuple[tuple[str, list[dict[str, Any]]], ...]]] = []

@@ -167,11 +167,11 @@ def _row(
         reporter.stage(f"{recipe.name}: reading data")
         split = samples.split_samples(samples.load_samples(specs, skip_bad=skip_bad), recipe)
         say = lambda what: reporter.stage(f"{recipe.name}: {what}")  # noqa: E731
-        return baseline_row(recipe, split, unseen, skipped=_told(reporter, skip_bad=skip_bad), say=say)
+        return baseline_row(recipe, split, unseen, skipped=_skip_reporter(reporter, skip_bad=skip_bad), say=say)
     return _run_row(recipe, specs, folder, unseen, skip_bad=skip_bad, reporter=reporter)
 
 
-def _told(reporter: Reporter, *, skip_bad: bool) -> Skipped | None:
+def _skip_reporter(reporter: Reporter, *, skip_bad: bool) -> Skipped | None:
     """Passes on what is left out of a row; None where nothing may be."""
     return (lambda problem: reporter.remark(f"skipped {problem}")) if skip_bad else None
 
@@ -190,7 +190,7 @@ def _run_row(
     else:
         resume = (folder / REQUEST_FILE).is_file()
         run = pipeline.train(recipe, specs, folder, resume=resume, skip_bad=skip_bad, reporter=reporter)
-    skipped = _told(reporter, skip_bad=skip_bad)
+    skipped = _skip_reporter(reporter, skip_bad=skip_bad)
     metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
     tokenise = NoteTokeniser(run.tokenizer_json, run.info.model.text_spec)
     reporter.stage(f"{recipe.name}: measuring")

@@ -69,13 +69,13 @@ class ProgressReporter:
             self._task,
             completed=(epoch - 1) * steps + step,
             total=self._epochs * steps,
-            note=f"epoch {epoch}/{self._epochs}  {_shown(losses)}",
+            note=f"epoch {epoch}/{self._epochs}  {_losses_text(losses)}",
         )
 
     def epoch(self, row: dict[str, Any]) -> None:
         """A line where there are no bars; they show the running means already."""
         validation = f"  validation {row['validation']['loss']:.3f}" if "validation" in row else ""
-        self._line(f"epoch {row['epoch']}/{self._epochs}  {_shown(row['train'])}{validation}")
+        self._line(f"epoch {row['epoch']}/{self._epochs}  {_losses_text(row['train'])}{validation}")
 
     def remark(self, text: str) -> None:
         """A line, above the bars where there are any."""
@@ -89,5 +89,5 @@ class ProgressReporter:
             self._lines.print(f"{datetime.now():%H:%M:%S} {text}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _shown(losses: dict[str, float]) -> str:
+def _losses_text(losses: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.3f}" for name, value in losses.items())

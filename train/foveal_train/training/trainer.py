@@ -238,7 +238,7 @@ class Trainer:
         rank, together = self._accelerator.process_index, self._accelerator.num_processes
         dice = epoch_dice(self.recipe.seed, self.state.epoch)
         order = self._rows[draw_order(self._drawn_by, len(self._rows), dice)]
-        shown = self._shown(dice)
+        shown = self._shown_studies(dice)
         self._optimizer.zero_grad()
         for step, every in enumerate(steps_of(order, self._size, whole=True), start=1):
             losses = self.step(shown, every[rank::together], step)
@@ -255,7 +255,7 @@ class Trainer:
         self.state.history.append(row)
         return row
 
-    def _shown(self, dice: torch.Generator) -> StudyArrays:
+    def _shown_studies(self, dice: torch.Generator) -> StudyArrays:
         """The training studies as this epoch shows them."""
         train, stripped = self.studies.train, self.studies.stripped
         if stripped is None:

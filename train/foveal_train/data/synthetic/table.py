@@ -23,7 +23,7 @@ def image_id(patient: Patient, eye: Eye) -> str:
     return f"img{2 * patient.number - (eye is Eye.RIGHT):05d}"
 
 
-def rows_of(patient: Patient, seed: int, release: Release) -> list[Row]:
+def patient_rows(patient: Patient, seed: int, release: Release) -> list[Row]:
     """The patient's two rows. Cells are missing as often as in BRSET, the patient's fields in both rows alike."""
     rng = np.random.default_rng([seed, patient.number, 7])
     shared = {

@@ -16,7 +16,7 @@ from foveal_train.data.brset import IMAGES, RELEASES, Release
 from foveal_train.data.synthetic.camera import jpeg_bytes
 from foveal_train.data.synthetic.patients import EyeState, Patient, draw_patient
 from foveal_train.data.synthetic.render import FundusPlan, render
-from foveal_train.data.synthetic.table import Row, add_quirks, image_id, rows_of
+from foveal_train.data.synthetic.table import Row, add_quirks, image_id, patient_rows
 
 MARKER = "synthetic.json"
 """Says that a folder was generated and how; only a folder that has it may be replaced."""
@@ -129,7 +129,7 @@ def _write(
     rows: list[Row] = []
     for number in range(1, patients + 1):
         patient = draw_patient(seed, number, right_icdr=(number + seed) % _GRADES if balanced else None)
-        rows += rows_of(patient, seed, release)
+        rows += patient_rows(patient, seed, release)
         for state in patient.eyes:
             rng = np.random.default_rng([seed, number, 1 + (state.eye is Eye.LEFT)])
             rgb_HWC = render(rng, plan_of(patient, state), side_px)
