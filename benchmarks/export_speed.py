@@ -47,7 +47,7 @@ from foveal_train.model.weights import build_model
 from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import RunInfo
 from foveal_train.training.losses import MISSING
-from foveal_train.training.recipe import load_recipe
+from foveal_train.training.recipe_file import load_recipe
 
 app = cyclopts.App(help=__doc__)
 NOTE_TOKENS = 32

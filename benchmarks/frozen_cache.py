@@ -18,17 +18,17 @@ from typing import Annotated, Any
 import cyclopts
 import torch
 from cyclopts import Parameter
-from foveal_train.runs.prepared import prepare
-from foveal_train.runs.reporter import Silent
-from foveal_train.runs.samples import load_samples
 
 from foveal_runtime.study.labels import Head
 from foveal_train.data import Split
 from foveal_train.model.weights import BuiltModel, build_model
+from foveal_train.runs.prepared import prepare
+from foveal_train.runs.reporter import Silent
 from foveal_train.runs.run import write_json
+from foveal_train.runs.samples import load_samples
 from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.frozen import frozen_states
-from foveal_train.training.recipe import load_recipe
+from foveal_train.training.recipe_file import load_recipe
 from foveal_train.training.trainer import Studies, Trainer
 
 app = cyclopts.App(help=__doc__)

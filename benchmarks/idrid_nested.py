@@ -35,7 +35,8 @@ from foveal_train.runs.run import RUN_FILE, SPLIT_FILE, write_json, write_run
 from foveal_train.runs.samples import load_samples
 from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.progress import ProgressReporter
-from foveal_train.training.recipe import Recipe, load_recipe
+from foveal_train.training.recipe import Recipe
+from foveal_train.training.recipe_file import load_recipe
 from foveal_train.training.trainer import Studies, Trainer
 from held_out import Answers, factor_effect, judged, quality
 from nested_tables import markdown

@@ -133,7 +133,7 @@ def untrained(profile: str, out: Path, /, *, patients: int = 16) -> None:
     from foveal_train.data.synthetic.writer import synthesise
     from foveal_train.model.weights import build_model
     from foveal_train.runs.run import SPLIT_FILE, RunInfo, space_id, write_json, write_run
-    from foveal_train.training.recipe import load_recipe
+    from foveal_train.training.recipe_file import load_recipe
 
     synthesise(out / "data", patients=patients, seed=3, side_px=256, balanced=True)
     config = load_recipe(profile).model

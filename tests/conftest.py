@@ -31,7 +31,7 @@ def synth_spec(tmp_path_factory: pytest.TempPathFactory) -> str:
 def tiny_run(tmp_path_factory: pytest.TempPathFactory, synth_spec: str) -> Path:
     """A finished run of the `tiny` recipe on `synth_spec`: every head and every subset of modalities trained."""
     from foveal_train.pipeline import train
-    from foveal_train.training.recipe import load_recipe
+    from foveal_train.training.recipe_file import load_recipe
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
     train(load_recipe("tiny", ("optimiser.epochs=2",)), [synth_spec], out)

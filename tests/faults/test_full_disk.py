@@ -6,14 +6,14 @@ import resource
 from pathlib import Path
 
 import pytest
-from foveal_train.runs.reporter import Silent
 from limits import files_of_at_most
 
 from foveal_runtime.errors import DataError
 from foveal_train.pipeline import train
+from foveal_train.runs.reporter import Silent
 from foveal_train.runs.run import RUN_FILE, WEIGHTS_FILE
 from foveal_train.training.checkpoint import FOLDER
-from foveal_train.training.recipe import load_recipe
+from foveal_train.training.recipe_file import load_recipe
 
 PLAIN = ("optimiser.epochs=2", "optimiser.batch_size=8", "image_spec.side_px=32")
 

@@ -18,7 +18,7 @@ from foveal_runtime.study.study import Modality
 from foveal_train.model.weights import build_model
 from foveal_train.training.losses import contrastive_loss
 from foveal_train.training.objective import Objective
-from foveal_train.training.recipe import load_recipe
+from foveal_train.training.recipe_file import load_recipe
 
 ROWS = 4
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import save_tiny_clip
-from foveal_train.runs.samples import load_samples, split_samples
 
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.labels import Head
@@ -16,7 +15,9 @@ from foveal_train.data import Split
 from foveal_train.paper import clip as clips
 from foveal_train.paper.baselines import baseline_row, majority_grade
 from foveal_train.pipeline import train
-from foveal_train.training.recipe import ClipConfig, Recipe, load_recipe
+from foveal_train.runs.samples import load_samples, split_samples
+from foveal_train.training.recipe import ClipConfig, Recipe
+from foveal_train.training.recipe_file import load_recipe
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from foveal_train.pipeline import train
 from foveal_train.runs.run import WEIGHTS_FILE
 from foveal_train.training.losses import MISSING
 from foveal_train.training.objective import LOSSES, Batch, Losses, Objective
-from foveal_train.training.recipe import Recipe, load_recipe
+from foveal_train.training.recipe import Recipe
+from foveal_train.training.recipe_file import load_recipe
 
 SMALL = DecoderConfig(image_channels=16, text_layers=1, text_feedforward_dim=32, dropout=0.0)
 BOTH = ("losses.image_reconstruction=1", "losses.text_reconstruction=1", "decoders.image_channels=16", "decoders.text_layers=1")

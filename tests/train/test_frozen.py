@@ -20,7 +20,8 @@ from foveal_train.model.weights import build_model
 from foveal_train.pipeline import train
 from foveal_train.training import frozen
 from foveal_train.training.arrays import StudyArrays
-from foveal_train.training.recipe import Recipe, load_recipe
+from foveal_train.training.recipe import Recipe
+from foveal_train.training.recipe_file import load_recipe
 from foveal_train.training.trainer import Studies, Trainer
 
 PLAIN = ("augmentation.horizontal_flip=false", "augmentation.vertical_flip=false", "augmentation.rotation_degrees=0",

@@ -4,7 +4,7 @@ import torch
 from transformers import CLIPConfig, CLIPModel
 
 from foveal_train.paper.parameters import PAPER_PARAMETERS, count, count_recipe
-from foveal_train.training.recipe import load_recipe
+from foveal_train.training.recipe_file import load_recipe
 
 
 def test_the_papers_model_as_described_has_more_parameters_than_the_paper_states() -> None:

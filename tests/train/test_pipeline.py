@@ -7,15 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from foveal_train.runs.reporter import Silent
 from safetensors.torch import load_file, save_file
 
 from foveal_runtime.errors import ConfigError, DataError
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import ALL_SUBSETS, subset_name
 from foveal_train.pipeline import train
+from foveal_train.runs.reporter import Silent
 from foveal_train.runs.run import METRICS_FILE, WEIGHTS_FILE, Run, newest_run, space_id, write_run
-from foveal_train.training.recipe import load_recipe
+from foveal_train.training.recipe_file import load_recipe
 
 
 def test_a_run_says_what_was_trained_and_opens_again(tiny_run: Path) -> None:

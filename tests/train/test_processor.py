@@ -8,7 +8,7 @@ from torch import nn
 
 from foveal_train.model.weights import build_model
 from foveal_train.training.cpu_speed import Float32Depthwise, has_bf16, kept_memory
-from foveal_train.training.recipe import load_recipe
+from foveal_train.training.recipe_file import load_recipe
 
 
 def _kind(kernel: int, stride: int, groups: int) -> torch.dtype:

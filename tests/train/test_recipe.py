@@ -7,7 +7,8 @@ import pytest
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.study import Modality
 from foveal_train.training.objective import LOSSES
-from foveal_train.training.recipe import Alignment, Keep, Weighting, known_recipes, load_recipe
+from foveal_train.training.recipe import Alignment, Keep, Weighting
+from foveal_train.training.recipe_file import known_recipes, load_recipe
 
 
 def test_every_shipped_recipe_loads() -> None:

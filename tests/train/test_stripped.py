@@ -18,7 +18,8 @@ from foveal_train.model.weights import build_model
 from foveal_train.training.arrays import NO_NOTE, StudyArrays
 from foveal_train.training.losses import MISSING
 from foveal_train.training.objective import Batch, Objective
-from foveal_train.training.recipe import Recipe, load_recipe
+from foveal_train.training.recipe import Recipe
+from foveal_train.training.recipe_file import load_recipe
 from foveal_train.training.sampling import sampling_weights
 from foveal_train.training.stripped import some_stripped, without_dr_sentences
 from foveal_train.training.trainer import Studies, Trainer

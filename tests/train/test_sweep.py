@@ -13,7 +13,8 @@ from foveal_runtime.errors import CheckFailed, ConfigError
 from foveal_train.paper import sweep as sweeps
 from foveal_train.paper.markdown import markdown
 from foveal_train.paper.tables import PAPER_RECIPES, TABLES, fill
-from foveal_train.training.recipe import Recipe, load_recipe
+from foveal_train.training.recipe import Recipe
+from foveal_train.training.recipe_file import load_recipe
 
 SMALL = ("profile=tiny", "image_spec.side_px=32", "optimiser.epochs=1", "optimiser.batch_size=16", "decoders.image_channels=16",
          "decoders.text_layers=1", "decoders.text_feedforward_dim=32")  # fmt: skip

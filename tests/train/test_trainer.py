@@ -21,7 +21,8 @@ from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.cpu_speed import has_bf16
 from foveal_train.training.losses import MISSING
 from foveal_train.training.objective import drop_modalities
-from foveal_train.training.recipe import Recipe, load_recipe
+from foveal_train.training.recipe import Recipe
+from foveal_train.training.recipe_file import load_recipe
 from foveal_train.training.trainer import Studies, Trainer
 
 COUNT = 24

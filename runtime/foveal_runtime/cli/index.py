@@ -118,14 +118,18 @@ def index(
             else:
                 stored += 1
             advance(1)
+    counts = {"photographs": len(photographs), "stored": stored, "already_stored": known, "failed": len(failures)}
+    _print_summary(counts, failures, json=json)
+    return 2 if failures else 0
+
+
+def _print_summary(counts: dict[str, int], failures: dict[str, FovealError], *, json: bool) -> None:
     for path, error in sorted(failures.items()):
         sys.stderr.write(f"error: {path}: {error}\n")
-    summary = {"photographs": len(photographs), "stored": stored, "already_stored": known, "failed": len(failures)}
     if json:
-        print_json({**summary, "failures": {path: str(error) for path, error in failures.items()}})
+        print_json({**counts, "failures": {path: str(error) for path, error in failures.items()}})
     else:
-        sys.stdout.write(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in summary.items()) + "\n")
-    return 2 if failures else 0
+        sys.stdout.write(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items()) + "\n")
 
 
 def _photographs(source: str, *, skip_bad: bool) -> list[_Photograph]:

@@ -108,68 +108,84 @@ def compare(together: Sequence[Outcome], alone: dict[int, Outcome], manifest: Ma
         manifest: tolerances, trained heads.
         golden: the reference.
     """
-    limits = manifest.tolerances
-    failures: list[Drift] = []
-    cosines, gaps, probability_gaps, dependences = [1.0], [0.0], [0.0], [0.0]
-    judged: dict[str, Changes] = {}
-    for i, (study, outcome) in enumerate(zip(golden.studies, together, strict=True)):
+    found = _Comparison(manifest, golden)
+    for i, (_, outcome) in enumerate(zip(golden.studies, together, strict=True)):
+        found.vectors(i, outcome, alone.get(i))
+        found.heads(i, outcome)
+    return found.report()
 
-        def check(quantity: str, got: float, limit: float, bad: bool, study: Study = study) -> None:
-            if bad or not np.isfinite(got):
-                failures.append(
-                    Drift(study=study.id, subset=subset_name(study.modalities), quantity=quantity, got=got, limit=limit)
-                )
 
+class _Comparison:
+    """What was found so far of the golden studies' replay."""
+
+    def __init__(self, manifest: Manifest, golden: Golden) -> None:
+        self._manifest, self._golden = manifest, golden
+        self._failures: list[Drift] = []
+        self._cosines, self._gaps, self._probability_gaps, self._dependences = [1.0], [0.0], [0.0], [0.0]
+        self._judged: dict[str, Changes] = {}
+
+    def _check(self, study: Study, quantity: str, got: float, limit: float, *, bad: bool) -> None:
+        if bad or not np.isfinite(got):
+            subset = subset_name(study.modalities)
+            self._failures.append(Drift(study=study.id, subset=subset, quantity=quantity, got=got, limit=limit))
+
+    def vectors(self, i: int, outcome: Outcome, alone: Outcome | None) -> None:
+        """Compare the vectors of golden study `i` with the reference's, and with its own when it was asked alone."""
+        study, limits = self._golden.studies[i], self._manifest.tolerances
         for kind, vector in outcome.vectors.items():
-            expected = _reference_vector(golden, i, kind)
-            cosine = float(vector @ expected)
-            gap = float(np.abs(vector - expected).max())
-            cosines.append(cosine)
-            gaps.append(gap)
-            check(f"cosine.{kind.value}", cosine, limits.golden_cosine, cosine < limits.golden_cosine)
-            check(f"max_abs.{kind.value}", gap, limits.max_abs_embedding, gap > limits.max_abs_embedding)
-            if i in alone:
-                dependence = float(np.abs(vector - alone[i].vectors[kind]).max())
-                dependences.append(dependence)
-                check(
-                    f"neighbours.{kind.value}",
-                    dependence,
-                    limits.neighbour_dependence,
-                    dependence > limits.neighbour_dependence,
-                )
+            expected = _reference_vector(self._golden, i, kind)
+            cosine, gap = float(vector @ expected), float(np.abs(vector - expected).max())
+            self._cosines.append(cosine)
+            self._gaps.append(gap)
+            self._check(study, f"cosine.{kind.value}", cosine, limits.golden_cosine, bad=cosine < limits.golden_cosine)
+            self._check(study, f"max_abs.{kind.value}", gap, limits.max_abs_embedding, bad=gap > limits.max_abs_embedding)
+            if alone is not None:
+                apart, most = float(np.abs(vector - alone.vectors[kind]).max()), limits.neighbour_dependence
+                self._dependences.append(apart)
+                self._check(study, f"neighbours.{kind.value}", apart, most, bad=apart > most)
+
+    def heads(self, i: int, outcome: Outcome) -> None:
+        """Compare the probabilities of golden study `i`, and its answers where held-out studies have proven the head."""
+        study, manifest, golden = self._golden.studies[i], self._manifest, self._golden
+        limit = manifest.tolerances.max_abs_probability
         for head, logits in outcome.logits.items():
             reference = (golden.icdr_NG if head is Head.ICDR else golden.sdrg_NG)[i]
             temperature = calibration_of(manifest, study.modalities).temperature.get(head, 1.0)
             got_G, expected_G = softmax(logits, temperature), softmax(reference, temperature)
             gap = float(np.abs(got_G - expected_G).max())
-            probability_gaps.append(gap)
-            check(f"probability.{head.value}", gap, limits.max_abs_probability, gap > limits.max_abs_probability)
+            self._probability_gaps.append(gap)
+            self._check(study, f"probability.{head.value}", gap, limit, bad=gap > limit)
             if manifest.evidence and not manifest.is_proven(subset_name(study.modalities), head):
                 continue  # an older bundle says nothing of evidence: its own limits say whether grades are judged
             for name, changes in _changes(manifest, study, head, expected_G, got_G).items():
-                judged[name] = judged.get(name, NO_CHANGES) + changes
-    shares = {
-        "icdr_flips": limits.icdr_flips,
-        "sdrg_flips": limits.icdr_flips if limits.sdrg_flips is None else limits.sdrg_flips,
-        "referable_flips": limits.referable_flips,
-    }
-    for name, changes in judged.items():
-        # Of so few studies one may always change, also where the share is 0.
-        limit = max(1.0, allowed(shares[name], changes.studies))
-        if changes.counted > limit:
-            got = float(changes.counted)
-            failures.append(Drift(study="", subset="", quantity=name, got=got, limit=limit, judged=changes.studies))
-    return SelfTestReport(
-        passed=not failures,
-        studies=len(golden.studies),
-        min_cosine=min(cosines),
-        max_abs_embedding=max(gaps),
-        max_abs_probability=max(probability_gaps),
-        icdr_flips=judged.get("icdr_flips", NO_CHANGES).counted,
-        referable_flips=judged.get("referable_flips", NO_CHANGES).counted,
-        neighbour_dependence=max(dependences),
-        failures=tuple(failures),
-    )
+                self._judged[name] = self._judged.get(name, NO_CHANGES) + changes
+
+    def report(self) -> SelfTestReport:
+        """Everything together."""
+        limits = self._manifest.tolerances
+        shares = {
+            "icdr_flips": limits.icdr_flips,
+            "sdrg_flips": limits.icdr_flips if limits.sdrg_flips is None else limits.sdrg_flips,
+            "referable_flips": limits.referable_flips,
+        }
+        failures = list(self._failures)
+        for name, changes in self._judged.items():
+            # Of so few studies one may always change, also where the share is 0.
+            limit = max(1.0, allowed(shares[name], changes.studies))
+            if changes.counted > limit:
+                got = float(changes.counted)
+                failures.append(Drift(study="", subset="", quantity=name, got=got, limit=limit, judged=changes.studies))
+        return SelfTestReport(
+            passed=not failures,
+            studies=len(self._golden.studies),
+            min_cosine=min(self._cosines),
+            max_abs_embedding=max(self._gaps),
+            max_abs_probability=max(self._probability_gaps),
+            icdr_flips=self._judged.get("icdr_flips", NO_CHANGES).counted,
+            referable_flips=self._judged.get("referable_flips", NO_CHANGES).counted,
+            neighbour_dependence=max(self._dependences),
+            failures=tuple(failures),
+        )
 
 
 def _changes(

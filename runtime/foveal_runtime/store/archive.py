@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from foveal_runtime.errors import NotFoundError
-from foveal_runtime.store import rows
+from foveal_runtime.store import rows, statements
 from foveal_runtime.store.filter import Filter, compile_filter
 from foveal_runtime.store.item import (
     KINDS,
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from foveal_runtime.store.schema import Collection
 
 T = TypeVar("T")
-
-_COPY_FROM = 256
-"""From this many items of one kind, COPY through a staging table is faster than pipelined inserts."""
 
 
 class Archive:
@@ -182,7 +179,10 @@ class Archive:
                 for kind, batch in batches.items():
                     if batch:
                         # Sorted, so that two writers of the same ids take their row locks in one order.
-                        written += await self._write(connection, kind, [batch[key] for key in sorted(batch)])
+                        ordered = [batch[key] for key in sorted(batch)]
+                        written += await statements.write(
+                            connection, self._collection, kind, ordered, self._database.halfvec_oid
+                        )
             return written
 
         written = await self._run(work)
@@ -192,21 +192,6 @@ class Archive:
             self._keeper.nudge()
         return written
 
-    async def _write(self, connection: AsyncConnection, kind: str, batch: list[tuple[object, ...]]) -> int:
-        table = self._collection.table(kind)
-        if len(batch) < _COPY_FROM:
-            cursor = connection.cursor()
-            await cursor.executemany(rows.upsert_sql(table), batch)
-            return cursor.rowcount
-        staging = await rows.create_staging(connection, kind, self.dim)
-        async with connection.cursor() as cursor:
-            async with cursor.copy(rows.copy_sql(staging)) as copy:
-                copy.set_types([*rows.COPY_TYPES, self._database.halfvec_oid])
-                for row in batch:
-                    await copy.write_row(row)
-            await cursor.execute(rows.merge_sql(table, staging))
-            return cursor.rowcount
-
     async def delete(self, ids: Iterable[str], *, kind: str | None = None) -> int:
         """Remove the vectors of these ids, of one kind or of all. Unknown ids are no error.
 
@@ -215,29 +200,13 @@ class Archive:
         """
         wanted = check_ids(ids)
         tables = [self._collection.table(k) for k in kinds_of(kind)]
-
-        async def work(connection: AsyncConnection) -> int:
-            removed = 0
-            async with connection.transaction():
-                for table in tables:
-                    removed += (await connection.execute(rows.delete_sql(table), (wanted,))).rowcount
-            return removed
-
-        return await self._run(work)
+        return await self._run(lambda c: statements.delete(c, tables, wanted))
 
     async def get(self, ids: Iterable[str], *, kind: str | None = None) -> list[Item]:
         """The stored items of these ids, in the order of the ids, kinds in the order of `KINDS`. Unknown ids are left out."""
         wanted = check_ids(ids)
         kinds = kinds_of(kind)
-
-        async def work(connection: AsyncConnection) -> list[Item]:
-            found: list[Item] = []
-            for each in kinds:
-                cursor = await connection.execute(rows.get_sql(self._collection.table(each)), (wanted,), binary=True)
-                found.extend(rows.to_item(each, row) for row in await cursor.fetchall())
-            return found
-
-        found = await self._run(work)
+        found = await self._run(lambda c: statements.items(c, self._collection, kinds, wanted))
         order = {item_id: n for n, item_id in reversed(list(enumerate(wanted)))}
         return sorted(found, key=lambda item: (order[item.id], KINDS.index(item.kind)))
 
@@ -245,12 +214,7 @@ class Archive:
         """Those of the ids that are stored with a vector of this kind; what an interrupted indexing run need not do again."""
         wanted = check_ids(ids)
         table = self._collection.table(check_kind(kind))
-
-        async def work(connection: AsyncConnection) -> set[str]:
-            cursor = await connection.execute(rows.known_sql(table), (wanted,))
-            return {row[0] for row in await cursor.fetchall()}
-
-        return await self._run(work)
+        return await self._run(lambda c: statements.known(c, table, wanted))
 
     async def search(
         self,
@@ -312,27 +276,13 @@ class Archive:
     async def sample(self, n: int, *, kind: str, seed: int = 0) -> list[tuple[str, Float32]]:
         """A random sample of at most `n` stored vectors with their ids; reads the whole kind once."""
         table = self._collection.table(check_kind(kind))
-
-        async def work(connection: AsyncConnection) -> list[tuple[str, Float32]]:
-            cursor = await connection.execute(rows.sample_sql(table), (seed, n), binary=True)
-            return [(row[0], row[1]) for row in await cursor.fetchall()]
-
-        return await self._run(work)
+        return await self._run(lambda c: statements.sample(c, table, n, seed))
 
     async def count(self, *, kind: str | None = None, filter: Filter | None = None) -> int:
         """Stored vectors that pass the filter, of one kind or of all, counted exactly."""
         condition = compile_filter(filter, patient_ref=self._patient_ref)
         tables = [self._collection.table(each) for each in kinds_of(kind)]
-
-        async def work(connection: AsyncConnection) -> int:
-            total = 0
-            for table in tables:
-                cursor = await connection.execute(rows.count_sql(table, condition), condition.params)
-                row = await cursor.fetchone()
-                total += int(row[0]) if row else 0
-            return total
-
-        return await self._run(work)
+        return await self._run(lambda c: statements.count(c, tables, condition))
 
     async def alive(self) -> bool:
         """Whether PostgreSQL answers right now. Never raises, never waits longer than two seconds."""

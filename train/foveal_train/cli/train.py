@@ -56,7 +56,7 @@ def train(
         json: Print one JSON document on stdout: the run's folder, its parameters and its held-out metrics.
     """
     from foveal_runtime.errors import ConfigError
-    from foveal_train.training.recipe import load_recipe
+    from foveal_train.training.recipe_file import load_recipe
 
     if out is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("several processes train together, but each would choose a folder of its own; name one with --out")

@@ -86,46 +86,14 @@ def read(path: Path, spec: str) -> Dataset:
     disagreeing = 0
     seen: set[str] = set()
     for row, cells in table.rows:
-        name = cells["image_id"]
         try:
-            stem = name.removesuffix(".jpg")
-            if not stem:
-                raise BadCode("image_id is empty")
-            if stem in seen:
-                raise BadCode("image_id occurs in an earlier row")
-            seen.add(stem)
-            if is_missing(cells["patient_id"]):
-                # Without it the image could land on both sides of the split.
-                raise BadCode("patient_id is empty")
-            findings = tuple(f for f in Finding if _is_present(release.column_of(f), cells))
-            labels = Labels(
-                icdr=integer_code("DR_ICDR", cells["DR_ICDR"], range(GRADES)),
-                sdrg=integer_code("DR_SDRG", cells["DR_SDRG"], range(GRADES)),
-                macular_edema=int(Finding.MACULAR_EDEMA in findings),
-            )
-            record = _record(cells, release)
-            if stem not in images:
-                raise BadCode(f"image {IMAGES}/{stem}.jpg is missing")
+            sample = _sample(row, cells, release, images, seen)
         except BadCode as bad:
-            problems.append(Problem(row=row, id=name, what=str(bad)))
+            problems.append(Problem(row=row, id=cells["image_id"], what=str(bad)))
             continue
-        if labels.icdr is not None:
-            disagreeing += (Finding.DIABETIC_RETINOPATHY in findings) != (labels.icdr > 0)
-        note = note_of(findings)
-        samples.append(
-            Sample(
-                id=stem,
-                patient_id=f"brset:{cells['patient_id']}",
-                image_path=images[stem],
-                note=note,
-                note_without_dr=without_dr(note),
-                record=record,
-                labels=labels,
-                camera="" if is_missing(cells["camera"]) else cells["camera"],
-                findings=tuple(f.value for f in findings),
-                row=row,
-            )
-        )
+        samples.append(sample)
+        if sample.labels.icdr is not None:
+            disagreeing += (Finding.DIABETIC_RETINOPATHY.value in sample.findings) != (sample.labels.icdr > 0)
     remarks = []
     if disagreeing:
         rows = "1 row" if disagreeing == 1 else f"{disagreeing} rows"
@@ -138,6 +106,45 @@ def read(path: Path, spec: str) -> Dataset:
         samples=tuple(samples),
         problems=tuple(problems),
         remarks=tuple(remarks),
+    )
+
+
+def _sample(row: int, cells: Mapping[str, str], release: Release, images: Mapping[str, Path], seen: set[str]) -> Sample:
+    """The sample of one row; its image's name is added to those `seen`.
+
+    Raises:
+        BadCode: the row can't be used.
+    """
+    stem = cells["image_id"].removesuffix(".jpg")
+    if not stem:
+        raise BadCode("image_id is empty")
+    if stem in seen:
+        raise BadCode("image_id occurs in an earlier row")
+    seen.add(stem)
+    if is_missing(cells["patient_id"]):
+        # Without it the image could land on both sides of the split.
+        raise BadCode("patient_id is empty")
+    findings = tuple(f for f in Finding if _is_present(release.column_of(f), cells))
+    labels = Labels(
+        icdr=integer_code("DR_ICDR", cells["DR_ICDR"], range(GRADES)),
+        sdrg=integer_code("DR_SDRG", cells["DR_SDRG"], range(GRADES)),
+        macular_edema=int(Finding.MACULAR_EDEMA in findings),
+    )
+    record = _record(cells, release)
+    if stem not in images:
+        raise BadCode(f"image {IMAGES}/{stem}.jpg is missing")
+    note = note_of(findings)
+    return Sample(
+        id=stem,
+        patient_id=f"brset:{cells['patient_id']}",
+        image_path=images[stem],
+        note=note,
+        note_without_dr=without_dr(note),
+        record=record,
+        labels=labels,
+        camera="" if is_missing(cells["camera"]) else cells["camera"],
+        findings=tuple(f.value for f in findings),
+        row=row,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foveal_runtime._proto import archive_pb2, screening_pb2, study_pb2
+from foveal_runtime._proto import archive_pb2, model_pb2, screening_pb2, study_pb2
 from foveal_runtime.client import Client
 from foveal_runtime.errors import DataError
 from foveal_train.data.sample import Sample
@@ -85,21 +85,7 @@ def evaluate_served(
 
     served = asked.protocol(vectors, exact=False, step=step)
     exact = asked.protocol(vectors, exact=True, step=step)
-    aligned = {study_pb2.MODALITY_IMAGE, study_pb2.MODALITY_TEXT} <= set(model.aligned_modalities)
-    retrieval: dict[str, Any] = {
-        "independent": {"description": DESCRIPTIONS["independent"], "aligned": aligned, **served.directions},
-        "independent_exact": {"description": "The same, every entry compared.", "aligned": aligned, **exact.directions},
-        "joint": None,
-    }
-    left_out = [
-        {
-            "what": "retrieval joint",
-            "reason": "it compares two vectors of one pass, which no server gives and no clinic asks for",
-        }
-    ]
-    if not vectors:
-        reason = "the archive holds no text vectors; index with --kind image --kind text"
-        left_out.append({"what": "retrieval independent image_to_text", "reason": reason})
+    retrieval, left_out = _retrieval(model, served, exact, with_vectors=bool(vectors))
     dropped = sum(sample.image_path is not None for sample in samples) - len(kept)
     twice = [f"{dropped} rows are copies of another row's photograph; the first of each is judged."] if dropped else []
     return {
@@ -130,6 +116,28 @@ class _Protocol:
 
     directions: dict[str, Any]
     exact_share: float
+
+
+def _retrieval(
+    model: model_pb2.GetModelResponse, served: _Protocol, exact: _Protocol, *, with_vectors: bool
+) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """The protocols' figures as the document has them, and what was left out with the reason."""
+    aligned = {study_pb2.MODALITY_IMAGE, study_pb2.MODALITY_TEXT} <= set(model.aligned_modalities)
+    retrieval: dict[str, Any] = {
+        "independent": {"description": DESCRIPTIONS["independent"], "aligned": aligned, **served.directions},
+        "independent_exact": {"description": "The same, every entry compared.", "aligned": aligned, **exact.directions},
+        "joint": None,
+    }
+    left_out = [
+        {
+            "what": "retrieval joint",
+            "reason": "it compares two vectors of one pass, which no server gives and no clinic asks for",
+        }
+    ]
+    if not with_vectors:
+        reason = "the archive holds no text vectors; index with --kind image --kind text"
+        left_out.append({"what": "retrieval independent image_to_text", "reason": reason})
+    return retrieval, left_out
 
 
 @dataclass(frozen=True, slots=True)

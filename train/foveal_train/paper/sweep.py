@@ -26,7 +26,8 @@ from foveal_train.runs.claim import REQUEST_FILE
 from foveal_train.runs.reporter import Reporter, Silent
 from foveal_train.runs.run import METRICS_FILE, RUN_FILE, Run, write_json
 from foveal_train.training.arrays import Skipped
-from foveal_train.training.recipe import RECIPES, Method, Recipe, known_recipes, load_recipe, recipe_document
+from foveal_train.training.recipe import Method, Recipe, recipe_document
+from foveal_train.training.recipe_file import RECIPES, known_recipes, load_recipe
 
 ROW_FILE = "row.json"
 TABLES_FILE = "tables.json"

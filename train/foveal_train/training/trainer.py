@@ -21,17 +21,17 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from foveal_runtime.errors import CheckFailed, ConfigError
+from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.labels import GRADES, Head
 from foveal_train.model.model import MultimodalModel
 from foveal_train.training import checkpoint
 from foveal_train.training.arrays import StudyArrays
-from foveal_train.training.augment import augment
+from foveal_train.training.batch import Means, check_finite, loss_values, make_batch
 from foveal_train.training.checkpoint import LoopState
 from foveal_train.training.cpu_speed import Float32Depthwise, kept_memory
 from foveal_train.training.frozen import FrozenStates, frozen_states
 from foveal_train.training.losses import MISSING, class_weights
-from foveal_train.training.objective import Batch, Losses, Objective, drop_modalities
+from foveal_train.training.objective import Losses, Objective
 from foveal_train.training.optimiser import new_accelerator, new_optimizer, new_scheduler
 from foveal_train.training.recipe import Keep, Recipe, Schedule
 from foveal_train.training.sampling import draw_order, epoch_dice, sampling_weights, steps_of
@@ -65,59 +65,6 @@ def _objective(model: MultimodalModel, recipe: Recipe, train: StudyArrays, heads
     balance = recipe.losses.class_balance
     weights = {head: class_weights(grade_counts(train, head), balance) for head in heads}
     return Objective(model, recipe, heads, weights)
-
-
-def _batch(
-    arrays: StudyArrays,
-    rows: np.ndarray[Any, np.dtype[np.int64]],
-    recipe: Recipe,
-    *,
-    training: bool,
-    states: FrozenStates | None = None,
-) -> Batch:
-    images = arrays.images(rows) if arrays.present_NM[rows, 0].any() else None
-    if images is not None and training and not recipe.augmentation.is_off:
-        images = augment(images, recipe.augmentation)
-    inputs = arrays.inputs(rows, images_BCSS=images)
-    if states is not None:
-        inputs = states.given_to(inputs, arrays, rows)
-    shown = drop_modalities(inputs.present_BM, recipe.modality_dropout) if training and recipe.modality_dropout else None
-    return Batch(
-        inputs=inputs,
-        labels={head: torch.from_numpy(labels[rows]) for head, labels in arrays.labels.items()},
-        note_groups_B=torch.from_numpy(arrays.note_groups_N[rows]),
-        shown_BM=shown,
-    )
-
-
-class _Mean:
-    """Running means of named numbers."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._counts: dict[str, int] = {}
-
-    def add(self, values: dict[str, float], count: int = 1) -> None:
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value * count
-            self._counts[name] = self._counts.get(name, 0) + count
-
-    def means(self) -> dict[str, float]:
-        return {name: total / self._counts[name] for name, total in self._sums.items()}
-
-
-def _numbers(losses: Losses) -> dict[str, float]:
-    return {"loss": float(losses.total.detach()), **{name: float(part.detach()) for name, part in losses.parts.items()}}
-
-
-def _check_finite(values: dict[str, float], where: str, out: Path | None) -> None:
-    bad = [name for name, value in values.items() if not math.isfinite(value)]
-    if bad:
-        kept = f"; the last good checkpoint stays in {out}" if out is not None else ""
-        raise CheckFailed(
-            f"loss {', '.join(bad)} is not finite in {where}{kept}; "
-            "lower optimiser.learning_rate or check that batch's labels and photographs"
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,7 +181,7 @@ class Trainer:
     def epoch(self, report: StepReport | None = None) -> dict[str, Any]:
         """One epoch and its validation; its row of the history."""
         self._objective.train()
-        mean, weights, number = _Mean(), dict[str, float](), self.state.epoch + 1
+        mean, weights, number = Means(), dict[str, float](), self.state.epoch + 1
         rank, together = self._accelerator.process_index, self._accelerator.num_processes
         dice = epoch_dice(self.recipe.seed, self.state.epoch)
         order = self._rows[draw_order(self._drawn_by, len(self._rows), dice)]
@@ -242,7 +189,7 @@ class Trainer:
         self._optimizer.zero_grad()
         for step, every in enumerate(steps_of(order, self._size, whole=True), start=1):
             losses = self.step(shown, every[rank::together], step)
-            mean.add(_numbers(losses))
+            mean.add(loss_values(losses))
             weights |= losses.weights
             if report is not None:
                 report(number, step, self.steps, mean.means())
@@ -276,9 +223,9 @@ class Trainer:
         """
         config, accelerator = self.recipe.optimiser, self._accelerator
         with accelerator.autocast(), Float32Depthwise() if self._on_cpu else nullcontext():
-            batch = _batch(arrays, rows, self.recipe, training=True, states=self._train_states)
+            batch = make_batch(arrays, rows, self.recipe, training=True, states=self._train_states)
             losses: Losses = self._objective(batch.to(accelerator.device))
-        _check_finite(_numbers(losses), f"epoch {self.state.epoch + 1}, batch {step}", self.out)
+        check_finite(loss_values(losses), f"epoch {self.state.epoch + 1}, batch {step}", self.out)
         accelerator.backward(losses.total / config.accumulate)
         if step % config.accumulate == 0 or step == self.steps:
             accelerator.clip_grad_norm_(self._objective.parameters(), config.clip_norm)
@@ -299,15 +246,15 @@ class Trainer:
         arrays = self.studies.validation
         assert arrays is not None
         self._own.eval()
-        mean = _Mean()
+        mean = Means()
         rows = np.flatnonzero(arrays.present_NM.any(axis=1))
         if self._accelerator.is_main_process:
             with torch.inference_mode():
                 for part in steps_of(rows, 32, whole=False):
-                    batch = _batch(arrays, part, self.recipe, training=False, states=self._validation_states)
-                    mean.add(_numbers(self._own(batch.to(self._accelerator.device))), len(part))
+                    batch = make_batch(arrays, part, self.recipe, training=False, states=self._validation_states)
+                    mean.add(loss_values(self._own(batch.to(self._accelerator.device))), len(part))
         shared: list[dict[str, float]] = broadcast_object_list([mean.means()])
-        _check_finite(shared[0], f"the validation after epoch {self.state.epoch + 1}", self.out)
+        check_finite(shared[0], f"the validation after epoch {self.state.epoch + 1}", self.out)
         return shared[0]
 
     def _track(self, loss: float) -> None:
