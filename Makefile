@@ -40,7 +40,7 @@ demo: $(RUNTIME)  ## Serve the shipped model on real photographs, then train, ex
 test: $(READY)  ## Environment if need be, then every check
 	$(MAKE) --no-print-directory check
 
-check: format lint types imports stubs unit  ## Format, lint, types, import rules, what is generated is fresh, tests
+check: format lint types imports stubs docs unit  ## Format, lint, types, import rules, what is generated is fresh, tests
 
 format: $(READY)
 	$(BIN)/ruff format --check .
@@ -77,6 +77,9 @@ client: $(READY)  ## Make the blocking client from the asynchronous one
 
 reference: $(READY)  ## Write docs/reference from the code
 	$(BIN)/python scripts/reference.py
+
+docs: $(READY)  ## The documentation as a small site, in build/site; links are checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 wheel: $(RUNTIME)  ## The wheel, in dist/
 	@$(PIP) "wheel" --log $(VENV)/wheel.log -- wheel --no-deps --wheel-dir dist .

