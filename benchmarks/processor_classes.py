@@ -4,7 +4,7 @@
     python benchmarks/processor_classes.py untrained base OUT      # a run with random weights, to export and compare
 
 The same prepared studies go through the bundle's graphs three times: with the kernels that ONNX Runtime takes on this
-processor, with INT8 products added in 32 bits (what VNNI computes; exact on every one, tests/export/quantise/test_saturation.py),
+processor, with INT8 products added in 32 bits (what VNNI computes; exact on all, tests/export/quantise/test_saturation.py),
 and, with --emulate, under `qemu-x86_64 -cpu NAME`, whose Haswell has AVX2 and neither AVX-512 nor VNNI. A decision is a grade
 of either scheme or the referral, calibrated as they are served.
 """

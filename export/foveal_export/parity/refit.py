@@ -21,8 +21,9 @@ from foveal_train.runs.calibration import fit_operating_points, fit_temperature
 from foveal_train.runs.run import RunInfo
 from foveal_train.training.losses import MISSING
 
-TEMPERATURE_TOLERANCE = 0.05
-"""Share by which a stored temperature may differ from a refitted one: processors round differently."""
+TEMPERATURE_TOLERANCE = 0.12
+"""Share by which a stored temperature may differ from a refitted one. Fits on a few dozen studies scatter, and one that is a
+tenth off moved the calibration error of 660 answers by less than 0.005 (docs/results.md, "Harm and noise")."""
 THRESHOLD_TOLERANCE = 0.01
 """In probability, of a stored threshold; one that lies further off is held to the decisions that it changes."""
 
