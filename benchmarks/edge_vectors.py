@@ -120,12 +120,11 @@ def _two_nn(ratio: npt.NDArray[np.float64]) -> float:
 
 def embeddings(run: Path, specs: list[str]) -> Array:
     """Unit image vectors of a run for every photograph of the data sets."""
-    from foveal_train.runs.samples import load_samples
-
     from foveal_runtime.study.notes import NoteTokeniser
     from foveal_runtime.study.study import Modality
     from foveal_train.runs.predict import Showing, predict_each
     from foveal_train.runs.run import Run
+    from foveal_train.runs.samples import load_samples
     from foveal_train.training.arrays import load_arrays
 
     opened = Run.open(run)

@@ -57,8 +57,9 @@ def served(bundle: Path, studies: list[Study]) -> tuple[Float, dict[VectorKind, 
         for start in range(0, len(studies), BATCH):
             part = studies[start : start + BATCH]
             for result in client.grade(part).results:
-                gradable.append(result.grade.HasField("icdr"))
-                probabilities.append(list(result.grade.icdr.probabilities) or [np.nan] * GRADES)
+                head = next((head for head in result.grade.graded.heads if head.head == Head.ICDR), None)
+                gradable.append(head is not None)
+                probabilities.append([np.nan] * GRADES if head is None else [each.probability for each in head.classes])
             for result in client.embed(part, list(KINDS)).results:
                 for kind, found in zip(KINDS, result.embedding.vectors or [None] * len(KINDS), strict=True):
                     vectors[kind].append([np.nan] * EMBEDDING_DIM if found is None else list(found.values))

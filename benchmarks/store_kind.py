@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from foveal_train.runs.samples import load_samples
 
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import NoteTokeniser
@@ -24,6 +23,7 @@ from foveal_train.evaluation.protocols import label_sets
 from foveal_train.evaluation.retrieval import direction_figures
 from foveal_train.runs.predict import Predictions, Showing, predict_each
 from foveal_train.runs.run import Run
+from foveal_train.runs.samples import load_samples
 from foveal_train.training.arrays import load_arrays
 
 IMAGE, TEXT, STRUCTURED = Modality

@@ -51,9 +51,11 @@ async function main() {
         : {
             file: result.id,
             quality: result.grade.quality.status,
-            icdr: result.grade.icdr && result.grade.icdr.grade,
-            referable: result.grade.referable && result.grade.referable.decision,
-            probability: result.grade.referable && result.grade.referable.probability,
+            // 'graded', 'ungradable' or 'abstained'; only the first has grades, and none of them is ever 0.
+            verdict: result.grade.verdict,
+            icdr: result.grade.graded && result.grade.graded.icdr,
+            referral: result.grade.graded && result.grade.graded.referral,
+            probability: result.grade.graded && result.grade.graded.referral_basis.probability,
           },
     );
     console.log(JSON.stringify(rows, null, 1));

@@ -74,7 +74,7 @@ def test_what_is_served_agrees_with_pytorch_for_every_subset(
     assert model.model.space_id == run.info.space_id
     vectors = np.asarray([result.embedding.vectors[0].values for result in embedded])
     cosine = (vectors * expected.joint_ND).sum(-1)
-    probabilities = np.asarray([result.grade.icdr.probabilities for result in graded])
+    probabilities = np.asarray([[each.probability for each in result.grade.graded.heads[0].classes] for result in graded])
     assert probabilities.shape == (len(studies), 5)
     if precision == "int8":
         assert cosine.min() >= 0.95

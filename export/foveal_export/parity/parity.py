@@ -18,7 +18,7 @@ from foveal_runtime.bundle.agreement import TIE_MARGIN, Changes, changed_decisio
 from foveal_runtime.bundle.manifest import SubsetCalibration
 from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.engine.grading import default_point
-from foveal_runtime.study.labels import REFERABLE_GRADE, Head, referable_probability, softmax
+from foveal_runtime.study.labels import REFERABLE_GRADE, Head, referable_probability, referral_score, softmax
 from foveal_train.evaluation import referable
 from foveal_train.training.losses import MISSING
 
@@ -262,15 +262,16 @@ def referable_parity(
     """Compare referral decisions; arguments as for `head_parity`, probabilities of the ICDR head."""
     before_N, after_N = referable_probability(before_NG), referable_probability(after_NG)
     thresholds = (default_point(served[0]).threshold, default_point(served[1]).threshold)
-    changes = changed_decisions(before_N, after_N, thresholds, tie_margin)
+    changes = changed_decisions(before_NG, after_NG, thresholds, tie_margin)
     labels_N = truth.labels[Head.ICDR]
     known_N = labels_N != MISSING
     positive_N = labels_N[known_N] >= REFERABLE_GRADE
     sensitivity = auroc_reference = auroc_artefact = None
     if positive_N.any():
         resamples = resamples_of([patient for patient, known in zip(truth.patients, known_N, strict=True) if known])
-        decisions = before_N[known_N] >= thresholds[0], after_N[known_N] >= thresholds[1]
-        sensitivity = sensitivity_loss(positive_N, *decisions, resamples)
+        sides = zip((before_NG, after_NG), thresholds, strict=True)
+        decisions = [referral_score(side_NG[known_N]) >= threshold for side_NG, threshold in sides]
+        sensitivity = sensitivity_loss(positive_N, decisions[0], decisions[1], resamples)
     if positive_N.any() and not positive_N.all():
         auroc_reference, auroc_artefact = auroc(before_N[known_N], positive_N), auroc(after_N[known_N], positive_N)
     return ReferableParity(

@@ -14,12 +14,11 @@ from foveal_export.studies import cases
 from foveal_runtime.bundle.agreement import allowed
 from foveal_runtime.bundle.manifest import OperatingPoint, SubsetCalibration
 from foveal_runtime.engine.engine import Engine
-from foveal_runtime.study.labels import REFERABLE_GRADE, Head, referable_probability, softmax
+from foveal_runtime.study.labels import Head, referral_score, softmax
 from foveal_runtime.study.study import Subset, subset_name
 from foveal_train.data import Sample
-from foveal_train.runs.calibration import fit_operating_points, fit_temperature
+from foveal_train.runs.calibration import fit_points, fit_temperature
 from foveal_train.runs.run import RunInfo
-from foveal_train.training.losses import MISSING
 
 TEMPERATURE_TOLERANCE = 0.12
 """Share by which a stored temperature may differ from a refitted one. Fits on a few dozen studies scatter, and one that is a
@@ -34,7 +33,7 @@ class Refit:
 
     calibration: dict[str, SubsetCalibration]
     referable: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
-    """Calibrated probability of referable DR [N] of the studies that it was fitted on; empty where nothing was fitted."""
+    """`referral_score` [N] of the studies that it was fitted on; empty where nothing was fitted."""
 
 
 def refit(engine: Engine, info: RunInfo, validation: Sequence[Sample]) -> Refit:
@@ -52,7 +51,7 @@ def refit(engine: Engine, info: RunInfo, validation: Sequence[Sample]) -> Refit:
     fitted = fit_calibrations(answers, seen, info)
     rest = {name: info.calibration.get(name, SubsetCalibration()) for name in parts if name not in seen}
     referable = {
-        name: referable_probability(softmax(answers[name].logits[Head.ICDR], fitted[name].temperature[Head.ICDR]))
+        name: referral_score(softmax(answers[name].logits[Head.ICDR], fitted[name].temperature[Head.ICDR]))
         for name in seen
         if Head.ICDR in info.trained_heads
     }
@@ -77,9 +76,7 @@ def fit_calibrations(
             logits_NG, grades_N = answers[name].logits[head], labels(part, head)
             temperature[head] = fit_temperature(logits_NG, grades_N)
             if head is Head.ICDR:
-                known_N = grades_N != MISSING
-                score_N = referable_probability(softmax(logits_NG[known_N], temperature[head]))
-                points = fit_operating_points(score_N, grades_N[known_N] >= REFERABLE_GRADE)
+                points = fit_points(logits_NG, grades_N, [case.patient or case.id for case in part])
         calibrated[name] = SubsetCalibration(temperature=temperature, operating_points=points)
     return calibrated
 

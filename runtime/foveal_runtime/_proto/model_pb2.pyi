@@ -31,8 +31,8 @@ class GetModelResponse(_message.Message):
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
-        value: OperatingPoint
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[OperatingPoint, _Mapping]] = ...) -> None: ...
+        value: OperatingPoints
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[OperatingPoints, _Mapping]] = ...) -> None: ...
     class EvidenceEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -67,12 +67,12 @@ class GetModelResponse(_message.Message):
     trained_heads: _containers.RepeatedScalarFieldContainer[str]
     trained_subsets: _containers.RepeatedScalarFieldContainer[str]
     aligned_modalities: _containers.RepeatedScalarFieldContainer[_study_pb2.Modality]
-    operating_points: _containers.MessageMap[str, OperatingPoint]
+    operating_points: _containers.MessageMap[str, OperatingPoints]
     tolerances: Tolerances
     parity: _struct_pb2.Struct
     limits: Limits
     evidence: _containers.MessageMap[str, SubsetEvidence]
-    def __init__(self, model: _Optional[_Union[ModelRef, _Mapping]] = ..., profile: _Optional[str] = ..., provider: _Optional[str] = ..., workers: _Optional[int] = ..., threads: _Optional[int] = ..., embedding_dim: _Optional[int] = ..., image: _Optional[_Union[ImagePreprocessing, _Mapping]] = ..., text: _Optional[_Union[TextPreprocessing, _Mapping]] = ..., trained_heads: _Optional[_Iterable[str]] = ..., trained_subsets: _Optional[_Iterable[str]] = ..., aligned_modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., operating_points: _Optional[_Mapping[str, OperatingPoint]] = ..., tolerances: _Optional[_Union[Tolerances, _Mapping]] = ..., parity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., evidence: _Optional[_Mapping[str, SubsetEvidence]] = ...) -> None: ...
+    def __init__(self, model: _Optional[_Union[ModelRef, _Mapping]] = ..., profile: _Optional[str] = ..., provider: _Optional[str] = ..., workers: _Optional[int] = ..., threads: _Optional[int] = ..., embedding_dim: _Optional[int] = ..., image: _Optional[_Union[ImagePreprocessing, _Mapping]] = ..., text: _Optional[_Union[TextPreprocessing, _Mapping]] = ..., trained_heads: _Optional[_Iterable[str]] = ..., trained_subsets: _Optional[_Iterable[str]] = ..., aligned_modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., operating_points: _Optional[_Mapping[str, OperatingPoints]] = ..., tolerances: _Optional[_Union[Tolerances, _Mapping]] = ..., parity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., evidence: _Optional[_Mapping[str, SubsetEvidence]] = ...) -> None: ...
 
 class SubsetEvidence(_message.Message):
     __slots__ = ("heads",)
@@ -129,19 +129,29 @@ class TextPreprocessing(_message.Message):
     kept_tokens: int
     def __init__(self, max_tokens: _Optional[int] = ..., kept_tokens: _Optional[int] = ...) -> None: ...
 
+class OperatingPoints(_message.Message):
+    __slots__ = ("points",)
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    points: _containers.RepeatedCompositeFieldContainer[OperatingPoint]
+    def __init__(self, points: _Optional[_Iterable[_Union[OperatingPoint, _Mapping]]] = ...) -> None: ...
+
 class OperatingPoint(_message.Message):
-    __slots__ = ("name", "threshold", "sensitivity", "specificity", "studies")
+    __slots__ = ("name", "threshold", "sensitivity", "specificity", "studies", "sensitivity_low", "patients")
     NAME_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     SENSITIVITY_FIELD_NUMBER: _ClassVar[int]
     SPECIFICITY_FIELD_NUMBER: _ClassVar[int]
     STUDIES_FIELD_NUMBER: _ClassVar[int]
+    SENSITIVITY_LOW_FIELD_NUMBER: _ClassVar[int]
+    PATIENTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     threshold: float
     sensitivity: float
     specificity: float
     studies: int
-    def __init__(self, name: _Optional[str] = ..., threshold: _Optional[float] = ..., sensitivity: _Optional[float] = ..., specificity: _Optional[float] = ..., studies: _Optional[int] = ...) -> None: ...
+    sensitivity_low: float
+    patients: int
+    def __init__(self, name: _Optional[str] = ..., threshold: _Optional[float] = ..., sensitivity: _Optional[float] = ..., specificity: _Optional[float] = ..., studies: _Optional[int] = ..., sensitivity_low: _Optional[float] = ..., patients: _Optional[int] = ...) -> None: ...
 
 class Tolerances(_message.Message):
     __slots__ = ("min_cosine", "max_abs_embedding", "max_abs_probability", "icdr_flips", "referable_flips", "neighbour_dependence", "golden_cosine", "sdrg_flips", "tie_margin", "probability", "referable_shift", "kappa_drop", "sensitivity_drop", "calibration_rise", "neighbour_overlap")

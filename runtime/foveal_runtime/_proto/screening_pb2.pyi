@@ -10,6 +10,31 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class IcdrGrade(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ICDR_GRADE_UNSPECIFIED: _ClassVar[IcdrGrade]
+    ICDR_GRADE_NO_RETINOPATHY: _ClassVar[IcdrGrade]
+    ICDR_GRADE_MILD: _ClassVar[IcdrGrade]
+    ICDR_GRADE_MODERATE: _ClassVar[IcdrGrade]
+    ICDR_GRADE_SEVERE: _ClassVar[IcdrGrade]
+    ICDR_GRADE_PROLIFERATIVE: _ClassVar[IcdrGrade]
+
+class SdrgGrade(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SDRG_GRADE_UNSPECIFIED: _ClassVar[SdrgGrade]
+    SDRG_GRADE_R0: _ClassVar[SdrgGrade]
+    SDRG_GRADE_R1: _ClassVar[SdrgGrade]
+    SDRG_GRADE_R2: _ClassVar[SdrgGrade]
+    SDRG_GRADE_R3: _ClassVar[SdrgGrade]
+    SDRG_GRADE_R4: _ClassVar[SdrgGrade]
+
+class Referral(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REFERRAL_UNSPECIFIED: _ClassVar[Referral]
+    REFERRAL_REFER: _ClassVar[Referral]
+    REFERRAL_NOT_REFERABLE: _ClassVar[Referral]
+    REFERRAL_UNDECIDED: _ClassVar[Referral]
+
 class QualityStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     QUALITY_STATUS_UNSPECIFIED: _ClassVar[QualityStatus]
@@ -18,6 +43,22 @@ class QualityStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     QUALITY_STATUS_OUT_OF_FOCUS: _ClassVar[QualityStatus]
     QUALITY_STATUS_FIELD_MISSING: _ClassVar[QualityStatus]
     QUALITY_STATUS_NOT_FUNDUS: _ClassVar[QualityStatus]
+ICDR_GRADE_UNSPECIFIED: IcdrGrade
+ICDR_GRADE_NO_RETINOPATHY: IcdrGrade
+ICDR_GRADE_MILD: IcdrGrade
+ICDR_GRADE_MODERATE: IcdrGrade
+ICDR_GRADE_SEVERE: IcdrGrade
+ICDR_GRADE_PROLIFERATIVE: IcdrGrade
+SDRG_GRADE_UNSPECIFIED: SdrgGrade
+SDRG_GRADE_R0: SdrgGrade
+SDRG_GRADE_R1: SdrgGrade
+SDRG_GRADE_R2: SdrgGrade
+SDRG_GRADE_R3: SdrgGrade
+SDRG_GRADE_R4: SdrgGrade
+REFERRAL_UNSPECIFIED: Referral
+REFERRAL_REFER: Referral
+REFERRAL_NOT_REFERABLE: Referral
+REFERRAL_UNDECIDED: Referral
 QUALITY_STATUS_UNSPECIFIED: QualityStatus
 QUALITY_STATUS_GRADABLE: QualityStatus
 QUALITY_STATUS_TOO_DARK: QualityStatus
@@ -26,10 +67,12 @@ QUALITY_STATUS_FIELD_MISSING: QualityStatus
 QUALITY_STATUS_NOT_FUNDUS: QualityStatus
 
 class GradeRequest(_message.Message):
-    __slots__ = ("studies",)
+    __slots__ = ("studies", "operating_point")
     STUDIES_FIELD_NUMBER: _ClassVar[int]
+    OPERATING_POINT_FIELD_NUMBER: _ClassVar[int]
     studies: _containers.RepeatedCompositeFieldContainer[_study_pb2.Study]
-    def __init__(self, studies: _Optional[_Iterable[_Union[_study_pb2.Study, _Mapping]]] = ...) -> None: ...
+    operating_point: str
+    def __init__(self, studies: _Optional[_Iterable[_Union[_study_pb2.Study, _Mapping]]] = ..., operating_point: _Optional[str] = ...) -> None: ...
 
 class GradeResponse(_message.Message):
     __slots__ = ("results", "model")
@@ -50,46 +93,84 @@ class GradeResult(_message.Message):
     def __init__(self, id: _Optional[str] = ..., grade: _Optional[_Union[Grade, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class Grade(_message.Message):
-    __slots__ = ("icdr", "sdrg", "referable", "quality", "modalities", "imputed_fields", "truncated_fields", "timing", "unverified_heads")
-    ICDR_FIELD_NUMBER: _ClassVar[int]
-    SDRG_FIELD_NUMBER: _ClassVar[int]
-    REFERABLE_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("graded", "ungradable", "abstained", "quality", "modalities", "imputed_fields", "truncated_fields", "timing", "unverified_heads")
+    GRADED_FIELD_NUMBER: _ClassVar[int]
+    UNGRADABLE_FIELD_NUMBER: _ClassVar[int]
+    ABSTAINED_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     MODALITIES_FIELD_NUMBER: _ClassVar[int]
     IMPUTED_FIELDS_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELDS_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
     UNVERIFIED_HEADS_FIELD_NUMBER: _ClassVar[int]
-    icdr: SchemeGrade
-    sdrg: SchemeGrade
-    referable: ReferableDr
+    graded: Graded
+    ungradable: Ungradable
+    abstained: Abstained
     quality: ImageQuality
     modalities: _containers.RepeatedScalarFieldContainer[_study_pb2.Modality]
     imputed_fields: _containers.RepeatedScalarFieldContainer[str]
     truncated_fields: _containers.RepeatedScalarFieldContainer[str]
     timing: Timing
     unverified_heads: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, icdr: _Optional[_Union[SchemeGrade, _Mapping]] = ..., sdrg: _Optional[_Union[SchemeGrade, _Mapping]] = ..., referable: _Optional[_Union[ReferableDr, _Mapping]] = ..., quality: _Optional[_Union[ImageQuality, _Mapping]] = ..., modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., imputed_fields: _Optional[_Iterable[str]] = ..., truncated_fields: _Optional[_Iterable[str]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., unverified_heads: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, graded: _Optional[_Union[Graded, _Mapping]] = ..., ungradable: _Optional[_Union[Ungradable, _Mapping]] = ..., abstained: _Optional[_Union[Abstained, _Mapping]] = ..., quality: _Optional[_Union[ImageQuality, _Mapping]] = ..., modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., imputed_fields: _Optional[_Iterable[str]] = ..., truncated_fields: _Optional[_Iterable[str]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., unverified_heads: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class SchemeGrade(_message.Message):
-    __slots__ = ("grade", "name", "probabilities")
-    GRADE_FIELD_NUMBER: _ClassVar[int]
+class Graded(_message.Message):
+    __slots__ = ("heads", "icdr", "sdrg", "referral", "referral_basis")
+    HEADS_FIELD_NUMBER: _ClassVar[int]
+    ICDR_FIELD_NUMBER: _ClassVar[int]
+    SDRG_FIELD_NUMBER: _ClassVar[int]
+    REFERRAL_FIELD_NUMBER: _ClassVar[int]
+    REFERRAL_BASIS_FIELD_NUMBER: _ClassVar[int]
+    heads: _containers.RepeatedCompositeFieldContainer[HeadResult]
+    icdr: IcdrGrade
+    sdrg: SdrgGrade
+    referral: Referral
+    referral_basis: ReferralBasis
+    def __init__(self, heads: _Optional[_Iterable[_Union[HeadResult, _Mapping]]] = ..., icdr: _Optional[_Union[IcdrGrade, str]] = ..., sdrg: _Optional[_Union[SdrgGrade, str]] = ..., referral: _Optional[_Union[Referral, str]] = ..., referral_basis: _Optional[_Union[ReferralBasis, _Mapping]] = ...) -> None: ...
+
+class HeadResult(_message.Message):
+    __slots__ = ("head", "classes", "likeliest")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    LIKELIEST_FIELD_NUMBER: _ClassVar[int]
+    head: str
+    classes: _containers.RepeatedCompositeFieldContainer[ClassProbability]
+    likeliest: str
+    def __init__(self, head: _Optional[str] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., likeliest: _Optional[str] = ...) -> None: ...
+
+class ClassProbability(_message.Message):
+    __slots__ = ("name", "probability")
     NAME_FIELD_NUMBER: _ClassVar[int]
-    PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
-    grade: int
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     name: str
-    probabilities: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, grade: _Optional[int] = ..., name: _Optional[str] = ..., probabilities: _Optional[_Iterable[float]] = ...) -> None: ...
+    probability: float
+    def __init__(self, name: _Optional[str] = ..., probability: _Optional[float] = ...) -> None: ...
 
-class ReferableDr(_message.Message):
-    __slots__ = ("decision", "probability", "operating_point")
-    DECISION_FIELD_NUMBER: _ClassVar[int]
+class ReferralBasis(_message.Message):
+    __slots__ = ("probability", "operating_point", "by_grade_alone")
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     OPERATING_POINT_FIELD_NUMBER: _ClassVar[int]
-    decision: bool
+    BY_GRADE_ALONE_FIELD_NUMBER: _ClassVar[int]
     probability: float
     operating_point: _model_pb2.OperatingPoint
-    def __init__(self, decision: _Optional[bool] = ..., probability: _Optional[float] = ..., operating_point: _Optional[_Union[_model_pb2.OperatingPoint, _Mapping]] = ...) -> None: ...
+    by_grade_alone: bool
+    def __init__(self, probability: _Optional[float] = ..., operating_point: _Optional[_Union[_model_pb2.OperatingPoint, _Mapping]] = ..., by_grade_alone: _Optional[bool] = ...) -> None: ...
+
+class Ungradable(_message.Message):
+    __slots__ = ("reason", "message")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    reason: QualityStatus
+    message: str
+    def __init__(self, reason: _Optional[_Union[QualityStatus, str]] = ..., message: _Optional[str] = ...) -> None: ...
+
+class Abstained(_message.Message):
+    __slots__ = ("reason", "message")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    message: str
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class ImageQuality(_message.Message):
     __slots__ = ("status", "message")
@@ -162,10 +243,12 @@ class Vector(_message.Message):
     def __init__(self, kind: _Optional[_Union[_study_pb2.VectorKind, str]] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class GradeStreamRequest(_message.Message):
-    __slots__ = ("study",)
+    __slots__ = ("study", "operating_point")
     STUDY_FIELD_NUMBER: _ClassVar[int]
+    OPERATING_POINT_FIELD_NUMBER: _ClassVar[int]
     study: _study_pb2.Study
-    def __init__(self, study: _Optional[_Union[_study_pb2.Study, _Mapping]] = ...) -> None: ...
+    operating_point: str
+    def __init__(self, study: _Optional[_Union[_study_pb2.Study, _Mapping]] = ..., operating_point: _Optional[str] = ...) -> None: ...
 
 class GradeStreamResponse(_message.Message):
     __slots__ = ("result", "model")
@@ -192,12 +275,14 @@ class EmbedStreamResponse(_message.Message):
     def __init__(self, result: _Optional[_Union[EmbedResult, _Mapping]] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ...) -> None: ...
 
 class GradeExamRequest(_message.Message):
-    __slots__ = ("id", "studies")
+    __slots__ = ("id", "studies", "operating_point")
     ID_FIELD_NUMBER: _ClassVar[int]
     STUDIES_FIELD_NUMBER: _ClassVar[int]
+    OPERATING_POINT_FIELD_NUMBER: _ClassVar[int]
     id: str
     studies: _containers.RepeatedCompositeFieldContainer[ExamStudy]
-    def __init__(self, id: _Optional[str] = ..., studies: _Optional[_Iterable[_Union[ExamStudy, _Mapping]]] = ...) -> None: ...
+    operating_point: str
+    def __init__(self, id: _Optional[str] = ..., studies: _Optional[_Iterable[_Union[ExamStudy, _Mapping]]] = ..., operating_point: _Optional[str] = ...) -> None: ...
 
 class ExamStudy(_message.Message):
     __slots__ = ("eye", "study")
@@ -222,29 +307,29 @@ class GradeExamResponse(_message.Message):
     def __init__(self, id: _Optional[str] = ..., results: _Optional[_Iterable[_Union[GradeResult, _Mapping]]] = ..., eyes: _Optional[_Iterable[_Union[EyeGrade, _Mapping]]] = ..., patient: _Optional[_Union[PatientGrade, _Mapping]] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ...) -> None: ...
 
 class EyeGrade(_message.Message):
-    __slots__ = ("eye", "gradable", "icdr", "referable", "referable_probability", "deciding_result")
+    __slots__ = ("eye", "gradable", "icdr", "referral", "referable_probability", "deciding_result")
     EYE_FIELD_NUMBER: _ClassVar[int]
     GRADABLE_FIELD_NUMBER: _ClassVar[int]
     ICDR_FIELD_NUMBER: _ClassVar[int]
-    REFERABLE_FIELD_NUMBER: _ClassVar[int]
+    REFERRAL_FIELD_NUMBER: _ClassVar[int]
     REFERABLE_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     DECIDING_RESULT_FIELD_NUMBER: _ClassVar[int]
     eye: _study_pb2.Eye
     gradable: bool
-    icdr: int
-    referable: bool
+    icdr: IcdrGrade
+    referral: Referral
     referable_probability: float
     deciding_result: int
-    def __init__(self, eye: _Optional[_Union[_study_pb2.Eye, str]] = ..., gradable: _Optional[bool] = ..., icdr: _Optional[int] = ..., referable: _Optional[bool] = ..., referable_probability: _Optional[float] = ..., deciding_result: _Optional[int] = ...) -> None: ...
+    def __init__(self, eye: _Optional[_Union[_study_pb2.Eye, str]] = ..., gradable: _Optional[bool] = ..., icdr: _Optional[_Union[IcdrGrade, str]] = ..., referral: _Optional[_Union[Referral, str]] = ..., referable_probability: _Optional[float] = ..., deciding_result: _Optional[int] = ...) -> None: ...
 
 class PatientGrade(_message.Message):
-    __slots__ = ("icdr", "referable", "deciding_eye", "complete")
+    __slots__ = ("icdr", "referral", "deciding_eye", "complete")
     ICDR_FIELD_NUMBER: _ClassVar[int]
-    REFERABLE_FIELD_NUMBER: _ClassVar[int]
+    REFERRAL_FIELD_NUMBER: _ClassVar[int]
     DECIDING_EYE_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
-    icdr: int
-    referable: bool
+    icdr: IcdrGrade
+    referral: Referral
     deciding_eye: _study_pb2.Eye
     complete: bool
-    def __init__(self, icdr: _Optional[int] = ..., referable: _Optional[bool] = ..., deciding_eye: _Optional[_Union[_study_pb2.Eye, str]] = ..., complete: _Optional[bool] = ...) -> None: ...
+    def __init__(self, icdr: _Optional[_Union[IcdrGrade, str]] = ..., referral: _Optional[_Union[Referral, str]] = ..., deciding_eye: _Optional[_Union[_study_pb2.Eye, str]] = ..., complete: _Optional[bool] = ...) -> None: ...

@@ -1,7 +1,7 @@
 """When does a changed answer count? One rule for the export's verdict, `verify` and the golden replay. Runs no model.
 
 A grade or a decision counts as changed when the reference was sure of it: the margin between its two likeliest classes (for a
-referral: the distance of the probability from the threshold) is above the tie margin. Below it the reference itself would
+referral: its distance from being decided the other way) is above the tie margin. Below it the reference itself would
 have said the other thing after a rounding, so a change there is a near-tie: counted apart, and excused for at most a
 tenth of the studies. Shapes: N studies, G grades. Probabilities are those that are served: calibrated.
 """
@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from foveal_runtime.study.labels import REFERABLE_GRADE, referable_probability, referral_score
 
 TIE_MARGIN = 0.02
 """Default margin in probability below which the reference was not sure."""
@@ -66,22 +68,24 @@ def changed_grades(reference_NG: Probabilities, artefact_NG: Probabilities, tie_
 
 
 def changed_decisions(
-    reference_N: Probabilities,
-    artefact_N: Probabilities,
+    reference_NG: Probabilities,
+    artefact_NG: Probabilities,
     thresholds: tuple[float, float],
     tie_margin: float = TIE_MARGIN,
 ) -> Changes:
-    """Compare referral decisions.
+    """Compare referral decisions (docs/decision-rule.md).
 
     Args:
-        reference_N: PyTorch's calibrated probability of referable DR.
-        artefact_N: the artefact's.
+        reference_NG: PyTorch's calibrated ICDR probabilities.
+        artefact_NG: the artefact's.
         thresholds: of PyTorch's and of the artefact's operating point.
-        tie_margin: between the reference's probability and its threshold.
+        tie_margin: up to which the reference was not sure: of its probability to its threshold, and of its likeliest referable
+            grade to its likeliest other one, whichever speaks more for referral.
     """
     ours, theirs = thresholds
-    changed_N = (reference_N >= ours) != (artefact_N >= theirs)
-    return _changes(changed_N, np.abs(reference_N - ours), tie_margin)
+    changed_N = (referral_score(reference_NG) >= ours) != (referral_score(artefact_NG) >= theirs)
+    by_grade_N = reference_NG[:, REFERABLE_GRADE:].max(axis=1) - reference_NG[:, :REFERABLE_GRADE].max(axis=1)
+    return _changes(changed_N, np.abs(np.maximum(referable_probability(reference_NG) - ours, by_grade_N)), tie_margin)
 
 
 def _changes(changed_N: npt.NDArray[np.bool_], margin_N: Probabilities, tie_margin: float) -> Changes:

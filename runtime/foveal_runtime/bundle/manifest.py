@@ -92,7 +92,11 @@ class OperatingPoint(_Model):
     name: str
     threshold: float = Field(ge=0, le=1)
     sensitivity: float | None = None
+    sensitivity_low: float | None = None
+    """One-sided 95 % lower bound of the sensitivity over patients (Clopper and Pearson)."""
     specificity: float | None = None
+    patients: int = 0
+    """Validation patients with referable DR, over whom the bound is taken."""
     studies: int = 0
     """Labelled validation studies it was fitted on; 0 means the default threshold of 0.5, not fitted."""
 

@@ -108,6 +108,7 @@ def grade(
     /,
     *,
     patient: Patient | None = None,
+    operating_point: str = "",
     connection: Connection | None = None,
     json: Json = False,
 ) -> int:
@@ -125,6 +126,7 @@ def grade(
     Args:
         files: photographs (JPEG, PNG, TIFF, WebP or DICOM), or study files (.json: image, note and record; docs/api.md).
         patient: what is known of the patient, where a study file does not say it.
+        operating_point: which of the bundle's operating points decides on referrals; default: the server's.
         connection: how to reach the server.
         json: print one JSON document.
     """
@@ -134,7 +136,7 @@ def grade(
     model: Any = None
     with (connection or Connection()).open() as client:
         for part in _parts(_studies(files, patient or Patient())):
-            model = _ask(part, rows, lambda studies: client.grade(studies), model)
+            model = _ask(part, rows, lambda studies: client.grade(studies, operating_point), model)
     rows.sort(key=lambda row: files.index(row[0]))
     if json:
         print_json([grade_document(file, answer, model) for file, answer in rows])

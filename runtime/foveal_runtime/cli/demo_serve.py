@@ -159,6 +159,7 @@ def _exam(steps: Steps, rows: list[Labelled], address: str) -> tuple[str, Path |
     """Both eyes of one patient as one call, by the Python client: the command line has no exam."""
     from foveal_runtime._proto import screening_pb2, study_pb2
     from foveal_runtime.client import Client
+    from foveal_runtime.rpc.grade_messages import icdr_from
 
     pair = _pair(rows)
     eyes = ", ".join(f'eye("EYE_{row.eye.upper()}", "{row.file}")' for row in pair)
@@ -173,13 +174,14 @@ def _exam(steps: Steps, rows: list[Labelled], address: str) -> tuple[str, Path |
         patient = client.grade_exam(screening_pb2.GradeExamRequest(id="visit", studies=studies)).patient
     kept = steps.folder / "exam.txt"
     write_whole(kept, str(patient))
-    if not patient.HasField("icdr"):
+    grade = icdr_from(patient.icdr)
+    if grade is None:
         return "neither eye could be graded", kept
     worst = max(row.icdr for row in pair)
     decided = study_pb2.Eye.Name(patient.deciding_eye).removeprefix("EYE_").lower()
-    referable = "" if not patient.HasField("referable") else ", referable" if patient.referable else ", not referable"
+    referral = screening_pb2.Referral.Name(patient.referral).removeprefix("REFERRAL_").replace("_", " ").lower()
     whole = "both eyes graded" if patient.complete else "not both eyes could be graded"
-    return f"patient: ICDR {patient.icdr}{referable}, decided by the {decided} eye; {whole} (labels: worse eye {worst})", kept
+    return f"patient: ICDR {grade}, {referral}, decided by the {decided} eye; {whole} (labels: worse eye {worst})", kept
 
 
 def _pair(rows: list[Labelled]) -> list[Labelled]:

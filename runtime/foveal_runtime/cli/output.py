@@ -35,20 +35,20 @@ def grade_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
         return {**_failed(file, answer), **empty}
     grade = answer.grade
     document: dict[str, Any] = {"file": str(file), "status": "OK", **empty, "quality": quality_document(grade)}
-    for head in Head:
-        if grade.HasField(head.value):
-            scheme = getattr(grade, head.value)
-            document[head.value] = {
-                "grade": scheme.grade,
-                "name": scheme.name,
-                "probabilities": list(scheme.probabilities),
-            }
-    if grade.HasField("referable"):
-        point = grade.referable.operating_point
+    for result in grade.graded.heads:
+        names = [each.name for each in result.classes]
+        document[result.head] = {
+            "grade": names.index(result.likeliest),
+            "name": result.likeliest,
+            "probabilities": [each.probability for each in result.classes],
+        }
+    if grade.graded.referral:
+        basis = grade.graded.referral_basis
         document["referable"] = {
-            "decision": grade.referable.decision,
-            "probability": grade.referable.probability,
-            "operating_point": {"name": point.name, "threshold": point.threshold},
+            "decision": grade.graded.referral == screening_pb2.REFERRAL_REFER,
+            "probability": basis.probability,
+            "by_grade_alone": basis.by_grade_alone,
+            "operating_point": {"name": basis.operating_point.name, "threshold": basis.operating_point.threshold},
         }
     document["modalities"] = [study_pb2.Modality.Name(m).removeprefix("MODALITY_").lower() for m in grade.modalities]
     document["imputed"] = list(grade.imputed_fields)
@@ -108,23 +108,35 @@ def grade_table(rows: Sequence[tuple[Path, Any]]) -> None:
         if isinstance(answer, FovealError):
             continue
         grade = answer.grade
-        if grade.HasField("quality") and grade.quality.status != screening_pb2.QUALITY_STATUS_GRADABLE:
-            sys.stdout.write(f"{file}: not gradable: {grade.quality.message}\n")
+        if grade.HasField("ungradable"):
+            sys.stdout.write(f"{file}: not gradable: {grade.ungradable.message}\n")
             continue
-        parts = []
-        if grade.HasField("icdr"):
-            parts.append(f"ICDR {grade.icdr.grade} ({grade.icdr.name}, p {grade.icdr.probabilities[grade.icdr.grade]:.2f})")
-        if grade.HasField("sdrg"):
-            parts.append(f"SDRG {grade.sdrg.name}")
-        if grade.HasField("referable"):
-            point = grade.referable.operating_point
-            word = "referable" if grade.referable.decision else "not referable"
-            parts.append(f"{word} (p {grade.referable.probability:.3f}, threshold {point.threshold:.3f})")
+        parts = [_head_text(result) for result in grade.graded.heads]
+        if grade.graded.referral:
+            parts.append(_referral_text(grade.graded))
         if grade.unverified_heads:
             parts.append(f"unverified: {', '.join(grade.unverified_heads)}")
         if grade.imputed_fields:
             parts.append(f"imputed: {', '.join(grade.imputed_fields)}")
         sys.stdout.write(f"{file}: {'; '.join(parts)}\n")
+
+
+def _head_text(result: Any) -> str:
+    """One head's grade as a person reads it."""
+    names = [each.name for each in result.classes]
+    if result.head == Head.SDRG:
+        return f"SDRG {result.likeliest}"
+    place = names.index(result.likeliest)
+    return f"{result.head.upper()} {place} ({result.likeliest}, p {result.classes[place].probability:.2f})"
+
+
+def _referral_text(graded: Any) -> str:
+    """The referral and what it rests on."""
+    basis = graded.referral_basis
+    reached = f"p {basis.probability:.3f}, threshold {basis.operating_point.threshold:.3f}"
+    if graded.referral != screening_pb2.REFERRAL_REFER:
+        return f"not referable ({reached})"
+    return f"referable by its grade ({reached})" if basis.by_grade_alone else f"referable ({reached})"
 
 
 def hit_document(hit: Any) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def serve(
     tls_key: Path | None = None,
     client_ca: Path | None = None,
     insecure: Annotated[bool | None, Parameter(negative=())] = None,
+    operating_point: str | None = None,
     allow_unverified: Annotated[bool | None, Parameter(negative=())] = None,
     require_signature: Path | None = None,
     cache_entries: int | None = None,
@@ -66,6 +67,8 @@ def serve(
         tls_key: PEM private key.
         client_ca: PEM certificates; only clients that show one signed by these are served.
         insecure: serve plain text to other machines.
+        operating_point: which of the bundle's operating points decides on referrals (`foveal inspect` lists them); default:
+            the first one of each modality subset. A call may name another.
         allow_unverified: also answer with grades that no held-out study has shown to be better than chance (a model that is
             hardly trained, or was exported with few held-out studies); each answer then names those heads.
         require_signature: PEM public key; a bundle that it has not signed is refused, also when it is loaded later.
@@ -105,6 +108,7 @@ def serve(
             "tls_key": tls_key,
             "client_ca": client_ca,
             "insecure": insecure,
+            "operating_point": operating_point,
             "allow_unverified": allow_unverified,
             "require_signature": require_signature,
             "cache_entries": cache_entries,

@@ -58,13 +58,18 @@ class Client:
         finally:
             call.cancel()
 
-    def grade(self, studies: Sequence[Study]) -> screening_pb2.GradeResponse:
+    def grade(self, studies: Sequence[Study], operating_point: str = "") -> screening_pb2.GradeResponse:
         """Grade studies; each result is a grade or an error (`status.error_of` makes an exception of it).
+
+        Args:
+            studies: to grade.
+            operating_point: name of the bundle's point that decides on referrals; empty is the server's own.
 
         Raises:
             FovealError: the request as a whole failed.
         """
-        response: screening_pb2.GradeResponse = self._call(self._screening.Grade, self._messages.grade(studies))
+        request = self._messages.grade(studies, operating_point)
+        response: screening_pb2.GradeResponse = self._call(self._screening.Grade, request)
         return response
 
     def embed(self, studies: Sequence[Study], kinds: Iterable[VectorKind] = ()) -> screening_pb2.EmbedResponse:

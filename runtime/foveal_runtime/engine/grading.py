@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from foveal_runtime.bundle.manifest import Manifest, OperatingPoint, SubsetCalibration
 from foveal_runtime.engine.answers import Outcome
-from foveal_runtime.errors import UnverifiedError
-from foveal_runtime.study.labels import GRADE_NAMES, Head, referable_probability, softmax
+from foveal_runtime.errors import ConfigError, UnverifiedError
+from foveal_runtime.study.labels import GRADE_NAMES, Head, referable_probability, referral_score, softmax
 from foveal_runtime.study.study import Subset, subset_name
 
 DEFAULT_POINT = OperatingPoint(name="default", threshold=0.5)
@@ -32,6 +32,7 @@ class Referable:
     """The referral decision."""
 
     decision: bool
+    """Refer: the probability reaches the threshold, or the ICDR grade is 2 or worse (docs/decision-rule.md)."""
     probability: float
     operating_point: OperatingPoint
 
@@ -52,9 +53,29 @@ def calibration_of(manifest: Manifest, subset: Subset) -> SubsetCalibration:
     return manifest.calibration.get(subset_name(subset), SubsetCalibration())
 
 
-def operating_point_of(manifest: Manifest, subset: Subset) -> OperatingPoint:
-    """The default operating point of a modality subset."""
-    return default_point(calibration_of(manifest, subset))
+def operating_point_of(manifest: Manifest, subset: Subset, name: str = "") -> OperatingPoint:
+    """The operating point of that name of a modality subset; empty is the default one.
+
+    A subset for which that point was not fitted is decided at its default one, which the answer names.
+    """
+    calibration = calibration_of(manifest, subset)
+    return next((point for point in calibration.operating_points if point.name == name), default_point(calibration))
+
+
+def operating_points(manifest: Manifest) -> tuple[str, ...]:
+    """Names that can be chosen: of every subset's points, in the manifest's order."""
+    return tuple(dict.fromkeys(point.name for each in manifest.calibration.values() for point in each.operating_points))
+
+
+def check_operating_point(manifest: Manifest, name: str) -> None:
+    """Refuse the name of a point that no modality subset has; empty is the default one.
+
+    Raises:
+        ConfigError: names those there are.
+    """
+    names = operating_points(manifest)
+    if name and name not in names:
+        raise ConfigError(f"no operating point {name!r}; this bundle has {', '.join(names) or 'none but the default'}")
 
 
 def default_point(calibration: SubsetCalibration) -> OperatingPoint:
@@ -80,13 +101,14 @@ def check_verified(manifest: Manifest, subset: Subset) -> None:
         )
 
 
-def grade(outcome: Outcome, manifest: Manifest, *, allow_unverified: bool = False) -> Grades:
+def grade(outcome: Outcome, manifest: Manifest, *, allow_unverified: bool = False, operating_point: str = "") -> Grades:
     """Calibrate the logits of one study and decide.
 
     Args:
         outcome: of the engine.
         manifest: of its bundle.
         allow_unverified: also give grades that no held-out study has shown to be better than chance.
+        operating_point: name of the point to decide at; empty, or of no fitted point, is the subset's default one.
     """
     temperatures = calibration_of(manifest, outcome.subset).temperature
     unverified = unverified_heads(manifest, outcome.subset)
@@ -101,7 +123,10 @@ def grade(outcome: Outcome, manifest: Manifest, *, allow_unverified: bool = Fals
             grade=best, name=GRADE_NAMES[head][best], probabilities=tuple(float(p) for p in probabilities_G)
         )
         if head is Head.ICDR:
-            probability = float(referable_probability(probabilities_G))
-            point = operating_point_of(manifest, outcome.subset)
-            referable = Referable(decision=probability >= point.threshold, probability=probability, operating_point=point)
+            point = operating_point_of(manifest, outcome.subset, operating_point)
+            referable = Referable(
+                decision=bool(referral_score(probabilities_G) >= point.threshold),
+                probability=float(referable_probability(probabilities_G)),
+                operating_point=point,
+            )
     return Grades(schemes=schemes, referable=referable, unverified=unverified)

@@ -19,7 +19,7 @@ from foveal_runtime.bundle.manifest import Manifest
 from foveal_runtime.engine.answers import Outcome, VectorKind, trained_kinds
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.grading import calibration_of, operating_point_of
-from foveal_runtime.study.labels import Head, referable_probability, softmax
+from foveal_runtime.study.labels import Head, softmax
 from foveal_runtime.study.study import Study, subset_name
 
 Float32 = npt.NDArray[np.float32]
@@ -196,8 +196,7 @@ def _changes(
     found = {f"{head.value}_flips": changed_grades(expected_G[None], got_G[None], margin)}
     if head is Head.ICDR:
         threshold = operating_point_of(manifest, study.modalities).threshold
-        before, after = referable_probability(expected_G[None]), referable_probability(got_G[None])
-        found["referable_flips"] = changed_decisions(before, after, (threshold, threshold), margin)
+        found["referable_flips"] = changed_decisions(expected_G[None], got_G[None], (threshold, threshold), margin)
     return found
 
 

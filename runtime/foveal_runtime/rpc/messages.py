@@ -11,16 +11,13 @@ from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.errors import StudyError
 from foveal_runtime.photo.quality import Quality
 from foveal_runtime.photo.raw import pack_raw
-from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Eye, Modality, Record, Sex, Study
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.bundle.manifest import OperatingPoint
-    from foveal_runtime.engine.grading import Grades, Referable, SchemeGrade
     from foveal_runtime.engine.selftest import SelfTestReport
     from foveal_runtime.serving.request import Answer
-    from foveal_runtime.study.exam import ExamVerdict
 
 _T = TypeVar("_T")
 
@@ -128,67 +125,6 @@ def study_to(study: Study) -> study_pb2.Study:
     return message
 
 
-def grade_to(answer: Answer, grades: Grades) -> screening_pb2.Grade:
-    """The message for a graded study; one whose photograph can't be graded carries no grade."""
-    outcome = answer.outcome
-    message = screening_pb2.Grade(
-        quality=quality_to(outcome.quality),
-        modalities=[MODALITY_TO[m] for m in Modality if m in outcome.subset],
-        imputed_fields=outcome.imputed,
-        truncated_fields=["note"] if outcome.truncated else [],
-        timing=timing_to(answer),
-        unverified_heads=[head.value for head in grades.unverified],
-    )
-    if not outcome.gradable:
-        return message
-    if Head.ICDR in grades.schemes:
-        message.icdr.CopyFrom(_scheme_to(grades.schemes[Head.ICDR]))
-    if Head.SDRG in grades.schemes:
-        message.sdrg.CopyFrom(_scheme_to(grades.schemes[Head.SDRG]))
-    if grades.referable is not None:
-        message.referable.CopyFrom(_referable_to(grades.referable))
-    return message
-
-
-def _scheme_to(grade: SchemeGrade) -> screening_pb2.SchemeGrade:
-    return screening_pb2.SchemeGrade(grade=grade.grade, name=grade.name, probabilities=grade.probabilities)
-
-
-def _referable_to(referable: Referable) -> screening_pb2.ReferableDr:
-    return screening_pb2.ReferableDr(
-        decision=referable.decision,
-        probability=referable.probability,
-        operating_point=operating_point_to(referable.operating_point),
-    )
-
-
-def exam_to(exam_id: str, results: list[Any], verdict: ExamVerdict, bundle: Bundle) -> screening_pb2.GradeExamResponse:
-    """The message for a visit."""
-    worst = verdict.worst.finding if verdict.worst is not None else None
-    return screening_pb2.GradeExamResponse(
-        id=exam_id,
-        results=results,
-        eyes=[
-            screening_pb2.EyeGrade(
-                eye=EYE_TO[eye.eye],
-                gradable=eye.finding is not None,
-                icdr=eye.finding.icdr if eye.finding is not None else None,
-                referable=eye.finding.referable if eye.finding is not None else None,
-                referable_probability=eye.finding.probability if eye.finding is not None else None,
-                deciding_result=eye.deciding,
-            )
-            for eye in verdict.eyes
-        ],
-        patient=screening_pb2.PatientGrade(
-            icdr=worst.icdr if worst is not None else None,
-            referable=verdict.referable,
-            deciding_eye=EYE_TO[verdict.worst.eye] if verdict.worst is not None else None,
-            complete=verdict.complete,
-        ),
-        model=model_ref_to(bundle),
-    )
-
-
 def quality_to(quality: Quality | None) -> screening_pb2.ImageQuality | None:
     """The message for a verdict on a photograph; None without one."""
     if quality is None:
@@ -242,6 +178,8 @@ def operating_point_to(point: OperatingPoint) -> model_pb2.OperatingPoint:
         sensitivity=point.sensitivity,
         specificity=point.specificity,
         studies=point.studies,
+        sensitivity_low=point.sensitivity_low,
+        patients=point.patients,
     )
 
 
@@ -267,8 +205,7 @@ def model_to(bundle: Bundle) -> model_pb2.GetModelResponse:
         tolerances=model_pb2.Tolerances(**manifest.tolerances.model_dump()),
     )
     for name, calibration in manifest.calibration.items():
-        if calibration.operating_points:
-            message.operating_points[name].CopyFrom(operating_point_to(calibration.operating_points[0]))
+        message.operating_points[name].points.extend(map(operating_point_to, calibration.operating_points))
     for name, heads in manifest.evidence.items():
         for head, evidence in heads.items():
             message.evidence[name].heads[head.value].CopyFrom(model_pb2.HeadEvidence(**evidence.model_dump(mode="json")))

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
 from foveal_runtime.engine.answers import Ask, check_trained
-from foveal_runtime.engine.grading import check_verified, grade
-from foveal_runtime.errors import FovealError, ImageError, InputError, OverloadedError, StudyError, UntrainedError
+from foveal_runtime.engine.grading import check_operating_point, check_verified, grade
+from foveal_runtime.errors import ConfigError, FovealError, ImageError, InputError, OverloadedError, StudyError, UntrainedError
 from foveal_runtime.photo.header import peek_pixels
+from foveal_runtime.rpc.grade_messages import exam_to, grade_to
 from foveal_runtime.rpc.messages import (
     EYE_OF,
     embedding_to,
-    exam_to,
-    grade_to,
     kinds_from,
     known,
     model_ref_to,
@@ -49,10 +48,11 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
 
     async def Grade(self, request: Any, context: Any) -> Any:
         model = self._host.model
+        point = self._point(model, request.operating_point)
         answers = await self.answer(model, request.studies, Ask(), context)
         return screening_pb2.GradeResponse(
             results=[
-                self._graded(s.id, a, model, f"studies[{i}]")
+                self._graded(s.id, a, model, f"studies[{i}]", point)
                 for i, (s, a) in enumerate(zip(request.studies, answers, strict=True))
             ],
             model=model_ref_to(model.bundle),
@@ -73,6 +73,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         model = self._host.model
         if Head.ICDR not in model.bundle.manifest.trained_heads:
             raise UntrainedError("this bundle's ICDR head was not trained, and a visit is judged by ICDR grades; use Grade")
+        point = self._point(model, request.operating_point)
         answers = await self.answer(model, [item.study for item in request.studies], Ask(), context)
         results = []
         photographs: list[tuple[Eye | None, Finding | None]] = []
@@ -83,15 +84,16 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                 results.append(screening_pb2.GradeResult(id=item.study.id, error=status_of(error, path=f"studies[{i}]")))
                 photographs.append((None, None))
             else:
-                results.append(self._graded(item.study.id, answer, model, f"studies[{i}].study"))
-                photographs.append((eye, self._finding(answer, model)))
+                results.append(self._graded(item.study.id, answer, model, f"studies[{i}].study", point))
+                photographs.append((eye, self._finding(answer, model, point)))
         return exam_to(request.id, results, judge(photographs), model.bundle)
 
     async def GradeStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         async def one(request: Any) -> Any:
+            point = self._point(self._host.model, request.operating_point)
             model, answer = await self._patiently(request.study, Ask(), context)
             return screening_pb2.GradeStreamResponse(
-                result=self._graded(request.study.id, answer, model, "study"), model=model_ref_to(model.bundle)
+                result=self._graded(request.study.id, answer, model, "study", point), model=model_ref_to(model.bundle)
             )
 
         def failed(request: Any, error: FovealError) -> Any:
@@ -209,17 +211,17 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
             )
         return Request(study=study, ask=ask, pixels=pixels or 0)
 
-    def _graded(self, study_id: str, answer: Answer | FovealError, model: Model, path: str) -> Any:
+    def _graded(self, study_id: str, answer: Answer | FovealError, model: Model, path: str, point: str) -> Any:
         """The result message of one graded study."""
         if isinstance(answer, FovealError):
             return screening_pb2.GradeResult(id=study_id, error=status_of(answer, path=path))
-        return screening_pb2.GradeResult(id=study_id, grade=grade_to(answer, self._grades(answer, model)))
+        return screening_pb2.GradeResult(id=study_id, grade=grade_to(answer, self._grades(answer, model, point)))
 
-    def _finding(self, answer: Answer | FovealError, model: Model) -> Finding | None:
+    def _finding(self, answer: Answer | FovealError, model: Model, point: str) -> Finding | None:
         """What a photograph adds to its exam; None when it failed, can't be graded, or has no ICDR grade."""
         if isinstance(answer, FovealError) or not answer.outcome.gradable:
             return None
-        grades = self._grades(answer, model)
+        grades = self._grades(answer, model, point)
         if grades.referable is None:
             return None
         return Finding(
@@ -228,8 +230,21 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
             probability=grades.referable.probability,
         )
 
-    def _grades(self, answer: Answer, model: Model) -> Grades:
-        return grade(answer.outcome, model.bundle.manifest, allow_unverified=self._config.allow_unverified)
+    def _grades(self, answer: Answer, model: Model, point: str) -> Grades:
+        manifest, allowed = model.bundle.manifest, self._config.allow_unverified
+        return grade(answer.outcome, manifest, allow_unverified=allowed, operating_point=point)
+
+    def _point(self, model: Model, asked: str) -> str:
+        """The operating point that decides: the caller's, or the server's.
+
+        Raises:
+            InputError: the bundle has no point of the caller's name.
+        """
+        try:
+            check_operating_point(model.bundle.manifest, asked)
+        except ConfigError as error:
+            raise InputError(f"operating_point: {error}") from None
+        return asked or self._config.operating_point
 
 
 def _eye_of(item: screening_pb2.ExamStudy, answer: Answer | FovealError) -> Eye | None:

@@ -45,6 +45,8 @@ class ServeConfig:
     """PEM certificates; clients must show one that these signed."""
     insecure: bool = False
     """Serve plain text on an address that other machines reach."""
+    operating_point: str = ""
+    """Name of the bundle's operating point that decides on referrals; empty is the default one of each modality subset."""
     allow_unverified: bool = False
     """Answer with grades that no held-out study has shown to be better than chance; each answer then names those heads."""
     require_signature: Path | None = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.signing import read_public_key
 from foveal_runtime.engine.compiled import find_compiled
+from foveal_runtime.engine.grading import check_operating_point
 from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.engine.session import provider_of
 from foveal_runtime.errors import CheckFailed, ConfigError, FovealError, SpaceMismatchError, StaleError, UnavailableError
@@ -132,6 +133,7 @@ class ModelHost:
         """
         async with self._swapping:
             bundle = await asyncio.to_thread(Bundle.open, self._config.bundle, signed_by=self._key)
+            check_operating_point(bundle.manifest, self._config.operating_point)
             old = self._model
             if old is not None and self.pinned_space and bundle.manifest.space_id != old.bundle.manifest.space_id:
                 raise SpaceMismatchError(

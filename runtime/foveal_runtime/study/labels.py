@@ -53,3 +53,14 @@ def softmax(logits_BG: npt.NDArray[np.floating[Any]], temperature: float = 1.0) 
 def referable_probability(probabilities_BG: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     """P(ICDR grade >= 2) from ICDR probabilities, along the last axis."""
     return np.asarray(np.asarray(probabilities_BG, dtype=np.float64)[..., REFERABLE_GRADE:].sum(axis=-1))
+
+
+def referral_score(probabilities_BG: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    """What an operating point's threshold is held against (docs/decision-rule.md), along the last axis.
+
+    P(ICDR grade >= 2), and 1 where the likeliest grade is 2 or worse: `score >= threshold` then refers when the probability
+    reaches the threshold or the grade is referable by itself, whatever the threshold, so that no answer contradicts itself.
+    """
+    probabilities_BG = np.asarray(probabilities_BG, dtype=np.float64)
+    graded = probabilities_BG.argmax(axis=-1) >= REFERABLE_GRADE
+    return np.where(graded, 1.0, referable_probability(probabilities_BG))

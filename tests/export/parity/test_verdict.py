@@ -96,7 +96,8 @@ def test_referrals_are_judged_at_the_operating_point_that_is_served() -> None:
     assert _missed(same) == []
     assert same.referable is not None
     assert same.referable.threshold == 0.3
-    assert {"referable_flips", "sensitivity_drop"} <= set(_missed(moved))
+    # The studies of a referable grade are referred at any threshold; those between are not any more.
+    assert "referable_flips" in _missed(moved)
 
 
 def test_a_temperature_that_makes_grades_overconfident_is_a_rise_of_the_calibration_error() -> None:

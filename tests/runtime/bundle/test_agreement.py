@@ -24,11 +24,25 @@ def test_near_ties_excuse_a_tenth_of_the_studies_and_sums_excuse_a_tenth_of_the_
     assert (whole.studies, whole.changed, whole.counted) == (10, 1, 0)
 
 
-def test_a_referral_is_a_near_tie_by_its_distance_to_the_threshold() -> None:
-    before, after = np.asarray([0.31, 0.35, 0.9]), np.asarray([0.29, 0.29, 0.8])
+def _of(referable: float, *, moderate: float = 0.0) -> list[float]:
+    """Probabilities whose likeliest grade is 0 as long as `referable` is spread over three grades."""
+    rest = referable - moderate
+    return [1 - referable, 0.0, moderate + rest / 3, rest / 3, rest / 3]
+
+
+def test_a_referral_is_a_near_tie_by_its_distance_from_being_decided_the_other_way() -> None:
+    before, after = np.asarray([_of(0.31), _of(0.35), _of(0.9)]), np.asarray([_of(0.29), _of(0.29), _of(0.8)])
     found = changed_decisions(before, after, (0.3, 0.3))
     assert (found.changed, found.near_ties) == (2, 1)
     assert changed_decisions(before, before, (0.3, 0.5)).changed == 2, "each side has its own threshold"
+
+
+def test_a_referral_by_its_grade_alone_changes_with_the_grade() -> None:
+    by_grade, without = np.asarray([_of(0.51, moderate=0.505)]), np.asarray([_of(0.4)])
+    found = changed_decisions(by_grade, without, (0.9, 0.9))
+    assert (found.changed, found.near_ties) == (1, 1), "grade 2 led grade 0 by less than the tie margin"
+    sure = np.asarray([_of(0.7, moderate=0.69)])
+    assert changed_decisions(sure, without, (0.9, 0.9)).counted == 1
 
 
 @pytest.mark.parametrize(

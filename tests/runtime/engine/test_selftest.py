@@ -65,7 +65,7 @@ def test_referrals_are_replayed_at_the_served_operating_point(replayed: tuple[Ma
         return compare(shifted, {}, there, golden).referable_flips
 
     assert flips(0.5) > 0
-    assert flips(1.0) == 0, "nobody reaches it, before or after"
+    assert flips(0.0) == 0, "everybody reaches it, before and after"
 
 
 def test_a_manifest_of_an_older_foveal_is_read_and_its_grades_are_unverified(tmp_path: Path) -> None:

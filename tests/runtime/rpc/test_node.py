@@ -11,6 +11,7 @@ import pytest
 from bundles import photograph
 from servers import RunningServer
 
+from foveal_runtime._proto import screening_pb2
 from foveal_runtime.study.study import Study
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "node"
@@ -31,7 +32,8 @@ def test_the_node_example_gets_the_same_grade_as_python(bundle_path: Path, tmp_p
         assert done.returncode == 0, done.stderr
         graded, refused = json.loads(done.stdout)
         (expected,) = client.grade([Study(image=good.read_bytes())]).results
-    assert graded["icdr"] == expected.grade.icdr.grade
-    assert graded["probability"] == pytest.approx(expected.grade.referable.probability, abs=1e-6)
+    assert graded["verdict"] == "graded"
+    assert graded["icdr"] == screening_pb2.IcdrGrade.Name(expected.grade.graded.icdr)
+    assert graded["probability"] == pytest.approx(expected.grade.graded.referral_basis.probability, abs=1e-6)
     assert refused["code"] == 3
     assert "no photograph" in refused["message"]

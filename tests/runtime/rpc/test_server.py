@@ -12,11 +12,13 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 from bundles import RECORD, golden_studies, open_engine, photograph, write_bundle
+from google.protobuf import json_format
 from google.rpc import code_pb2, error_details_pb2
 from PIL import Image
 from servers import RunningServer
@@ -27,6 +29,7 @@ from foveal_runtime.client import AsyncClient, Client, ClientOptions
 from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.engine.grading import grade as calibrated
 from foveal_runtime.errors import (
+    CheckFailed,
     InputError,
     OverloadedError,
     PreconditionError,
@@ -34,6 +37,7 @@ from foveal_runtime.errors import (
     UntrainedError,
     UnverifiedError,
 )
+from foveal_runtime.rpc.grade_messages import icdr_from
 from foveal_runtime.rpc.messages import study_to
 from foveal_runtime.rpc.status import error_of, error_of_rpc
 from foveal_runtime.study.labels import Head
@@ -61,13 +65,17 @@ def test_grades_are_those_of_the_engine_calibrated(client: Client, bundle_path: 
     response = client.grade([study])
     (result,) = response.results
     assert result.id == "mine"
-    assert result.grade.icdr.grade == expected.schemes[Head.ICDR].grade
-    np.testing.assert_allclose(result.grade.icdr.probabilities, expected.schemes[Head.ICDR].probabilities, atol=1e-5)
+    graded = result.grade.graded
+    assert icdr_from(graded.icdr) == expected.schemes[Head.ICDR].grade
+    icdr = next(head for head in graded.heads if head.head == "icdr")
+    assert icdr.likeliest == expected.schemes[Head.ICDR].name
+    found = [each.probability for each in icdr.classes]
+    np.testing.assert_allclose(found, expected.schemes[Head.ICDR].probabilities, atol=1e-5)
     assert expected.referable is not None
-    assert result.grade.referable.probability == pytest.approx(expected.referable.probability, abs=1e-5)
-    assert result.grade.referable.operating_point.name == "screening"
-    assert result.grade.referable.operating_point.threshold == 0.3
-    assert result.grade.referable.decision == (expected.referable.probability >= 0.3)
+    assert graded.referral_basis.probability == pytest.approx(expected.referable.probability, abs=1e-5)
+    assert graded.referral_basis.operating_point.name == "screening"
+    assert graded.referral_basis.operating_point.threshold == 0.3
+    assert (graded.referral == screening_pb2.REFERRAL_REFER) == expected.referable.decision
     assert response.model.space_id == engine.manifest.space_id
     assert response.model.bundle_sha256 == engine.bundle.sha256
 
@@ -77,7 +85,7 @@ def test_every_trained_subset_grades_and_names_what_was_imputed(client: Client) 
     results = client.grade(studies).results
     for study, result in zip(studies, results, strict=True):
         assert result.HasField("grade"), result.error.message
-        assert sum(result.grade.icdr.probabilities) == pytest.approx(1)
+        assert [sum(each.probability for each in head.classes) for head in result.grade.graded.heads] == pytest.approx([1, 1])
         assert len(result.grade.modalities) == len(study.modalities)
     assert list(results[-2].grade.imputed_fields) == ["sex", "eye", "diabetes_years", "insulin", "diabetes"]
     assert list(results[-1].grade.truncated_fields) == ["note"]
@@ -212,8 +220,9 @@ def test_untrained_heads_and_subsets_give_no_number(tmp_path: Path) -> None:
     )
     with RunningServer(bundle) as running, running.client() as client:
         image, record, note = client.grade([Study(image=photograph()), Study(record=RECORD), Study(note="macula")]).results
-        assert image.grade.HasField("icdr")
-        assert not image.grade.HasField("sdrg")
+        assert image.grade.graded.icdr
+        assert image.grade.graded.sdrg == screening_pb2.SDRG_GRADE_UNSPECIFIED
+        assert [head.head for head in image.grade.graded.heads] == ["icdr"]
         for result in (record, note):
             assert code_pb2.Code.Name(result.error.code) == "FAILED_PRECONDITION"
             assert isinstance(error_of(result.error), UntrainedError)
@@ -229,13 +238,13 @@ def test_unverified_grades_are_refused_unless_the_server_allows_them(tmp_path: P
         shown = screening_pb2.ExamStudy(eye=study_pb2.EYE_RIGHT, study=study_to(Study(image=photograph())))
         exam = client.grade_exam(screening_pb2.GradeExamRequest(studies=[shown]))
         assert isinstance(error_of(exam.results[0].error), UnverifiedError)
-        assert not exam.patient.HasField("referable")
+        assert exam.patient.referral == screening_pb2.REFERRAL_UNSPECIFIED
         (embedded,) = client.embed([Study(image=photograph())], [VectorKind.IMAGE]).results
         assert embedded.HasField("embedding")
         assert client.model().evidence["image"].heads["icdr"].status == "unverified"
     with RunningServer(bundle, "--allow-unverified") as running, running.client() as client:
         (result,) = client.grade([Study(image=photograph())]).results
-        assert result.grade.HasField("icdr")
+        assert result.grade.graded.icdr
         assert list(result.grade.unverified_heads) == ["icdr", "sdrg"]
 
 
@@ -246,8 +255,8 @@ def test_a_verified_head_is_served_beside_one_that_is_not(tmp_path: Path) -> Non
     (path / "manifest.json").write_text(json.dumps(manifest))
     with RunningServer(path) as running, running.client() as client:
         (result,) = client.grade([Study(image=photograph())]).results
-        assert result.grade.HasField("icdr")
-        assert not result.grade.HasField("sdrg")
+        assert [head.head for head in result.grade.graded.heads] == ["icdr"]
+        assert not result.grade.graded.sdrg
         assert list(result.grade.unverified_heads) == ["sdrg"]
 
 
@@ -257,9 +266,68 @@ def test_an_ungradable_photograph_has_a_typed_status_and_no_grade(client: Client
     (result,) = client.grade([Study(image=buffer.getvalue(), note="macula")]).results
     assert result.grade.quality.status == screening_pb2.QUALITY_STATUS_NOT_FUNDUS
     assert result.grade.quality.message
-    assert not result.grade.HasField("icdr")
-    assert not result.grade.HasField("sdrg")
-    assert not result.grade.HasField("referable")
+    assert result.grade.WhichOneof("verdict") == "ungradable"
+    assert result.grade.ungradable.reason == screening_pb2.QUALITY_STATUS_NOT_FUNDUS
+
+
+def _naive(grade: screening_pb2.Grade) -> dict[str, Any]:
+    """What a careless client reads, without asking which verdict there is."""
+    document = json_format.MessageToDict(grade, always_print_fields_with_no_presence=True)
+    graded = document.get("graded", {})
+    by_name = {"icdr": graded.get("icdr"), "referral": graded.get("referral")}
+    return {**by_name, "number": grade.graded.icdr, "refer": grade.graded.referral}
+
+
+def test_a_careless_reader_never_finds_grade_0_or_not_referable_where_there_is_no_answer(client: Client) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (600, 600), (120, 120, 120)).save(buffer, "JPEG")
+    ungradable, failed = client.grade([Study(image=buffer.getvalue()), Study(image=b"junk")]).results
+    for missing in (ungradable.grade, failed.grade, screening_pb2.Grade()):
+        read = _naive(missing)
+        assert (read["icdr"], read["referral"]) == (None, None)
+        assert screening_pb2.IcdrGrade.Name(read["number"]) == "ICDR_GRADE_UNSPECIFIED"
+        assert screening_pb2.Referral.Name(read["refer"]) == "REFERRAL_UNSPECIFIED"
+    (graded,) = client.grade([Study(image=photograph())]).results
+    read = _naive(graded.grade)
+    assert read["number"] not in range(5), "no number of the contract is a number of the scale"
+    assert read["icdr"] in list(screening_pb2.IcdrGrade.keys())[1:]
+    empty = screening_pb2.GradeExamResponse()
+    assert empty.patient.icdr == screening_pb2.ICDR_GRADE_UNSPECIFIED
+    assert empty.patient.referral == screening_pb2.REFERRAL_UNSPECIFIED
+
+
+def _two_points(bundle: Path) -> Path:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    points = manifest["calibration"]["image"]["operating_points"]
+    points.append({**points[0], "name": "strict", "threshold": 1.0})
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    return bundle
+
+
+def test_a_caller_or_the_server_chooses_the_operating_point_and_the_answer_names_it(tmp_path: Path) -> None:
+    bundle = _two_points(write_bundle(tmp_path / "b"))
+    studies = [Study(image=photograph(i)) for i in range(20)]
+    with RunningServer(bundle) as running, running.client() as client:
+        assert [p.name for p in client.model().operating_points["image"].points] == ["screening", "strict"]
+        for name, used in (("", "screening"), ("strict", "strict")):
+            for result in client.grade(studies, name).results:
+                graded = result.grade.graded
+                assert graded.referral_basis.operating_point.name == used
+                by_grade = (icdr_from(graded.icdr) or 0) >= 2
+                if by_grade:
+                    assert graded.referral == screening_pb2.REFERRAL_REFER
+                    assert graded.referral_basis.by_grade_alone == (
+                        graded.referral_basis.probability < graded.referral_basis.operating_point.threshold
+                    )
+        with pytest.raises(InputError, match=r"operating_point: no operating point 'lax'.*screening, strict"):
+            client.grade(studies[:1], "lax")
+        note = client.grade([Study(note="macula")], "strict").results[0].grade.graded
+        assert note.referral_basis.operating_point.name == "default", "a subset without that point says which it took"
+    with RunningServer(bundle, "--operating-point", "strict") as running, running.client() as client:
+        (result,) = client.grade(studies[:1]).results
+        assert result.grade.graded.referral_basis.operating_point.name == "strict"
+    with pytest.raises(CheckFailed, match="no operating point 'lax'"), RunningServer(bundle, "--operating-point", "lax"):
+        pass
 
 
 def test_streams_answer_every_study_by_its_id(client: Client) -> None:
@@ -286,14 +354,15 @@ def test_the_worst_gradable_eye_decides_an_exam(client: Client) -> None:
     )
     request.studies.add(eye="EYE_LEFT", study=study_pb2.Study(image=study_pb2.Image(encoded=b"junk")))
     response = client.grade_exam(request)
-    grades = [r.grade.icdr.grade if r.HasField("grade") else -1 for r in response.results]
+    found = [icdr_from(r.grade.graded.icdr) for r in response.results]
+    grades = [-1 if grade is None else grade for grade in found]
     assert grades[-1] == -1
     assert response.id == "visit"
     assert [e.eye for e in response.eyes] == [study_pb2.EYE_RIGHT, study_pb2.EYE_LEFT]
-    assert response.eyes[0].icdr == max(grades[:4])
-    assert response.eyes[1].icdr == max(grades[4:])
+    assert icdr_from(response.eyes[0].icdr) == max(grades[:4])
+    assert icdr_from(response.eyes[1].icdr) == max(grades[4:])
     assert grades[response.eyes[1].deciding_result] == max(grades[4:])
-    assert response.patient.icdr == max(grades)
+    assert icdr_from(response.patient.icdr) == max(grades)
     assert response.patient.complete
     for eye, recorded, words in (("EYE_RIGHT", "EYE_LEFT", "different eyes"), (77, "EYE_LEFT", "does not know")):
         odd = screening_pb2.GradeExamRequest()
@@ -304,7 +373,7 @@ def test_the_worst_gradable_eye_decides_an_exam(client: Client) -> None:
     answer = client.grade_exam(nameless)
     assert "eye" in answer.results[0].error.message
     assert not answer.patient.complete
-    assert not answer.patient.HasField("referable")
+    assert answer.patient.referral == screening_pb2.REFERRAL_UNSPECIFIED
 
 
 def test_equal_bytes_are_answered_from_the_cache(client: Client) -> None:
@@ -313,7 +382,7 @@ def test_equal_bytes_are_answered_from_the_cache(client: Client) -> None:
     again = client.grade([study]).results[0].grade
     assert not first.timing.cached
     assert again.timing.cached
-    assert list(again.icdr.probabilities) == list(first.icdr.probabilities)
+    assert again.graded == first.graded
 
 
 def test_get_model_tells_what_is_served_and_the_limits(client: Client) -> None:
@@ -322,7 +391,7 @@ def test_get_model_tells_what_is_served_and_the_limits(client: Client) -> None:
     assert list(model.trained_heads) == ["icdr", "sdrg"]
     assert "image+text+structured" in model.trained_subsets
     assert model.limits.max_studies == 256
-    assert model.operating_points["image"].threshold == 0.3
+    assert [point.threshold for point in model.operating_points["image"].points] == [0.3]
     assert model.image.side_px == 32
     assert model.provider == "cpu"
 
@@ -392,7 +461,7 @@ async def test_the_async_client_gives_the_same_answers(server: RunningServer, cl
         assert [r.id async for r in other.grade_stream(studies())] == ["a"]
         assert [len(r.embedding.vectors) async for r in other.embed_stream(studies(), [VectorKind.TEXT])] == [1]
         assert (await other.self_test()).passed
-    assert list(response.results[0].grade.icdr.probabilities) == list(client.grade([study]).results[0].grade.icdr.probabilities)
+    assert response.results[0].grade.graded == client.grade([study]).results[0].grade.graded
 
 
 def test_photographs_can_be_scaled_down_before_sending(server: RunningServer, client: Client) -> None:

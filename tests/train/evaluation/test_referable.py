@@ -30,7 +30,8 @@ def test_auroc_equals_that_of_scikit_learn_with_and_without_ties_and_weights(dec
 def test_auroc_without_one_of_the_classes_is_undefined_and_says_why() -> None:
     drawn = resample([str(i) for i in range(20)], count=10, seed=0)
     points = [(OperatingPoint(name="default 0.5", threshold=0.5),)] * 20
-    found = referable_figures(np.linspace(0, 1, 20), np.zeros(20, bool), points, drawn)
+    scores = np.linspace(0, 1, 20)
+    found = referable_figures(scores, np.zeros(20, bool), points, drawn, decided_by_N=scores)
     assert found["auroc"]["value"] is None
     assert found["roc"] is None
     sensitivity = found["operating_points"][0]["sensitivity"]
@@ -63,7 +64,8 @@ def test_each_study_is_decided_by_the_threshold_of_what_it_showed() -> None:
     low = (OperatingPoint(name="sensitivity>=0.90", threshold=0.2, studies=50),)
     high = (OperatingPoint(name="sensitivity>=0.90", threshold=0.5, studies=50),)
     drawn = resample(list("abcd"), count=0, seed=0)
-    found = referable_figures(scores, positive, [low, high, low, high], drawn)["operating_points"][0]
+    figures = referable_figures(scores, positive, [low, high, low, high], drawn, decided_by_N=scores)
+    found = figures["operating_points"][0]
     assert found["flagged"] == 3
     assert found["threshold"] is None
     assert found["thresholds"] == [0.2, 0.5]

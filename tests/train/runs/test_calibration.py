@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from foveal_runtime.study.labels import softmax
 from foveal_train.runs.calibration import (
     DEFAULT_POINT,
-    MIN_EACH,
     MIN_LABELLED,
+    MIN_OTHERS,
+    MIN_PATIENTS,
     TEMPERATURE_BOUNDS,
     fit_operating_points,
+    fit_points,
     fit_temperature,
     negative_log_likelihood,
     rates,
@@ -58,39 +62,65 @@ def test_temperature_stays_in_bounds_when_every_study_is_right() -> None:
     assert fit_temperature(8.0 * np.eye(5)[labels], labels) == pytest.approx(TEMPERATURE_BOUNDS[0], rel=1e-2)
 
 
-def test_operating_points_are_the_extreme_thresholds_that_keep_their_promise() -> None:
-    # Twenty referable studies at 0.405, 0.435 ... and twenty others at 0.02, 0.05 ...: overlapping, no ties.
-    positives, negatives = 0.405 + 0.03 * np.arange(20), 0.02 + 0.03 * np.arange(20)
-    scores, positive = np.concatenate([positives, negatives]), np.arange(40) < 20
-    sensitive, specific = fit_operating_points(scores, positive)
-    # 18 of 20 positives must be at or above: between the second and the third of them, next to the negative at 0.47 - 0.03.
+def scores_of_patients(patients: int, others: int = 40) -> tuple[Any, Any, Any]:
+    """A referable study each of some patients, and studies of others below and among them; no ties."""
+    positives, negatives = 0.41 + 0.5 * np.arange(patients) / patients, 0.02 + 0.5 * np.arange(others) / others
+    scores = np.concatenate([positives, negatives])
+    return scores, np.arange(len(scores)) < patients, np.arange(len(scores))
+
+
+def test_the_default_point_is_the_highest_threshold_whose_bound_over_patients_holds() -> None:
+    scores, positive, patient = scores_of_patients(46)
+    sensitive, specific = fit_operating_points(scores, positive, patient)
+    # One of 46 may be missed: 45 of 46 have a lower bound of 0.9010, 44 of 46 one of 0.8989.
     assert sensitive.name == "sensitivity>=0.90"
-    assert sensitive.sensitivity == pytest.approx(0.9)
-    assert positives[1] < sensitive.threshold < positives[2]
+    assert sensitive.sensitivity == pytest.approx(45 / 46)
+    assert sensitive.sensitivity_low == pytest.approx(0.90098, abs=1e-5)
+    assert scores[0] < sensitive.threshold < scores[1]
+    assert (sensitive.patients, sensitive.studies) == (46, 86)
     assert specific.name == "specificity>=0.90"
     assert specific.specificity == pytest.approx(0.9)
-    assert negatives[17] < specific.threshold < negatives[18]
-    assert sensitive.studies == specific.studies == 40
     for point in (sensitive, specific):
         called = scores >= point.threshold
         assert called[positive].mean() == pytest.approx(point.sensitivity)
         assert (~called[~positive]).mean() == pytest.approx(point.specificity)
-        assert np.abs(scores - point.threshold).min() > 1e-3
+        assert np.abs(scores - point.threshold).min() > 1e-4
 
 
-def test_too_few_of_either_class_leave_the_default_threshold_marked_as_not_fitted() -> None:
-    scores = np.linspace(0, 1, 100)
-    for positives in (MIN_EACH - 1, 100 - MIN_EACH + 1):
-        assert fit_operating_points(scores, np.arange(100) < positives) == (DEFAULT_POINT,)
+def test_a_patient_is_found_by_either_eye_and_two_eyes_are_one_patient() -> None:
+    scores, positive, patient = scores_of_patients(40)
+    second_eyes = np.full(40, 0.05)  # the other eye of each patient, hardly seen
+    both = np.concatenate([scores, second_eyes])
+    found = fit_operating_points(both, np.append(positive, np.ones(40, bool)), np.append(patient, np.arange(40)))[0]
+    alone = fit_operating_points(scores, positive, patient)[0]
+    assert found.patients == alone.patients == 40
+    assert found.sensitivity_low == alone.sensitivity_low
+    assert found.sensitivity < 0.6, "over studies it is what it is"
+
+
+def test_too_few_of_either_leave_the_default_threshold_marked_as_not_fitted() -> None:
+    assert fit_operating_points(*scores_of_patients(MIN_PATIENTS - 1)) == (DEFAULT_POINT,)
+    assert fit_operating_points(*scores_of_patients(60, others=MIN_OTHERS - 1)) == (DEFAULT_POINT,)
+    assert fit_operating_points(*scores_of_patients(MIN_PATIENTS))[0].sensitivity == 1.0
     assert DEFAULT_POINT.threshold == 0.5
     assert DEFAULT_POINT.studies == 0
 
 
-def test_scores_that_are_all_one_value_still_find_nine_in_ten() -> None:
-    sensitive = fit_operating_points(np.full(40, 0.3), np.arange(40) < 20)[0]
+def test_scores_that_are_all_one_value_still_find_everyone() -> None:
+    sensitive = fit_operating_points(np.full(80, 0.3), np.arange(80) < 40, np.arange(80))[0]
     assert sensitive.sensitivity == 1.0
     assert sensitive.specificity == 0.0
     assert sensitive.threshold <= 0.3
+
+
+def test_points_are_fitted_on_scores_that_do_not_know_their_patient() -> None:
+    logits, labels = sampled(400, 3.0)
+    patients = [f"p{i // 2}" for i in range(400)]
+    (point, *_) = fit_points(logits, labels, patients)
+    assert point.studies == 400
+    assert point.sensitivity_low >= 0.9
+    unknown = np.where(np.arange(400) % 2, MISSING, labels)
+    assert fit_points(logits, unknown, patients)[0].studies == 200
 
 
 def test_rates_count_a_score_equal_to_the_threshold_as_referred() -> None:

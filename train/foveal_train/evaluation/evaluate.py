@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal_runtime.bundle.manifest import SubsetCalibration
-from foveal_runtime.study.labels import REFERABLE_GRADE, Head, referable_probability, softmax
+from foveal_runtime.study.labels import REFERABLE_GRADE, Head, referable_probability, referral_score, softmax
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.study import subset_name
 from foveal_train.evaluation.grading import grade_figures
@@ -150,7 +150,7 @@ def _head_figures(
     scores, positive = referable_probability(after), truth >= REFERABLE_GRADE
     # Without a fitted point the runtime decides at 0.5, so that is what is measured, marked as not fitted.
     points = [c.operating_points or (DEFAULT_POINT,) for c, has in zip(_calibrations(one, info), known, strict=True) if has]
-    referable = referable_figures(scores, positive, points, here)
+    referable = referable_figures(scores, positive, points, here, decided_by_N=referral_score(after))
     referable["ece"] = calibration_error(scores, positive, here)
     referable["reliability"] = reliability(scores, positive)
     return {**figures, "referable": referable}

@@ -69,6 +69,8 @@ def referable_figures(
     positive_N: Bool,
     points: Sequence[Sequence[OperatingPoint]],
     resamples: Resamples,
+    *,
+    decided_by_N: Float | None = None,
 ) -> dict[str, Any]:
     """AUROC, curve and operating points.
 
@@ -77,6 +79,7 @@ def referable_figures(
         positive_N: whether ICDR >= 2.
         points: operating points of each study's own modality subset; points are matched by name.
         resamples: of the same studies.
+        decided_by_N: what thresholds are held against (`referral_score`); needed with points.
     """
     both = bool(positive_N.any() and not positive_N.all())
     reason = "needs studies with and without referable DR"
@@ -107,7 +110,9 @@ def referable_figures(
         own = [next((point for point in some if point.name == name), None) for some in points]
         rows = np.flatnonzero([point is not None for point in own])
         thresholds = np.asarray([point.threshold for point in own if point is not None])
-        decided = decision_figures(scores_N[rows] >= thresholds, positive_N[rows], resamples.at(rows))
+        assert decided_by_N is not None
+        referred_N = decided_by_N[rows] >= thresholds
+        decided = decision_figures(referred_N, positive_N[rows], resamples.at(rows))
         result["operating_points"].append(
             {
                 "name": name,
@@ -115,7 +120,7 @@ def referable_figures(
                 "threshold": float(thresholds[0]) if np.ptp(thresholds) == 0 else None,
                 "thresholds": [float(thresholds.min()), float(thresholds.max())],
                 "n": len(rows),
-                "flagged": int((scores_N[rows] >= thresholds).sum()),
+                "flagged": int(referred_N.sum()),
                 **decided,
             }
         )

@@ -1,0 +1,126 @@
+"""Grades, referrals and exams as protobuf. No policy, no arithmetic, no I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from foveal_runtime._proto import screening_pb2
+from foveal_runtime.rpc.messages import EYE_TO, MODALITY_TO, model_ref_to, operating_point_to, quality_to, timing_to
+from foveal_runtime.study.labels import GRADE_NAMES, Head
+from foveal_runtime.study.study import Modality
+
+if TYPE_CHECKING:
+    from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.engine.grading import Grades
+    from foveal_runtime.serving.request import Answer
+    from foveal_runtime.study.exam import ExamVerdict, Finding
+
+ICDR_TO: dict[int, Any] = {
+    0: screening_pb2.ICDR_GRADE_NO_RETINOPATHY,
+    1: screening_pb2.ICDR_GRADE_MILD,
+    2: screening_pb2.ICDR_GRADE_MODERATE,
+    3: screening_pb2.ICDR_GRADE_SEVERE,
+    4: screening_pb2.ICDR_GRADE_PROLIFERATIVE,
+}
+ICDR_OF: dict[Any, int] = {number: grade for grade, number in ICDR_TO.items()}
+SDRG_TO: dict[int, Any] = {grade: screening_pb2.SdrgGrade.Value(f"SDRG_GRADE_R{grade}") for grade in range(5)}
+SDRG_OF: dict[Any, int] = {number: grade for grade, number in SDRG_TO.items()}
+
+
+def grade_to(answer: Answer, grades: Grades) -> screening_pb2.Grade:
+    """The message for a graded study; one whose photograph can't be graded carries no grade."""
+    outcome = answer.outcome
+    message = screening_pb2.Grade(
+        quality=quality_to(outcome.quality),
+        modalities=[MODALITY_TO[m] for m in Modality if m in outcome.subset],
+        imputed_fields=outcome.imputed,
+        truncated_fields=["note"] if outcome.truncated else [],
+        timing=timing_to(answer),
+        unverified_heads=[head.value for head in grades.unverified],
+    )
+    if outcome.gradable:
+        message.graded.CopyFrom(_graded_to(grades))
+    else:
+        message.ungradable.CopyFrom(screening_pb2.Ungradable(reason=message.quality.status, message=message.quality.message))
+    return message
+
+
+def _graded_to(grades: Grades) -> screening_pb2.Graded:
+    message = screening_pb2.Graded(
+        heads=[
+            screening_pb2.HeadResult(
+                head=head.value,
+                classes=[
+                    screening_pb2.ClassProbability(name=name, probability=probability)
+                    for name, probability in zip(GRADE_NAMES[head], grade.probabilities, strict=True)
+                ],
+                likeliest=grade.name,
+            )
+            for head, grade in grades.schemes.items()
+        ]
+    )
+    if Head.ICDR in grades.schemes:
+        message.icdr = ICDR_TO[grades.schemes[Head.ICDR].grade]
+    if Head.SDRG in grades.schemes:
+        message.sdrg = SDRG_TO[grades.schemes[Head.SDRG].grade]
+    if grades.referable is not None:
+        point, probability = grades.referable.operating_point, grades.referable.probability
+        message.referral = referral_to(grades.referable.decision)
+        message.referral_basis.CopyFrom(
+            screening_pb2.ReferralBasis(
+                probability=probability,
+                operating_point=operating_point_to(point),
+                by_grade_alone=grades.referable.decision and probability < point.threshold,
+            )
+        )
+    return message
+
+
+def referral_to(decision: bool | None) -> Any:
+    """The number for a referral decision; None is none."""
+    if decision is None:
+        return screening_pb2.REFERRAL_UNSPECIFIED
+    return screening_pb2.REFERRAL_REFER if decision else screening_pb2.REFERRAL_NOT_REFERABLE
+
+
+def icdr_from(number: int) -> int | None:
+    """The grade of the ICDR scale, 0 to 4, that a number of the contract stands for; None for none."""
+    return ICDR_OF.get(number)
+
+
+def exam_to(exam_id: str, results: list[Any], verdict: ExamVerdict, bundle: Bundle) -> screening_pb2.GradeExamResponse:
+    """The message for a visit."""
+    worst = verdict.worst.finding if verdict.worst is not None else None
+    return screening_pb2.GradeExamResponse(
+        id=exam_id,
+        results=results,
+        eyes=[
+            screening_pb2.EyeGrade(
+                eye=EYE_TO[eye.eye],
+                gradable=eye.finding is not None,
+                icdr=_icdr_to(eye.finding),
+                referral=referral_to(None if eye.finding is None else eye.finding.referable),
+                referable_probability=eye.finding.probability if eye.finding is not None else None,
+                deciding_result=eye.deciding,
+            )
+            for eye in verdict.eyes
+        ],
+        patient=screening_pb2.PatientGrade(
+            icdr=_icdr_to(worst),
+            referral=_patient_referral(verdict),
+            deciding_eye=EYE_TO[verdict.worst.eye] if verdict.worst is not None else None,
+            complete=verdict.complete,
+        ),
+        model=model_ref_to(bundle),
+    )
+
+
+def _icdr_to(finding: Finding | None) -> Any:
+    return screening_pb2.ICDR_GRADE_UNSPECIFIED if finding is None else ICDR_TO[finding.icdr]
+
+
+def _patient_referral(verdict: ExamVerdict) -> Any:
+    """Only a complete visit can clear a patient."""
+    if verdict.referable is False and not verdict.complete:
+        return screening_pb2.REFERRAL_UNDECIDED
+    return referral_to(verdict.referable)
