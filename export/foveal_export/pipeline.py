@@ -21,7 +21,7 @@ from foveal_export.parity import assess, evidence, mend, report
 from foveal_export.parity.costs import Cost, costs, pytorch_cost
 from foveal_export.parity.document import Findings
 from foveal_export.parity.outcome import Aim, Candidate, Compared, Outcome
-from foveal_export.parity.refit import refit
+from foveal_export.parity.refit import recalibrated, refit
 from foveal_export.planning import Reporter, Request, check_cpu, plan_graphs
 from foveal_export.quantise import calibrate
 from foveal_export.quantise.plan import PLAN_FILE, ExportPlan
@@ -147,6 +147,7 @@ class _Export:
             )
             for samples in (chosen.search, chosen.parity)
         )
+        self.info = recalibrated(self.reference, run.info, chosen.validation)
         if not self.checks:
             trained = ", ".join(run.info.trained_subsets)
             raise DataError(f"{chosen.source}: no study has a modality that was trained ({trained})")

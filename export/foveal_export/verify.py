@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal_export.parity import assess, evidence, parity
 from foveal_export.parity.budget import budget_of
-from foveal_export.parity.refit import TEMPERATURE_TOLERANCE, THRESHOLD_TOLERANCE, Refit, differing, refit
+from foveal_export.parity.refit import TEMPERATURE_TOLERANCE, THRESHOLD_TOLERANCE, Refit, differing, recalibrated, refit
 from foveal_export.parity.verdict import REFITTED, Failure, failures
 from foveal_export.studies import cases
 from foveal_runtime.bundle.bundle import Bundle
@@ -72,6 +72,7 @@ class Verifier:
         self._modalities: Subset = frozenset().union(*info.subsets)
         self._samples = cases.sampled(self._chosen.parity, LIMIT)
         self.checks = self._prepared(reference)
+        self.info = recalibrated(reference, info, self._validation())
         if not self.checks:
             raise DataError(
                 f"{self._chosen.source}: no study has a modality that was trained ({', '.join(info.trained_subsets)})"
@@ -102,7 +103,7 @@ class Verifier:
             SpaceMismatchError: the bundle was exported from another run.
         """
         opened = Bundle.open(bundle)
-        manifest, info = opened.manifest, self.run.info
+        manifest, info = opened.manifest, self.info
         if manifest.space_id != info.space_id:
             raise SpaceMismatchError(
                 f"{bundle} is of space {manifest.space_id[:12]}…, run {self.run.path} of {info.space_id[:12]}…: "

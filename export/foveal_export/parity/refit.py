@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from foveal_export.parity.assess import Calibrations, ask_engine, labels
+from foveal_export.parity.assess import Calibrations, ask_engine, ask_reference, labels
 from foveal_export.parity.parity import Answers
 from foveal_export.studies import cases
 from foveal_runtime.bundle.agreement import allowed
@@ -18,6 +18,7 @@ from foveal_runtime.study.labels import Head, referral_score, softmax
 from foveal_runtime.study.study import Subset, subset_name
 from foveal_train.data import Sample
 from foveal_train.runs.calibration import fit_points, fit_temperature
+from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import RunInfo
 
 TEMPERATURE_TOLERANCE = 0.12
@@ -56,6 +57,25 @@ def refit(engine: Engine, info: RunInfo, validation: Sequence[Sample]) -> Refit:
         if Head.ICDR in info.trained_heads
     }
     return Refit(calibration=fitted | rest, referable=referable)
+
+
+def recalibrated(reference: Reference, info: RunInfo, validation: Sequence[Sample]) -> RunInfo:
+    """A run as it is calibrated by today's rules: one of an older foveal has points that were fitted for another decision rule.
+
+    Args:
+        reference: PyTorch's model.
+        info: of the run.
+        validation: its validation studies; without any, the run's own calibration stands.
+    """
+    old = any(point.studies and not point.patients for entry in info.calibration.values() for point in entry.operating_points)
+    if not old or not validation:
+        return info
+    modalities: Subset = frozenset().union(*info.subsets)
+    known = cases.prepare(reference, validation, modalities)
+    parts = {subset_name(subset): cases.through(known, subset) for subset in info.subsets}
+    seen = {name: part for name, part in parts.items() if part}
+    fitted = fit_calibrations(ask_reference(reference, info, seen), seen, info)
+    return info.model_copy(update={"calibration": {**info.calibration, **fitted}})
 
 
 def fit_calibrations(
