@@ -56,7 +56,8 @@ class RunningServer(LocalServer):
             (folder / "serve.toml").write_text(config)
             flags = (*flags, "--config", str(folder / "serve.toml"))
         script = (str(python), *FOVEAL[1:])
-        super().__init__(bundle, "-v", *flags, foveal=script, env={"OMP_NUM_THREADS": "1", **(env or {})}, echo=None)
+        environment, own = {"OMP_NUM_THREADS": "1", **(env or {})}, str(python) == sys.executable
+        super().__init__(bundle, "-v", *flags, foveal=script, env=environment, echo=None, ends_itself=own)
 
     def __enter__(self) -> Self:
         self.started = time.monotonic()

@@ -36,6 +36,7 @@ class LocalServer:
         foveal: tuple[str, ...] = FOVEAL,
         env: Mapping[str, str] | None = None,
         echo: Callable[[str], object] | None = sys.stderr.write,
+        ends_itself: bool = True,
     ) -> None:
         """Args:
         bundle: what to serve.
@@ -43,10 +44,11 @@ class LocalServer:
         foveal: the script to start, of another environment for example.
         env: variables to add.
         echo: told every line of the server's stderr; None keeps them in `lines` alone.
+        ends_itself: False where `foveal` starts it through another program, whose exit code says nothing of the server's.
         """
         place = () if "--address" in flags else ("--address", "127.0.0.1:0")
         self._command = [*foveal, "serve", str(bundle), *flags, *place]
-        self._env, self._echo = dict(env or {}), echo
+        self._env, self._echo, self._ends_itself = dict(env or {}), echo, ends_itself
         self.lines: list[str] = []
         """The server's stderr so far."""
         self.address = ""
@@ -96,7 +98,7 @@ class LocalServer:
                 self.process.kill()
                 self.process.wait()
                 raise
-            if kind is None and code != 0:
+            if kind is None and code != 0 and self._ends_itself:
                 raise CheckFailed(f"the server ended with exit code {code} after SIGTERM:\n{self.log}")
         self._reader.join(5)
 
