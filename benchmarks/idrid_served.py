@@ -4,7 +4,7 @@
 
 FOLDER holds fold-*, each a run whose test split is the photographs it never saw, as idrid_nested.py writes them. For each:
 `foveal export` with the default budget, a real server process, every held-out photograph graded and embedded by the client.
-Both sides are compared at temperature 1, as the budget is.
+Probabilities of both sides are compared at temperature 1; referrals are those that were served.
 
 Neighbours are those of one space, so a fold's queries are looked up in that fold's FP32 index: of its held-out photographs,
 and, harder, of all photographs of the data set. The ten nearest are compared with those of the FP32 query.
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import Parameter
 
+from foveal_runtime._proto import screening_pb2
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.cli.local_server import FOVEAL, LocalServer
 from foveal_runtime.client import Client
@@ -30,7 +31,7 @@ from foveal_runtime.study.labels import GRADES, REFERABLE_GRADE, Head, referable
 from foveal_runtime.study.study import Modality, Study
 from foveal_train.evaluation.grading import grade_figures
 from foveal_train.evaluation.intervals import resample
-from foveal_train.evaluation.referable import referable_figures
+from foveal_train.evaluation.referable import decision_figures, referable_figures
 from foveal_train.model.profile import EMBEDDING_DIM
 from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import Run, write_json
@@ -48,9 +49,10 @@ Float = npt.NDArray[np.float64]
 KINDS = (VectorKind.JOINT, VectorKind.IMAGE)
 
 
-def served(bundle: Path, studies: list[Study]) -> tuple[Float, dict[VectorKind, Float], list[bool]]:
-    """Probabilities, vectors and gradability of `studies`, asked in batches over gRPC."""
+def served(bundle: Path, studies: list[Study]) -> tuple[Float, dict[VectorKind, Float], list[bool], list[bool]]:
+    """Probabilities, vectors, gradability and referrals of `studies`, asked in batches over gRPC."""
     probabilities: list[list[float]] = []
+    referred: list[bool] = []
     vectors: dict[VectorKind, list[list[float]]] = {kind: [] for kind in KINDS}
     gradable: list[bool] = []
     with LocalServer(bundle, "--allow-unverified", "--cache-entries", "0") as server, Client(server.address) as client:
@@ -59,11 +61,12 @@ def served(bundle: Path, studies: list[Study]) -> tuple[Float, dict[VectorKind, 
             for result in client.grade(part).results:
                 head = next((head for head in result.grade.graded.heads if head.head == Head.ICDR), None)
                 gradable.append(head is not None)
+                referred.append(result.grade.graded.referral == screening_pb2.REFERRAL_REFER)
                 probabilities.append([np.nan] * GRADES if head is None else [each.probability for each in head.classes])
             for result in client.embed(part, list(KINDS)).results:
                 for kind, found in zip(KINDS, result.embedding.vectors or [None] * len(KINDS), strict=True):
                     vectors[kind].append([np.nan] * EMBEDDING_DIM if found is None else list(found.values))
-    return np.asarray(probabilities), {kind: np.asarray(rows) for kind, rows in vectors.items()}, gradable
+    return np.asarray(probabilities), {kind: np.asarray(rows) for kind, rows in vectors.items()}, gradable, referred
 
 
 def neighbours(
@@ -113,7 +116,7 @@ def main(
     samples = load_samples([data])
     place = {sample.id: i for i, sample in enumerate(samples)}
     folds: list[dict[str, Any]] = []
-    ours, theirs, labels, graded = [], [], [], []
+    ours, theirs, labels, graded, called = [], [], [], [], []
     cosines: dict[str, list[Float]] = {kind.value: [] for kind in KINDS}
     overlaps: dict[str, list[Float]] = {f"{kind.value}, {gallery}": [] for kind in KINDS for gallery in ("held out", "all")}
     for folder in sorted(runs.glob("fold-*")):
@@ -125,7 +128,7 @@ def main(
         at_N = np.asarray([place[name] for name in run.split["test"]])
         everything = Reference(run.model, run.tokenizer_json, run.info).run([s.study() for s in samples], frozenset(KINDS))
         index = {VectorKind.JOINT: everything.joint_ND, VectorKind.IMAGE: everything.alone_NMD[:, 0]}
-        probabilities, vectors, gradable = served(bundle, [samples[i].study() for i in at_N])
+        probabilities, vectors, gradable, referred = served(bundle, [samples[i].study() for i in at_N])
         # A run of the nested study has no validation split, so nothing of it was calibrated.
         calibration = Bundle.open(bundle).manifest.calibration.get(Modality.IMAGE.value)
         temperature = 1.0 if calibration is None else calibration.temperature.get(Head.ICDR, 1.0)
@@ -141,10 +144,12 @@ def main(
         theirs.append(softmax(everything.logits[Head.ICDR][at_N]))
         labels.append(np.asarray([samples[i].labels.icdr for i in at_N], np.int64))
         graded.append(seen_N)
+        called.append(np.asarray(referred)[seen_N])
         report = json.loads((bundle / "parity.json").read_text(encoding="utf-8"))
         least = {kind.value: float(cosines[kind.value][-1].min()) for kind in KINDS}
         folds.append({"held_out": len(seen_N), "plans_tried": max(1, len(report["frontier"])), "min_cosine": least})
-    served_N, torch_N, label_N, graded_N = (np.concatenate(x) for x in (ours, theirs, labels, graded))
+    served_N, torch_N, label_N, graded_N, called_N = (np.concatenate(x) for x in (ours, theirs, labels, graded, called))
+    resamples = resample([str(i) for i in range(len(label_N))], count=BOOTSTRAP, seed=seed)
     flips = served_N.argmax(-1) != torch_N.argmax(-1)
     referable = (referable_probability(served_N) >= THRESHOLD) != (referable_probability(torch_N) >= THRESHOLD)
     before, after = quality(torch_N, label_N, seed), quality(served_N, label_N, seed)
@@ -159,6 +164,8 @@ def main(
         "served": after,
         "cosine": {kind: {"mean": float(values.mean()), "min": float(values.min())} for kind, values in cosine.items()},
         "icdr_flips": float(flips.mean()),
+        "referral": decision_figures(called_N, label_N >= REFERABLE_GRADE, resamples),
+        "contradictions": int(((served_N.argmax(-1) >= REFERABLE_GRADE) & ~called_N).sum()),
         "referable_flips": float(referable.mean()),
         "kappa_drop": before["kappa"]["value"] - after["kappa"]["value"],
         "neighbour_overlap": {name: float(np.concatenate(parts).mean()) for name, parts in overlaps.items()},
@@ -169,6 +176,10 @@ def main(
         for name in ("kappa", "auroc"):
             figure = figures[side][name]  # type: ignore[index]
             print(f"{side:<10}{name:<8}{figure['value']:.3f}  [{figure['interval'][0]:.3f}, {figure['interval'][1]:.3f}]")
+    for name, figure in figures["referral"].items():  # type: ignore[attr-defined]
+        low, high = figure["interval"]
+        print(f"referral as served: {name} {figure['value']:.3f}  [{low:.3f}, {high:.3f}]")
+    print(f"answers whose grade and referral contradict each other: {figures['contradictions']}")
     for kind, values in cosine.items():
         print(f"cosine of the {kind} vector: mean {values.mean():.4f}, least {values.min():.4f}")
     for name, share in figures["neighbour_overlap"].items():  # type: ignore[attr-defined]
