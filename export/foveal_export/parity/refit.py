@@ -44,19 +44,25 @@ def refit(engine: Engine, info: RunInfo, validation: Sequence[Sample]) -> Refit:
     """
     if not validation or not info.trained_heads:
         return Refit(calibration=dict(info.calibration))
-    modalities: Subset = frozenset().union(*info.subsets)
-    known = cases.prepare(engine, validation, modalities)
-    parts = {subset_name(subset): cases.through(known, subset) for subset in info.subsets}
-    seen = {name: part for name, part in parts.items() if part}
+    seen = _by_subset(engine, info, validation)
     answers = ask_engine(engine, info, seen, vectors=False)
     fitted = fit_calibrations(answers, seen, info)
-    rest = {name: info.calibration.get(name, SubsetCalibration()) for name in parts if name not in seen}
+    unseen = [name for name in map(subset_name, info.subsets) if name not in seen]
+    rest = {name: info.calibration.get(name, SubsetCalibration()) for name in unseen}
     referable = {
         name: referral_score(softmax(answers[name].logits[Head.ICDR], fitted[name].temperature[Head.ICDR]))
         for name in seen
         if Head.ICDR in info.trained_heads
     }
     return Refit(calibration=fitted | rest, referable=referable)
+
+
+def _by_subset(preparer: cases.Preparer, info: RunInfo, validation: Sequence[Sample]) -> dict[str, list[cases.Case]]:
+    """The validation studies through every trained modality subset that some of them have, by its name."""
+    modalities: Subset = frozenset().union(*info.subsets)
+    known = cases.prepare(preparer, validation, modalities)
+    parts = {subset_name(subset): cases.through(known, subset) for subset in info.subsets}
+    return {name: part for name, part in parts.items() if part}
 
 
 def recalibrated(reference: Reference, info: RunInfo, validation: Sequence[Sample]) -> RunInfo:
@@ -70,10 +76,7 @@ def recalibrated(reference: Reference, info: RunInfo, validation: Sequence[Sampl
     old = any(point.studies and not point.patients for entry in info.calibration.values() for point in entry.operating_points)
     if not old or not validation:
         return info
-    modalities: Subset = frozenset().union(*info.subsets)
-    known = cases.prepare(reference, validation, modalities)
-    parts = {subset_name(subset): cases.through(known, subset) for subset in info.subsets}
-    seen = {name: part for name, part in parts.items() if part}
+    seen = _by_subset(reference, info, validation)
     fitted = fit_calibrations(ask_reference(reference, info, seen), seen, info)
     return info.model_copy(update={"calibration": {**info.calibration, **fitted}})
 
