@@ -105,13 +105,15 @@ class Engine:
         imputed: tuple[str, ...] = ()
         truncated = False
         quality: Quality | None = None
+        header = Record()
         if Modality.IMAGE in subset:
             assert study.image is not None
             image = study.image
             if is_dicom(image):
                 dicom = read_dicom(image, self._limits)
                 picture = dicom.picture
-                study = self._with_header(study, dicom.record)
+                header = dicom.record
+                study = self._with_header(study, header)
                 subset = study.modalities
             else:
                 picture = photograph(image, self.manifest.image, self._limits)
@@ -134,7 +136,7 @@ class Engine:
             imputed=imputed,
             truncated=truncated,
             quality=quality,
-            eye=study.record.eye if study.record is not None else None,
+            eye=(study.record.eye if study.record is not None else None) or header.eye,
             prepare_ms=(time.perf_counter() - started) * 1e3,
         )
 

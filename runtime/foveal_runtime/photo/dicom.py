@@ -25,6 +25,8 @@ from foveal_runtime.study.study import Eye, Record, Sex
 
 _MAGIC_AT = 128
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
+_YEAR_APART = 1.0
+"""Ages that differ by no more are the same: a request counts years, a header days."""
 _DAYS_A_YEAR = 365.2425
 
 
@@ -161,12 +163,29 @@ def _date(text: str) -> date | None:
 
 
 def filled(given: Record | None, header: Record) -> Record:
-    """The request's record, with what the header knows where the request says nothing."""
+    """The request's record, with what the header knows where the request says nothing.
+
+    Raises:
+        StudyError: the two contradict each other: another eye or sex, or ages more than a year apart.
+    """
     if given is None:
         return header
+    for field in ("eye", "sex"):
+        ours, theirs = getattr(given, field), getattr(header, field)
+        if ours is not None and theirs is not None and ours is not theirs:
+            raise _contradiction(field)
+    if given.age_years is not None and header.age_years is not None and abs(given.age_years - header.age_years) > _YEAR_APART:
+        raise _contradiction("age_years")
     return replace(
         given,
         age_years=header.age_years if given.age_years is None else given.age_years,
         sex=given.sex or header.sex,
         eye=given.eye or header.eye,
+    )
+
+
+def _contradiction(field: str) -> StudyError:
+    path = f"record.{field}"
+    return StudyError(
+        f"{path} contradicts the DICOM file's header: one of them is of another patient or eye; mend it", field=path
     )

@@ -9,7 +9,7 @@ from foveal_runtime.bundle.manifest import Manifest
 from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.errors import InputError, UntrainedError
 from foveal_runtime.rpc.filters import date_from
-from foveal_runtime.rpc.messages import EYE_OF, EYE_TO, KIND_OF, KIND_TO
+from foveal_runtime.rpc.messages import EYE_OF, EYE_TO, KIND_OF, KIND_TO, known
 from foveal_runtime.store.item import Facts, Item
 from foveal_runtime.store.stats import Stats
 from foveal_runtime.study.study import Eye, Study
@@ -20,8 +20,9 @@ def item_from(facts: Any, item_id: str, kind: VectorKind, vector_D: Any, content
 
     Raises:
         InputError: the date is none.
+        StudyError: an eye that this server does not know.
     """
-    eye = EYE_OF.get(facts.eye)
+    eye = known(EYE_OF, facts.eye, "facts.eye")
     return Item(
         id=item_id,
         kind=kind.value,

@@ -13,7 +13,7 @@ from foveal_runtime.engine.answers import Ask, VectorKind, trained_kinds
 from foveal_runtime.errors import FovealError, InputError, NotFoundError, PreconditionError, SpaceMismatchError, StudyError
 from foveal_runtime.rpc.archive_messages import entry_to, item_from, optional_kind, query_kind_of, stats_to, target_kind_of
 from foveal_runtime.rpc.filters import filter_from
-from foveal_runtime.rpc.messages import KIND_OF, KIND_TO, model_ref_to, quality_to, study_from
+from foveal_runtime.rpc.messages import KIND_OF, KIND_TO, known, model_ref_to, quality_to, study_from
 from foveal_runtime.rpc.service import windowed
 from foveal_runtime.rpc.status import status_of
 from foveal_runtime.store.item import Item, check_items
@@ -109,9 +109,9 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
         if not entry.vectors.vectors:
             raise StudyError("entry brings no vector; send at least one", field="vectors")
         items = []
-        for vector in entry.vectors.vectors:
-            values_D = np.asarray(vector.values, np.float32)
-            item = item_from(entry.facts, entry.facts.id, KIND_OF.get(vector.kind, VectorKind.JOINT), values_D, None, "")
+        for i, vector in enumerate(entry.vectors.vectors):
+            kind = known(KIND_OF, vector.kind, f"vectors.vectors[{i}].kind")
+            item = item_from(entry.facts, entry.facts.id, kind, np.asarray(vector.values, np.float32), None, "")
             check_items([item], model.bundle.manifest.embedding_dim)
             items.append(item)
         return items
@@ -144,14 +144,12 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
             vector_D = answer.outcome.vectors[query_kind]
         elif which == "vector":
             _check_space(model, request.space_id)
-            query_kind = KIND_OF.get(request.vector.kind, VectorKind.JOINT)
+            query_kind = known(KIND_OF, request.vector.kind, "vector.kind")
             target_kind = target_kind_of(query_kind, request.target_kind, model.bundle.manifest)
             vector_D = np.asarray(request.vector.values, np.float32)
         elif which == "id":
             own_id = request.id
-            query_kind = (
-                KIND_OF[request.query_kind] if request.query_kind in KIND_OF and request.query_kind else VectorKind.IMAGE
-            )
+            query_kind = known(KIND_OF, request.query_kind, "query_kind") if request.query_kind else VectorKind.IMAGE
             target_kind = target_kind_of(query_kind, request.target_kind, model.bundle.manifest)
             found = await archive.get([own_id], kind=query_kind.value)
             if not found:
@@ -184,7 +182,7 @@ def _ask(model: Model, study: Study, kinds: Sequence[int]) -> Ask:
     """The kinds to store: those asked for, or all that were trained and that the study allows."""
     manifest = model.bundle.manifest
     if kinds:
-        wanted = frozenset(KIND_OF.get(number, VectorKind.JOINT) for number in kinds)
+        wanted = frozenset(known(KIND_OF, number, "kinds") for number in kinds)
     else:
         study.validate()
         wanted = trained_kinds(manifest)

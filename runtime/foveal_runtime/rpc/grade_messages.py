@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from foveal_runtime._proto import screening_pb2
+from foveal_runtime._proto import screening_pb2, study_pb2
 from foveal_runtime.rpc.messages import EYE_TO, MODALITY_TO, model_ref_to, operating_point_to, quality_to, timing_to
 from foveal_runtime.study.labels import GRADE_NAMES, Head
 from foveal_runtime.study.study import Modality
@@ -86,6 +86,20 @@ def referral_to(decision: bool | None) -> Any:
 def icdr_from(number: int) -> int | None:
     """The grade of the ICDR scale, 0 to 4, that a number of the contract stands for; None for none."""
     return ICDR_OF.get(number)
+
+
+def study_with_eye(item: screening_pb2.ExamStudy) -> study_pb2.Study:
+    """The study of an exam with the eye that stands beside it, where its record has room for it: the model reads it there.
+
+    A record that says nothing stays so: with an eye alone it would become a modality of its own.
+    """
+    study = item.study
+    if study.record.ByteSize() == 0 or study.record.eye or item.eye not in (study_pb2.EYE_RIGHT, study_pb2.EYE_LEFT):
+        return study
+    whole = study_pb2.Study()
+    whole.CopyFrom(study)
+    whole.record.eye = item.eye
+    return whole
 
 
 def exam_to(exam_id: str, results: list[Any], verdict: ExamVerdict, bundle: Bundle) -> screening_pb2.GradeExamResponse:

@@ -28,7 +28,6 @@ SEX_OF: dict[Any, Sex | None] = {
 }
 EYE_OF: dict[Any, Eye | None] = {study_pb2.EYE_UNSPECIFIED: None, study_pb2.EYE_RIGHT: Eye.RIGHT, study_pb2.EYE_LEFT: Eye.LEFT}
 KIND_OF: dict[Any, VectorKind] = {
-    study_pb2.VECTOR_KIND_UNSPECIFIED: VectorKind.JOINT,
     study_pb2.VECTOR_KIND_JOINT: VectorKind.JOINT,
     study_pb2.VECTOR_KIND_IMAGE: VectorKind.IMAGE,
     study_pb2.VECTOR_KIND_TEXT: VectorKind.TEXT,
@@ -37,14 +36,13 @@ KIND_OF: dict[Any, VectorKind] = {
 """The stubs' enum numbers; typed loosely, since a newer client may send any number."""
 SEX_TO = {sex: number for number, sex in SEX_OF.items()}
 EYE_TO = {eye: number for number, eye in EYE_OF.items()}
-KIND_TO = {kind: number for number, kind in KIND_OF.items() if number}
+KIND_TO = {kind: number for number, kind in KIND_OF.items()}
 MODALITY_TO = {
     Modality.IMAGE: study_pb2.MODALITY_IMAGE,
     Modality.TEXT: study_pb2.MODALITY_TEXT,
     Modality.STRUCTURED: study_pb2.MODALITY_STRUCTURED,
 }
 _SAMPLES = {
-    study_pb2.SAMPLE_TYPE_UNSPECIFIED: "uint8",
     study_pb2.SAMPLE_TYPE_UINT8: "uint8",
     study_pb2.SAMPLE_TYPE_UINT16: "uint16",
     study_pb2.SAMPLE_TYPE_FLOAT32: "float32",
@@ -92,7 +90,8 @@ def known(table: dict[Any, _T], number: int, field: str) -> _T:
         StudyError: a number of a newer client.
     """
     if number not in table:
-        raise StudyError(f"{field} is {number}, which this server does not know; leave it out when unknown", field=field)
+        what = "not set" if number == 0 else f"{number}, which this server does not know"
+        raise StudyError(f"{field} is {what}; set it to a value of the contract", field=field)
     return table[number]
 
 

@@ -12,7 +12,7 @@ from foveal_runtime.engine.answers import Ask, check_trained
 from foveal_runtime.engine.grading import check_operating_point, check_verified, grade
 from foveal_runtime.errors import ConfigError, FovealError, ImageError, InputError, OverloadedError, StudyError, UntrainedError
 from foveal_runtime.photo.header import peek_pixels
-from foveal_runtime.rpc.grade_messages import exam_to, grade_to
+from foveal_runtime.rpc.grade_messages import exam_to, grade_to, study_with_eye
 from foveal_runtime.rpc.messages import (
     EYE_OF,
     embedding_to,
@@ -74,7 +74,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         if Head.ICDR not in model.bundle.manifest.trained_heads:
             raise UntrainedError("this bundle's ICDR head was not trained, and a visit is judged by ICDR grades; use Grade")
         point = self._point(model, request.operating_point)
-        answers = await self.answer(model, [item.study for item in request.studies], Ask(), context)
+        answers = await self.answer(model, [study_with_eye(item) for item in request.studies], Ask(), context)
         results = []
         photographs: list[tuple[Eye | None, Finding | None]] = []
         for i, (item, answer) in enumerate(zip(request.studies, answers, strict=True)):
@@ -260,9 +260,12 @@ def _eye_of(item: screening_pb2.ExamStudy, answer: Answer | FovealError) -> Eye 
     eye = told or recorded
     if isinstance(answer, FovealError):
         return eye
-    if eye is None and answer.outcome.eye is None:
+    seen = answer.outcome.eye
+    if eye is None and seen is None:
         raise StudyError("a photograph of an exam needs its eye; set it", field="eye")
-    return eye or answer.outcome.eye
+    if eye is not None and seen is not None and eye is not seen:
+        raise StudyError("eye contradicts the DICOM file's header; mend one of them", field="eye")
+    return eye or seen
 
 
 def embed_result(study_id: str, answer: Answer | FovealError, path: str) -> Any:

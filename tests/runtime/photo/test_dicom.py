@@ -121,7 +121,7 @@ def test_the_size_of_a_file_is_known_before_a_worker_opens_it(rgb_HWC: np.ndarra
     assert peek_pixels(dicom(rgb_HWC)) == 240 * 320
 
 
-def test_age_sex_and_eye_come_from_the_header_and_the_request_wins(rgb_HWC: np.ndarray, engine: Engine) -> None:
+def test_age_sex_and_eye_come_from_the_header_where_the_request_says_nothing(rgb_HWC: np.ndarray, engine: Engine) -> None:
     data = dicom(rgb_HWC, PatientAge="061Y", PatientSex="F", ImageLaterality="L")
     assert is_dicom(data)
     assert read_dicom(data, ImageLimits()).record == Record(age_years=61, sex=Sex.FEMALE, eye=Eye.LEFT)
@@ -129,9 +129,27 @@ def test_age_sex_and_eye_come_from_the_header_and_the_request_wins(rgb_HWC: np.n
     assert alone.subset == frozenset({Modality.IMAGE, Modality.STRUCTURED})
     assert alone.imputed == ("diabetes_years", "insulin", "diabetes")
     assert alone.eye is Eye.LEFT
-    (told,) = engine.run([engine.prepare(Study(image=data, record=Record(eye=Eye.RIGHT, insulin=True)))])
-    assert told.eye is Eye.RIGHT
-    assert told.imputed == ("diabetes_years", "diabetes")
+    (more,) = engine.run([engine.prepare(Study(image=data, record=Record(eye=Eye.LEFT, age_years=61.9, insulin=True)))])
+    assert more.eye is Eye.LEFT
+    assert more.imputed == ("diabetes_years", "diabetes")
+
+
+@pytest.mark.parametrize(
+    ("record", "field"),
+    [
+        (Record(eye=Eye.RIGHT), "record.eye"),
+        (Record(sex=Sex.MALE), "record.sex"),
+        (Record(age_years=63.0), "record.age_years"),
+    ],
+)
+def test_a_request_that_contradicts_the_header_is_refused_by_field_and_tells_no_value(
+    rgb_HWC: np.ndarray, engine: Engine, record: Record, field: str
+) -> None:
+    data = dicom(rgb_HWC, PatientAge="061Y", PatientSex="F", ImageLaterality="L")
+    with pytest.raises(StudyError, match="contradicts the DICOM file's header") as caught:
+        engine.prepare(Study(image=data, record=record))
+    assert caught.value.field == field
+    assert not any(word in str(caught.value).lower() for word in ("61", "63", "right", "left", "female"))
 
 
 def test_a_header_does_not_push_a_study_into_an_untrained_subset(rgb_HWC: np.ndarray, tmp_path: Path) -> None:

@@ -333,3 +333,27 @@ def test_a_server_that_cannot_have_its_archive_says_why_and_does_not_start(
         assert process.returncode != 0
         assert words in one_line(stderr)
         assert "s3cret" not in stderr
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "not set"), (77, "does not know")])
+def test_a_vector_without_a_known_kind_is_refused_by_its_path_and_stores_nothing(
+    client: Client, space: str, number: int, words: str
+) -> None:
+    unnamed = entry("unnamed", vector_of(1))
+    unnamed.vectors.vectors[0].kind = number  # type: ignore[assignment]
+    (result,) = client.upsert(archive_pb2.UpsertRequest(entries=[unnamed], space_id=space)).results
+    error = error_of(result.error)
+    assert words in str(error)
+    assert getattr(error, "field", "") == "vectors.vectors[0].kind"
+    assert not client.get(archive_pb2.GetRequest(ids=["unnamed"])).entries
+    query = archive_pb2.SearchRequest(vector=unnamed.vectors.vectors[0], space_id=space)
+    with pytest.raises(InputError, match=words):
+        client.search(query)
+
+
+def test_an_eye_that_the_server_does_not_know_is_refused_and_not_dropped(client: Client, space: str) -> None:
+    odd = entry("odd", vector_of(2))
+    odd.facts.eye = 77  # type: ignore[assignment]
+    (result,) = client.upsert(archive_pb2.UpsertRequest(entries=[odd], space_id=space)).results
+    assert getattr(error_of(result.error), "field", "") == "facts.eye"
+    assert not client.get(archive_pb2.GetRequest(ids=["odd"])).entries

@@ -18,6 +18,7 @@ import grpc
 import numpy as np
 import pytest
 from bundles import RECORD, golden_studies, open_engine, photograph, write_bundle
+from dicoms import dicom
 from google.protobuf import json_format
 from google.rpc import code_pb2, error_details_pb2
 from PIL import Image
@@ -33,6 +34,7 @@ from foveal_runtime.errors import (
     InputError,
     OverloadedError,
     PreconditionError,
+    StudyError,
     UnavailableError,
     UntrainedError,
     UnverifiedError,
@@ -123,9 +125,13 @@ BAD_STUDIES = {
     "empty file": (study_pb2.Study(image=study_pb2.Image(encoded=b"")), "image.encoded", "empty"),
     "text named jpg": (study_pb2.Study(image=study_pb2.Image(encoded=b"hello")), "image", "no photograph"),
     "truncated": (study_pb2.Study(image=study_pb2.Image(encoded=photograph()[:900])), "image", "truncated"),
-    "1x1": (study_pb2.Study(image=study_pb2.Image(raw=study_pb2.RawImage(pixels=b"abc", width=1, height=1))), "image", "1 x 1"),
+    "1x1": (
+        study_pb2.Study(image=study_pb2.Image(raw=study_pb2.RawImage(pixels=b"abc", width=1, height=1, sample_type=1))),
+        "image",
+        "1 x 1",
+    ),
     "raw of wrong length": (
-        study_pb2.Study(image=study_pb2.Image(raw=study_pb2.RawImage(pixels=b"abc", width=9, height=9))),
+        study_pb2.Study(image=study_pb2.Image(raw=study_pb2.RawImage(pixels=b"abc", width=9, height=9, sample_type=1))),
         "image.raw.pixels",
         "243 bytes",
     ),
@@ -374,6 +380,32 @@ def test_the_worst_gradable_eye_decides_an_exam(client: Client) -> None:
     assert "eye" in answer.results[0].error.message
     assert not answer.patient.complete
     assert answer.patient.referral == screening_pb2.REFERRAL_UNSPECIFIED
+
+
+def test_the_eye_of_an_exam_reaches_the_model_and_may_not_contradict_the_file(client: Client) -> None:
+    def ask(study: study_pb2.Study) -> Any:
+        shown = screening_pb2.ExamStudy(eye=study_pb2.EYE_LEFT, study=study)
+        return client.grade_exam(screening_pb2.GradeExamRequest(studies=[shown])).results[0]
+
+    image = study_pb2.Image(encoded=photograph())
+    with_record = ask(study_pb2.Study(image=image, record=study_pb2.Record(age_years=60)))
+    assert "eye" not in with_record.grade.imputed_fields
+    alone = ask(study_pb2.Study(image=image))
+    assert list(alone.grade.modalities) == [study_pb2.MODALITY_IMAGE], "an eye alone makes no record"
+    scan = dicom(np.asarray(Image.open(io.BytesIO(photograph())).convert("RGB")), ImageLaterality="R")
+    assert "contradicts the DICOM" in ask(study_pb2.Study(image=study_pb2.Image(encoded=scan))).error.message
+
+
+@pytest.mark.parametrize("number", [0, 77])
+def test_an_enum_that_has_to_be_named_is_never_guessed(client: Client, number: int) -> None:
+    raw = study_pb2.RawImage(pixels=bytes(64 * 64 * 3), width=64, height=64)
+    raw.sample_type = number  # type: ignore[assignment]
+    request = screening_pb2.GradeRequest(studies=[study_pb2.Study(image=study_pb2.Image(raw=raw))])
+    with grpc.insecure_channel(client._messages.address) as channel:
+        (result,) = screening_pb2_grpc.ScreeningStub(channel).Grade(request, timeout=10).results  # type: ignore[no-untyped-call]
+    error = error_of(result.error)
+    assert isinstance(error, StudyError)
+    assert error.field == "image.raw.sample_type"
 
 
 def test_equal_bytes_are_answered_from_the_cache(client: Client) -> None:
