@@ -1,6 +1,6 @@
 """The make half of `foveal demo`: from generated data to a served INT8 bundle. Shows; every step is a `foveal` command.
 
-Small enough for a few minutes of two cores, so nothing in it is judged: a bundle that misses the default budget is exported once
+Small enough for a few minutes, so nothing in it is judged: a bundle that misses the default budget is exported once
 more by the command that the export names, and the table says so.
 """
 

@@ -57,8 +57,8 @@ def demo(
     """Show foveal in two halves: serve the shipped model on real photographs, then make a model from nothing.
 
     The serve half needs the runtime alone (foveal[cpu,store]) and takes under a minute: a server, six photographs graded beside
-    their labels, an exam of two eyes, vectors, an archive, a search. The make half needs PyTorch (foveal[export]) and about four
-    minutes of two cores: data generated, a model trained, evaluated, exported, verified and served. Its data set is
+    their labels, an exam of two eyes, vectors, an archive, a search. The make half needs PyTorch (foveal[export]) and about
+    four minutes of two cores: data generated, a model trained, evaluated, exported, verified and served. Its data set is
     generated, so its figures say that the path works, not how good a model is on people.
 
     For example:
