@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foveal_runtime.bundle.manifest import Manifest
+from foveal_runtime.bundle.manifest import Manifest, SubsetCalibration
+from foveal_runtime.engine.grading import DEFAULT_POINT
 from foveal_train.runs.run import RunInfo
 
 
@@ -62,10 +63,11 @@ Whether held-out studies show that the grades mean anything; where they do not, 
 | --- | --- | --- | --- | --- | --- |
 {_evidence(manifest)}
 
-## Thresholds of referable diabetic retinopathy
-Probabilities and thresholds were fitted on validation studies of each input, through this artefact; what is not listed is 0.5.
+## When a study is referred
+When its calibrated probability of grade 2 or worse reaches the threshold, or when its likeliest grade is 2 or worse. Thresholds
+were fitted on validation studies of each input, through this artefact, where these held 29 patients with referable DR or more.
 
-| input | point | threshold | sensitivity | specificity | studies |
+| input | point | threshold | sensitivity (lower bound over patients) | specificity | studies, patients |
 | --- | --- | --- | --- | --- | --- |
 {_points(manifest)}
 
@@ -131,13 +133,16 @@ def _grading(part: Mapping[str, Any]) -> str:
 
 
 def _points(manifest: Manifest) -> str:
-    return "\n".join(
-        f"| {name} | {point.name} | {point.threshold:.3f} | {_share(point.sensitivity)} | {_share(point.specificity)} | "
-        f"{point.studies} |"
-        for name, entry in manifest.calibration.items()
-        for point in entry.operating_points
-        if point.studies
-    )
+    rows = []
+    for name in manifest.trained_subsets:
+        for point in manifest.calibration.get(name, SubsetCalibration()).operating_points or (DEFAULT_POINT,):
+            reached = ["not fitted", "", ""]
+            if point.studies:
+                bound = f" ({_share(point.sensitivity_low)})"
+                counts = f"{point.studies}, {point.patients}"
+                reached = [_share(point.sensitivity) + bound, _share(point.specificity), counts]
+            rows.append(f"| {' | '.join([name, point.name, f'{point.threshold:.3f}', *reached])} |")
+    return "\n".join(rows)
 
 
 def _share(value: float | None) -> str:

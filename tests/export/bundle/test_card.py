@@ -8,6 +8,7 @@ from bundles import write_bundle
 
 from foveal_export.bundle.card import model_card
 from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.manifest import SubsetCalibration
 from foveal_train.runs.run import read_info
 
 FIGURE = {"value": 0.812, "interval": [0.701, 0.934], "n": 40}
@@ -39,13 +40,18 @@ def test_what_the_exporter_says_of_the_model_stands_first(tiny_run: Path, tmp_pa
 
 def test_card_has_figures_with_intervals_thresholds_limits_and_use(tiny_run: Path, tmp_path: Path) -> None:
     manifest = Bundle.open(write_bundle(tmp_path / "bundle")).manifest
-    manifest = manifest.model_copy(update={"made_with": {"torch": "2.0", "commit": "abc"}})
+    (point,) = manifest.calibration["image"].operating_points
+    fitted = SubsetCalibration(operating_points=(point.model_copy(update={"sensitivity_low": 0.85, "patients": 30}),))
+    changes = {"made_with": {"torch": "2.0", "commit": "abc"}, "calibration": {"image": fitted}}
+    manifest = manifest.model_copy(update=changes)
     card = model_card(manifest, read_info(tiny_run), METRICS, {})
     row = "| everything the study has | 40 | 0.812 [0.701, 0.934] | 0.812 [0.701, 0.934] (0.325) | 0.500 | not defined |"
     assert row in card
     assert "photograph alone" not in card
     assert "- ICDR: only 40 graded studies" in card
-    assert "| image | screening | 0.300 | 0.900 | 0.800 | 50 |" in card
+    assert "| image | screening | 0.300 | 0.900 (0.850) | 0.800 | 50, 30 |" in card
+    assert "| text | default | 0.500 | not fitted |  |  |" in card
+    assert "or when its likeliest grade is 2 or worse" in card
     assert "torch 2.0, commit abc" in card
     assert "not a medical device" in card
     assert str(tiny_run.parent) not in card
