@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
@@ -69,7 +68,6 @@ def pages() -> dict[str, str]:
 def commands() -> str:
     """The help of every command."""
     text: str = build_app().generate_docs(output_format="markdown")
-    text = re.sub(r"\[default: ([^\]]*?)\]", r"[default: \1]", text)
     return "# Commands\n\n" + text.partition("\n")[2].lstrip().rstrip() + "\n"
 
 

@@ -130,7 +130,6 @@ class _Export:
         """Open the run and prepare the studies of the search and of the verdict."""
         self.say.stage("opening the run")
         self.run = run = Run.open(self.request.run)
-        self.info = run.info
         subsets = run.info.subsets
         if not subsets:
             raise UntrainedError(

@@ -16,6 +16,8 @@ import pytest
 from bundles import photograph, write_bundle
 from servers import RunningServer, reachable_folder
 
+from foveal_runtime.cli.local_server import free_address
+
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "127.0.0.1:50051"
 DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -104,7 +106,7 @@ def test_every_block_runs_or_says_why_not(document: Path, bench: Path) -> None:
     mine = [block for block in INSTRUCTIONS if block.document == document and _runs(block)]
     served_here = any(re.search(r"^foveal serve", block.text, re.MULTILINE) for block in mine)
     with RunningServer(bench / "bundle", "--store", str(bench / "store"), "--allow-unverified") as server:
-        address = f"127.0.0.1:{_free_port()}" if served_here else server.address
+        address = free_address() if served_here else server.address
         _program(bench, "foveal", STAND_IN.format(address=address, python=sys.executable, waits=str(served_here).lower()))
         if shutil.which("grpcurl") is None:
             _program(bench, "grpcurl", f'#!/bin/sh\nexec {sys.executable} {ROOT / "tests" / "docs" / "grpcurl.py"} "$@"\n')
@@ -116,12 +118,6 @@ def test_every_block_runs_or_says_why_not(document: Path, bench: Path) -> None:
                 exec(compile(text, str(document), "exec"), names)
             else:
                 _shell("export IMAGE=$(base64 -w0 left.jpg)\n" + text)
-
-
-def _free_port() -> int:
-    from foveal_runtime.cli.local_server import free_address
-
-    return int(free_address().rpartition(":")[2])
 
 
 def test_commands_stand_in_blocks_that_say_so_and_few_are_not_run() -> None:

@@ -33,7 +33,7 @@ class Refit:
     """A calibration fitted on an artefact's own logits, by subset name."""
 
     calibration: dict[str, SubsetCalibration]
-    referable: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    scores: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     """`referral_score` [N] of the studies that it was fitted on; empty where nothing was fitted."""
 
 
@@ -49,12 +49,12 @@ def refit(engine: Engine, info: RunInfo, validation: Sequence[Sample]) -> Refit:
     fitted = fit_calibrations(answers, seen, info)
     unseen = [name for name in map(subset_name, info.subsets) if name not in seen]
     rest = {name: info.calibration.get(name, SubsetCalibration()) for name in unseen}
-    referable = {
+    scores = {
         name: referral_score(softmax(answers[name].logits[Head.ICDR], fitted[name].temperature[Head.ICDR]))
         for name in seen
         if Head.ICDR in info.trained_heads
     }
-    return Refit(calibration=fitted | rest, referable=referable)
+    return Refit(calibration=fitted | rest, scores=scores)
 
 
 def _by_subset(preparer: cases.Preparer, info: RunInfo, validation: Sequence[Sample]) -> dict[str, list[cases.Case]]:
@@ -117,7 +117,7 @@ def differing(stored: Calibrations, fitted: Refit, referable_flips: float) -> li
     """
     found: list[tuple[str, str, float, float]] = []
     for name, entry in fitted.calibration.items():
-        score_N = fitted.referable.get(name, np.empty(0))
+        score_N = fitted.scores.get(name, np.empty(0))
         there = stored.get(name, SubsetCalibration())
         for head, temperature in entry.temperature.items():
             carried = there.temperature.get(head, 1.0)

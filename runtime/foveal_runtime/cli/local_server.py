@@ -69,7 +69,7 @@ class LocalServer:
         if not self._announced.wait(_READY_S) or not self.address:
             self.process.kill()
             self.process.wait()
-            raise CheckFailed(f"the server did not get ready:\n{self.log}")
+            raise CheckFailed(f"the server did not get ready{self._why()}")
         return self
 
     def _read(self) -> None:
@@ -88,9 +88,10 @@ class LocalServer:
         """End it by SIGTERM.
 
         Raises:
-            CheckFailed: it ended with another exit code than 0.
+            CheckFailed: it ended with another exit code than 0, or had failed before. Who killed it by a signal knows.
         """
-        if self.process.poll() is None:
+        code = self.process.poll()
+        if code is None:
             self.process.send_signal(signal.SIGTERM)
             try:
                 code = self.process.wait(_STOP_S)
@@ -98,9 +99,16 @@ class LocalServer:
                 self.process.kill()
                 self.process.wait()
                 raise
-            if kind is None and code != 0 and self._ends_itself:
-                raise CheckFailed(f"the server ended with exit code {code} after SIGTERM:\n{self.log}")
+            failed, when = code != 0, " after SIGTERM"
+        else:
+            failed, when = code > 0, ""
         self._reader.join(5)
+        if kind is None and failed and self._ends_itself:
+            raise CheckFailed(f"the server ended with exit code {code}{when}{self._why()}")
+
+    def _why(self) -> str:
+        """Where the server's own words are."""
+        return "; it says above why" if self._echo is not None else f":\n{self.log}"
 
     @property
     def log(self) -> str:

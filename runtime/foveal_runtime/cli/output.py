@@ -123,10 +123,9 @@ def grade_table(rows: Sequence[tuple[Path, Any]]) -> None:
 
 def _head_text(result: Any) -> str:
     """One head's grade as a person reads it."""
-    names = [each.name for each in result.classes]
     if result.head == Head.SDRG:
         return f"SDRG {result.likeliest}"
-    place = names.index(result.likeliest)
+    place = [each.name for each in result.classes].index(result.likeliest)
     return f"{result.head.upper()} {place} ({result.likeliest}, p {result.classes[place].probability:.2f})"
 
 

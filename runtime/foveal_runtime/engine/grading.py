@@ -36,6 +36,11 @@ class Referable:
     probability: float
     operating_point: OperatingPoint
 
+    @property
+    def by_grade_alone(self) -> bool:
+        """The grade refers by itself: the probability lies below the threshold."""
+        return self.decision and self.probability < self.operating_point.threshold
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grades:

@@ -13,7 +13,7 @@ from foveal_runtime.engine.answers import Ask, VectorKind, trained_kinds
 from foveal_runtime.errors import FovealError, InputError, NotFoundError, PreconditionError, SpaceMismatchError, StudyError
 from foveal_runtime.rpc.archive_messages import entry_to, item_from, optional_kind, query_kind_of, stats_to, target_kind_of
 from foveal_runtime.rpc.filters import filter_from
-from foveal_runtime.rpc.messages import KIND_OF, KIND_TO, known, model_ref_to, quality_to, study_from
+from foveal_runtime.rpc.messages import KIND_OF, KIND_TO, kinds_from, known, model_ref_to, quality_to, study_from
 from foveal_runtime.rpc.service import windowed
 from foveal_runtime.rpc.status import status_of
 from foveal_runtime.store.item import Item, check_items
@@ -182,7 +182,7 @@ def _ask(model: Model, study: Study, kinds: Sequence[int]) -> Ask:
     """The kinds to store: those asked for, or all that were trained and that the study allows."""
     manifest = model.bundle.manifest
     if kinds:
-        wanted = frozenset(known(KIND_OF, number, "kinds") for number in kinds)
+        wanted = kinds_from(kinds)
     else:
         study.validate()
         wanted = trained_kinds(manifest)

@@ -24,7 +24,6 @@ ICDR_TO: dict[int, Any] = {
 }
 ICDR_OF: dict[Any, int] = {number: grade for grade, number in ICDR_TO.items()}
 SDRG_TO: dict[int, Any] = {grade: screening_pb2.SdrgGrade.Value(f"SDRG_GRADE_R{grade}") for grade in range(5)}
-SDRG_OF: dict[Any, int] = {number: grade for grade, number in SDRG_TO.items()}
 
 
 def grade_to(answer: Answer, grades: Grades) -> screening_pb2.Grade:
@@ -64,13 +63,12 @@ def _graded_to(grades: Grades) -> screening_pb2.Graded:
     if Head.SDRG in grades.schemes:
         message.sdrg = SDRG_TO[grades.schemes[Head.SDRG].grade]
     if grades.referable is not None:
-        point, probability = grades.referable.operating_point, grades.referable.probability
         message.referral = referral_to(grades.referable.decision)
         message.referral_basis.CopyFrom(
             screening_pb2.ReferralBasis(
-                probability=probability,
-                operating_point=operating_point_to(point),
-                by_grade_alone=grades.referable.decision and probability < point.threshold,
+                probability=grades.referable.probability,
+                operating_point=operating_point_to(grades.referable.operating_point),
+                by_grade_alone=grades.referable.by_grade_alone,
             )
         )
     return message
@@ -121,7 +119,7 @@ def exam_to(exam_id: str, results: list[Any], verdict: ExamVerdict, bundle: Bund
         ],
         patient=screening_pb2.PatientGrade(
             icdr=_icdr_to(worst),
-            referral=_patient_referral(verdict),
+            referral=screening_pb2.REFERRAL_UNDECIDED if verdict.undecided else referral_to(verdict.referable),
             deciding_eye=EYE_TO[verdict.worst.eye] if verdict.worst is not None else None,
             complete=verdict.complete,
         ),
@@ -131,10 +129,3 @@ def exam_to(exam_id: str, results: list[Any], verdict: ExamVerdict, bundle: Bund
 
 def _icdr_to(finding: Finding | None) -> Any:
     return screening_pb2.ICDR_GRADE_UNSPECIFIED if finding is None else ICDR_TO[finding.icdr]
-
-
-def _patient_referral(verdict: ExamVerdict) -> Any:
-    """Only a complete visit can clear a patient."""
-    if verdict.referable is False and not verdict.complete:
-        return screening_pb2.REFERRAL_UNDECIDED
-    return referral_to(verdict.referable)

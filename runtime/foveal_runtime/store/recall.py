@@ -17,7 +17,7 @@ _TIE = 1e-6
 class Searched(Protocol):
     """What a check needs of an archive."""
 
-    async def sample(self, count: int, *, kind: str, seed: int) -> list[tuple[str, Float32]]:
+    async def sample(self, n: int, *, kind: str, seed: int) -> list[tuple[str, Float32]]:
         """Some stored vectors with their ids."""
 
     async def search(self, vector_D: Float32, *, kind: str, k: int, exact: bool) -> SearchResult:

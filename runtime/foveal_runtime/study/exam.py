@@ -51,6 +51,11 @@ class ExamVerdict:
     referable: bool | None
     complete: bool
 
+    @property
+    def undecided(self) -> bool:
+        """Nothing referable was found, but only a complete visit can clear a patient."""
+        return self.referable is False and not self.complete
+
 
 def judge(photographs: Sequence[tuple[Eye | None, Finding | None]]) -> ExamVerdict:
     """Apply the rule to the photographs of one visit, each with its eye and what it shows (None: nothing gradable)."""

@@ -199,7 +199,7 @@ def test_one_probability_in_a_hundred_may_change_four_times_as_much(moved: int, 
 
 def test_a_threshold_that_changes_no_decision_is_no_harm_and_one_that_changes_many_is() -> None:
     score_N = np.concatenate([np.linspace(0, 0.4, 50), np.linspace(0.6, 1, 50)])
-    again = Refit(calibration={"image": _at(0.45)}, referable={"image": score_N})
+    again = Refit(calibration={"image": _at(0.45)}, scores={"image": score_N})
     assert differing({"image": _at(0.55)}, again, 0.01) == []
     assert differing({"image": _at(0.9)}, again, 0.01) == [("image", "threshold of screening", 0.9, 0.45)]
     assert differing({}, again, 0.01), "a bundle that carries none differs"

@@ -16,6 +16,7 @@ from foveal_train.training.recipe import Recipe, Schedule
 
 
 def new_optimizer(objective: Objective, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW with a rate of its own for each backbone and for the rest; what is frozen is left out."""
     config = recipe.optimiser
     model = objective.model
     image, text = set(model.image.backbone.parameters()), set(model.text.bert.parameters())
@@ -33,6 +34,7 @@ def new_optimizer(objective: Objective, recipe: Recipe) -> torch.optim.AdamW:
 
 
 def new_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, updates: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """The recipe's schedule over `updates` steps of the optimiser."""
     config = recipe.optimiser
     if config.schedule is Schedule.PLATEAU:
         return torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -49,6 +51,7 @@ def new_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, updates: int
 
 
 def new_accelerator(recipe: Recipe, *, on_cpu: bool) -> Accelerator:
+    """This process's devices, and bfloat16 where the recipe asks for it and the device multiplies it natively."""
     AcceleratorState._reset_state()  # a sweep's last recipe may have had another precision, which it holds on to
     fast = recipe.optimiser.bf16 and has_bf16(torch.device("cpu" if on_cpu else "cuda"))
     return Accelerator(

@@ -188,9 +188,9 @@ class Trainer:
         shown = self._shown_studies(dice)
         self._optimizer.zero_grad()
         for step, every in enumerate(steps_of(order, self._size, whole=True), start=1):
-            losses = self.step(shown, every[rank::together], step)
-            mean.add(loss_values(losses))
-            weights |= losses.weights
+            values, weighed = self.step(shown, every[rank::together], step)
+            mean.add(values)
+            weights |= weighed
             if report is not None:
                 report(number, step, self.steps, mean.means())
         rates = [group["lr"] for group in self._optimizer.param_groups]
@@ -210,13 +210,18 @@ class Trainer:
         chosen_N = torch.rand(len(train), generator=dice).numpy() < self.recipe.strip_dr_notes
         return some_stripped(train, stripped, chosen_N)
 
-    def step(self, arrays: StudyArrays, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> Losses:
+    def step(
+        self, arrays: StudyArrays, rows: np.ndarray[Any, np.dtype[np.int64]], step: int
+    ) -> tuple[dict[str, float], dict[str, float]]:
         """Learn from one batch.
 
         Args:
             arrays: the training studies as they are shown.
             rows: the batch's, of this process.
             step: its number in the epoch, from 1; gradients of `optimiser.accumulate` steps make one update.
+
+        Returns:
+            The losses, and their weights.
 
         Raises:
             CheckFailed: a loss is NaN or infinite.
@@ -225,7 +230,8 @@ class Trainer:
         with accelerator.autocast(), Float32Depthwise() if self._on_cpu else nullcontext():
             batch = make_batch(arrays, rows, self.recipe, training=True, states=self._train_states)
             losses: Losses = self._objective(batch.to(accelerator.device))
-        check_finite(loss_values(losses), f"epoch {self.state.epoch + 1}, batch {step}", self.out)
+        values = loss_values(losses)
+        check_finite(values, f"epoch {self.state.epoch + 1}, batch {step}", self.out)
         accelerator.backward(losses.total / config.accumulate)
         if step % config.accumulate == 0 or step == self.steps:
             accelerator.clip_grad_norm_(self._objective.parameters(), config.clip_norm)
@@ -235,7 +241,7 @@ class Trainer:
                 self._scheduler.step()
             if self._average is not None:
                 self._average.update_parameters(self.model)
-        return losses
+        return values, losses.weights
 
     def validate(self) -> dict[str, float]:
         """Mean losses over the whole validation split, as the main process finds them: all decide alike on what follows.
