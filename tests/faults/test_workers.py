@@ -123,11 +123,9 @@ def test_a_hanging_graph_is_ended_and_the_study_that_hung_twice_is_refused(serve
     assert isinstance(error_of(second.error), PoisonError)
     wait_until_answered(client, time.monotonic())
     (worker,) = server.workers()
-    started = time.monotonic()
     (third,) = client.grade([poison]).results
     assert isinstance(error_of(third.error), PoisonError)
-    assert time.monotonic() - started < 1.0, "it was run again"
-    assert server.workers() == [worker]
+    assert server.workers() == [worker], "it was run again"
 
 
 def test_neighbours_of_a_hanging_study_are_told_at_once_and_succeed_when_sent_again(

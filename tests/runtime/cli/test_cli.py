@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -41,13 +40,9 @@ def test_help_imports_neither_numpy_nor_grpc(command: str) -> None:
         "with contextlib.suppress(SystemExit):\n    main()\n"
         "print([m for m in ('numpy', 'grpc', 'onnxruntime', 'PIL', 'torch', 'pydantic') if m in sys.modules])"
     )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert f"foveal {command}" in done.stdout
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # Processor time: the wall clock belongs to whatever else the machine is doing.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
 
 
 def test_grade_json_is_one_document_with_an_object_per_file(server: RunningServer, photo: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -135,20 +134,6 @@ def test_every_finding_is_drawn(finding: Finding) -> None:
     plain = render_fundus(seed=8, eye=Eye.LEFT, side_px=128)
     marked = render_fundus(seed=8, eye=Eye.LEFT, side_px=128, findings=[finding])
     assert not np.array_equal(plain, marked)
-
-
-def test_an_image_takes_at_most_40_ms() -> None:
-    """The figure holds for one quiet core; the median of the fastest runs shuts out a busy neighbour, not a slow generator."""
-    best = []
-    for seed in range(5):
-        runs = []
-        for _ in range(4):
-            start = time.process_time()
-            jpeg_bytes(render_fundus(seed=seed, eye=Eye.LEFT, icdr=seed))
-            runs.append(time.process_time() - start)
-        best.append(min(runs))
-    # Twice the target: two hyperthreads share a core's units when everything else runs too.
-    assert float(np.median(best)) < 0.080
 
 
 @pytest.mark.parametrize(
