@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Annotated
 
 import cyclopts
 
@@ -27,7 +28,13 @@ app = cyclopts.App(help=__doc__)
 
 
 @app.default
-def main(*, out: Path, seeds: int = 10, threads: list[int] | None = None, work: Path | None = None) -> None:
+def main(
+    *,
+    out: Path,
+    seeds: int = 10,
+    threads: Annotated[list[int] | None, cyclopts.Parameter(consume_multiple=True)] = None,
+    work: Path | None = None,
+) -> None:
     """Run and record."""
     document = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"runs": []}
     document.update(
