@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from edge_vectors import DIM, EDGE, Array, ClusteredVectors
-from foveal_runtime.store import Archive, AttributeEquals, Column, Equals, Filter, Item, StoreOptions
+from foveal_runtime.store import Archive, AttributeEquals, Column, Entry, Equals, Filter, StoreOptions
 from runtime_load import start_server
 
 KIND = "image"
@@ -42,13 +42,12 @@ FILTERS: dict[str, Filter | None] = {
 }
 
 
-def items_from(vectors: Array, first: int) -> list[Item]:
-    """Items whose facts give filters of known selectivity: camera 1 %, attribute `rare` 0.01 %, eye 50 %."""
+def items_from(vectors: Array, first: int) -> list[Entry]:
+    """Entries whose facts give filters of known selectivity: camera 1 %, attribute `rare` 0.01 %, eye 50 %."""
     return [
-        Item(
+        Entry(
             id=f"{first + i:09d}",
-            kind=KIND,
-            vector=v,
+            vectors={KIND: v},
             patient=f"p{(first + i) // 4}",
             eye=("left", "right")[(first + i) % 2],
             camera=f"camera-{(first + i) * 7919 % 100}",
@@ -178,7 +177,7 @@ async def serve(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             async with await psycopg.AsyncConnection.connect(database.app_conninfo, autocommit=True) as connection:
                 await database._configure(connection)
                 for turn, q in enumerate(np.concatenate([fresh(args)[:200], fresh(args)])):
-                    statement, params = rows.index_search(collection.table(KIND), q, compile_filter(None), 10, False)
+                    statement, params = rows.index_search(collection.tables, KIND, q, compile_filter(None), 10, False)
 
                     async def ask(statement: str = statement, params: tuple[object, ...] = params) -> None:
                         cursor = await connection.execute(statement, params, binary=True)

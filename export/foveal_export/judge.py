@@ -171,6 +171,7 @@ class Judge:
             aligned=info.aligned,
             calibration=dict(calibration),
             evidence=self.evidence,
+            trained_on=info.trained_on,
             tolerances=tolerances(self.aim.budget, self.aim.precision),
             made_with=made_with(),
         )

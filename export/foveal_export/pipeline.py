@@ -34,6 +34,7 @@ from foveal_runtime.bundle.manifest import FUSION, Manifest, Precision, ShapeRan
 from foveal_runtime.bundle.signing import read_private_key
 from foveal_runtime.errors import CheckFailed, ConfigError, DataError, UntrainedError
 from foveal_runtime.study.study import Modality, Subset
+from foveal_train.runs.provenance import with_provenance
 from foveal_train.runs.reference import ALL_KINDS, Reference
 from foveal_train.runs.run import METRICS_FILE, Run
 
@@ -146,7 +147,7 @@ class _Export:
             )
             for samples in (chosen.search, chosen.parity)
         )
-        self.info = recalibrated(self.reference, run.info, chosen.validation)
+        self.info = with_provenance(recalibrated(self.reference, run.info, chosen.validation), chosen.calibration)
         if not self.checks:
             trained = ", ".join(run.info.trained_subsets)
             raise DataError(f"{chosen.source}: no study has a modality that was trained ({trained})")

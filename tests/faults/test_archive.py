@@ -84,7 +84,7 @@ def check_nothing_lost(client: Client, acknowledged: int) -> None:
         assert [e.facts.id for e in found] == [f"{write}-{i}" for i in range(BATCH)]
         assert {e.facts.attributes["write"] for e in found} == {str(write)}
         for i, one in enumerate(found):
-            np.testing.assert_allclose(one.values, VECTORS[(write + i) % len(VECTORS)], atol=2e-3)
+            np.testing.assert_allclose(one.vectors[0].values, VECTORS[(write + i) % len(VECTORS)], atol=2e-3)
     (count,) = (c.count for c in client.stats().counts if c.count)
     assert count in (BATCH * (acknowledged + 1), BATCH * (acknowledged + 2)), "an entry was doubled"
 

@@ -24,6 +24,7 @@ from foveal_train.model.weights import BuiltModel, build_model
 from foveal_train.runs import calibration
 from foveal_train.runs.claim import CACHE, claim, leave
 from foveal_train.runs.prepared import Prepared, aligned_modalities, prepare, trained_heads, trained_subsets
+from foveal_train.runs.provenance import trained_on
 from foveal_train.runs.reporter import Reporter, Silent
 from foveal_train.runs.run import (
     HISTORY_FILE,
@@ -173,7 +174,7 @@ class _Making:
             self.fitted = trainer.fit(resume=self.resume, report=self.say.step, epoch_report=epoch)
 
     def conclude(self) -> None:
-        self.info = describe(self.built, self.recipe, self.specs, self.data, self.heads, self.fitted)
+        self.info = describe(self.built, self.recipe, self.specs, self.split, self.data, self.heads, self.fitted)
         if not self.first:
             return
         try:
@@ -232,7 +233,13 @@ def _write_results(
 
 
 def describe(
-    built: BuiltModel, recipe: Recipe, specs: Sequence[str], data: Prepared, heads: tuple[Head, ...], fitted: Fitted
+    built: BuiltModel,
+    recipe: Recipe,
+    specs: Sequence[str],
+    split: Split,
+    data: Prepared,
+    heads: tuple[Head, ...],
+    fitted: Fitted,
 ) -> RunInfo:
     """run.json of a model that was just fitted, calibration included."""
     subsets = trained_subsets(data.train, recipe)
@@ -252,5 +259,6 @@ def describe(
         epochs=fitted.epochs,
         train_studies=len(data.train),
         validation_studies=len(data.validation),
+        trained_on=trained_on(specs, split.train, len(data.validation)),
         made_with={name: importlib.metadata.version(name) for name in _LIBRARIES},
     )

@@ -66,16 +66,19 @@ def judge(labels_N: npt.NDArray[np.int64], logits_NG: npt.NDArray[np.float32], p
     resamples = resamples_of([patient for patient, known in zip(patients, known_N, strict=True) if known])
     grade_N, score_N = probability_NG.argmax(axis=1), probability_NG[:, REFERABLE_GRADE:].sum(axis=1)
     kappa = float(quadratic_kappa(confusion_matrix(truth_N, grade_N)))
-    kappa_low = _low(quadratic_kappa(confusion_replicates(truth_N, grade_N, resamples)))
-    area, area_low = float(auroc(score_N, positive_N)[0]), _low(auroc(score_N, positive_N, resamples.weights_RN))
+    kappa_low, kappa_high = _ends(quadratic_kappa(confusion_replicates(truth_N, grade_N, resamples)))
+    area = float(auroc(score_N, positive_N)[0])
+    area_low, area_high = _ends(auroc(score_N, positive_N, resamples.weights_RN))
     return HeadEvidence(
         status=Evidence.PROVEN if kappa_low > 0 and area_low > 0.5 else Evidence.CHANCE,
         studies=studies,
         positives=positives,
         kappa=kappa,
         kappa_low=kappa_low,
+        kappa_high=kappa_high,
         auroc=area,
         auroc_low=area_low,
+        auroc_high=area_high,
     )
 
 
@@ -84,6 +87,10 @@ def to_json(found: Evidences) -> dict[str, Any]:
     return {name: {head.value: e.model_dump(mode="json") for head, e in heads.items()} for name, heads in found.items()}
 
 
-def _low(replicates_R: npt.NDArray[np.float64]) -> float:
+def _ends(replicates_R: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Of the interval; the widest possible one where nothing is known."""
     finite = replicates_R[np.isfinite(replicates_R)]
-    return float(np.quantile(finite, (1 - LEVEL) / 2)) if finite.size else -1.0
+    if not finite.size:
+        return -1.0, 1.0
+    low, high = np.quantile(finite, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return float(low), float(high)

@@ -1,6 +1,7 @@
 from . import model_pb2 as _model_pb2
 from . import screening_pb2 as _screening_pb2
 from . import study_pb2 as _study_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.rpc import status_pb2 as _status_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -16,22 +17,18 @@ class Fact(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FACT_UNSPECIFIED: _ClassVar[Fact]
     FACT_ID: _ClassVar[Fact]
     FACT_PATIENT: _ClassVar[Fact]
-    FACT_EYE: _ClassVar[Fact]
     FACT_CAMERA: _ClassVar[Fact]
     FACT_SITE: _ClassVar[Fact]
-    FACT_PRECISION: _ClassVar[Fact]
     FACT_SOURCE: _ClassVar[Fact]
 FACT_UNSPECIFIED: Fact
 FACT_ID: Fact
 FACT_PATIENT: Fact
-FACT_EYE: Fact
 FACT_CAMERA: Fact
 FACT_SITE: Fact
-FACT_PRECISION: Fact
 FACT_SOURCE: Fact
 
 class Facts(_message.Message):
-    __slots__ = ("id", "patient", "eye", "camera", "site", "acquired", "icdr", "referable", "source", "attributes")
+    __slots__ = ("id", "patient", "eye", "camera", "site", "acquired", "icdr", "referral", "source", "attributes")
     class AttributesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -46,7 +43,7 @@ class Facts(_message.Message):
     SITE_FIELD_NUMBER: _ClassVar[int]
     ACQUIRED_FIELD_NUMBER: _ClassVar[int]
     ICDR_FIELD_NUMBER: _ClassVar[int]
-    REFERABLE_FIELD_NUMBER: _ClassVar[int]
+    REFERRAL_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     id: str
@@ -55,11 +52,11 @@ class Facts(_message.Message):
     camera: str
     site: str
     acquired: str
-    icdr: int
-    referable: bool
+    icdr: _screening_pb2.IcdrGrade
+    referral: _screening_pb2.Referral
     source: str
     attributes: _containers.ScalarMap[str, str]
-    def __init__(self, id: _Optional[str] = ..., patient: _Optional[str] = ..., eye: _Optional[_Union[_study_pb2.Eye, str]] = ..., camera: _Optional[str] = ..., site: _Optional[str] = ..., acquired: _Optional[str] = ..., icdr: _Optional[int] = ..., referable: _Optional[bool] = ..., source: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., patient: _Optional[str] = ..., eye: _Optional[_Union[_study_pb2.Eye, str]] = ..., camera: _Optional[str] = ..., site: _Optional[str] = ..., acquired: _Optional[str] = ..., icdr: _Optional[_Union[_screening_pb2.IcdrGrade, str]] = ..., referral: _Optional[_Union[_screening_pb2.Referral, str]] = ..., source: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("facts", "study", "vectors")
@@ -114,20 +111,38 @@ class Stored(_message.Message):
     def __init__(self, kinds: _Optional[_Iterable[_Union[_study_pb2.VectorKind, str]]] = ..., quality: _Optional[_Union[_screening_pb2.ImageQuality, _Mapping]] = ...) -> None: ...
 
 class UpsertStreamRequest(_message.Message):
-    __slots__ = ("entry", "kinds", "space_id")
+    __slots__ = ("entry", "kinds", "space_id", "sequence")
     ENTRY_FIELD_NUMBER: _ClassVar[int]
     KINDS_FIELD_NUMBER: _ClassVar[int]
     SPACE_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     entry: Entry
     kinds: _containers.RepeatedScalarFieldContainer[_study_pb2.VectorKind]
     space_id: str
-    def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ..., kinds: _Optional[_Iterable[_Union[_study_pb2.VectorKind, str]]] = ..., space_id: _Optional[str] = ...) -> None: ...
+    sequence: int
+    def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ..., kinds: _Optional[_Iterable[_Union[_study_pb2.VectorKind, str]]] = ..., space_id: _Optional[str] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class UpsertStreamResponse(_message.Message):
-    __slots__ = ("result",)
+    __slots__ = ("result", "sequence")
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     result: UpsertResult
-    def __init__(self, result: _Optional[_Union[UpsertResult, _Mapping]] = ...) -> None: ...
+    sequence: int
+    def __init__(self, result: _Optional[_Union[UpsertResult, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class UpdateFactsRequest(_message.Message):
+    __slots__ = ("facts", "update_mask")
+    FACTS_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    facts: Facts
+    update_mask: _field_mask_pb2.FieldMask
+    def __init__(self, facts: _Optional[_Union[Facts, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+
+class UpdateFactsResponse(_message.Message):
+    __slots__ = ("entry",)
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    entry: StoredEntry
+    def __init__(self, entry: _Optional[_Union[StoredEntry, _Mapping]] = ...) -> None: ...
 
 class DeleteRequest(_message.Message):
     __slots__ = ("ids", "kind")
@@ -138,40 +153,86 @@ class DeleteRequest(_message.Message):
     def __init__(self, ids: _Optional[_Iterable[str]] = ..., kind: _Optional[_Union[_study_pb2.VectorKind, str]] = ...) -> None: ...
 
 class DeleteResponse(_message.Message):
-    __slots__ = ("removed",)
+    __slots__ = ("removed", "removed_entries")
     REMOVED_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     removed: int
-    def __init__(self, removed: _Optional[int] = ...) -> None: ...
+    removed_entries: int
+    def __init__(self, removed: _Optional[int] = ..., removed_entries: _Optional[int] = ...) -> None: ...
+
+class DeleteByFilterRequest(_message.Message):
+    __slots__ = ("filter", "dry_run")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    filter: Filter
+    dry_run: bool
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class DeleteByFilterResponse(_message.Message):
+    __slots__ = ("entries", "vectors", "dry_run")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    entries: int
+    vectors: int
+    dry_run: bool
+    def __init__(self, entries: _Optional[int] = ..., vectors: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class GetRequest(_message.Message):
-    __slots__ = ("ids", "kind", "with_vectors")
+    __slots__ = ("ids", "kind", "with_vectors", "page_size", "page_token")
     IDS_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     WITH_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     ids: _containers.RepeatedScalarFieldContainer[str]
     kind: _study_pb2.VectorKind
     with_vectors: bool
-    def __init__(self, ids: _Optional[_Iterable[str]] = ..., kind: _Optional[_Union[_study_pb2.VectorKind, str]] = ..., with_vectors: _Optional[bool] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., kind: _Optional[_Union[_study_pb2.VectorKind, str]] = ..., with_vectors: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class GetResponse(_message.Message):
-    __slots__ = ("entries",)
+    __slots__ = ("entries", "next_page_token")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     entries: _containers.RepeatedCompositeFieldContainer[StoredEntry]
-    def __init__(self, entries: _Optional[_Iterable[_Union[StoredEntry, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, entries: _Optional[_Iterable[_Union[StoredEntry, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ListRequest(_message.Message):
+    __slots__ = ("filter", "with_vectors", "page_size", "page_token")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    WITH_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    filter: Filter
+    with_vectors: bool
+    page_size: int
+    page_token: str
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., with_vectors: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListResponse(_message.Message):
+    __slots__ = ("entries", "next_page_token")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[StoredEntry]
+    next_page_token: str
+    def __init__(self, entries: _Optional[_Iterable[_Union[StoredEntry, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class StoredEntry(_message.Message):
-    __slots__ = ("facts", "kind", "values", "precision", "content_sha256")
+    __slots__ = ("facts", "kinds", "vectors", "precision", "content_sha256")
     FACTS_FIELD_NUMBER: _ClassVar[int]
-    KIND_FIELD_NUMBER: _ClassVar[int]
-    VALUES_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     CONTENT_SHA256_FIELD_NUMBER: _ClassVar[int]
     facts: Facts
-    kind: _study_pb2.VectorKind
-    values: _containers.RepeatedScalarFieldContainer[float]
-    precision: str
+    kinds: _containers.RepeatedScalarFieldContainer[_study_pb2.VectorKind]
+    vectors: _containers.RepeatedCompositeFieldContainer[_screening_pb2.Vector]
+    precision: _model_pb2.Precision
     content_sha256: bytes
-    def __init__(self, facts: _Optional[_Union[Facts, _Mapping]] = ..., kind: _Optional[_Union[_study_pb2.VectorKind, str]] = ..., values: _Optional[_Iterable[float]] = ..., precision: _Optional[str] = ..., content_sha256: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, facts: _Optional[_Union[Facts, _Mapping]] = ..., kinds: _Optional[_Iterable[_Union[_study_pb2.VectorKind, str]]] = ..., vectors: _Optional[_Iterable[_Union[_screening_pb2.Vector, _Mapping]]] = ..., precision: _Optional[_Union[_model_pb2.Precision, str]] = ..., content_sha256: _Optional[bytes] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
     __slots__ = ("study", "vector", "id", "query_kind", "target_kind", "k", "filter", "exact", "with_vectors", "space_id")
@@ -218,23 +279,27 @@ class Hit(_message.Message):
     def __init__(self, score: _Optional[float] = ..., entry: _Optional[_Union[StoredEntry, _Mapping]] = ...) -> None: ...
 
 class Filter(_message.Message):
-    __slots__ = ("all", "any", "fact", "acquired", "icdr", "referable", "attribute")
+    __slots__ = ("all", "any", "fact", "acquired", "icdr", "referral", "attribute", "eye", "precision")
     ALL_FIELD_NUMBER: _ClassVar[int]
     ANY_FIELD_NUMBER: _ClassVar[int]
     NOT_FIELD_NUMBER: _ClassVar[int]
     FACT_FIELD_NUMBER: _ClassVar[int]
     ACQUIRED_FIELD_NUMBER: _ClassVar[int]
     ICDR_FIELD_NUMBER: _ClassVar[int]
-    REFERABLE_FIELD_NUMBER: _ClassVar[int]
+    REFERRAL_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTE_FIELD_NUMBER: _ClassVar[int]
+    EYE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     all: FilterList
     any: FilterList
     fact: FactIn
     acquired: DateRange
     icdr: GradeRange
-    referable: bool
+    referral: _screening_pb2.Referral
     attribute: AttributeEquals
-    def __init__(self, all: _Optional[_Union[FilterList, _Mapping]] = ..., any: _Optional[_Union[FilterList, _Mapping]] = ..., fact: _Optional[_Union[FactIn, _Mapping]] = ..., acquired: _Optional[_Union[DateRange, _Mapping]] = ..., icdr: _Optional[_Union[GradeRange, _Mapping]] = ..., referable: _Optional[bool] = ..., attribute: _Optional[_Union[AttributeEquals, _Mapping]] = ..., **kwargs) -> None: ...
+    eye: _study_pb2.Eye
+    precision: _model_pb2.Precision
+    def __init__(self, all: _Optional[_Union[FilterList, _Mapping]] = ..., any: _Optional[_Union[FilterList, _Mapping]] = ..., fact: _Optional[_Union[FactIn, _Mapping]] = ..., acquired: _Optional[_Union[DateRange, _Mapping]] = ..., icdr: _Optional[_Union[GradeRange, _Mapping]] = ..., referral: _Optional[_Union[_screening_pb2.Referral, str]] = ..., attribute: _Optional[_Union[AttributeEquals, _Mapping]] = ..., eye: _Optional[_Union[_study_pb2.Eye, str]] = ..., precision: _Optional[_Union[_model_pb2.Precision, str]] = ..., **kwargs) -> None: ...
 
 class FilterList(_message.Message):
     __slots__ = ("filters",)
@@ -261,9 +326,9 @@ class GradeRange(_message.Message):
     __slots__ = ("at_least", "at_most")
     AT_LEAST_FIELD_NUMBER: _ClassVar[int]
     AT_MOST_FIELD_NUMBER: _ClassVar[int]
-    at_least: int
-    at_most: int
-    def __init__(self, at_least: _Optional[int] = ..., at_most: _Optional[int] = ...) -> None: ...
+    at_least: _screening_pb2.IcdrGrade
+    at_most: _screening_pb2.IcdrGrade
+    def __init__(self, at_least: _Optional[_Union[_screening_pb2.IcdrGrade, str]] = ..., at_most: _Optional[_Union[_screening_pb2.IcdrGrade, str]] = ...) -> None: ...
 
 class AttributeEquals(_message.Message):
     __slots__ = ("key", "value")
@@ -278,18 +343,20 @@ class StatsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatsResponse(_message.Message):
-    __slots__ = ("space_id", "counts", "bytes_on_disk", "server_version", "collection")
+    __slots__ = ("space_id", "entries", "counts", "bytes_on_disk", "server_version", "collection")
     SPACE_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     BYTES_ON_DISK_FIELD_NUMBER: _ClassVar[int]
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     space_id: str
+    entries: int
     counts: _containers.RepeatedCompositeFieldContainer[KindCount]
     bytes_on_disk: int
     server_version: str
     collection: str
-    def __init__(self, space_id: _Optional[str] = ..., counts: _Optional[_Iterable[_Union[KindCount, _Mapping]]] = ..., bytes_on_disk: _Optional[int] = ..., server_version: _Optional[str] = ..., collection: _Optional[str] = ...) -> None: ...
+    def __init__(self, space_id: _Optional[str] = ..., entries: _Optional[int] = ..., counts: _Optional[_Iterable[_Union[KindCount, _Mapping]]] = ..., bytes_on_disk: _Optional[int] = ..., server_version: _Optional[str] = ..., collection: _Optional[str] = ...) -> None: ...
 
 class KindCount(_message.Message):
     __slots__ = ("kind", "count", "indexed", "recall")

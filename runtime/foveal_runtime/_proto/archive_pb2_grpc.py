@@ -46,15 +46,30 @@ class ArchiveStub:
                 request_serializer=foveal_dot_v1_dot_archive__pb2.UpsertStreamRequest.SerializeToString,
                 response_deserializer=foveal_dot_v1_dot_archive__pb2.UpsertStreamResponse.FromString,
                 _registered_method=True)
+        self.UpdateFacts = channel.unary_unary(
+                '/foveal.v1.Archive/UpdateFacts',
+                request_serializer=foveal_dot_v1_dot_archive__pb2.UpdateFactsRequest.SerializeToString,
+                response_deserializer=foveal_dot_v1_dot_archive__pb2.UpdateFactsResponse.FromString,
+                _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/foveal.v1.Archive/Delete',
                 request_serializer=foveal_dot_v1_dot_archive__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=foveal_dot_v1_dot_archive__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.DeleteByFilter = channel.unary_unary(
+                '/foveal.v1.Archive/DeleteByFilter',
+                request_serializer=foveal_dot_v1_dot_archive__pb2.DeleteByFilterRequest.SerializeToString,
+                response_deserializer=foveal_dot_v1_dot_archive__pb2.DeleteByFilterResponse.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/foveal.v1.Archive/Get',
                 request_serializer=foveal_dot_v1_dot_archive__pb2.GetRequest.SerializeToString,
                 response_deserializer=foveal_dot_v1_dot_archive__pb2.GetResponse.FromString,
+                _registered_method=True)
+        self.List = channel.unary_unary(
+                '/foveal.v1.Archive/List',
+                request_serializer=foveal_dot_v1_dot_archive__pb2.ListRequest.SerializeToString,
+                response_deserializer=foveal_dot_v1_dot_archive__pb2.ListResponse.FromString,
                 _registered_method=True)
         self.Search = channel.unary_unary(
                 '/foveal.v1.Archive/Search',
@@ -74,28 +89,51 @@ class ArchiveServicer:
     """
 
     def Upsert(self, request, context):
-        """Embeds and stores studies, or stores vectors made elsewhere in the same space. What is acknowledged is durable.
+        """Embeds and stores studies, or stores vectors made elsewhere in the same space. What is acknowledged is durable. An entry
+        replaces all that was stored under its id: facts and vectors of every kind.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpsertStream(self, request_iterator, context):
-        """The same for bulk loads. Answers come in the order they are stored; match them by id.
+        """The same for bulk loads. Answers come in the order they are stored; match them by sequence number, or by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateFacts(self, request, context):
+        """Changes some facts of a stored entry and leaves its vectors alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Removes vectors by id.
+        """Removes entries by id, or their vectors of one kind.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteByFilter(self, request, context):
+        """Removes every entry that passes a filter, for example all of one patient. Ended half way, it goes on where it stopped when it
+        is called again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Get(self, request, context):
-        """Gives stored entries back by id.
+        """Gives stored entries back by id, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def List(self, request, context):
+        """Gives stored entries back in the order of their ids, a page at a time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,15 +166,30 @@ def add_ArchiveServicer_to_server(servicer, server):
                     request_deserializer=foveal_dot_v1_dot_archive__pb2.UpsertStreamRequest.FromString,
                     response_serializer=foveal_dot_v1_dot_archive__pb2.UpsertStreamResponse.SerializeToString,
             ),
+            'UpdateFacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateFacts,
+                    request_deserializer=foveal_dot_v1_dot_archive__pb2.UpdateFactsRequest.FromString,
+                    response_serializer=foveal_dot_v1_dot_archive__pb2.UpdateFactsResponse.SerializeToString,
+            ),
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
                     request_deserializer=foveal_dot_v1_dot_archive__pb2.DeleteRequest.FromString,
                     response_serializer=foveal_dot_v1_dot_archive__pb2.DeleteResponse.SerializeToString,
             ),
+            'DeleteByFilter': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteByFilter,
+                    request_deserializer=foveal_dot_v1_dot_archive__pb2.DeleteByFilterRequest.FromString,
+                    response_serializer=foveal_dot_v1_dot_archive__pb2.DeleteByFilterResponse.SerializeToString,
+            ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
                     request_deserializer=foveal_dot_v1_dot_archive__pb2.GetRequest.FromString,
                     response_serializer=foveal_dot_v1_dot_archive__pb2.GetResponse.SerializeToString,
+            ),
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=foveal_dot_v1_dot_archive__pb2.ListRequest.FromString,
+                    response_serializer=foveal_dot_v1_dot_archive__pb2.ListResponse.SerializeToString,
             ),
             'Search': grpc.unary_unary_rpc_method_handler(
                     servicer.Search,
@@ -216,6 +269,33 @@ class Archive:
             _registered_method=True)
 
     @staticmethod
+    def UpdateFacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/foveal.v1.Archive/UpdateFacts',
+            foveal_dot_v1_dot_archive__pb2.UpdateFactsRequest.SerializeToString,
+            foveal_dot_v1_dot_archive__pb2.UpdateFactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Delete(request,
             target,
             options=(),
@@ -243,6 +323,33 @@ class Archive:
             _registered_method=True)
 
     @staticmethod
+    def DeleteByFilter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/foveal.v1.Archive/DeleteByFilter',
+            foveal_dot_v1_dot_archive__pb2.DeleteByFilterRequest.SerializeToString,
+            foveal_dot_v1_dot_archive__pb2.DeleteByFilterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Get(request,
             target,
             options=(),
@@ -259,6 +366,33 @@ class Archive:
             '/foveal.v1.Archive/Get',
             foveal_dot_v1_dot_archive__pb2.GetRequest.SerializeToString,
             foveal_dot_v1_dot_archive__pb2.GetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/foveal.v1.Archive/List',
+            foveal_dot_v1_dot_archive__pb2.ListRequest.SerializeToString,
+            foveal_dot_v1_dot_archive__pb2.ListResponse.FromString,
             options,
             channel_credentials,
             insecure,

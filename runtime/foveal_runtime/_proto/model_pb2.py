@@ -26,7 +26,7 @@ from . import study_pb2 as foveal_dot_v1_dot_study__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66oveal/v1/model.proto\x12\tfoveal.v1\x1a\x15\x66oveal/v1/study.proto\x1a\x1cgoogle/protobuf/struct.proto\"^\n\x08ModelRef\x12\x15\n\rbundle_sha256\x18\x01 \x01(\t\x12\x10\n\x08space_id\x18\x02 \x01(\t\x12\x11\n\tprecision\x18\x03 \x01(\t\x12\x16\n\x0e\x66oveal_version\x18\x04 \x01(\t\"\x11\n\x0fGetModelRequest\"\xed\x05\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.foveal.v1.ModelRef\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0f\n\x07workers\x18\x04 \x01(\r\x12\x0f\n\x07threads\x18\x05 \x01(\r\x12\x15\n\rembedding_dim\x18\x06 \x01(\r\x12,\n\x05image\x18\x07 \x01(\x0b\x32\x1d.foveal.v1.ImagePreprocessing\x12*\n\x04text\x18\x08 \x01(\x0b\x32\x1c.foveal.v1.TextPreprocessing\x12\x15\n\rtrained_heads\x18\t \x03(\t\x12\x17\n\x0ftrained_subsets\x18\n \x03(\t\x12/\n\x12\x61ligned_modalities\x18\x0b \x03(\x0e\x32\x13.foveal.v1.Modality\x12J\n\x10operating_points\x18\x0c \x03(\x0b\x32\x30.foveal.v1.GetModelResponse.OperatingPointsEntry\x12)\n\ntolerances\x18\r \x01(\x0b\x32\x15.foveal.v1.Tolerances\x12\'\n\x06parity\x18\x0e \x01(\x0b\x32\x17.google.protobuf.Struct\x12!\n\x06limits\x18\x0f \x01(\x0b\x32\x11.foveal.v1.Limits\x12;\n\x08\x65vidence\x18\x10 \x03(\x0b\x32).foveal.v1.GetModelResponse.EvidenceEntry\x1aR\n\x14OperatingPointsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.foveal.v1.OperatingPoints:\x02\x38\x01\x1aJ\n\rEvidenceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.foveal.v1.SubsetEvidence:\x02\x38\x01\"\x8c\x01\n\x0eSubsetEvidence\x12\x33\n\x05heads\x18\x01 \x03(\x0b\x32$.foveal.v1.SubsetEvidence.HeadsEntry\x1a\x45\n\nHeadsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.foveal.v1.HeadEvidence:\x02\x38\x01\"\xca\x01\n\x0cHeadEvidence\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07studies\x18\x02 \x01(\r\x12\x11\n\tpositives\x18\x03 \x01(\r\x12\x12\n\x05kappa\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tkappa_low\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05\x61uroc\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x16\n\tauroc_low\x18\x07 \x01(\x01H\x03\x88\x01\x01\x42\x08\n\x06_kappaB\x0c\n\n_kappa_lowB\x08\n\x06_aurocB\x0c\n\n_auroc_low\"p\n\x12ImagePreprocessing\x12\x0f\n\x07side_px\x18\x01 \x01(\r\x12\x0c\n\x04\x63rop\x18\x02 \x01(\t\x12\x0c\n\x04mean\x18\x03 \x03(\x01\x12\x0b\n\x03std\x18\x04 \x03(\x01\x12\x0e\n\x06\x64\x65\x63ode\x18\x05 \x01(\t\x12\x10\n\x08resample\x18\x06 \x01(\t\"<\n\x11TextPreprocessing\x12\x12\n\nmax_tokens\x18\x01 \x01(\r\x12\x13\n\x0bkept_tokens\x18\x02 \x01(\r\"<\n\x0fOperatingPoints\x12)\n\x06points\x18\x01 \x03(\x0b\x32\x19.foveal.v1.OperatingPoint\"\xda\x01\n\x0eOperatingPoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tthreshold\x18\x02 \x01(\x01\x12\x18\n\x0bsensitivity\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bspecificity\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07studies\x18\x05 \x01(\r\x12\x1c\n\x0fsensitivity_low\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x08patients\x18\x07 \x01(\rB\x0e\n\x0c_sensitivityB\x0e\n\x0c_specificityB\x12\n\x10_sensitivity_low\"\xaf\x04\n\nTolerances\x12\x12\n\nmin_cosine\x18\x01 \x01(\x01\x12\x19\n\x11max_abs_embedding\x18\x02 \x01(\x01\x12\x1b\n\x13max_abs_probability\x18\x03 \x01(\x01\x12\x12\n\nicdr_flips\x18\x04 \x01(\x01\x12\x17\n\x0freferable_flips\x18\x05 \x01(\x01\x12\x1c\n\x14neighbour_dependence\x18\x06 \x01(\x01\x12\x1a\n\rgolden_cosine\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nsdrg_flips\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\ntie_margin\x18\t \x01(\x01\x12\x18\n\x0bprobability\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x1c\n\x0freferable_shift\x18\x0b \x01(\x01H\x03\x88\x01\x01\x12\x17\n\nkappa_drop\x18\x0c \x01(\x01H\x04\x88\x01\x01\x12\x1d\n\x10sensitivity_drop\x18\r \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x10\x63\x61libration_rise\x18\x0e \x01(\x01H\x06\x88\x01\x01\x12\x1e\n\x11neighbour_overlap\x18\x0f \x01(\x01H\x07\x88\x01\x01\x42\x10\n\x0e_golden_cosineB\r\n\x0b_sdrg_flipsB\x0e\n\x0c_probabilityB\x12\n\x10_referable_shiftB\r\n\x0b_kappa_dropB\x13\n\x11_sensitivity_dropB\x13\n\x11_calibration_riseB\x14\n\x12_neighbour_overlap\"\x88\x01\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x04\x12\x13\n\x0bmax_studies\x18\x02 \x01(\r\x12\x18\n\x10max_image_pixels\x18\x03 \x01(\x04\x12\x1a\n\x12max_queued_studies\x18\x04 \x01(\r\x12\x18\n\x10max_queued_bytes\x18\x05 \x01(\x04\"\x11\n\x0fSelfTestRequest\"\x92\x02\n\x10SelfTestResponse\x12\x0e\n\x06passed\x18\x01 \x01(\x08\x12\x0f\n\x07studies\x18\x02 \x01(\r\x12\x12\n\nmin_cosine\x18\x03 \x01(\x01\x12\x19\n\x11max_abs_embedding\x18\x04 \x01(\x01\x12\x1b\n\x13max_abs_probability\x18\x05 \x01(\x01\x12\x12\n\nicdr_flips\x18\x06 \x01(\r\x12\x17\n\x0freferable_flips\x18\x07 \x01(\r\x12\x1c\n\x14neighbour_dependence\x18\x08 \x01(\x01\x12\"\n\x08\x66\x61ilures\x18\t \x03(\x0b\x32\x10.foveal.v1.Drift\x12\"\n\x05model\x18\n \x01(\x0b\x32\x13.foveal.v1.ModelRef\"T\n\x05\x44rift\x12\r\n\x05study\x18\x01 \x01(\t\x12\x0e\n\x06subset\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\t\x12\x0b\n\x03got\x18\x04 \x01(\x01\x12\r\n\x05limit\x18\x05 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66oveal/v1/model.proto\x12\tfoveal.v1\x1a\x15\x66oveal/v1/study.proto\x1a\x1cgoogle/protobuf/struct.proto\"t\n\x08ModelRef\x12\x15\n\rbundle_sha256\x18\x01 \x01(\t\x12\x10\n\x08space_id\x18\x02 \x01(\t\x12\'\n\tprecision\x18\x03 \x01(\x0e\x32\x14.foveal.v1.Precision\x12\x16\n\x0e\x66oveal_version\x18\x04 \x01(\t\"\x11\n\x0fGetModelRequest\"\xbe\x06\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.foveal.v1.ModelRef\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12%\n\x08provider\x18\x03 \x01(\x0e\x32\x13.foveal.v1.Provider\x12\x0f\n\x07workers\x18\x04 \x01(\r\x12\x0f\n\x07threads\x18\x05 \x01(\r\x12\x15\n\rembedding_dim\x18\x06 \x01(\r\x12,\n\x05image\x18\x07 \x01(\x0b\x32\x1d.foveal.v1.ImagePreprocessing\x12*\n\x04text\x18\x08 \x01(\x0b\x32\x1c.foveal.v1.TextPreprocessing\x12\x15\n\rtrained_heads\x18\t \x03(\t\x12\x17\n\x0ftrained_subsets\x18\n \x03(\t\x12/\n\x12\x61ligned_modalities\x18\x0b \x03(\x0e\x32\x13.foveal.v1.Modality\x12J\n\x10operating_points\x18\x0c \x03(\x0b\x32\x30.foveal.v1.GetModelResponse.OperatingPointsEntry\x12)\n\ntolerances\x18\r \x01(\x0b\x32\x15.foveal.v1.Tolerances\x12\'\n\x06parity\x18\x0e \x01(\x0b\x32\x17.google.protobuf.Struct\x12!\n\x06limits\x18\x0f \x01(\x0b\x32\x11.foveal.v1.Limits\x12;\n\x08\x65vidence\x18\x10 \x03(\x0b\x32).foveal.v1.GetModelResponse.EvidenceEntry\x12(\n\ntrained_on\x18\x11 \x01(\x0b\x32\x14.foveal.v1.TrainedOn\x12\x10\n\x08warnings\x18\x12 \x03(\t\x1aR\n\x14OperatingPointsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.foveal.v1.OperatingPoints:\x02\x38\x01\x1aJ\n\rEvidenceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.foveal.v1.SubsetEvidence:\x02\x38\x01\"m\n\tTrainedOn\x12\x10\n\x08\x64\x61tasets\x18\x01 \x03(\t\x12\x0f\n\x07studies\x18\x02 \x01(\r\x12\x10\n\x08patients\x18\x03 \x01(\r\x12\x1a\n\x12validation_studies\x18\x04 \x01(\r\x12\x0f\n\x07\x63\x61meras\x18\x05 \x03(\t\"\x8c\x01\n\x0eSubsetEvidence\x12\x33\n\x05heads\x18\x01 \x03(\x0b\x32$.foveal.v1.SubsetEvidence.HeadsEntry\x1a\x45\n\nHeadsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.foveal.v1.HeadEvidence:\x02\x38\x01\"\xb5\x02\n\x0cHeadEvidence\x12)\n\x06status\x18\x01 \x01(\x0e\x32\x19.foveal.v1.EvidenceStatus\x12\x0f\n\x07studies\x18\x02 \x01(\r\x12\x11\n\tpositives\x18\x03 \x01(\r\x12\x12\n\x05kappa\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tkappa_low\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nkappa_high\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05\x61uroc\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x16\n\tauroc_low\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\x17\n\nauroc_high\x18\t \x01(\x01H\x05\x88\x01\x01\x42\x08\n\x06_kappaB\x0c\n\n_kappa_lowB\r\n\x0b_kappa_highB\x08\n\x06_aurocB\x0c\n\n_auroc_lowB\r\n\x0b_auroc_high\"\x81\x01\n\x12ImagePreprocessing\x12\x0f\n\x07side_px\x18\x01 \x01(\r\x12\x1d\n\x04\x63rop\x18\x02 \x01(\x0e\x32\x0f.foveal.v1.Crop\x12\x0c\n\x04mean\x18\x03 \x03(\x01\x12\x0b\n\x03std\x18\x04 \x03(\x01\x12\x0e\n\x06\x64\x65\x63ode\x18\x05 \x01(\t\x12\x10\n\x08resample\x18\x06 \x01(\t\"<\n\x11TextPreprocessing\x12\x12\n\nmax_tokens\x18\x01 \x01(\r\x12\x13\n\x0bkept_tokens\x18\x02 \x01(\r\"<\n\x0fOperatingPoints\x12)\n\x06points\x18\x01 \x03(\x0b\x32\x19.foveal.v1.OperatingPoint\"\xda\x01\n\x0eOperatingPoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tthreshold\x18\x02 \x01(\x01\x12\x18\n\x0bsensitivity\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bspecificity\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07studies\x18\x05 \x01(\r\x12\x1c\n\x0fsensitivity_low\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x08patients\x18\x07 \x01(\rB\x0e\n\x0c_sensitivityB\x0e\n\x0c_specificityB\x12\n\x10_sensitivity_low\"\xaf\x04\n\nTolerances\x12\x12\n\nmin_cosine\x18\x01 \x01(\x01\x12\x19\n\x11max_abs_embedding\x18\x02 \x01(\x01\x12\x1b\n\x13max_abs_probability\x18\x03 \x01(\x01\x12\x12\n\nicdr_flips\x18\x04 \x01(\x01\x12\x17\n\x0freferable_flips\x18\x05 \x01(\x01\x12\x1c\n\x14neighbour_dependence\x18\x06 \x01(\x01\x12\x1a\n\rgolden_cosine\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nsdrg_flips\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\ntie_margin\x18\t \x01(\x01\x12\x18\n\x0bprobability\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x1c\n\x0freferable_shift\x18\x0b \x01(\x01H\x03\x88\x01\x01\x12\x17\n\nkappa_drop\x18\x0c \x01(\x01H\x04\x88\x01\x01\x12\x1d\n\x10sensitivity_drop\x18\r \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x10\x63\x61libration_rise\x18\x0e \x01(\x01H\x06\x88\x01\x01\x12\x1e\n\x11neighbour_overlap\x18\x0f \x01(\x01H\x07\x88\x01\x01\x42\x10\n\x0e_golden_cosineB\r\n\x0b_sdrg_flipsB\x0e\n\x0c_probabilityB\x12\n\x10_referable_shiftB\r\n\x0b_kappa_dropB\x13\n\x11_sensitivity_dropB\x13\n\x11_calibration_riseB\x14\n\x12_neighbour_overlap\"\xdc\x01\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x04\x12\x13\n\x0bmax_studies\x18\x02 \x01(\r\x12\x18\n\x10max_image_pixels\x18\x03 \x01(\x04\x12\x1a\n\x12max_queued_studies\x18\x04 \x01(\r\x12\x18\n\x10max_queued_bytes\x18\x05 \x01(\x04\x12\x15\n\rstream_window\x18\x06 \x01(\r\x12\x10\n\x08max_hits\x18\x07 \x01(\r\x12\x0f\n\x07max_ids\x18\x08 \x01(\r\x12\x18\n\x10max_page_entries\x18\t \x01(\r*b\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x12\n\x0ePRECISION_FP32\x10\x01\x12\x12\n\x0ePRECISION_FP16\x10\x02\x12\x12\n\x0ePRECISION_INT8\x10\x03*`\n\x08Provider\x12\x18\n\x14PROVIDER_UNSPECIFIED\x10\x00\x12\x10\n\x0cPROVIDER_CPU\x10\x01\x12\x11\n\rPROVIDER_CUDA\x10\x02\x12\x15\n\x11PROVIDER_TENSORRT\x10\x03*\x89\x01\n\x0e\x45videnceStatus\x12\x1f\n\x1b\x45VIDENCE_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45VIDENCE_STATUS_PROVEN\x10\x01\x12\x1a\n\x16\x45VIDENCE_STATUS_CHANCE\x10\x02\x12\x1e\n\x1a\x45VIDENCE_STATUS_UNVERIFIED\x10\x03*;\n\x04\x43rop\x12\x14\n\x10\x43ROP_UNSPECIFIED\x10\x00\x12\x0e\n\nCROP_FIELD\x10\x01\x12\r\n\tCROP_NONE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,38 +39,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELRESPONSE_EVIDENCEENTRY']._serialized_options = b'8\001'
   _globals['_SUBSETEVIDENCE_HEADSENTRY']._loaded_options = None
   _globals['_SUBSETEVIDENCE_HEADSENTRY']._serialized_options = b'8\001'
+  _globals['_PRECISION']._serialized_start=2887
+  _globals['_PRECISION']._serialized_end=2985
+  _globals['_PROVIDER']._serialized_start=2987
+  _globals['_PROVIDER']._serialized_end=3083
+  _globals['_EVIDENCESTATUS']._serialized_start=3086
+  _globals['_EVIDENCESTATUS']._serialized_end=3223
+  _globals['_CROP']._serialized_start=3225
+  _globals['_CROP']._serialized_end=3284
   _globals['_MODELREF']._serialized_start=89
-  _globals['_MODELREF']._serialized_end=183
-  _globals['_GETMODELREQUEST']._serialized_start=185
-  _globals['_GETMODELREQUEST']._serialized_end=202
-  _globals['_GETMODELRESPONSE']._serialized_start=205
-  _globals['_GETMODELRESPONSE']._serialized_end=954
-  _globals['_GETMODELRESPONSE_OPERATINGPOINTSENTRY']._serialized_start=796
-  _globals['_GETMODELRESPONSE_OPERATINGPOINTSENTRY']._serialized_end=878
-  _globals['_GETMODELRESPONSE_EVIDENCEENTRY']._serialized_start=880
-  _globals['_GETMODELRESPONSE_EVIDENCEENTRY']._serialized_end=954
-  _globals['_SUBSETEVIDENCE']._serialized_start=957
-  _globals['_SUBSETEVIDENCE']._serialized_end=1097
-  _globals['_SUBSETEVIDENCE_HEADSENTRY']._serialized_start=1028
-  _globals['_SUBSETEVIDENCE_HEADSENTRY']._serialized_end=1097
-  _globals['_HEADEVIDENCE']._serialized_start=1100
-  _globals['_HEADEVIDENCE']._serialized_end=1302
-  _globals['_IMAGEPREPROCESSING']._serialized_start=1304
-  _globals['_IMAGEPREPROCESSING']._serialized_end=1416
-  _globals['_TEXTPREPROCESSING']._serialized_start=1418
-  _globals['_TEXTPREPROCESSING']._serialized_end=1478
-  _globals['_OPERATINGPOINTS']._serialized_start=1480
-  _globals['_OPERATINGPOINTS']._serialized_end=1540
-  _globals['_OPERATINGPOINT']._serialized_start=1543
-  _globals['_OPERATINGPOINT']._serialized_end=1761
-  _globals['_TOLERANCES']._serialized_start=1764
-  _globals['_TOLERANCES']._serialized_end=2323
-  _globals['_LIMITS']._serialized_start=2326
-  _globals['_LIMITS']._serialized_end=2462
-  _globals['_SELFTESTREQUEST']._serialized_start=2464
-  _globals['_SELFTESTREQUEST']._serialized_end=2481
-  _globals['_SELFTESTRESPONSE']._serialized_start=2484
-  _globals['_SELFTESTRESPONSE']._serialized_end=2758
-  _globals['_DRIFT']._serialized_start=2760
-  _globals['_DRIFT']._serialized_end=2844
+  _globals['_MODELREF']._serialized_end=205
+  _globals['_GETMODELREQUEST']._serialized_start=207
+  _globals['_GETMODELREQUEST']._serialized_end=224
+  _globals['_GETMODELRESPONSE']._serialized_start=227
+  _globals['_GETMODELRESPONSE']._serialized_end=1057
+  _globals['_GETMODELRESPONSE_OPERATINGPOINTSENTRY']._serialized_start=899
+  _globals['_GETMODELRESPONSE_OPERATINGPOINTSENTRY']._serialized_end=981
+  _globals['_GETMODELRESPONSE_EVIDENCEENTRY']._serialized_start=983
+  _globals['_GETMODELRESPONSE_EVIDENCEENTRY']._serialized_end=1057
+  _globals['_TRAINEDON']._serialized_start=1059
+  _globals['_TRAINEDON']._serialized_end=1168
+  _globals['_SUBSETEVIDENCE']._serialized_start=1171
+  _globals['_SUBSETEVIDENCE']._serialized_end=1311
+  _globals['_SUBSETEVIDENCE_HEADSENTRY']._serialized_start=1242
+  _globals['_SUBSETEVIDENCE_HEADSENTRY']._serialized_end=1311
+  _globals['_HEADEVIDENCE']._serialized_start=1314
+  _globals['_HEADEVIDENCE']._serialized_end=1623
+  _globals['_IMAGEPREPROCESSING']._serialized_start=1626
+  _globals['_IMAGEPREPROCESSING']._serialized_end=1755
+  _globals['_TEXTPREPROCESSING']._serialized_start=1757
+  _globals['_TEXTPREPROCESSING']._serialized_end=1817
+  _globals['_OPERATINGPOINTS']._serialized_start=1819
+  _globals['_OPERATINGPOINTS']._serialized_end=1879
+  _globals['_OPERATINGPOINT']._serialized_start=1882
+  _globals['_OPERATINGPOINT']._serialized_end=2100
+  _globals['_TOLERANCES']._serialized_start=2103
+  _globals['_TOLERANCES']._serialized_end=2662
+  _globals['_LIMITS']._serialized_start=2665
+  _globals['_LIMITS']._serialized_end=2885
 # @@protoc_insertion_point(module_scope)

@@ -1,12 +1,55 @@
 from . import study_pb2 as _study_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class Precision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRECISION_UNSPECIFIED: _ClassVar[Precision]
+    PRECISION_FP32: _ClassVar[Precision]
+    PRECISION_FP16: _ClassVar[Precision]
+    PRECISION_INT8: _ClassVar[Precision]
+
+class Provider(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PROVIDER_UNSPECIFIED: _ClassVar[Provider]
+    PROVIDER_CPU: _ClassVar[Provider]
+    PROVIDER_CUDA: _ClassVar[Provider]
+    PROVIDER_TENSORRT: _ClassVar[Provider]
+
+class EvidenceStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EVIDENCE_STATUS_UNSPECIFIED: _ClassVar[EvidenceStatus]
+    EVIDENCE_STATUS_PROVEN: _ClassVar[EvidenceStatus]
+    EVIDENCE_STATUS_CHANCE: _ClassVar[EvidenceStatus]
+    EVIDENCE_STATUS_UNVERIFIED: _ClassVar[EvidenceStatus]
+
+class Crop(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CROP_UNSPECIFIED: _ClassVar[Crop]
+    CROP_FIELD: _ClassVar[Crop]
+    CROP_NONE: _ClassVar[Crop]
+PRECISION_UNSPECIFIED: Precision
+PRECISION_FP32: Precision
+PRECISION_FP16: Precision
+PRECISION_INT8: Precision
+PROVIDER_UNSPECIFIED: Provider
+PROVIDER_CPU: Provider
+PROVIDER_CUDA: Provider
+PROVIDER_TENSORRT: Provider
+EVIDENCE_STATUS_UNSPECIFIED: EvidenceStatus
+EVIDENCE_STATUS_PROVEN: EvidenceStatus
+EVIDENCE_STATUS_CHANCE: EvidenceStatus
+EVIDENCE_STATUS_UNVERIFIED: EvidenceStatus
+CROP_UNSPECIFIED: Crop
+CROP_FIELD: Crop
+CROP_NONE: Crop
 
 class ModelRef(_message.Message):
     __slots__ = ("bundle_sha256", "space_id", "precision", "foveal_version")
@@ -16,16 +59,16 @@ class ModelRef(_message.Message):
     FOVEAL_VERSION_FIELD_NUMBER: _ClassVar[int]
     bundle_sha256: str
     space_id: str
-    precision: str
+    precision: Precision
     foveal_version: str
-    def __init__(self, bundle_sha256: _Optional[str] = ..., space_id: _Optional[str] = ..., precision: _Optional[str] = ..., foveal_version: _Optional[str] = ...) -> None: ...
+    def __init__(self, bundle_sha256: _Optional[str] = ..., space_id: _Optional[str] = ..., precision: _Optional[_Union[Precision, str]] = ..., foveal_version: _Optional[str] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("model", "profile", "provider", "workers", "threads", "embedding_dim", "image", "text", "trained_heads", "trained_subsets", "aligned_modalities", "operating_points", "tolerances", "parity", "limits", "evidence")
+    __slots__ = ("model", "profile", "provider", "workers", "threads", "embedding_dim", "image", "text", "trained_heads", "trained_subsets", "aligned_modalities", "operating_points", "tolerances", "parity", "limits", "evidence", "trained_on", "warnings")
     class OperatingPointsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -56,9 +99,11 @@ class GetModelResponse(_message.Message):
     PARITY_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    TRAINED_ON_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     model: ModelRef
     profile: str
-    provider: str
+    provider: Provider
     workers: int
     threads: int
     embedding_dim: int
@@ -72,7 +117,23 @@ class GetModelResponse(_message.Message):
     parity: _struct_pb2.Struct
     limits: Limits
     evidence: _containers.MessageMap[str, SubsetEvidence]
-    def __init__(self, model: _Optional[_Union[ModelRef, _Mapping]] = ..., profile: _Optional[str] = ..., provider: _Optional[str] = ..., workers: _Optional[int] = ..., threads: _Optional[int] = ..., embedding_dim: _Optional[int] = ..., image: _Optional[_Union[ImagePreprocessing, _Mapping]] = ..., text: _Optional[_Union[TextPreprocessing, _Mapping]] = ..., trained_heads: _Optional[_Iterable[str]] = ..., trained_subsets: _Optional[_Iterable[str]] = ..., aligned_modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., operating_points: _Optional[_Mapping[str, OperatingPoints]] = ..., tolerances: _Optional[_Union[Tolerances, _Mapping]] = ..., parity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., evidence: _Optional[_Mapping[str, SubsetEvidence]] = ...) -> None: ...
+    trained_on: TrainedOn
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[_Union[ModelRef, _Mapping]] = ..., profile: _Optional[str] = ..., provider: _Optional[_Union[Provider, str]] = ..., workers: _Optional[int] = ..., threads: _Optional[int] = ..., embedding_dim: _Optional[int] = ..., image: _Optional[_Union[ImagePreprocessing, _Mapping]] = ..., text: _Optional[_Union[TextPreprocessing, _Mapping]] = ..., trained_heads: _Optional[_Iterable[str]] = ..., trained_subsets: _Optional[_Iterable[str]] = ..., aligned_modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., operating_points: _Optional[_Mapping[str, OperatingPoints]] = ..., tolerances: _Optional[_Union[Tolerances, _Mapping]] = ..., parity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., evidence: _Optional[_Mapping[str, SubsetEvidence]] = ..., trained_on: _Optional[_Union[TrainedOn, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class TrainedOn(_message.Message):
+    __slots__ = ("datasets", "studies", "patients", "validation_studies", "cameras")
+    DATASETS_FIELD_NUMBER: _ClassVar[int]
+    STUDIES_FIELD_NUMBER: _ClassVar[int]
+    PATIENTS_FIELD_NUMBER: _ClassVar[int]
+    VALIDATION_STUDIES_FIELD_NUMBER: _ClassVar[int]
+    CAMERAS_FIELD_NUMBER: _ClassVar[int]
+    datasets: _containers.RepeatedScalarFieldContainer[str]
+    studies: int
+    patients: int
+    validation_studies: int
+    cameras: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, datasets: _Optional[_Iterable[str]] = ..., studies: _Optional[int] = ..., patients: _Optional[int] = ..., validation_studies: _Optional[int] = ..., cameras: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SubsetEvidence(_message.Message):
     __slots__ = ("heads",)
@@ -88,22 +149,26 @@ class SubsetEvidence(_message.Message):
     def __init__(self, heads: _Optional[_Mapping[str, HeadEvidence]] = ...) -> None: ...
 
 class HeadEvidence(_message.Message):
-    __slots__ = ("status", "studies", "positives", "kappa", "kappa_low", "auroc", "auroc_low")
+    __slots__ = ("status", "studies", "positives", "kappa", "kappa_low", "kappa_high", "auroc", "auroc_low", "auroc_high")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     STUDIES_FIELD_NUMBER: _ClassVar[int]
     POSITIVES_FIELD_NUMBER: _ClassVar[int]
     KAPPA_FIELD_NUMBER: _ClassVar[int]
     KAPPA_LOW_FIELD_NUMBER: _ClassVar[int]
+    KAPPA_HIGH_FIELD_NUMBER: _ClassVar[int]
     AUROC_FIELD_NUMBER: _ClassVar[int]
     AUROC_LOW_FIELD_NUMBER: _ClassVar[int]
-    status: str
+    AUROC_HIGH_FIELD_NUMBER: _ClassVar[int]
+    status: EvidenceStatus
     studies: int
     positives: int
     kappa: float
     kappa_low: float
+    kappa_high: float
     auroc: float
     auroc_low: float
-    def __init__(self, status: _Optional[str] = ..., studies: _Optional[int] = ..., positives: _Optional[int] = ..., kappa: _Optional[float] = ..., kappa_low: _Optional[float] = ..., auroc: _Optional[float] = ..., auroc_low: _Optional[float] = ...) -> None: ...
+    auroc_high: float
+    def __init__(self, status: _Optional[_Union[EvidenceStatus, str]] = ..., studies: _Optional[int] = ..., positives: _Optional[int] = ..., kappa: _Optional[float] = ..., kappa_low: _Optional[float] = ..., kappa_high: _Optional[float] = ..., auroc: _Optional[float] = ..., auroc_low: _Optional[float] = ..., auroc_high: _Optional[float] = ...) -> None: ...
 
 class ImagePreprocessing(_message.Message):
     __slots__ = ("side_px", "crop", "mean", "std", "decode", "resample")
@@ -114,12 +179,12 @@ class ImagePreprocessing(_message.Message):
     DECODE_FIELD_NUMBER: _ClassVar[int]
     RESAMPLE_FIELD_NUMBER: _ClassVar[int]
     side_px: int
-    crop: str
+    crop: Crop
     mean: _containers.RepeatedScalarFieldContainer[float]
     std: _containers.RepeatedScalarFieldContainer[float]
     decode: str
     resample: str
-    def __init__(self, side_px: _Optional[int] = ..., crop: _Optional[str] = ..., mean: _Optional[_Iterable[float]] = ..., std: _Optional[_Iterable[float]] = ..., decode: _Optional[str] = ..., resample: _Optional[str] = ...) -> None: ...
+    def __init__(self, side_px: _Optional[int] = ..., crop: _Optional[_Union[Crop, str]] = ..., mean: _Optional[_Iterable[float]] = ..., std: _Optional[_Iterable[float]] = ..., decode: _Optional[str] = ..., resample: _Optional[str] = ...) -> None: ...
 
 class TextPreprocessing(_message.Message):
     __slots__ = ("max_tokens", "kept_tokens")
@@ -188,57 +253,23 @@ class Tolerances(_message.Message):
     def __init__(self, min_cosine: _Optional[float] = ..., max_abs_embedding: _Optional[float] = ..., max_abs_probability: _Optional[float] = ..., icdr_flips: _Optional[float] = ..., referable_flips: _Optional[float] = ..., neighbour_dependence: _Optional[float] = ..., golden_cosine: _Optional[float] = ..., sdrg_flips: _Optional[float] = ..., tie_margin: _Optional[float] = ..., probability: _Optional[float] = ..., referable_shift: _Optional[float] = ..., kappa_drop: _Optional[float] = ..., sensitivity_drop: _Optional[float] = ..., calibration_rise: _Optional[float] = ..., neighbour_overlap: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_studies", "max_image_pixels", "max_queued_studies", "max_queued_bytes")
+    __slots__ = ("max_message_bytes", "max_studies", "max_image_pixels", "max_queued_studies", "max_queued_bytes", "stream_window", "max_hits", "max_ids", "max_page_entries")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_STUDIES_FIELD_NUMBER: _ClassVar[int]
     MAX_IMAGE_PIXELS_FIELD_NUMBER: _ClassVar[int]
     MAX_QUEUED_STUDIES_FIELD_NUMBER: _ClassVar[int]
     MAX_QUEUED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STREAM_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    MAX_HITS_FIELD_NUMBER: _ClassVar[int]
+    MAX_IDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_PAGE_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_studies: int
     max_image_pixels: int
     max_queued_studies: int
     max_queued_bytes: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_studies: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_queued_studies: _Optional[int] = ..., max_queued_bytes: _Optional[int] = ...) -> None: ...
-
-class SelfTestRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
-
-class SelfTestResponse(_message.Message):
-    __slots__ = ("passed", "studies", "min_cosine", "max_abs_embedding", "max_abs_probability", "icdr_flips", "referable_flips", "neighbour_dependence", "failures", "model")
-    PASSED_FIELD_NUMBER: _ClassVar[int]
-    STUDIES_FIELD_NUMBER: _ClassVar[int]
-    MIN_COSINE_FIELD_NUMBER: _ClassVar[int]
-    MAX_ABS_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
-    MAX_ABS_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
-    ICDR_FLIPS_FIELD_NUMBER: _ClassVar[int]
-    REFERABLE_FLIPS_FIELD_NUMBER: _ClassVar[int]
-    NEIGHBOUR_DEPENDENCE_FIELD_NUMBER: _ClassVar[int]
-    FAILURES_FIELD_NUMBER: _ClassVar[int]
-    MODEL_FIELD_NUMBER: _ClassVar[int]
-    passed: bool
-    studies: int
-    min_cosine: float
-    max_abs_embedding: float
-    max_abs_probability: float
-    icdr_flips: int
-    referable_flips: int
-    neighbour_dependence: float
-    failures: _containers.RepeatedCompositeFieldContainer[Drift]
-    model: ModelRef
-    def __init__(self, passed: _Optional[bool] = ..., studies: _Optional[int] = ..., min_cosine: _Optional[float] = ..., max_abs_embedding: _Optional[float] = ..., max_abs_probability: _Optional[float] = ..., icdr_flips: _Optional[int] = ..., referable_flips: _Optional[int] = ..., neighbour_dependence: _Optional[float] = ..., failures: _Optional[_Iterable[_Union[Drift, _Mapping]]] = ..., model: _Optional[_Union[ModelRef, _Mapping]] = ...) -> None: ...
-
-class Drift(_message.Message):
-    __slots__ = ("study", "subset", "quantity", "got", "limit")
-    STUDY_FIELD_NUMBER: _ClassVar[int]
-    SUBSET_FIELD_NUMBER: _ClassVar[int]
-    QUANTITY_FIELD_NUMBER: _ClassVar[int]
-    GOT_FIELD_NUMBER: _ClassVar[int]
-    LIMIT_FIELD_NUMBER: _ClassVar[int]
-    study: str
-    subset: str
-    quantity: str
-    got: float
-    limit: float
-    def __init__(self, study: _Optional[str] = ..., subset: _Optional[str] = ..., quantity: _Optional[str] = ..., got: _Optional[float] = ..., limit: _Optional[float] = ...) -> None: ...
+    stream_window: int
+    max_hits: int
+    max_ids: int
+    max_page_entries: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_studies: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_queued_studies: _Optional[int] = ..., max_queued_bytes: _Optional[int] = ..., stream_window: _Optional[int] = ..., max_hits: _Optional[int] = ..., max_ids: _Optional[int] = ..., max_page_entries: _Optional[int] = ...) -> None: ...

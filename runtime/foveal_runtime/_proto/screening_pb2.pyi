@@ -243,36 +243,44 @@ class Vector(_message.Message):
     def __init__(self, kind: _Optional[_Union[_study_pb2.VectorKind, str]] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class GradeStreamRequest(_message.Message):
-    __slots__ = ("study", "operating_point")
+    __slots__ = ("study", "operating_point", "sequence")
     STUDY_FIELD_NUMBER: _ClassVar[int]
     OPERATING_POINT_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     study: _study_pb2.Study
     operating_point: str
-    def __init__(self, study: _Optional[_Union[_study_pb2.Study, _Mapping]] = ..., operating_point: _Optional[str] = ...) -> None: ...
+    sequence: int
+    def __init__(self, study: _Optional[_Union[_study_pb2.Study, _Mapping]] = ..., operating_point: _Optional[str] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class GradeStreamResponse(_message.Message):
-    __slots__ = ("result", "model")
+    __slots__ = ("result", "model", "sequence")
     RESULT_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     result: GradeResult
     model: _model_pb2.ModelRef
-    def __init__(self, result: _Optional[_Union[GradeResult, _Mapping]] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ...) -> None: ...
+    sequence: int
+    def __init__(self, result: _Optional[_Union[GradeResult, _Mapping]] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class EmbedStreamRequest(_message.Message):
-    __slots__ = ("study", "kinds")
+    __slots__ = ("study", "kinds", "sequence")
     STUDY_FIELD_NUMBER: _ClassVar[int]
     KINDS_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     study: _study_pb2.Study
     kinds: _containers.RepeatedScalarFieldContainer[_study_pb2.VectorKind]
-    def __init__(self, study: _Optional[_Union[_study_pb2.Study, _Mapping]] = ..., kinds: _Optional[_Iterable[_Union[_study_pb2.VectorKind, str]]] = ...) -> None: ...
+    sequence: int
+    def __init__(self, study: _Optional[_Union[_study_pb2.Study, _Mapping]] = ..., kinds: _Optional[_Iterable[_Union[_study_pb2.VectorKind, str]]] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class EmbedStreamResponse(_message.Message):
-    __slots__ = ("result", "model")
+    __slots__ = ("result", "model", "sequence")
     RESULT_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     result: EmbedResult
     model: _model_pb2.ModelRef
-    def __init__(self, result: _Optional[_Union[EmbedResult, _Mapping]] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ...) -> None: ...
+    sequence: int
+    def __init__(self, result: _Optional[_Union[EmbedResult, _Mapping]] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class GradeExamRequest(_message.Message):
     __slots__ = ("id", "studies", "operating_point")

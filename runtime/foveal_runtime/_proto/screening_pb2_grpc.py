@@ -67,11 +67,6 @@ class ScreeningStub:
                 request_serializer=foveal_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=foveal_dot_v1_dot_model__pb2.GetModelResponse.FromString,
                 _registered_method=True)
-        self.SelfTest = channel.unary_unary(
-                '/foveal.v1.Screening/SelfTest',
-                request_serializer=foveal_dot_v1_dot_model__pb2.SelfTestRequest.SerializeToString,
-                response_deserializer=foveal_dot_v1_dot_model__pb2.SelfTestResponse.FromString,
-                _registered_method=True)
 
 
 class ScreeningServicer:
@@ -94,14 +89,16 @@ class ScreeningServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GradeStream(self, request_iterator, context):
-        """Grades studies as they come, for bulk work. Answers come in the order they are ready; match them by id.
+        """Grades studies as they come, for bulk work. Answers come in the order they are ready; match them by
+        sequence number, or by id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EmbedStream(self, request_iterator, context):
-        """Embeds studies as they come, for bulk work. Answers come in the order they are ready; match them by id.
+        """Embeds studies as they come, for bulk work. Answers come in the order they are ready; match them by
+        sequence number, or by id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,13 +113,6 @@ class ScreeningServicer:
 
     def GetModel(self, request, context):
         """Tells what is being served.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def SelfTest(self, request, context):
-        """Replays the bundle's golden studies now, on this machine, and compares with PyTorch's stored answers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,11 +150,6 @@ def add_ScreeningServicer_to_server(servicer, server):
                     servicer.GetModel,
                     request_deserializer=foveal_dot_v1_dot_model__pb2.GetModelRequest.FromString,
                     response_serializer=foveal_dot_v1_dot_model__pb2.GetModelResponse.SerializeToString,
-            ),
-            'SelfTest': grpc.unary_unary_rpc_method_handler(
-                    servicer.SelfTest,
-                    request_deserializer=foveal_dot_v1_dot_model__pb2.SelfTestRequest.FromString,
-                    response_serializer=foveal_dot_v1_dot_model__pb2.SelfTestResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -331,33 +316,6 @@ class Screening:
             '/foveal.v1.Screening/GetModel',
             foveal_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
             foveal_dot_v1_dot_model__pb2.GetModelResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def SelfTest(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/foveal.v1.Screening/SelfTest',
-            foveal_dot_v1_dot_model__pb2.SelfTestRequest.SerializeToString,
-            foveal_dot_v1_dot_model__pb2.SelfTestResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -133,9 +133,27 @@ class HeadEvidence(_Model):
     """Quadratic-weighted, of the PyTorch reference."""
     kappa_low: float | None = None
     """Lower end of the 95 % interval, by bootstrap over patients."""
+    kappa_high: float | None = None
+    """Upper end; None in older bundles."""
     auroc: float | None = None
     """Of grade 2 or worse."""
     auroc_low: float | None = None
+    auroc_high: float | None = None
+
+
+class TrainedOn(_Model):
+    """The data a model was trained on, and so what it is meant for."""
+
+    datasets: tuple[str, ...]
+    """For example `idrid`."""
+    studies: int
+    """That were trained on."""
+    patients: int = 0
+    """They come from; 0 where the data set names none."""
+    validation_studies: int = 0
+    """Held out to fit temperatures and thresholds."""
+    cameras: tuple[str, ...] = ()
+    """Of the photographs; empty where the data set names none."""
 
 
 class Tolerances(_Model):
@@ -204,6 +222,8 @@ class Manifest(_Model):
     """By `subset_name`."""
     evidence: dict[str, dict[Head, HeadEvidence]] = {}
     """By `subset_name` and head: whether held-out studies show that the grades mean anything. Empty in older bundles."""
+    trained_on: TrainedOn | None = None
+    """None in older bundles."""
     tolerances: Tolerances
     parity: dict[str, Any] = {}
     """Summary of parity.json: what was compared and how large the differences were."""

@@ -8,8 +8,9 @@ from typing import Any
 from foveal_runtime.errors import InputError
 from foveal_runtime.rpc.filters import date_from
 
-_FACTS = ("id", "patient", "eye", "camera", "site", "precision", "source")
-KEYS = (*_FACTS, "icdr", "acquired", "referable", "attr.NAME")
+_FACTS = ("id", "patient", "camera", "site", "source")
+_CHOICES = {"eye": ("right", "left"), "precision": ("fp32", "fp16", "int8"), "referable": ("true", "false")}
+KEYS = (*_FACTS, *_CHOICES, "icdr", "acquired", "attr.NAME")
 
 
 def filter_of(terms: Sequence[str]) -> Any:
@@ -49,15 +50,29 @@ def _condition(key: str, value: str) -> Any:
     if key == "acquired":
         first, last = _ends(key, value)
         for end in (first, last):
-            date_from(end)
+            date_from(end, "--filter acquired")
         return archive_pb2.Filter(acquired=archive_pb2.DateRange(**{"from": first, "to": last}))
-    if key == "referable":
-        if value not in ("true", "false"):
-            raise InputError("--filter referable: write referable=true or referable=false")
-        return archive_pb2.Filter(referable=value == "true")
+    if key in _CHOICES:
+        if value not in _CHOICES[key]:
+            raise InputError(f"--filter {key}: write {' or '.join(f'{key}={each}' for each in _CHOICES[key])}")
+        return _choice(key, value)
     if key.startswith("attr.") and key != "attr.":
         return archive_pb2.Filter(attribute=archive_pb2.AttributeEquals(key=key.removeprefix("attr."), value=value))
     raise InputError(f"--filter {key!r} names nothing that is stored; use {', '.join(KEYS)}")
+
+
+def _choice(key: str, value: str) -> Any:
+    from foveal_runtime._proto import archive_pb2
+    from foveal_runtime.bundle.manifest import Precision
+    from foveal_runtime.rpc.grade_messages import REFERRAL_TO
+    from foveal_runtime.rpc.messages import EYE_TO, PRECISION_TO
+    from foveal_runtime.study.study import Eye
+
+    if key == "eye":
+        return archive_pb2.Filter(eye=EYE_TO[Eye(value)])
+    if key == "precision":
+        return archive_pb2.Filter(precision=PRECISION_TO[Precision(value)])
+    return archive_pb2.Filter(referral=REFERRAL_TO[value == "true"])
 
 
 def _ends(key: str, value: str) -> tuple[str, str]:
@@ -70,9 +85,11 @@ def _ends(key: str, value: str) -> tuple[str, str]:
     return first, last
 
 
-def _grade(text: str) -> int | None:
+def _grade(text: str) -> Any:
+    from foveal_runtime.rpc.grade_messages import ICDR_TO
+
     if not text:
         return None
     if text not in ("0", "1", "2", "3", "4"):
         raise InputError("--filter icdr: an ICDR grade is 0 to 4; write icdr=2 or icdr=2..4")
-    return int(text)
+    return ICDR_TO[int(text)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,12 +92,9 @@ def index(
         def requests() -> Iterator[Any]:
             nonlocal known
             for part in _in_parts(photographs, _KNOWN_AT_ONCE):
-                digests: dict[str, _Photograph] = {}
-                for photograph in part:
-                    try:
-                        digests[hashlib.sha256(read_photograph(photograph.path)).hexdigest()] = photograph
-                    except ImageError as error:
-                        failures[str(photograph.path)] = error
+                digests, copies = _digests(part, failures, path_of)
+                known += copies
+                advance(copies)
                 have = _stored_kinds(client, list(digests))
                 for digest, photograph in digests.items():
                     path_of[digest] = photograph.path
@@ -190,8 +187,34 @@ def _trained(client: Client) -> list[Subset]:
     return chosen
 
 
+def _digests(
+    part: list[_Photograph], failures: dict[str, FovealError], seen: Container[str]
+) -> tuple[dict[str, _Photograph], int]:
+    """New photographs by SHA-256, and how many are copies of one before: those are one entry.
+
+    Args:
+        part: to be read.
+        failures: told of those that can't be.
+        seen: digests of this run's earlier ones.
+    """
+    digests: dict[str, _Photograph] = {}
+    copies = 0
+    for photograph in part:
+        try:
+            digest = hashlib.sha256(read_photograph(photograph.path)).hexdigest()
+        except ImageError as error:
+            failures[str(photograph.path)] = error
+            continue
+        if digest in digests or digest in seen:
+            copies += 1
+        else:
+            digests[digest] = photograph
+    return digests, copies
+
+
 def _entry(digest: str, photograph: _Photograph, site: str, trained: list[Subset]) -> Any:
     from foveal_runtime._proto import archive_pb2
+    from foveal_runtime.rpc.grade_messages import ICDR_TO, REFERRAL_TO
     from foveal_runtime.rpc.messages import EYE_TO, study_to
     from foveal_runtime.study.labels import REFERABLE_GRADE
     from foveal_runtime.study.study import Study
@@ -204,8 +227,8 @@ def _entry(digest: str, photograph: _Photograph, site: str, trained: list[Subset
         camera=photograph.camera,
         site=photograph.site or site,
         acquired=photograph.acquired.isoformat() if photograph.acquired is not None else "",
-        icdr=icdr,
-        referable=None if icdr is None else icdr >= REFERABLE_GRADE,
+        icdr=ICDR_TO[icdr] if icdr is not None else None,
+        referral=REFERRAL_TO[None if icdr is None else icdr >= REFERABLE_GRADE],
         source=str(photograph.path.resolve()),
     )
     image = read_photograph(photograph.path)
@@ -221,10 +244,14 @@ def _stored_kinds(client: Client, ids: list[str]) -> dict[str, set[Any]]:
 
     if not ids:
         return {}
+    request = archive_pb2.GetRequest(ids=ids)
     have: dict[str, set[Any]] = {}
-    for entry in client.get(archive_pb2.GetRequest(ids=ids)).entries:
-        have.setdefault(entry.facts.id, set()).add(entry.kind)
-    return have
+    while True:
+        page = client.get(request)
+        have.update((entry.facts.id, set(entry.kinds)) for entry in page.entries)
+        if not page.next_page_token:
+            return have
+        request.page_token = page.next_page_token
 
 
 def _in_parts(items: Iterable[_Photograph], size: int) -> Iterator[list[_Photograph]]:

@@ -62,6 +62,8 @@ def describe(bundle: Bundle, *, signed_by: str = "") -> dict[str, Any]:
         bundle: an opened bundle.
         signed_by: the key its signature was checked with; empty when none was.
     """
+    from foveal_runtime.bundle.honesty import warnings_of
+
     manifest = bundle.manifest
     whole = manifest.model_dump(mode="json")
     files = [path for path in bundle.path.rglob("*") if path.is_file()]
@@ -72,6 +74,7 @@ def describe(bundle: Bundle, *, signed_by: str = "") -> dict[str, Any]:
         "aligned",
         "calibration",
         "evidence",
+        "trained_on",
         "tolerances",
         "parity",
         "image",
@@ -87,6 +90,7 @@ def describe(bundle: Bundle, *, signed_by: str = "") -> dict[str, Any]:
         "signature": {"signed": bundle.is_signed, "checked_with": signed_by},
         "graphs": whole["graphs"],
         **{name: whole[name] for name in rest},
+        "warnings": warnings_of(manifest),
     }
 
 
@@ -137,9 +141,20 @@ def screen(document: dict[str, Any]) -> str:
     for name, entry in document["calibration"].items():
         points = [_point(point) for point in entry["operating_points"]]
         lines.append(f"  {name:<24}{'; '.join(points) or 'no operating point'}")
+    lines += ["", f"trained on {_data(document['trained_on'])}"]
+    lines += [f"warning: {warning}" for warning in document["warnings"]]
     made = ", ".join(f"{name} {version}" for name, version in document["made_with"].items())
     lines += ["", f"made with {made or 'nothing recorded'}"]
     return "\n".join(lines) + "\n"
+
+
+def _data(entry: dict[str, Any] | None) -> str:
+    """What a model was trained on, in a few words."""
+    if entry is None:
+        return "what was not recorded (an older foveal)"
+    patients = f" of {entry['patients']} patients" if entry["patients"] else ""
+    cameras = f"; cameras: {', '.join(entry['cameras'])}" if entry["cameras"] else ""
+    return f"{entry['studies']} studies{patients} ({', '.join(entry['datasets'])}){cameras}"
 
 
 def _evidence(entry: dict[str, Any] | None) -> str:
@@ -148,11 +163,16 @@ def _evidence(entry: dict[str, Any] | None) -> str:
         return f"unverified ({entry['studies'] if entry else 0} studies)"
     known = [f"{entry['studies']} studies"]
     known += [
-        f"{name} {entry[key]:.2f} from {entry[key + '_low']:.2f}"
+        f"{name} {entry[key]:.2f} {_interval(entry, key)}"
         for name, key in (("kappa", "kappa"), ("AUROC", "auroc"))
         if entry[key] is not None
     ]
     return f"{'yes' if entry['status'] == 'proven' else 'no'} ({', '.join(known)})"
+
+
+def _interval(entry: dict[str, Any], key: str) -> str:
+    low, high = entry[f"{key}_low"], entry.get(f"{key}_high")
+    return f"from {low:.2f}" if high is None else f"[{low:.2f}, {high:.2f}]"
 
 
 def _figure(value: float) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from foveal_runtime._proto import screening_pb2, study_pb2
+from foveal_runtime._proto import model_pb2, screening_pb2, study_pb2
 from foveal_runtime.errors import FovealError
+from foveal_runtime.rpc.grade_messages import ICDR_OF, REFERRAL_OF
 from foveal_runtime.study.labels import Head
 
 
@@ -19,7 +20,7 @@ def model_document(model: Any) -> dict[str, Any] | None:
     return {
         "bundle_sha256": model.bundle_sha256,
         "space_id": model.space_id,
-        "precision": model.precision,
+        "precision": model_pb2.Precision.Name(model.precision).removeprefix("PRECISION_").lower(),
         "foveal_version": model.foveal_version,
     }
 
@@ -150,8 +151,8 @@ def hit_document(hit: Any) -> dict[str, Any]:
         "camera": facts.camera,
         "site": facts.site,
         "acquired": facts.acquired or None,
-        "icdr": facts.icdr if facts.HasField("icdr") else None,
-        "referable": facts.referable if facts.HasField("referable") else None,
+        "icdr": ICDR_OF.get(facts.icdr),
+        "referable": REFERRAL_OF.get(facts.referral),
         "attributes": dict(facts.attributes),
     }
 
@@ -168,6 +169,6 @@ def hit_table(response: Any) -> None:
         sys.stdout.write("nothing stored fits\n")
     for place, hit in enumerate(response.hits, 1):
         facts = hit.entry.facts
-        grade = f"  ICDR {facts.icdr}" if facts.HasField("icdr") else ""
+        grade = f"  ICDR {ICDR_OF[facts.icdr]}" if facts.icdr in ICDR_OF else ""
         sys.stdout.write(f"{place:4d}  {hit.score:.4f}  {facts.source or facts.id}{grade}\n")
     sys.stderr.write(found_how(response) + "\n")

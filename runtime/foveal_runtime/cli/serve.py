@@ -34,6 +34,7 @@ def serve(
     insecure: Annotated[bool | None, Parameter(negative=())] = None,
     operating_point: str | None = None,
     allow_unverified: Annotated[bool | None, Parameter(negative=())] = None,
+    allow_untrained: Annotated[bool | None, Parameter(negative=())] = None,
     require_signature: Path | None = None,
     cache_entries: int | None = None,
     self_test_every: Annotated[float | None, Parameter(name="--self-test-every")] = None,
@@ -69,8 +70,10 @@ def serve(
         insecure: serve plain text to other machines.
         operating_point: which of the bundle's operating points decides on referrals (`foveal inspect` lists them); default:
             the first one of each modality subset. A call may name another.
-        allow_unverified: also answer with grades that no held-out study has shown to be better than chance (a model that is
-            hardly trained, or was exported with few held-out studies); each answer then names those heads.
+        allow_unverified: also answer with grades of heads that too few held-out studies were there to judge; each answer then
+            names those heads.
+        allow_untrained: also answer with grades that held-out studies can't tell from chance (a model that is hardly trained);
+            each answer then names those heads.
         require_signature: PEM public key; a bundle that it has not signed is refused, also when it is loaded later.
         cache_entries: answers to equal studies kept; 0 keeps none.
         self_test_every: seconds between two self-tests; 0 tests at the start alone. Default 3600.
@@ -110,6 +113,7 @@ def serve(
             "insecure": insecure,
             "operating_point": operating_point,
             "allow_unverified": allow_unverified,
+            "allow_untrained": allow_untrained,
             "require_signature": require_signature,
             "cache_entries": cache_entries,
             "self_test_every_s": self_test_every,
@@ -124,9 +128,12 @@ def serve(
         await Server(settings).run(announce)
 
     def announce(server: Server, opened: Bundle) -> None:
+        from foveal_runtime.bundle.honesty import warnings_of
         from foveal_runtime.store.location import printable
 
         manifest = opened.manifest
+        for warning in warnings_of(manifest):
+            sys.stderr.write(f"warning: {warning}\n")
         store_text = f", archive in {printable(settings.store)}" if settings.store else ""
         sys.stderr.write(
             f"serving {opened.path} ({manifest.profile} {manifest.precision.value}, space {manifest.space_id[:12]}) on "

@@ -243,7 +243,7 @@ def migrate(
     from foveal_runtime.engine.answers import Prepared, VectorKind
     from foveal_runtime.engine.engine import Engine
     from foveal_runtime.errors import StudyError
-    from foveal_runtime.store.item import Float32
+    from foveal_runtime.store.entry import Float32
     from foveal_runtime.store.reembed import Migration
     from foveal_runtime.store.reembed import migrate as run_migration
     from foveal_runtime.study.study import Study
@@ -303,6 +303,7 @@ def _stats_document(found: Stats) -> dict[str, Any]:
         "collection": found.collection,
         "space_id": found.space_id,
         "dim": found.dim,
+        "entries": found.entries,
         "counts": dict(found.counts),
         "indexed": dict(found.indexed),
         "schema_version": found.schema_version,

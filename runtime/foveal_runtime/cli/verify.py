@@ -43,10 +43,13 @@ def verify(
         threads: threads in one graph call; default: every core this process may use.
     """
     from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.bundle.honesty import warnings_of
     from foveal_runtime.bundle.signing import read_public_key
 
     key = None if public_key is None else read_public_key(public_key)
     opened = Bundle.open(bundle, signed_by=key)
+    for warning in warnings_of(opened.manifest):
+        sys.stderr.write(f"warning: {warning}\n")
     if key is not None:
         sys.stderr.write(f"signed by {public_key}\n")
     elif opened.is_signed:

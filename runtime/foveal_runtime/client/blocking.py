@@ -8,7 +8,15 @@ from typing import Any, Self
 
 import grpc
 
-from foveal_runtime._proto import archive_pb2, archive_pb2_grpc, model_pb2, screening_pb2, screening_pb2_grpc
+from foveal_runtime._proto import (
+    admin_pb2,
+    admin_pb2_grpc,
+    archive_pb2,
+    archive_pb2_grpc,
+    model_pb2,
+    screening_pb2,
+    screening_pb2_grpc,
+)
 from foveal_runtime.client.options import DEFAULT_ADDRESS, ClientOptions, channel_credentials, channel_options
 from foveal_runtime.client.requests import Messages
 from foveal_runtime.engine.answers import VectorKind
@@ -31,6 +39,7 @@ class Client:
         )
         self._screening: Any = screening_pb2_grpc.ScreeningStub(self._channel)
         self._archive: Any = archive_pb2_grpc.ArchiveStub(self._channel)
+        self._admin: Any = admin_pb2_grpc.AdminStub(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -95,9 +104,23 @@ class Client:
         response: screening_pb2.GradeExamResponse = self._call(self._screening.GradeExam, request)
         return response
 
-    def self_test(self) -> model_pb2.SelfTestResponse:
+    def self_test(self) -> admin_pb2.SelfTestResponse:
         """Replay the golden studies on the server now."""
-        response: model_pb2.SelfTestResponse = self._call(self._screening.SelfTest, model_pb2.SelfTestRequest())
+        response: admin_pb2.SelfTestResponse = self._call(self._admin.SelfTest, admin_pb2.SelfTestRequest())
+        return response
+
+    def reload(self) -> admin_pb2.ReloadResponse:
+        """Load the bundle again from the path that was served at the start.
+
+        Raises:
+            FovealError: it can't be served; the current one goes on.
+        """
+        response: admin_pb2.ReloadResponse = self._call(self._admin.Reload, admin_pb2.ReloadRequest())
+        return response
+
+    def status(self) -> admin_pb2.GetStatusResponse:
+        """How the server is; answered also while it loads."""
+        response: admin_pb2.GetStatusResponse = self._call(self._admin.GetStatus, admin_pb2.GetStatusRequest())
         return response
 
     def model(self) -> model_pb2.GetModelResponse:
@@ -125,10 +148,37 @@ class Client:
         response: archive_pb2.DeleteResponse = self._call(self._archive.Delete, request)
         return response
 
+    def delete_by_filter(self, request: archive_pb2.DeleteByFilterRequest) -> archive_pb2.DeleteByFilterResponse:
+        """Remove, or count, every entry that passes a filter."""
+        response: archive_pb2.DeleteByFilterResponse = self._call(self._archive.DeleteByFilter, request)
+        return response
+
+    def update_facts(self, request: archive_pb2.UpdateFactsRequest) -> archive_pb2.UpdateFactsResponse:
+        """Change some facts of a stored entry."""
+        response: archive_pb2.UpdateFactsResponse = self._call(self._archive.UpdateFacts, request)
+        return response
+
     def get(self, request: archive_pb2.GetRequest) -> archive_pb2.GetResponse:
-        """Entries by id."""
+        """A page of entries by id."""
         response: archive_pb2.GetResponse = self._call(self._archive.Get, request)
         return response
+
+    def list_page(self, request: archive_pb2.ListRequest) -> archive_pb2.ListResponse:
+        """A page of entries in the order of their ids."""
+        response: archive_pb2.ListResponse = self._call(self._archive.List, request)
+        return response
+
+    def list(self, request: archive_pb2.ListRequest) -> Iterator[archive_pb2.StoredEntry]:
+        """Every entry that passes the request's filter, in the order of their ids, page by page."""
+        wanted = archive_pb2.ListRequest()
+        wanted.CopyFrom(request)
+        while True:
+            page = self.list_page(wanted)
+            for entry in page.entries:
+                yield entry
+            if not page.next_page_token:
+                return
+            wanted.page_token = page.next_page_token
 
     def stats(self) -> archive_pb2.StatsResponse:
         """How much is stored."""

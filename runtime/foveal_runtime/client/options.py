@@ -36,7 +36,7 @@ def channel_options(options: ClientOptions) -> list[tuple[str, Any]]:
     policy = {
         "methodConfig": [
             {
-                "name": [{"service": "foveal.v1.Screening"}, {"service": "foveal.v1.Archive"}],
+                "name": [{"service": f"foveal.v1.{name}"} for name in ("Screening", "Archive", "Admin")],
                 "retryPolicy": {
                     "maxAttempts": 4,
                     "initialBackoff": "0.1s",

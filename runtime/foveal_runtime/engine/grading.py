@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foveal_runtime.bundle.manifest import Manifest, OperatingPoint, SubsetCalibration
+from foveal_runtime.bundle.manifest import Evidence, Manifest, OperatingPoint, SubsetCalibration
 from foveal_runtime.engine.answers import Outcome
-from foveal_runtime.errors import ConfigError, UnverifiedError
+from foveal_runtime.errors import ConfigError, UntrainedError, UnverifiedError
 from foveal_runtime.study.labels import GRADE_NAMES, Head, referable_probability, referral_score, softmax
 from foveal_runtime.study.study import Subset, subset_name
 
+PROVEN_ALONE = frozenset({Evidence.PROVEN})
+"""Evidence whose grades are given unasked."""
 DEFAULT_POINT = OperatingPoint(name="default", threshold=0.5)
 """Used where validation fitted none."""
 
@@ -93,26 +95,42 @@ def unverified_heads(manifest: Manifest, subset: Subset) -> tuple[Head, ...]:
     return tuple(head for head in manifest.trained_heads if not manifest.is_proven(subset_name(subset), head))
 
 
-def check_verified(manifest: Manifest, subset: Subset) -> None:
-    """Refuse grades when no head of this subset has been shown to be better than chance; needs no engine.
+def check_given(manifest: Manifest, subset: Subset, given: frozenset[Evidence] = PROVEN_ALONE) -> None:
+    """Refuse grades when no head of this subset may answer; needs no engine.
+
+    Args:
+        manifest: of the bundle.
+        subset: modalities of the study.
+        given: evidence whose grades may be answered.
 
     Raises:
-        UnverifiedError: there is no such head.
+        UntrainedError: its heads are trained in name alone: held-out studies can't tell them from chance.
+        UnverifiedError: too few held-out studies to say.
     """
-    if set(unverified_heads(manifest, subset)) >= set(manifest.trained_heads):
-        raise UnverifiedError(
-            f"grades from {subset_name(subset)!r} are unverified: no held-out study showed at export that this model grades "
-            f"better than chance; export it with more held-out studies, or start the server with --allow-unverified"
+    name = subset_name(subset)
+    found = {manifest.evidence_of(name, head).status for head in manifest.trained_heads}
+    if not found or found & given:
+        return
+    if Evidence.UNVERIFIED not in found:
+        raise UntrainedError(
+            f"grades from {name!r} are those of a model that is hardly trained: held-out studies can't tell them from chance; "
+            f"train it longer or on more studies, or start the server with --allow-untrained"
         )
+    raise UnverifiedError(
+        f"grades from {name!r} are unverified: too few held-out studies to show at export that this model grades "
+        f"better than chance; export it with more of them, or start the server with --allow-unverified"
+    )
 
 
-def grade(outcome: Outcome, manifest: Manifest, *, allow_unverified: bool = False, operating_point: str = "") -> Grades:
+def grade(
+    outcome: Outcome, manifest: Manifest, *, given: frozenset[Evidence] = PROVEN_ALONE, operating_point: str = ""
+) -> Grades:
     """Calibrate the logits of one study and decide.
 
     Args:
         outcome: of the engine.
         manifest: of its bundle.
-        allow_unverified: also give grades that no held-out study has shown to be better than chance.
+        given: evidence of the heads that may answer; others are left out and named.
         operating_point: name of the point to decide at; empty, or of no fitted point, is the subset's default one.
     """
     temperatures = calibration_of(manifest, outcome.subset).temperature
@@ -120,7 +138,7 @@ def grade(outcome: Outcome, manifest: Manifest, *, allow_unverified: bool = Fals
     schemes: dict[Head, SchemeGrade] = {}
     referable: Referable | None = None
     for head, logits_G in outcome.logits.items():
-        if head in unverified and not allow_unverified:
+        if manifest.evidence_of(subset_name(outcome.subset), head).status not in given:
             continue
         probabilities_G = softmax(logits_G, temperatures.get(head, 1.0))
         best = int(probabilities_G.argmax())

@@ -11,22 +11,38 @@ import numpy as np
 from foveal_runtime._proto import archive_pb2, archive_pb2_grpc
 from foveal_runtime.engine.answers import Ask, VectorKind, trained_kinds
 from foveal_runtime.errors import FovealError, InputError, NotFoundError, PreconditionError, SpaceMismatchError, StudyError
-from foveal_runtime.rpc.archive_messages import entry_to, item_from, optional_kind, query_kind_of, stats_to, target_kind_of
-from foveal_runtime.rpc.filters import filter_from
+from foveal_runtime.rpc.archive_messages import (
+    Made,
+    changes_from,
+    entry_from,
+    entry_to,
+    facts_from,
+    given,
+    optional_kind,
+    query_kind_of,
+    refuse_shared_ids,
+    stats_to,
+    target_kind_of,
+)
+from foveal_runtime.rpc.filters import conditions, filter_from
+from foveal_runtime.rpc.limits import LIST_PAGE_ENTRIES, MAX_PAGE_ENTRIES
 from foveal_runtime.rpc.messages import KIND_OF, KIND_TO, kinds_from, known, model_ref_to, quality_to, study_from
-from foveal_runtime.rpc.service import windowed
+from foveal_runtime.rpc.pages import filled, page_size, place_of, token_of
 from foveal_runtime.rpc.status import status_of
-from foveal_runtime.store.item import Item, check_items
+from foveal_runtime.rpc.streams import patiently, windowed
+from foveal_runtime.store.entry import check_entries, check_ids
+from foveal_runtime.store.filter import AllOf, Column, Equals, Not, conjunction
 from foveal_runtime.study.study import Modality, Study, subset_name
 
 if TYPE_CHECKING:
-    from foveal_runtime.photo.quality import Quality
     from foveal_runtime.rpc.service import ScreeningService
     from foveal_runtime.serving.host import Model, ModelHost
     from foveal_runtime.serving.request import Answer
     from foveal_runtime.store import Archive
 
 _DEFAULT_K = 10
+_READ_AT_ONCE = 100
+"""Entries of one read while a page fills."""
 
 
 class ArchiveService(archive_pb2_grpc.ArchiveServicer):
@@ -51,80 +67,132 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
 
     async def UpsertStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         async def one(request: Any) -> Any:
-            (result,) = await self._upsert(self._host.model, [request.entry], request.kinds, request.space_id, context)
-            return archive_pb2.UpsertStreamResponse(result=result)
+            async def attempt() -> Any:
+                return await self._upsert(
+                    self._host.model, [request.entry], request.kinds, request.space_id, context, path="entry"
+                )
+
+            (result,) = await patiently(attempt)
+            return archive_pb2.UpsertStreamResponse(result=result, sequence=request.sequence)
 
         def failed(request: Any, error: FovealError) -> Any:
             result = archive_pb2.UpsertResult(id=request.entry.facts.id, error=status_of(error, path="entry"))
-            return archive_pb2.UpsertStreamResponse(result=result)
+            return archive_pb2.UpsertStreamResponse(result=result, sequence=request.sequence)
 
-        async for response in windowed(requests, one, failed, window=self._screening.stream_window):
+        window = self._screening.stream_window
+        async for response in windowed(
+            requests, one, failed, id_of=lambda r: str(r.entry.facts.id), field="facts.id", window=window
+        ):
             yield response
 
     async def _upsert(
-        self, model: Model, entries: Sequence[Any], kinds: Sequence[int], space_id: str, context: Any
+        self, model: Model, messages: Sequence[Any], kinds: Sequence[int], space_id: str, context: Any, path: str = ""
     ) -> list[archive_pb2.UpsertResult]:
+        """Store each message by itself.
+
+        Args:
+            model: that embeds.
+            messages: of a request.
+            kinds: to embed; none means all.
+            space_id: of vectors made elsewhere.
+            context: of the call.
+            path: where the one message stands in its request; empty for messages of `entries`.
+        """
         archive = self._archive
         limit = self._screening.max_studies
-        if not 1 <= len(entries) <= limit:
-            raise InputError(f"request has {len(entries)} entries, 1 to {limit} are allowed; send them in parts")
-        results: list[archive_pb2.UpsertResult | None] = [None] * len(entries)
-        items: dict[int, list[Item]] = {}
-        quality: dict[int, Quality | None] = {}
+        if not 1 <= len(messages) <= limit:
+            raise InputError(f"request has {len(messages)} entries, 1 to {limit} are allowed; send them in parts")
+        made = await self._entries(model, messages, kinds, space_id, context)
+        refuse_shared_ids(messages, made)
+        await archive.upsert([each.entry for each in made if isinstance(each, Made)])
+        results = []
+        for i, (message, each) in enumerate(zip(messages, made, strict=True)):
+            if isinstance(each, Made):
+                stored = archive_pb2.Stored(
+                    kinds=[KIND_TO[VectorKind(kind)] for kind in each.entry.vectors], quality=quality_to(each.quality)
+                )
+                results.append(archive_pb2.UpsertResult(id=each.entry.id, stored=stored))
+            else:
+                status = status_of(each, path=path or f"entries[{i}]")
+                results.append(archive_pb2.UpsertResult(id=message.facts.id, error=status))
+        return results
+
+    async def _entries(
+        self, model: Model, messages: Sequence[Any], kinds: Sequence[int], space_id: str, context: Any
+    ) -> list[Made | FovealError]:
+        """What each message becomes; studies are embedded together."""
+        made: list[Made | FovealError | None] = [None] * len(messages)
         to_embed: list[tuple[int, Study, Ask]] = []
-        for i, entry in enumerate(entries):
+        for i, message in enumerate(messages):
             try:
-                if entry.WhichOneof("content") == "vectors":
-                    items[i] = self._given(model, entry, space_id)
+                if message.WhichOneof("content") == "vectors":
+                    _check_space(model, space_id)
+                    made[i] = Made(given(message, model.bundle.manifest.embedding_dim))
                 else:
-                    study = study_from(entry.study)
+                    study = study_from(message.study)
+                    facts_from(message.facts)  # refused before anything is embedded
                     to_embed.append((i, study, _ask(model, study, kinds)))
             except FovealError as error:
-                results[i] = _refused(entry.facts.id, error, i)
+                made[i] = error
         if to_embed:
-            asked = [(entries[i].study, ask) for i, _, ask in to_embed]
+            asked = [(messages[i].study, ask) for i, _, ask in to_embed]
             answers = await self._screening.answer_each(model, asked, context)
             for (i, study, _), answer in zip(to_embed, answers, strict=True):
                 try:
-                    items[i] = _embedded(model, entries[i].facts, study, answer)
-                    assert not isinstance(answer, FovealError)
-                    quality[i] = answer.outcome.quality
+                    made[i] = answer if isinstance(answer, FovealError) else _embedded(model, messages[i].facts, study, answer)
                 except FovealError as error:
-                    results[i] = _refused(entries[i].facts.id, error, i)
-        await archive.upsert([item for i in sorted(items) for item in items[i]])
-        for i, stored in items.items():
-            results[i] = archive_pb2.UpsertResult(
-                id=stored[0].id,
-                stored=archive_pb2.Stored(
-                    kinds=[KIND_TO[VectorKind(item.kind)] for item in stored], quality=quality_to(quality.get(i))
-                ),
-            )
-        return [result for result in results if result is not None]
+                    made[i] = error
+        return [each for each in made if each is not None]
 
-    def _given(self, model: Model, entry: Any, space_id: str) -> list[Item]:
-        """Vectors made elsewhere."""
-        _check_space(model, space_id)
-        if not entry.facts.id:
-            raise StudyError("an entry that brings vectors needs an id", field="facts.id")
-        if not entry.vectors.vectors:
-            raise StudyError("entry brings no vector; send at least one", field="vectors")
-        items = []
-        for i, vector in enumerate(entry.vectors.vectors):
-            kind = known(KIND_OF, vector.kind, f"vectors.vectors[{i}].kind")
-            item = item_from(entry.facts, entry.facts.id, kind, np.asarray(vector.values, np.float32), None, "")
-            check_items([item], model.bundle.manifest.embedding_dim)
-            items.append(item)
-        return items
+    async def UpdateFacts(self, request: Any, context: Any) -> Any:
+        entry = await self._archive.update(request.facts.id, changes_from(request))
+        return archive_pb2.UpdateFactsResponse(entry=entry_to(entry, entry.vectors))
 
     async def Delete(self, request: Any, context: Any) -> Any:
         removed = await self._archive.delete(request.ids, kind=optional_kind(request.kind))
-        return archive_pb2.DeleteResponse(removed=removed)
+        return archive_pb2.DeleteResponse(removed=removed.vectors, removed_entries=removed.entries)
+
+    async def DeleteByFilter(self, request: Any, context: Any) -> Any:
+        wanted = filter_from(request.filter) if request.HasField("filter") else AllOf()
+        if not conditions(wanted):
+            raise StudyError(
+                "filter has no condition, and would remove every entry; name which ones, for example a patient", field="filter"
+            )
+        removed = await self._archive.delete_where(wanted, dry_run=request.dry_run)
+        return archive_pb2.DeleteByFilterResponse(entries=removed.entries, vectors=removed.vectors, dry_run=request.dry_run)
 
     async def Get(self, request: Any, context: Any) -> Any:
-        items = await self._archive.get(request.ids, kind=optional_kind(request.kind))
-        return archive_pb2.GetResponse(
-            entries=[entry_to(item, item.vector if request.with_vectors else None) for item in items]
-        )
+        archive, kind = self._archive, optional_kind(request.kind)
+        ids = check_ids(request.ids)
+        begin = place_of(request, int) or 0
+        most = page_size(request.page_size, MAX_PAGE_ENTRIES)
+
+        async def entries() -> AsyncIterator[Any]:
+            for i in range(begin, len(ids), _READ_AT_ONCE):
+                for entry in await archive.get(ids[i : i + _READ_AT_ONCE], kind=kind, with_vectors=request.with_vectors):
+                    yield entry_to(entry, entry.vectors)
+
+        page, more = await filled(entries(), most)
+        token = token_of(ids.index(page[-1].facts.id) + 1, request) if more else ""
+        return archive_pb2.GetResponse(entries=page, next_page_token=token)
+
+    async def List(self, request: Any, context: Any) -> Any:
+        archive = self._archive
+        chosen = filter_from(request.filter) if request.HasField("filter") else None
+        begin = place_of(request, str) or ""
+        most = page_size(request.page_size, LIST_PAGE_ENTRIES)
+
+        async def entries() -> AsyncIterator[Any]:
+            after = begin
+            while found := await archive.page(
+                after=after, count=_READ_AT_ONCE, filter=chosen, with_vectors=request.with_vectors
+            ):
+                for entry in found:
+                    yield entry_to(entry, entry.vectors)
+                after = found[-1].id
+
+        page, more = await filled(entries(), most)
+        return archive_pb2.ListResponse(entries=page, next_page_token=token_of(page[-1].facts.id, request) if more else "")
 
     async def Search(self, request: Any, context: Any) -> Any:
         archive = self._archive
@@ -154,21 +222,24 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
             found = await archive.get([own_id], kind=query_kind.value)
             if not found:
                 raise NotFoundError(f"no stored entry of kind {query_kind.value!r} has that id")
-            vector_D = found[0].vector
+            own_D = found[0].vectors[query_kind.value]
+            assert own_D is not None
+            vector_D = own_D
         else:
             raise InputError("search has no query; give a study, a vector or an id")
-        k = request.k or _DEFAULT_K
+        conditions = [filter_from(request.filter)] if request.HasField("filter") else []
+        if own_id:
+            conditions.append(Not(Equals(Column.ID, own_id)))
         result = await archive.search(
             vector_D,
             kind=target_kind.value,
-            k=k + 1 if own_id else k,
-            filter=filter_from(request.filter) if request.HasField("filter") else None,
+            k=request.k or _DEFAULT_K,
+            filter=conjunction(conditions),
             exact=request.exact,
             with_vectors=request.with_vectors,
         )
-        hits = [hit for hit in result.hits if hit.id != own_id][:k]
         return archive_pb2.SearchResponse(
-            hits=[archive_pb2.Hit(score=hit.score, entry=entry_to(hit, hit.vector)) for hit in hits],
+            hits=[archive_pb2.Hit(score=hit.score, entry=entry_to(hit, {hit.kind: hit.vector})) for hit in result.hits],
             exact=result.exact,
             query_kind=KIND_TO[query_kind],
             target_kind=KIND_TO[target_kind],
@@ -195,23 +266,20 @@ def _allows(study: Study, kind: VectorKind) -> bool:
     return kind is VectorKind.JOINT or Modality(kind.value) in study.modalities
 
 
-def _embedded(model: Model, facts: Any, study: Study, answer: Answer | FovealError) -> list[Item]:
-    if isinstance(answer, FovealError):
-        raise answer
+def _embedded(model: Model, facts: Any, study: Study, answer: Answer) -> Made:
+    """An entry of a study that was embedded.
+
+    Raises:
+        StudyError: it allows none of the kinds, or its facts are illegal.
+    """
     vectors = answer.outcome.vectors
     if not vectors:
         raise StudyError("the study allows none of the kinds that were asked for; ask for others", field="kinds")
     content = hashlib.sha256(study.image if study.image else (study.note or "").encode()).digest()
-    item_id = facts.id or content.hex()
-    precision = model.bundle.manifest.precision.value
-    items = [item_from(facts, item_id, kind, vectors[kind], content, precision) for kind in VectorKind if kind in vectors]
-    for item in items:
-        check_items([item], model.bundle.manifest.embedding_dim)
-    return items
-
-
-def _refused(entry_id: str, error: FovealError, index: int) -> archive_pb2.UpsertResult:
-    return archive_pb2.UpsertResult(id=entry_id, error=status_of(error, path=f"entries[{index}]"))
+    of_kind = {kind.value: vectors[kind] for kind in VectorKind if kind in vectors}
+    entry = entry_from(facts, facts.id or content.hex(), of_kind, content, model.bundle.manifest.precision.value)
+    check_entries([entry], model.bundle.manifest.embedding_dim)
+    return Made(entry, answer.outcome.quality)
 
 
 def _check_space(model: Model, space_id: str) -> None:

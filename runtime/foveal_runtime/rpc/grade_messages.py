@@ -23,6 +23,13 @@ ICDR_TO: dict[int, Any] = {
     4: screening_pb2.ICDR_GRADE_PROLIFERATIVE,
 }
 ICDR_OF: dict[Any, int] = {number: grade for grade, number in ICDR_TO.items()}
+REFERRAL_TO: dict[bool | None, Any] = {
+    None: screening_pb2.REFERRAL_UNSPECIFIED,
+    True: screening_pb2.REFERRAL_REFER,
+    False: screening_pb2.REFERRAL_NOT_REFERABLE,
+}
+"""Of a decision that was taken by a reader or by the model; of a patient it may be undecided as well."""
+REFERRAL_OF: dict[Any, bool] = {number: refer for refer, number in REFERRAL_TO.items() if refer is not None}
 SDRG_TO: dict[int, Any] = {grade: screening_pb2.SdrgGrade.Value(f"SDRG_GRADE_R{grade}") for grade in range(5)}
 
 

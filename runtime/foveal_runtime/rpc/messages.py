@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from foveal_runtime import __version__
 from foveal_runtime._proto import model_pb2, screening_pb2, study_pb2
+from foveal_runtime.bundle.honesty import warnings_of
+from foveal_runtime.bundle.manifest import Evidence, Precision
 from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.errors import StudyError
+from foveal_runtime.photo.imaging import Crop
 from foveal_runtime.photo.quality import Quality
 from foveal_runtime.photo.raw import pack_raw
 from foveal_runtime.study.study import Eye, Modality, Record, Sex, Study
@@ -16,7 +19,6 @@ from foveal_runtime.study.study import Eye, Modality, Record, Sex, Study
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.bundle.manifest import OperatingPoint
-    from foveal_runtime.engine.selftest import SelfTestReport
     from foveal_runtime.serving.request import Answer
 
 _T = TypeVar("_T")
@@ -41,6 +43,23 @@ MODALITY_TO = {
     Modality.IMAGE: study_pb2.MODALITY_IMAGE,
     Modality.TEXT: study_pb2.MODALITY_TEXT,
     Modality.STRUCTURED: study_pb2.MODALITY_STRUCTURED,
+}
+PRECISION_TO: dict[Precision, Any] = {
+    Precision.FP32: model_pb2.PRECISION_FP32,
+    Precision.FP16: model_pb2.PRECISION_FP16,
+    Precision.INT8: model_pb2.PRECISION_INT8,
+}
+PRECISION_OF: dict[Any, Precision] = {number: precision for precision, number in PRECISION_TO.items()}
+PROVIDER_TO: dict[str, Any] = {
+    "cpu": model_pb2.PROVIDER_CPU,
+    "cuda": model_pb2.PROVIDER_CUDA,
+    "tensorrt": model_pb2.PROVIDER_TENSORRT,
+}
+_CROP_TO = {Crop.FIELD: model_pb2.CROP_FIELD, Crop.NONE: model_pb2.CROP_NONE}
+_EVIDENCE_TO = {
+    Evidence.PROVEN: model_pb2.EVIDENCE_STATUS_PROVEN,
+    Evidence.CHANCE: model_pb2.EVIDENCE_STATUS_CHANCE,
+    Evidence.UNVERIFIED: model_pb2.EVIDENCE_STATUS_UNVERIFIED,
 }
 _SAMPLES = {
     study_pb2.SAMPLE_TYPE_UINT8: "uint8",
@@ -164,7 +183,7 @@ def model_ref_to(bundle: Bundle) -> model_pb2.ModelRef:
     return model_pb2.ModelRef(
         bundle_sha256=bundle.sha256,
         space_id=bundle.manifest.space_id,
-        precision=bundle.manifest.precision.value,
+        precision=PRECISION_TO[bundle.manifest.precision],
         foveal_version=__version__,
     )
 
@@ -191,7 +210,7 @@ def model_to(bundle: Bundle) -> model_pb2.GetModelResponse:
         embedding_dim=manifest.embedding_dim,
         image=model_pb2.ImagePreprocessing(
             side_px=manifest.image.side_px,
-            crop=manifest.image.crop.value,
+            crop=_CROP_TO[manifest.image.crop],
             mean=manifest.image.mean,
             std=manifest.image.std,
             decode=manifest.image.decode,
@@ -207,25 +226,12 @@ def model_to(bundle: Bundle) -> model_pb2.GetModelResponse:
         message.operating_points[name].points.extend(map(operating_point_to, calibration.operating_points))
     for name, heads in manifest.evidence.items():
         for head, evidence in heads.items():
-            message.evidence[name].heads[head.value].CopyFrom(model_pb2.HeadEvidence(**evidence.model_dump(mode="json")))
+            figures = evidence.model_dump(exclude={"status"})
+            message.evidence[name].heads[head.value].CopyFrom(
+                model_pb2.HeadEvidence(status=_EVIDENCE_TO[evidence.status], **figures)
+            )
+    if manifest.trained_on is not None:
+        message.trained_on.CopyFrom(model_pb2.TrainedOn(**manifest.trained_on.model_dump()))
+    message.warnings.extend(warnings_of(manifest))
     message.parity.update(manifest.parity)
     return message
-
-
-def self_test_to(report: SelfTestReport, bundle: Bundle) -> model_pb2.SelfTestResponse:
-    """The message for a self-test's report."""
-    return model_pb2.SelfTestResponse(
-        passed=report.passed,
-        studies=report.studies,
-        min_cosine=report.min_cosine,
-        max_abs_embedding=report.max_abs_embedding,
-        max_abs_probability=report.max_abs_probability,
-        icdr_flips=report.icdr_flips,
-        referable_flips=report.referable_flips,
-        neighbour_dependence=report.neighbour_dependence,
-        failures=[
-            model_pb2.Drift(study=d.study, subset=d.subset, quantity=d.quantity, got=d.got, limit=d.limit)
-            for d in report.failures
-        ],
-        model=model_ref_to(bundle),
-    )

@@ -18,8 +18,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from foveal_runtime._proto import archive_pb2, archive_pb2_grpc, screening_pb2, screening_pb2_grpc
+from foveal_runtime._proto import admin_pb2, admin_pb2_grpc, archive_pb2, archive_pb2_grpc, screening_pb2, screening_pb2_grpc
 from foveal_runtime.errors import ConfigError, FovealError, UnavailableError
+from foveal_runtime.rpc.admin_service import AdminService
 from foveal_runtime.rpc.archive_service import ArchiveService
 from foveal_runtime.rpc.call import Boundary
 from foveal_runtime.rpc.metrics import Metrics
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCREENING = screening_pb2.DESCRIPTOR.services_by_name["Screening"].full_name
+ADMIN = admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name
 ARCHIVE = archive_pb2.DESCRIPTOR.services_by_name["Archive"].full_name
 _STORE_CHECK_S = 2.0
 _RELOAD_CHECK_S = 2.0
@@ -86,8 +88,11 @@ class Server:
         archive_pb2_grpc.add_ArchiveServicer_to_server(
             ArchiveService(screening, self.host, self._open_archive_or_none), self._server
         )
+        admin_pb2_grpc.add_AdminServicer_to_server(
+            AdminService(self.host, self._load_again, lambda: self._archive_alive if self.config.store else None), self._server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SCREENING, ARCHIVE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        names = (SCREENING, ARCHIVE, ADMIN, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         self._bind()
         if self._metrics is not None:
@@ -215,12 +220,16 @@ class Server:
 
     async def reload(self) -> None:
         """Load the bundle again beside the current one, test it, and swap; keep the current one when that fails."""
-        self._named = await asyncio.to_thread(os.path.realpath, self.config.bundle)
         try:
-            bundle = await self.host.load()
-            log.info("now serving bundle %s", bundle.sha256[:12])
+            await self._load_again()
         except FovealError as error:
             log.error("new bundle is not served, the old one is kept: %s", error)
+
+    async def _load_again(self) -> Bundle:
+        self._named = await asyncio.to_thread(os.path.realpath, self.config.bundle)
+        bundle = await self.host.load()
+        log.info("now serving bundle %s", bundle.sha256[:12])
+        return bundle
 
     async def stop(self, *, drain: bool = True) -> None:
         """Refuse new calls, finish what was accepted within `drain_s`, and end everything. Idempotent."""

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
 from foveal_runtime.engine.answers import Ask, check_trained
-from foveal_runtime.engine.grading import check_operating_point, check_verified, grade
-from foveal_runtime.errors import ConfigError, FovealError, ImageError, InputError, OverloadedError, StudyError, UntrainedError
+from foveal_runtime.engine.grading import check_given, check_operating_point, grade
+from foveal_runtime.errors import ConfigError, FovealError, ImageError, InputError, StudyError, UntrainedError
 from foveal_runtime.photo.header import peek_pixels
 from foveal_runtime.rpc.grade_messages import exam_to, grade_to, study_with_eye
+from foveal_runtime.rpc.limits import MAX_PAGE_ENTRIES
 from foveal_runtime.rpc.messages import (
     EYE_OF,
+    PROVIDER_TO,
     embedding_to,
     kinds_from,
     known,
     model_ref_to,
     model_to,
-    self_test_to,
     study_from,
 )
 from foveal_runtime.rpc.status import status_of
+from foveal_runtime.rpc.streams import patiently, repeated, windowed
 from foveal_runtime.serving.host import Model, threads_of
 from foveal_runtime.serving.request import Answer, Request
+from foveal_runtime.store.entry import MAX_IDS
+from foveal_runtime.store.searcher import MAX_K
 from foveal_runtime.study.exam import Finding, judge
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Eye
@@ -36,7 +40,6 @@ if TYPE_CHECKING:
     from foveal_runtime.serving.host import ModelHost
 
 log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 
 class ScreeningService(screening_pb2_grpc.ScreeningServicer):
@@ -93,36 +96,43 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
             point = self._point(self._host.model, request.operating_point)
             model, answer = await self._patiently(request.study, Ask(), context)
             return screening_pb2.GradeStreamResponse(
-                result=self._graded(request.study.id, answer, model, "study", point), model=model_ref_to(model.bundle)
+                result=self._graded(request.study.id, answer, model, "study", point),
+                model=model_ref_to(model.bundle),
+                sequence=request.sequence,
             )
 
         def failed(request: Any, error: FovealError) -> Any:
             return screening_pb2.GradeStreamResponse(
-                result=screening_pb2.GradeResult(id=request.study.id, error=status_of(error, path="study"))
+                result=screening_pb2.GradeResult(id=request.study.id, error=status_of(error, path="study")),
+                sequence=request.sequence,
             )
 
-        async for response in windowed(requests, one, failed, window=self._config.stream_window):
+        async for response in self._windowed(requests, one, failed):
             yield response
 
     async def EmbedStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         async def one(request: Any) -> Any:
             model, answer = await self._patiently(request.study, Ask(kinds_from(request.kinds), grade=False), context)
             return screening_pb2.EmbedStreamResponse(
-                result=embed_result(request.study.id, answer, "study"), model=model_ref_to(model.bundle)
+                result=embed_result(request.study.id, answer, "study"),
+                model=model_ref_to(model.bundle),
+                sequence=request.sequence,
             )
 
         def failed(request: Any, error: FovealError) -> Any:
             return screening_pb2.EmbedStreamResponse(
-                result=screening_pb2.EmbedResult(id=request.study.id, error=status_of(error, path="study"))
+                result=screening_pb2.EmbedResult(id=request.study.id, error=status_of(error, path="study")),
+                sequence=request.sequence,
             )
 
-        async for response in windowed(requests, one, failed, window=self._config.stream_window):
+        async for response in self._windowed(requests, one, failed):
             yield response
 
     async def GetModel(self, request: Any, context: Any) -> Any:
         config = self._config
         message = model_to(self._host.bundle)
-        message.provider, message.workers, message.threads = config.provider, config.workers, threads_of(config)
+        message.provider = PROVIDER_TO[config.provider]
+        message.workers, message.threads = config.workers, threads_of(config)
         message.limits.CopyFrom(
             model_pb2.Limits(
                 max_message_bytes=config.max_message_bytes,
@@ -130,13 +140,13 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                 max_image_pixels=config.max_image_pixels,
                 max_queued_studies=config.queue.max_studies,
                 max_queued_bytes=config.queue.max_bytes,
+                stream_window=config.stream_window,
+                max_hits=MAX_K,
+                max_ids=MAX_IDS,
+                max_page_entries=MAX_PAGE_ENTRIES,
             )
         )
         return message
-
-    async def SelfTest(self, request: Any, context: Any) -> Any:
-        report = await self._host.self_test()
-        return self_test_to(report, self._host.bundle)
 
     @property
     def stream_window(self) -> int:
@@ -158,18 +168,25 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         """
         if not 1 <= len(messages) <= self.max_studies:
             raise InputError(f"request has {len(messages)} studies, 1 to {self.max_studies} are allowed; send them in parts")
-        return await self.answer_each(model, [(message, ask) for message in messages], context)
+        ids = [message.id for message in messages]
+        again = {i for i, each in enumerate(ids) if each and each in ids[:i]} if len(set(ids)) < len(ids) else set()
+        asked = [(message, ask) for i, message in enumerate(messages) if i not in again]
+        answers = iter(await self.answer_each(model, asked, context))
+        return [repeated("id") if i in again else next(answers) for i in range(len(messages))]
+
+    def _windowed(self, requests: Any, one: Any, failed: Any) -> AsyncIterator[Any]:
+        window = self._config.stream_window
+        return windowed(requests, one, failed, id_of=lambda r: str(r.study.id), field="id", window=window)
 
     async def _patiently(self, study: study_pb2.Study, ask: Ask, context: Any) -> tuple[Model, Answer | FovealError]:
-        """`answer` for a study of a stream: bulk work waits for room, which slows its sender, and is not refused."""
-        while True:
+        """`answer` for a study of a stream."""
+
+        async def attempt() -> tuple[Model, Answer | FovealError]:
             model = self._host.model
-            try:
-                (answer,) = await self.answer(model, [study], ask, context)
-            except OverloadedError as full:
-                await asyncio.sleep(full.retry_after_s)
-                continue
+            (answer,) = await self.answer(model, [study], ask, context)
             return model, answer
+
+        return await patiently(attempt)
 
     async def answer_each(
         self, model: Model, asked: Sequence[tuple[study_pb2.Study, Ask]], context: Any
@@ -202,8 +219,8 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         study = study_from(message)
         study.validate()
         check_trained(model.bundle.manifest, study.modalities, ask)
-        if ask.grade and not self._config.allow_unverified:
-            check_verified(model.bundle.manifest, study.modalities)
+        if ask.grade:
+            check_given(model.bundle.manifest, study.modalities, self._config.given)
         pixels = peek_pixels(study.image) if study.image else 0
         if pixels is not None and pixels > self._config.max_image_pixels:
             raise ImageError(
@@ -231,8 +248,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         )
 
     def _grades(self, answer: Answer, model: Model, point: str) -> Grades:
-        manifest, allowed = model.bundle.manifest, self._config.allow_unverified
-        return grade(answer.outcome, manifest, allow_unverified=allowed, operating_point=point)
+        return grade(answer.outcome, model.bundle.manifest, given=self._config.given, operating_point=point)
 
     def _point(self, model: Model, asked: str) -> str:
         """The operating point that decides: the caller's, or the server's.
@@ -273,52 +289,3 @@ def embed_result(study_id: str, answer: Answer | FovealError, path: str) -> Any:
     if isinstance(answer, FovealError):
         return screening_pb2.EmbedResult(id=study_id, error=status_of(answer, path=path))
     return screening_pb2.EmbedResult(id=study_id, embedding=embedding_to(answer))
-
-
-async def windowed(
-    requests: AsyncIterator[Any],
-    one: Callable[[Any], Awaitable[_T]],
-    failed: Callable[[Any, FovealError], _T],
-    *,
-    window: int,
-) -> AsyncIterator[_T]:
-    """Answer a stream with at most `window` requests in work; a slow reader stops the reading, as it should.
-
-    Args:
-        requests: the caller's stream.
-        one: answers a request, or raises `FovealError`.
-        failed: the answer that carries that error.
-        window: bound on what is in work or waits to be sent.
-    """
-    ready: asyncio.Queue[_T | BaseException | None] = asyncio.Queue()
-    room = asyncio.Semaphore(window)
-
-    async def work(request: Any) -> None:
-        try:
-            await ready.put(await one(request))
-        except FovealError as error:
-            await ready.put(failed(request, error))
-        except Exception as error:  # noqa: BLE001 - handed to the RPC's boundary through the queue
-            await ready.put(error)
-
-    async def read() -> None:
-        end: Exception | None = None
-        async with asyncio.TaskGroup() as group:
-            try:
-                async for request in requests:
-                    await room.acquire()
-                    group.create_task(work(request))
-            except Exception as error:  # noqa: BLE001 - handed to the RPC's boundary, after the answers to what came before
-                end = error
-        await ready.put(end)
-
-    reader = asyncio.create_task(read())
-    try:
-        while (item := await ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-            room.release()
-    finally:
-        reader.cancel()
-        await asyncio.gather(reader, return_exceptions=True)

@@ -102,6 +102,8 @@ class Batcher:
         self._strikes = Strikes()
         self._line = WaitingLine(queue, batch)
         self._running = 0
+        self.lost_workers = 0
+        """Since the start."""
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -165,6 +167,11 @@ class Batcher:
     def depth(self) -> int:
         """Studies that wait or run."""
         return len(self._line) + self._running
+
+    @property
+    def queued_bytes(self) -> int:
+        """Of the studies that wait."""
+        return self._line.size_bytes
 
     # --- admission ----------------------------------------------------------------------------------------------------
 
@@ -354,6 +361,7 @@ class Batcher:
         """One lane has noticed. Once all have, what they ran is judged as one batch, unless it is known which of them hung."""
         if slot.worker is worker:
             log.warning("worker lost (%s) with a batch of %d", "hung" if lost.hung else "died", len(batch))
+            self.lost_workers += 1
             slot.worker, slot.hung = None, lost.hung
             worker.close()
             self.on_change()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from foveal_runtime.bundle.manifest import Evidence
 from foveal_runtime.bundle.shipped import how_to_serve
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.serving.request import BatchLimits, QueueLimits
@@ -48,7 +49,9 @@ class ServeConfig:
     operating_point: str = ""
     """Name of the bundle's operating point that decides on referrals; empty is the default one of each modality subset."""
     allow_unverified: bool = False
-    """Answer with grades that no held-out study has shown to be better than chance; each answer then names those heads."""
+    """Answer with grades of heads that too few held-out studies were there to judge; each answer then names those heads."""
+    allow_untrained: bool = False
+    """Answer with grades that held-out studies can't tell from chance; each answer then names those heads."""
     require_signature: Path | None = None
     """PEM public key (Ed25519); a bundle that it has not signed is refused, at the start and at every reload."""
     max_message_bytes: int = 64 << 20
@@ -70,6 +73,12 @@ class ServeConfig:
     batch: BatchLimits = field(default_factory=BatchLimits)
     queue: QueueLimits = field(default_factory=QueueLimits)
     archive: StoreOptions = field(default_factory=StoreOptions)
+
+    @property
+    def given(self) -> frozenset[Evidence]:
+        """Evidence of the heads whose grades are answered."""
+        also = ((Evidence.UNVERIFIED, self.allow_unverified), (Evidence.CHANCE, self.allow_untrained))
+        return frozenset({Evidence.PROVEN, *(status for status, allowed in also if allowed)})
 
     def __post_init__(self) -> None:
         host, _, _ = self.address.rpartition(":")

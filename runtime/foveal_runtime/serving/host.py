@@ -38,6 +38,23 @@ class Model:
     batcher: Batcher
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostStatus:
+    """How a host is, as `Admin.GetStatus` tells it."""
+
+    healthy: bool
+    reason: str
+    """Why it is not; empty when it is."""
+    workers_ready: int
+    workers_wanted: int
+    workers_lost: int
+    """Since the bundle was loaded."""
+    queued_studies: int
+    queued_bytes: int
+    self_test_passed: bool | None
+    """The last one; None before the first."""
+
+
 def threads_of(config: ServeConfig) -> int:
     """Threads inside one graph call: as configured, or the cores divided among the workers."""
     return config.threads or max(1, usable_cores() // config.workers)
@@ -123,6 +140,22 @@ class ModelHost:
     def healthy(self) -> bool:
         """A bundle is loaded, passed its last self-test, and a worker is up."""
         return self._model is not None and not self._drift and self._model.batcher.live_workers > 0
+
+    def status(self) -> HostStatus:
+        """How it is now."""
+        batcher = None if self._model is None else self._model.batcher
+        ready = 0 if batcher is None else batcher.live_workers
+        reason = "the bundle is still being loaded" if batcher is None else "" if ready else "no worker is up"
+        return HostStatus(
+            healthy=self.healthy,
+            reason=f"the self-test failed: {self._drift}" if self._drift else reason,
+            workers_ready=ready,
+            workers_wanted=self._config.workers,
+            workers_lost=0 if batcher is None else batcher.lost_workers,
+            queued_studies=0 if batcher is None else batcher.depth,
+            queued_bytes=0 if batcher is None else batcher.queued_bytes,
+            self_test_passed=None if batcher is None else not self._drift,
+        )
 
     async def load(self) -> Bundle:
         """Open the configured bundle beside the current one, test it, and swap.

@@ -65,6 +65,11 @@ class WaitingLine:
     def __len__(self) -> int:
         return len(self._jobs)
 
+    @property
+    def size_bytes(self) -> int:
+        """Of all that waits."""
+        return self._bytes
+
     def took(self, studies: int, seconds: float) -> None:
         """A batch of so many studies took so long."""
         self.s_per_study += _NEWEST_SHARE * (seconds / studies - self.s_per_study)

@@ -1,15 +1,15 @@
 """The archive of vectors: PostgreSQL with pgvector, embedded in a folder or any server by its URL (DESIGN, section 9).
 
     archive = await Archive.open("clinic-store", space_id=manifest.space_id, dim=256)
-    await archive.upsert([Item(id="eye-1", kind="image", vector=vector_D)])
+    await archive.upsert([Entry(id="eye-1", vectors={"image": vector_D})])
     result = await archive.search(vector_D, kind="image", k=10, filter=Equals(Column.EYE, "left"))
 
 Needs the `[store]` extra, which is imported when an archive is opened and not before.
 """
 
 from foveal_runtime.store.archive import Archive
+from foveal_runtime.store.entry import KINDS, Entry, Facts, Hit, Removed, SearchResult
 from foveal_runtime.store.filter import AllOf, AnyOf, AttributeEquals, Column, Equals, Filter, In, Not, Range
-from foveal_runtime.store.item import KINDS, Facts, Hit, Item, SearchResult
 from foveal_runtime.store.options import StoreOptions
 from foveal_runtime.store.stats import Stats
 
@@ -20,14 +20,15 @@ __all__ = [
     "Archive",
     "AttributeEquals",
     "Column",
+    "Entry",
     "Equals",
     "Facts",
     "Filter",
     "Hit",
     "In",
-    "Item",
     "Not",
     "Range",
+    "Removed",
     "SearchResult",
     "Stats",
     "StoreOptions",

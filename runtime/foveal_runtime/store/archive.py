@@ -1,4 +1,4 @@
-"""One collection of vectors: upsert, delete, get, search, count. SQL is made here; connections are `database`'s.
+"""One collection of entries, opened: upsert, change, delete, and all that `reading` has. SQL is `rows`'s.
 
 A collection belongs to one embedding space. Each vector kind has a table of its own, so an index never mixes kinds.
 """
@@ -6,52 +6,43 @@ A collection belongs to one embedding space. Each vector kind has a table of its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from foveal_runtime.errors import NotFoundError
+from foveal_runtime.errors import InputError, NotFoundError
 from foveal_runtime.store import rows, statements
-from foveal_runtime.store.filter import Filter, compile_filter
-from foveal_runtime.store.item import (
+from foveal_runtime.store.entry import (
+    CHANGEABLE,
     KINDS,
-    Float32,
-    Item,
-    SearchResult,
+    Entry,
+    Removed,
+    check_entries,
+    check_id,
     check_ids,
-    check_items,
-    check_kind,
-    check_vector,
     kinds_of,
 )
+from foveal_runtime.store.filter import Filter, compile_filter
 from foveal_runtime.store.options import StoreOptions
 from foveal_runtime.store.patients import PatientRefs
-from foveal_runtime.store.searcher import Search, check_k
+from foveal_runtime.store.reading import Reading
 from foveal_runtime.store.stats import Stats, gather
-from foveal_runtime.store.vectors import HalfVector
 
 if TYPE_CHECKING:
-    from psycopg import AsyncConnection
-
     from foveal_runtime.store.database import Database
     from foveal_runtime.store.postgres import EmbeddedPostgres
     from foveal_runtime.store.schema import Collection
 
 T = TypeVar("T")
+_DELETED_AT_ONCE = 1_000
+"""Entries of one transaction: short enough that writers of the same entries hardly wait."""
 
 
-class Archive:
+class Archive(Reading):
     """An open collection. Made by `open`; safe to use from many tasks of one event loop."""
 
     def __init__(self, database: Database, collection: Collection, options: StoreOptions) -> None:
-        from foveal_runtime.store.index import Keeper
-
-        self._database = database
-        self._collection = collection
-        self.options = options
-        """As it was opened."""
-        self._patients = PatientRefs(options.patient_key) if options.patient_key is not None else None
-        self._keeper = Keeper(database, collection, options)
+        super().__init__(database, collection, options)
         self._written = 0
         self._recall: dict[str, float] = {}
 
@@ -130,11 +121,6 @@ class Archive:
             raise
 
     @property
-    def space_id(self) -> str:
-        """The embedding space of this collection."""
-        return self._collection.space_id
-
-    @property
     def server(self) -> EmbeddedPostgres | None:
         """The embedded PostgreSQL, None for a URL."""
         return self._database.server
@@ -153,136 +139,78 @@ class Archive:
         """Another collection of the same database, over the same connections; closed with this one."""
         return Archive(self._database, collection, self.options)
 
-    @property
-    def dim(self) -> int:
-        """Components of a vector."""
-        return self._collection.dim
-
-    async def upsert(self, items: Sequence[Item]) -> int:
-        """Store items, all or none, durable on return. Of several with one id and kind the last wins, and over what was stored.
+    async def upsert(self, entries: Sequence[Entry]) -> int:
+        """Store entries, all or none, durable on return. Each replaces all that was stored under its id, facts and vectors of
+        every kind; of several with one id the last wins.
 
         Returns:
             How many were new or changed.
 
         Raises:
-            InputError: an item is unusable; nothing was stored.
+            InputError: an entry is unusable; nothing was stored.
         """
-        batches: dict[str, dict[str, tuple[object, ...]]] = {kind: {} for kind in KINDS}
-        if not items:
+        if not entries:
             return 0
-        for item, vector in zip(items, HalfVector.all_of(check_items(items, self.dim)), strict=True):
-            batches[item.kind][item.id] = rows.to_row(item, vector, self._patients)
-
-        async def work(connection: AsyncConnection) -> int:
-            written = 0
-            async with connection.transaction():
-                for kind, batch in batches.items():
-                    if batch:
-                        # Sorted, so that two writers of the same ids take their row locks in one order.
-                        ordered = [batch[key] for key in sorted(batch)]
-                        written += await statements.write(
-                            connection, self._collection, kind, ordered, self._database.halfvec_oid
-                        )
-            return written
-
-        written = await self._run(work)
+        vectors = check_entries(entries, self.dim)
+        facts = {entry.id: rows.to_row(entry, self._patients) for entry in entries}
+        tables, oid = self._collection.tables, self._database.halfvec_oid
+        written = await self._run(lambda c: statements.write(c, tables, facts, vectors, oid))
         self._written += written
         if self._written >= self.options.index_from_rows:
             self._written = 0
             self._keeper.nudge()
         return written
 
-    async def delete(self, ids: Iterable[str], *, kind: str | None = None) -> int:
-        """Remove the vectors of these ids, of one kind or of all. Unknown ids are no error.
-
-        Returns:
-            How many vectors were removed.
-        """
-        wanted = check_ids(ids)
-        tables = [self._collection.table(k) for k in kinds_of(kind)]
-        return await self._run(lambda c: statements.delete(c, tables, wanted))
-
-    async def get(self, ids: Iterable[str], *, kind: str | None = None) -> list[Item]:
-        """The stored items of these ids, in the order of the ids, kinds in the order of `KINDS`. Unknown ids are left out."""
-        wanted = check_ids(ids)
-        kinds = kinds_of(kind)
-        found = await self._run(lambda c: statements.items(c, self._collection, kinds, wanted))
-        order = {item_id: n for n, item_id in reversed(list(enumerate(wanted)))}
-        return sorted(found, key=lambda item: (order[item.id], KINDS.index(item.kind)))
-
-    async def known(self, ids: Iterable[str], *, kind: str) -> set[str]:
-        """Those of the ids that are stored with a vector of this kind; what an interrupted indexing run need not do again."""
-        wanted = check_ids(ids)
-        table = self._collection.table(check_kind(kind))
-        return await self._run(lambda c: statements.known(c, table, wanted))
-
-    async def search(
-        self,
-        vector: Float32,
-        *,
-        kind: str,
-        k: int = 10,
-        filter: Filter | None = None,
-        exact: bool = False,
-        with_vectors: bool = False,
-    ) -> SearchResult:
-        """The `k` stored vectors of this kind nearest to `vector` by cosine, among the items that pass the filter.
+    async def update(self, entry_id: str, changes: Mapping[str, Any]) -> Entry:
+        """Change some facts of a stored entry; its vectors stay. Durable on return.
 
         Args:
-            vector: unit length, float32 [dim].
-            kind: which vectors to compare with.
-            k: results wanted; fewer come back only when fewer exist.
-            filter: None compares with every item.
-            exact: compare with every item that passes the filter, however many there are.
-            with_vectors: give the stored vectors back as well.
+            entry_id: of the entry.
+            changes: new values by name, of `CHANGEABLE`.
+
+        Returns:
+            The entry as it is then, with the kinds of its vectors and without them.
 
         Raises:
-            InputError: an unusable vector, kind, k or filter.
+            InputError: no fact is named, one that can't be changed, or a value that is illegal.
+            NotFoundError: nothing is stored under that id.
         """
-        found = Search(
-            table=self._collection.table(check_kind(kind)),
-            kind=kind,
-            query_D=check_vector(vector, self.dim, what="query vector"),
-            condition=compile_filter(filter, patient_ref=self._patient_ref),
-            k=check_k(k),
-            filtered=filter is not None,
-            with_vectors=with_vectors,
-            index_rows=self._keeper.rows(kind) if not exact and self._keeper.is_indexed(kind) else None,
-            exact_filter_cost=self.options.exact_filter_cost,
-        )
-        return await self._run(found.run)
+        if not changes or not set(changes) <= set(CHANGEABLE):
+            raise InputError(f"an update names none or an unknown fact; name some of {', '.join(CHANGEABLE)}")
+        wanted, tables = check_id(entry_id), self._collection.tables
+        changed = await self._run(lambda c: statements.update(c, tables, wanted, changes, self._patients))
+        if changed is None:
+            raise NotFoundError("no entry is stored under that id; list the archive, or upsert it")
+        return changed
 
-    def _patient_ref(self, patient: str) -> str:
-        return patient if self._patients is None else self._patients.ref(patient)
+    async def delete(self, ids: Iterable[str], *, kind: str | None = None) -> Removed:
+        """Remove these entries, or their vectors of one kind. Unknown ids are no error."""
+        wanted, kinds = check_ids(ids), kinds_of(kind)
+        return await self._run(lambda c: statements.delete(c, self._collection.tables, kinds, wanted))
 
-    async def _run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """`Database.run`, and a clear word when the collection was migrated to another space under our feet.
+    async def delete_where(self, filter: Filter, *, dry_run: bool = False) -> Removed:
+        """Remove every entry that passes the filter, a thousand at a time in the order of their ids: each thousand is gone
+        whole, and a call that was ended half way goes on where it stopped when it is made again.
+
+        Args:
+            filter: which entries. One that is stored meanwhile goes too if its id is yet to come.
+            dry_run: count and remove nothing.
 
         Raises:
-            SpaceMismatchError: it was.
+            InputError: an unusable filter.
         """
-        from foveal_runtime.store.database import TableGoneError
-        from foveal_runtime.store.schema import check_space, find_collection
-
-        try:
-            return await self._database.run(work)
-        except TableGoneError:
-            found = await self._database.run(lambda c: find_collection(c, self._collection.name))
-            if found is None:
-                raise NotFoundError(f"collection {self._collection.name!r} was dropped; restart to make it anew") from None
-            check_space(found, self.space_id, self.dim)
-            raise
-
-    async def sample(self, n: int, *, kind: str, seed: int = 0) -> list[tuple[str, Float32]]:
-        """A random sample of at most `n` stored vectors with their ids; reads the whole kind once."""
-        table = self._collection.table(check_kind(kind))
-        return await self._run(lambda c: statements.sample(c, table, n, seed))
-
-    async def count(self, *, kind: str | None = None, filter: Filter | None = None) -> int:
-        """Stored vectors that pass the filter, of one kind or of all, counted exactly."""
         condition = compile_filter(filter, patient_ref=self._patient_ref)
-        tables = [self._collection.table(each) for each in kinds_of(kind)]
-        return await self._run(lambda c: statements.count(c, tables, condition))
+        if dry_run:
+            return Removed(entries=await self.count_entries(filter), vectors=await self.count(filter=filter))
+        tables = self._collection.tables
+        entries = vectors = 0
+        after: str | None = ""
+        while after is not None:
+            removed, after = await self._run(
+                lambda c, after=after: statements.delete_some(c, tables, condition, after, _DELETED_AT_ONCE)  # type: ignore[misc]
+            )
+            entries, vectors = entries + removed.entries, vectors + removed.vectors
+        return Removed(entries=entries, vectors=vectors)
 
     async def alive(self) -> bool:
         """Whether PostgreSQL answers right now. Never raises, never waits longer than two seconds."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import FovealError
 from foveal_runtime.store import tuning
-from foveal_runtime.store.item import KINDS
+from foveal_runtime.store.entry import KINDS
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 HNSW_M = 16
 """Neighbours a node keeps; 2 M in the lowest layer."""
 HNSW_EF_CONSTRUCTION = 64
-_LOCK_CLASS = 0x66766978  # "fvix": first half of the advisory lock; the second is the table's number
+_LOCK_CLASS = 0x66766978  # "fvix": first half of the advisory lock; the second is the table's name
 _BYTES_PER_NODE = 900
 """Of the graph in memory beside the vector itself, measured at M = 16; a little more than is needed."""
 _FILTER_INDEXES = {
@@ -52,10 +52,16 @@ class Index:
 
 
 def wanted(table: str) -> list[Index]:
-    """The indexes of a large table, the approximate one first."""
+    """The indexes of a large table: the approximate one of vectors, or those that filters of entries select by."""
     bare = table.split(".", 1)[1]
+    if _holds_entries(table):
+        return [Index(f"{bare}_{name}", text) for name, text in _FILTER_INDEXES.items()]
     hnsw = f"USING hnsw (embedding halfvec_cosine_ops) WITH (m = {HNSW_M}, ef_construction = {HNSW_EF_CONSTRUCTION})"
-    return [Index(f"{bare}_hnsw", hnsw), *(Index(f"{bare}_{name}", text) for name, text in _FILTER_INDEXES.items())]
+    return [Index(f"{bare}_hnsw", hnsw)]
+
+
+def _holds_entries(table: str) -> bool:
+    return table.startswith("foveal.e")
 
 
 async def valid_indexes(connection: AsyncConnection, table: str) -> set[str]:
@@ -90,16 +96,14 @@ async def build(connection: AsyncConnection, table: str, *, local: bool) -> bool
         table: a large table.
         local: PostgreSQL runs on this machine as our child, so its memory is known.
     """
-    number, kind = table.split(".v", 1)[1].split("_", 1)
-    lock = int(number) * len(KINDS) + KINDS.index(kind)
-    cursor = await connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (_LOCK_CLASS, lock))
+    cursor = await connection.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", (_LOCK_CLASS, table))
     row = await cursor.fetchone()
     if not (row and row[0]):
         return False
     try:
         done = await valid_indexes(connection, table)
         missing = [index for index in wanted(table) if index.name not in done]
-        if missing:
+        if missing and not _holds_entries(table):
             await _set_resources(connection, table, local=local)
         for index in missing:
             # What a killed build left is invalid, and CREATE INDEX IF NOT EXISTS would take it for done.
@@ -110,7 +114,7 @@ async def build(connection: AsyncConnection, table: str, *, local: bool) -> bool
             await connection.execute(f"ANALYZE {table}")
     finally:
         if not connection.closed:
-            await connection.execute("SELECT pg_advisory_unlock(%s, %s)", (_LOCK_CLASS, lock))
+            await connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", (_LOCK_CLASS, table))
     return True
 
 
@@ -172,14 +176,14 @@ class Keeper:
         async def work(connection: AsyncConnection) -> dict[str, bool]:
             lacking.clear()
             seen = {}
-            for kind in KINDS:
-                table = self._collection.table(kind)
+            tables = self._collection.tables
+            for kind, table in ((None, tables.entries), *tables.vectors.items()):
                 done = await valid_indexes(connection, table)
-                self._rows[kind] = await estimated_rows(connection, table)
-                seen[kind] = wanted(table)[0].name in done
-                if any(index.name not in done for index in wanted(table)) and await is_large(
-                    connection, table, self._options.index_from_rows
-                ):
+                complete = all(index.name in done for index in wanted(table))
+                if kind is not None:
+                    self._rows[kind] = await estimated_rows(connection, table)
+                    seen[kind] = complete
+                if not complete and await is_large(connection, table, self._options.index_from_rows):
                     lacking.append(table)
             return seen
 

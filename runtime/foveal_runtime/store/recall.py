@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from foveal_runtime.store.item import Float32, SearchResult
+from foveal_runtime.store.entry import Float32, SearchResult
 
 _TIE = 1e-6
 """A hit as good as the last exact one counts, whichever of two equal items it is."""

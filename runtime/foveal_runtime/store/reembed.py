@@ -11,7 +11,7 @@ from pathlib import Path
 from foveal_runtime.errors import CheckFailed
 from foveal_runtime.store import switch
 from foveal_runtime.store.archive import Archive
-from foveal_runtime.store.item import KINDS, Float32, Item
+from foveal_runtime.store.entry import KINDS, Entry, Float32
 
 Embed = Callable[[Sequence[bytes]], list[Float32 | None]]
 """Photographs to unit vectors of kind `image`; None for one that can't be embedded."""
@@ -67,12 +67,12 @@ async def migrate(
             gap = await database.as_owner(lambda c, kind=kind: switch.difference(c, old, new, kind))  # type: ignore[misc]
             for i in range(0, len(gap.gone), 1000):
                 await target.delete(gap.gone[i : i + 1000], kind=kind)
-            todo = [item_id for item_id in gap.missing if (kind, item_id) not in left_behind]
+            todo = [entry_id for entry_id in gap.missing if (kind, entry_id) not in left_behind]
             for i in range(0, len(todo), _BATCH):
                 batch = await archive.get(todo[i : i + _BATCH], kind=kind)
-                made = await asyncio.to_thread(_embed_batch, batch, embed, precision, images)
+                made = await asyncio.to_thread(_embed_batch, batch, kind, embed, precision, images)
                 await target.upsert(made)
-                left_behind.update((kind, item.id) for item in batch if item.id not in {m.id for m in made})
+                left_behind.update((kind, entry.id) for entry in batch if entry.id not in {m.id for m in made})
                 embedded += len(made)
                 progress(len(made))
         if not await target.count():
@@ -89,22 +89,23 @@ async def migrate(
     )
 
 
-def _embed_batch(items: Sequence[Item], embed: Embed, precision: str, images: Path | None) -> list[Item]:
-    """The items whose photograph is still what it was, with vectors of the new space."""
-    found = [(item, data) for item in items if (data := _source_bytes(item, images)) is not None]
+def _embed_batch(entries: Sequence[Entry], kind: str, embed: Embed, precision: str, images: Path | None) -> list[Entry]:
+    """The entries whose photograph is still what it was, with vectors of the new space."""
+    # Notes and records are not kept, so a vector that saw them can't be made again.
+    readable = entries if kind == "image" else ()
+    found = [(entry, data) for entry in readable if (data := _source_bytes(entry, images)) is not None]
     vectors = embed([data for _, data in found]) if found else []
     return [
-        replace(item, vector=vector_D, precision=precision)
-        for (item, _), vector_D in zip(found, vectors, strict=True)
+        replace(entry, vectors={kind: vector_D}, precision=precision)
+        for (entry, _), vector_D in zip(found, vectors, strict=True)
         if vector_D is not None
     ]
 
 
-def _source_bytes(item: Item, images: Path | None) -> bytes | None:
-    # Notes and records are not kept, so a vector that saw them can't be made again.
-    if item.kind != "image" or not item.source or "://" in item.source.removeprefix("file://"):
+def _source_bytes(entry: Entry, images: Path | None) -> bytes | None:
+    if not entry.source or "://" in entry.source.removeprefix("file://"):
         return None
-    path = Path(item.source.removeprefix("file://"))
+    path = Path(entry.source.removeprefix("file://"))
     path = path if path.is_absolute() or images is None else images / path
     try:
         if not path.is_file() or path.stat().st_size > _MAX_SOURCE_BYTES:
@@ -112,6 +113,6 @@ def _source_bytes(item: Item, images: Path | None) -> bytes | None:
         data = path.read_bytes()
     except OSError:
         return None
-    if item.content_sha256 is not None and hashlib.sha256(data).digest() != item.content_sha256:
+    if entry.content_sha256 is not None and hashlib.sha256(data).digest() != entry.content_sha256:
         return None
     return data

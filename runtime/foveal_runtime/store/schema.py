@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import InputError, NotFoundError, PreconditionError, SpaceMismatchError, StoreError
-from foveal_runtime.store.item import KINDS
+from foveal_runtime.store.entry import KINDS
+from foveal_runtime.store.tables import Tables
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -76,6 +77,78 @@ MIGRATIONS: tuple[str, ...] = (
     $body$;
     REVOKE ALL ON FUNCTION foveal.create_collection(text, text, integer, text) FROM PUBLIC;
     """,
+    # 3: facts once an entry, in a table of their own, and the vectors of each kind beside them. Of rows of several kinds under
+    # one id the image's facts stay the entry's (then the joint's, the text's, the record's); a vector whose facts or content is
+    # others was stored at another visit and becomes an entry of its own: its id gets the kind and a checksum at its end.
+    """
+    CREATE OR REPLACE FUNCTION foveal.create_collection(wanted_name text, wanted_space text, wanted_dim integer) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = foveal, {extension_schema}, pg_temp AS $body$
+    DECLARE
+        made integer;
+        kind text;
+    BEGIN
+        INSERT INTO foveal.collections (name, space_id, dim) VALUES (wanted_name, wanted_space, wanted_dim)
+            ON CONFLICT (name) DO NOTHING RETURNING generation INTO made;
+        IF made IS NULL THEN
+            RETURN;
+        END IF;
+        PERFORM foveal.create_entries(made);
+        FOREACH kind IN ARRAY ARRAY['image', 'text', 'structured', 'joint'] LOOP
+            EXECUTE format(
+                'CREATE TABLE foveal.v%s_%s (
+                    id text COLLATE "C" PRIMARY KEY REFERENCES foveal.e%s ON DELETE CASCADE,
+                    embedding halfvec(%s) NOT NULL)', made, kind, made, wanted_dim);
+        END LOOP;
+    END
+    $body$;
+    CREATE FUNCTION foveal.create_entries(number integer) RETURNS void
+    LANGUAGE plpgsql SET search_path = foveal, pg_temp AS $body$
+    BEGIN
+        EXECUTE format(
+            'CREATE TABLE foveal.e%s (
+                id text COLLATE "C" PRIMARY KEY,
+                content_sha256 bytea,
+                source text NOT NULL,
+                patient text COLLATE "C" NOT NULL,
+                eye text COLLATE "C" NOT NULL,
+                camera text COLLATE "C" NOT NULL,
+                site text COLLATE "C" NOT NULL,
+                acquired date,
+                icdr smallint,
+                referable boolean,
+                precision text NOT NULL,
+                attributes jsonb NOT NULL)', number);
+    END
+    $body$;
+    REVOKE ALL ON FUNCTION foveal.create_entries FROM PUBLIC;
+    DO $body$
+    DECLARE
+        number integer;
+        kind text;
+        facts text := 'content_sha256, source, patient, eye, camera, site, acquired, icdr, referable, precision, attributes';
+        others text := '(v.content_sha256, v.source, v.patient, v.eye, v.camera, v.site, v.acquired, v.icdr, v.referable,'
+            ' v.precision, v.attributes) IS DISTINCT FROM (e.content_sha256, e.source, e.patient, e.eye, e.camera, e.site,'
+            ' e.acquired, e.icdr, e.referable, e.precision, e.attributes)';
+    BEGIN
+        FOR number IN SELECT generation FROM foveal.collections LOOP
+            PERFORM foveal.create_entries(number);
+            FOREACH kind IN ARRAY ARRAY['image', 'joint', 'text', 'structured'] LOOP
+                EXECUTE format(
+                    'UPDATE foveal.v%s_%s v SET id = left(v.id, 200) || ''.%s.'' || left(md5(v.id), 12)'
+                    ' FROM foveal.e%s e WHERE e.id = v.id AND %s', number, kind, kind, number, others);
+                EXECUTE format(
+                    'INSERT INTO foveal.e%s (id, %s) SELECT id, %s FROM foveal.v%s_%s ON CONFLICT (id) DO NOTHING',
+                    number, facts, facts, number, kind);
+                EXECUTE format(
+                    'ALTER TABLE foveal.v%s_%s DROP COLUMN content_sha256, DROP COLUMN source, DROP COLUMN patient,'
+                    ' DROP COLUMN eye, DROP COLUMN camera, DROP COLUMN site, DROP COLUMN acquired, DROP COLUMN icdr,'
+                    ' DROP COLUMN referable, DROP COLUMN precision, DROP COLUMN attributes,'
+                    ' ADD FOREIGN KEY (id) REFERENCES foveal.e%s ON DELETE CASCADE', number, kind, number);
+            END LOOP;
+        END LOOP;
+    END
+    $body$;
+    """,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 
@@ -90,10 +163,11 @@ class Collection:
     dim: int
     patient_key_id: str
 
-    def table(self, kind: str) -> str:
-        """Qualified name of a kind's table, made of an integer and a checked word."""
-        assert kind in KINDS
-        return f"foveal.v{int(self.generation)}_{kind}"
+    @property
+    def tables(self) -> Tables:
+        """Qualified names of its tables, made of an integer and closed words."""
+        number = int(self.generation)
+        return Tables(entries=f"foveal.e{number}", vectors={kind: f"foveal.v{number}_{kind}" for kind in KINDS})
 
 
 async def migrate(connection: AsyncConnection, *, extension_schema: str, app_role: str | None) -> int:

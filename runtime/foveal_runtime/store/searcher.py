@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import InputError
 from foveal_runtime.store import rows
+from foveal_runtime.store.entry import Float32, SearchResult
 from foveal_runtime.store.filter import Compiled
-from foveal_runtime.store.item import Float32, SearchResult
+from foveal_runtime.store.tables import Tables
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -25,7 +26,7 @@ MAX_K = 10_000
 class Search:
     """A search that was checked and compiled."""
 
-    table: str
+    tables: Tables
     kind: str
     query_D: Float32
     condition: Compiled
@@ -48,14 +49,14 @@ class Search:
 
     async def _ask(self, connection: AsyncConnection, *, by_index: bool) -> SearchResult:
         make = rows.index_search if by_index else rows.exact_search
-        statement, params = make(self.table, self.query_D, self.condition, self.k, self.with_vectors)
+        statement, params = make(self.tables, self.kind, self.query_D, self.condition, self.k, self.with_vectors)
         cursor = await connection.execute(statement, params, binary=True)
         hits = tuple(rows.to_hit(self.kind, row) for row in await cursor.fetchall())
         return SearchResult(hits=hits, exact=not by_index)
 
     async def _keeps_many(self, connection: AsyncConnection, index_rows: float) -> bool:
-        """Whether the planner expects more rows to pass the filter than are quickly compared one by one."""
-        statement = rows.estimate_sql(self.table, self.condition)
+        """Whether the planner expects more entries to pass the filter than are quickly compared one by one."""
+        statement = rows.estimate_sql(self.tables, self.condition)
         cursor = await connection.execute(statement, self.condition.params)
         row = await cursor.fetchone()
         assert row is not None

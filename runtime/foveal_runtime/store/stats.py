@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foveal_runtime.store import rows
+from foveal_runtime.store.entry import KINDS
 from foveal_runtime.store.filter import compile_filter
-from foveal_runtime.store.item import KINDS
 from foveal_runtime.store.schema import Collection, schema_version
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ class Stats:
     collection: str
     space_id: str
     dim: int
+    entries: int
+    """Counted exactly."""
     counts: Mapping[str, int]
     """Vectors per kind, counted exactly."""
     indexed: Mapping[str, bool]
@@ -38,17 +40,17 @@ async def gather(
 ) -> Stats:
     """Count everything; reads every table once."""
     everything = compile_filter(None)
-    counts: dict[str, int] = {}
+    tables = collection.tables
+    counts = {kind: await _number(connection, rows.count_sql(tables, kind, everything)) for kind in KINDS}
     size = 0
-    for kind in KINDS:
-        table = collection.table(kind)
-        counts[kind] = await _number(connection, rows.count_sql(table, everything))
+    for table in tables.all:
         size += await _number(connection, "SELECT pg_total_relation_size(%s::regclass)", table)
     version = connection.info.server_version
     return Stats(
         collection=collection.name,
         space_id=collection.space_id,
         dim=collection.dim,
+        entries=await _number(connection, rows.count_sql(tables, None, everything)),
         counts=counts,
         indexed=dict(indexed),
         recall=dict(recall),

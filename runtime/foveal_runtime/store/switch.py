@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import PreconditionError
-from foveal_runtime.store.item import KINDS
+from foveal_runtime.store.entry import CHANGEABLE, KINDS
 from foveal_runtime.store.schema import Collection, find_collection, open_collection
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Difference:
     """What a shadow still lacks of one kind."""
 
     missing: tuple[str, ...]
-    """Ids that are in the collection and not in the shadow, or with other content."""
+    """Ids that are in the collection and not in the shadow, or with other content or other facts."""
     gone: tuple[str, ...]
     """Ids that were deleted meanwhile."""
 
@@ -42,11 +42,14 @@ async def shadow_of(connection: AsyncConnection, collection: Collection, *, spac
 
 
 async def difference(connection: AsyncConnection, old: Collection, new: Collection, kind: str) -> Difference:
-    """Compare a collection with its shadow by id and content hash."""
-    a, b = old.table(kind), new.table(kind)
+    """Compare a collection with its shadow by id, content hash and facts."""
+    a, b = old.tables.vectors[kind], new.tables.vectors[kind]
+    names = ("content_sha256", *CHANGEABLE)
+    ours, theirs = (", ".join(f"{of}.{name}" for name in names) for of in ("x", "y"))
     cursor = await connection.execute(
-        f"SELECT a.id FROM {a} a LEFT JOIN {b} b USING (id)"
-        " WHERE b.id IS NULL OR a.content_sha256 IS DISTINCT FROM b.content_sha256 ORDER BY a.id"
+        f"SELECT a.id FROM {a} a JOIN {old.tables.entries} x USING (id)"
+        f" LEFT JOIN ({b} b JOIN {new.tables.entries} y USING (id)) USING (id)"
+        f" WHERE b.id IS NULL OR ({ours}) IS DISTINCT FROM ({theirs}) ORDER BY a.id"
     )
     missing = tuple(row[0] for row in await cursor.fetchall())
     cursor = await connection.execute(f"SELECT b.id FROM {b} b LEFT JOIN {a} a USING (id) WHERE a.id IS NULL ORDER BY b.id")
@@ -70,7 +73,7 @@ async def promote(
     async with connection.transaction():
         # Writers wait from here on, and are refused once the tables have other names.
         await connection.execute("SET LOCAL lock_timeout = '30s'")
-        await connection.execute("LOCK TABLE " + ", ".join(old.table(kind) for kind in KINDS) + " IN SHARE MODE")
+        await connection.execute("LOCK TABLE " + ", ".join(old.tables.all) + " IN SHARE MODE")
         for kind in KINDS:
             open_ends = await difference(connection, old, new, kind)
             if open_ends.gone or any((kind, item_id) not in left_behind for item_id in open_ends.missing):
@@ -89,8 +92,8 @@ async def promote(
         )
         await connection.execute("UPDATE foveal.collections SET name = %s WHERE name = %s", (moved.name, old.name))
         await connection.execute("UPDATE foveal.collections SET name = %s WHERE name = %s", (old.name, new.name))
-        for kind in KINDS:
-            await _rename(connection, old.table(kind), moved.table(kind))
+        for before, after in zip(old.tables.all, moved.tables.all, strict=True):
+            await _rename(connection, before, after)
     return moved.name
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveal_runtime.store.item import Float32
+from foveal_runtime.store.entry import Float32
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection

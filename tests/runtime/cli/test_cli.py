@@ -275,7 +275,7 @@ def test_index_and_search_through_the_real_server_and_store(bundle_path: Path, s
             results = client.upsert(archive_pb2.UpsertRequest(entries=[bad, entry], space_id=space)).results
             assert [r.WhichOneof("outcome") for r in results] == ["error", "stored"]
             (got,) = client.get(archive_pb2.GetRequest(ids=["v", "n"], with_vectors=True)).entries
-            assert got.values[0] == pytest.approx(1)
+            assert got.vectors[0].values[0] == pytest.approx(1)
             assert client.delete(archive_pb2.DeleteRequest(ids=["v"])).removed == 1
 
 

@@ -93,7 +93,7 @@ def numbered(i: int) -> archive_pb2.Entry:
     facts = {
         "patient": f"p-{i // 4}",
         "site": ("north", "south")[i % 2],
-        "icdr": i % 5,
+        "icdr": 10 + i % 5,
         "acquired": f"2024-01-{1 + i % 28:02d}",
     }
     return entry(f"e-{i}", vector_of(i), **facts)
@@ -141,7 +141,7 @@ def test_an_unusable_vector_is_named_in_a_search_and_alone_in_an_upsert(
 
 
 def deep(levels: int) -> archive_pb2.Filter:
-    node = archive_pb2.Filter(referable=True)
+    node = archive_pb2.Filter(referral="REFERRAL_REFER")
     for _ in range(levels):
         node = archive_pb2.Filter(**{"not": node})
     return node
@@ -157,7 +157,7 @@ BAD_SEARCHES = {
     "10,000 terms": ({"filter": terms(10_000)}, "more than 1000 terms"),
     "too deep": ({"filter": deep(40)}, "nested deeper than 16"),
     "empty node": ({"filter": archive_pb2.Filter()}, "empty node"),
-    "unknown fact": ({"filter": archive_pb2.Filter(fact=archive_pb2.FactIn(values=["x"]))}, "no fact this server knows"),
+    "unknown fact": ({"filter": archive_pb2.Filter(fact=archive_pb2.FactIn(values=["x"]))}, "filter.fact.fact is not set"),
     "no date": ({"filter": archive_pb2.Filter(acquired=archive_pb2.DateRange(**{"from": "01/02/2024"}))}, "YYYY-MM-DD"),
     "joint target": ({"target_kind": "VECTOR_KIND_JOINT"}, "can't be compared"),
 }

@@ -219,7 +219,8 @@ def test_unverified_grades_are_refused_unless_the_server_allows_them(tmp_path: P
         assert exam.patient.referral == screening_pb2.REFERRAL_UNSPECIFIED
         (embedded,) = client.embed([Study(image=photograph())], [VectorKind.IMAGE]).results
         assert embedded.HasField("embedding")
-        assert client.model().evidence["image"].heads["icdr"].status == "unverified"
+        assert client.model().evidence["image"].heads["icdr"].status == model_pb2.EVIDENCE_STATUS_UNVERIFIED
+        assert any("ICDR from image is unverified" in warning for warning in client.model().warnings)
     with RunningServer(bundle, "--allow-unverified") as running, running.client() as client:
         (result,) = client.grade([Study(image=photograph())]).results
         assert result.grade.graded.icdr
@@ -236,6 +237,30 @@ def test_a_verified_head_is_served_beside_one_that_is_not(tmp_path: Path) -> Non
         assert [head.head for head in result.grade.graded.heads] == ["icdr"]
         assert not result.grade.graded.sdrg
         assert list(result.grade.unverified_heads) == ["sdrg"]
+        assert any("SDRG from image is hardly trained" in line for line in running.lines)
+
+
+def test_a_model_that_is_hardly_trained_answers_only_where_that_is_allowed(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b", evidence=Evidence.CHANCE)
+    with RunningServer(bundle, "--allow-unverified") as running, running.client() as client:
+        (result,) = client.grade([Study(image=photograph())]).results
+        error = error_of(result.error)
+        assert isinstance(error, UntrainedError)
+        assert "--allow-untrained" in str(error)
+        assert client.embed([Study(image=photograph())]).results[0].HasField("embedding")
+    with RunningServer(bundle, "--allow-untrained") as running, running.client() as client:
+        (result,) = client.grade([Study(image=photograph())]).results
+        assert result.grade.graded.icdr
+        assert list(result.grade.unverified_heads) == ["icdr", "sdrg"]
+
+
+def test_the_second_study_of_one_id_is_refused_and_its_neighbours_are_answered(client: Client) -> None:
+    studies = [Study(id="a", note="edema"), Study(id="a", note="drusen"), Study(note="scars"), Study(note="scars")]
+    first, second, third, fourth = client.grade(studies).results
+    assert [each.HasField("grade") for each in (first, third, fourth)] == [True] * 3
+    assert getattr(error_of(second.error), "field", "") == "id"
+    (_, again, *_) = client.embed(studies).results
+    assert getattr(error_of(again.error), "field", "") == "id"
 
 
 def test_streams_answer_every_study_by_its_id(client: Client) -> None:
@@ -280,13 +305,9 @@ def test_get_model_tells_what_is_served_and_the_limits(client: Client) -> None:
     assert model.limits.max_studies == 256
     assert [point.threshold for point in model.operating_points["image"].points] == [0.3]
     assert model.image.side_px == 32
-    assert model.provider == "cpu"
-
-
-def test_self_test_replays_the_golden_studies(client: Client) -> None:
-    report = client.self_test()
-    assert report.passed
-    assert report.studies == 7
+    assert model.provider == model_pb2.PROVIDER_CPU
+    assert model.model.precision == model_pb2.PRECISION_FP32
+    assert model.image.crop
 
 
 def test_health_names_each_service_and_reflection_lists_them(server: RunningServer) -> None:
@@ -433,7 +454,8 @@ def test_a_stream_waits_for_room_in_a_full_queue(bundle_path: Path, tmp_path: Pa
 
 def test_messages_of_the_model_name_every_limit_field() -> None:
     assert set(model_pb2.Limits.DESCRIPTOR.fields_by_name) == {
-        "max_message_bytes", "max_studies", "max_image_pixels", "max_queued_studies", "max_queued_bytes",
+        "max_message_bytes", "max_studies", "max_image_pixels", "max_queued_studies", "max_queued_bytes", "stream_window",
+        "max_hits", "max_ids", "max_page_entries",
     }  # fmt: skip
 
 

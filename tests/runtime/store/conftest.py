@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from servers import reachable_folder
 
-from foveal_runtime.store import Archive, Item, StoreOptions
-from foveal_runtime.store.item import Float32
+from foveal_runtime.store import Archive, Entry, StoreOptions
+from foveal_runtime.store.entry import Float32
 from foveal_runtime.store.postgres import OWNER_ROLE, EmbeddedPostgres
 
 SPACE = "a" * 64
@@ -67,9 +68,23 @@ def unit_vectors(n: int, *, seed: int = 0, dim: int = DIM) -> Float32:
     return np.asarray(vectors_ND / np.linalg.norm(vectors_ND, axis=1, keepdims=True), dtype=np.float32)
 
 
-def make_items(n: int, *, seed: int = 0, kind: str = "image", prefix: str = "eye") -> list[Item]:
+def entry(*, id: str, kind: str, vector: Float32, **facts: Any) -> Entry:
+    """An entry with one vector."""
+    return Entry(id=id, vectors={kind: vector}, **facts)
+
+
+def vector_of(stored: Entry) -> Float32:
+    """The one vector of an entry."""
+    (vector_D,) = stored.vectors.values()
+    assert vector_D is not None
+    return vector_D
+
+
+def make_entries(n: int, *, seed: int = 0, kind: str = "image", prefix: str = "eye") -> list[Entry]:
     """`n` items whose facts follow from their number."""
     return [
-        Item(id=f"{prefix}-{i:05d}", kind=kind, vector=v, eye=("left", "right")[i % 2], icdr=i % 5, patient=f"patient-{i // 4}")
+        entry(
+            id=f"{prefix}-{i:05d}", kind=kind, vector=v, eye=("left", "right")[i % 2], icdr=i % 5, patient=f"patient-{i // 4}"
+        )
         for i, v in enumerate(unit_vectors(n, seed=seed))
     ]

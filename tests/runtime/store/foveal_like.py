@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from foveal_runtime.store import Archive, Item, StoreOptions
+from foveal_runtime.store import Archive, Entry, StoreOptions
 
 BATCH = 3
 
 
-def items_of(number: int) -> list[Item]:
+def items_of(number: int) -> list[Entry]:
     """Write `number` as a batch of items, whose vectors and facts all follow from it."""
     vectors = np.random.default_rng(number).normal(size=(BATCH, 256))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return [
-        Item(id=f"{number}-{i}", kind="image", vector=v.astype(np.float32), attributes={"write": str(number)})
+        Entry(id=f"{number}-{i}", vectors={"image": v.astype(np.float32)}, attributes={"write": str(number)})
         for i, v in enumerate(vectors)
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,19 @@ import pytest
 
 from foveal_runtime.cli import store as cli
 from foveal_runtime.errors import CheckFailed, ConfigError, NotFoundError, PreconditionError, SpaceMismatchError, StoreError
-from foveal_runtime.store import Archive, Item, StoreOptions, backup
+from foveal_runtime.store import Archive, Entry, StoreOptions, backup
 from foveal_runtime.store.database import Database
-from foveal_runtime.store.item import Float32
+from foveal_runtime.store.entry import Float32
 from foveal_runtime.store.reembed import migrate
 
-from .conftest import SPACE, make_items, unit_vectors
+from .conftest import SPACE, entry, make_entries, unit_vectors, vector_of
 
 QUIET = StoreOptions(maintain=False, retry_for_s=0.5)
 NEW_SPACE = "b" * 64
 
 
 async def test_a_dump_restores_to_the_same_store(store_parent: Path) -> None:
-    items = make_items(30) + make_items(10, kind="joint", seed=1)
+    items = make_entries(30) + make_entries(10, kind="joint", seed=1)
     archive = await Archive.open(store_parent / "one", space_id=SPACE, options=QUIET)
     try:
         await archive.upsert(items)
@@ -53,9 +54,9 @@ async def test_a_dump_restores_to_the_same_store(store_parent: Path) -> None:
         await database.close()
     again = await Archive.open(store_parent / "two", space_id=SPACE, options=QUIET)
     try:
-        by_key = {(i.id, i.kind): i for i in await again.get([i.id for i in items])}
-        assert by_key == {(i.id, i.kind): i for i in items}
-        assert await again.upsert(make_items(3, prefix="new")) == 3, "the serving role has its rights after a restore"
+        by_key = {i.id: i for i in await again.get([i.id for i in items])}
+        assert by_key == {i.id: i for i in items}
+        assert await again.upsert(make_entries(3, prefix="new")) == 3, "the serving role has its rights after a restore"
     finally:
         await again.close()
 
@@ -68,14 +69,14 @@ def embed_again(photographs: Sequence[bytes]) -> list[Float32 | None]:
     ]
 
 
-def photographs_in(folder: Path) -> list[Item]:
+def photographs_in(folder: Path) -> list[Entry]:
     """Items with a photograph at hand, one whose photograph is gone, one changed since, one unusable, one of another kind."""
     items = []
     for n, vector_D in enumerate(unit_vectors(9)):
         data = b"bad" if n == 7 else f"photograph {n}".encode()
         (folder / f"{n}.jpg").write_bytes(data)
         items.append(
-            Item(
+            entry(
                 id=f"eye-{n}",
                 kind="image",
                 vector=vector_D,
@@ -87,7 +88,8 @@ def photographs_in(folder: Path) -> list[Item]:
         )
     (folder / "5.jpg").unlink()
     (folder / "6.jpg").write_bytes(b"retouched")
-    return [*items, Item(id="eye-0", kind="joint", vector=unit_vectors(1, seed=3)[0])]
+    items[0] = replace(items[0], vectors={**items[0].vectors, "joint": unit_vectors(1, seed=3)[0]})
+    return items
 
 
 async def test_migration_re_embeds_what_it_can_keeps_the_rest_and_refuses_the_old_space(
@@ -107,7 +109,7 @@ async def test_migration_re_embeds_what_it_can_keeps_the_rest_and_refuses_the_ol
     assert {(i.site, i.precision) for i in stored} == {("Porto", "int8")}
     [wanted] = embed_again([b"photograph 4"])
     assert wanted is not None
-    np.testing.assert_allclose((await new.get(["eye-4"]))[0].vector, wanted, atol=1e-3)
+    np.testing.assert_allclose(vector_of((await new.get(["eye-4"]))[0]), wanted, atol=1e-3)
     await new.close()
 
     before = await Archive.inspect(store_url, collection=done.old_collection)
@@ -115,7 +117,7 @@ async def test_migration_re_embeds_what_it_can_keeps_the_rest_and_refuses_the_ol
     assert before.space_id == SPACE
     await before.close()
     # The server of the old bundle still runs: it must neither write to the old vectors nor search the new ones.
-    for attempt in (old.upsert(items[:1]), old.search(items[0].vector, kind="image"), old.delete(["eye-0"]), old.count()):
+    for attempt in (old.upsert(items[:1]), old.search(vector_of(items[1]), kind="image"), old.delete(["eye-0"]), old.count()):
         with pytest.raises(SpaceMismatchError, match=f"{NEW_SPACE}.*{SPACE}"):
             await attempt
     await old.close()
@@ -138,8 +140,8 @@ async def test_an_interrupted_migration_goes_on_where_it_stopped(store_url: str,
 
     with pytest.raises(RuntimeError, match="power cut"):
         await attempt(fails)
-    assert await old.count() == 5, "until the switch the old space is served"
-    late = Item(id="late", kind="image", vector=items[0].vector, source="0.jpg")
+    assert await old.count(kind="image") == 5, "until the switch the old space is served"
+    late = entry(id="late", kind="image", vector=vector_of(items[1]), source="0.jpg")
 
     def while_writing(photographs: Sequence[bytes]) -> list[Float32 | None]:
         import asyncio
@@ -168,7 +170,7 @@ async def test_an_interrupted_migration_goes_on_where_it_stopped(store_url: str,
 
 async def test_a_migration_without_any_photograph_changes_nothing(store_url: str, collection_name: str) -> None:
     old = await Archive.open(store_url, space_id=SPACE, collection=collection_name, options=QUIET)
-    await old.upsert(make_items(3))
+    await old.upsert(make_entries(3))
     source = await Archive.inspect(store_url, collection=collection_name)
     with pytest.raises(CheckFailed, match="none of the 3 vectors"):
         await migrate(source, space_id=NEW_SPACE, dim=256, precision="", embed=embed_again)
@@ -186,7 +188,7 @@ def test_the_commands_print_one_json_document(
 
     async def fill() -> None:
         archive = await Archive.open(store_url, space_id=SPACE, collection=collection_name, options=QUIET)
-        await archive.upsert(make_items(60))
+        await archive.upsert(make_entries(60))
         await archive.close()
 
     asyncio.run(fill())

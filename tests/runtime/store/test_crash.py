@@ -21,7 +21,7 @@ from foveal_runtime.store import Archive, StoreOptions
 from foveal_runtime.store.leftovers import workers_in
 from foveal_runtime.store.postgres import ROOT_ROLE, EmbeddedPostgres
 
-from .conftest import SPACE, make_items
+from .conftest import SPACE, make_entries
 from .foveal_like import BATCH, items_of
 
 SCRIPT = Path(__file__).with_name("foveal_like.py")
@@ -300,7 +300,7 @@ async def test_a_full_disk_is_named_and_loses_nothing_acknowledged(small_disk: P
 
         async def fill() -> None:
             for number in range(1000):
-                items = make_items(1000, seed=number, prefix=f"write-{number}")
+                items = make_entries(1000, seed=number, prefix=f"write-{number}")
                 await archive.upsert(items)
                 acknowledged.append(items[-1].id)
 
@@ -312,6 +312,6 @@ async def test_a_full_disk_is_named_and_loses_nothing_acknowledged(small_disk: P
                 await asyncio.sleep(0.05)
         assert len(await archive.get(acknowledged)) == len(acknowledged)
         assert await archive.count() in (1000 * len(acknowledged), 1000 * (len(acknowledged) + 1))
-        await archive.upsert(make_items(3, prefix="after"))
+        await archive.upsert(make_entries(3, prefix="after"))
     finally:
         await archive.close()

@@ -15,26 +15,26 @@ from foveal_runtime.store import (
     Archive,
     AttributeEquals,
     Column,
+    Entry,
     Equals,
     Filter,
     In,
-    Item,
     Not,
     Range,
     StoreOptions,
 )
 from foveal_runtime.store.filter import MAX_TERMS, compile_filter
 
-from .conftest import SPACE, unit_vectors
+from .conftest import SPACE, entry, unit_vectors, vector_of
 
 DAYS = [None, date(2023, 1, 1), date(2024, 6, 30), date(2025, 12, 31)]
 SITES = ["", "Porto", "O'Brien; DROP TABLE foveal.collections; --", "%s %(x)s"]
 
 
-def world() -> list[Item]:
+def world() -> list[Entry]:
     """Sixty items that differ in every fact, unknown values included."""
     return [
-        Item(
+        entry(
             id=f"item-{i}",
             kind="image",
             vector=v,
@@ -49,7 +49,7 @@ def world() -> list[Item]:
     ]
 
 
-def holds(node: Filter, item: Item) -> bool:
+def holds(node: Filter, item: Entry) -> bool:
     """What a filter means."""
     if isinstance(node, AllOf):
         return all(holds(part, item) for part in node.parts)
@@ -107,7 +107,7 @@ async def test_filters_select_what_they_mean(store_url: str, collection_name: st
         await archive.upsert(items)
         for node in drawn:
             wanted = {item.id for item in items if holds(node, item)}
-            result = await archive.search(items[0].vector, kind="image", k=100, filter=node)
+            result = await archive.search(vector_of(items[0]), kind="image", k=100, filter=node)
             assert {hit.id for hit in result.hits} == wanted, node
             assert await archive.count(kind="image", filter=node) == len(wanted)
     finally:

@@ -8,14 +8,14 @@ import numpy as np
 import psycopg
 import pytest
 
-from foveal_runtime.store import Archive, AttributeEquals, Column, Equals, Item, StoreOptions, rows
+from foveal_runtime.store import Archive, AttributeEquals, Column, Equals, StoreOptions, rows
 from foveal_runtime.store.filter import compile_filter
 from foveal_runtime.store.index import wanted
 from foveal_runtime.store.postgres import ROOT_ROLE, EmbeddedPostgres
 from foveal_runtime.store.recall import check_recall
 from foveal_runtime.store.vectors import HalfVector
 
-from .conftest import SPACE, make_items, unit_vectors
+from .conftest import SPACE, entry, make_entries, unit_vectors, vector_of
 
 LARGE = 800
 SMALL_SWITCH = StoreOptions(maintain=False, index_from_rows=LARGE, exact_filter_cost=0.0)
@@ -27,8 +27,8 @@ async def large(store_url: str, collection_name: str) -> Archive:
     """A collection just large enough, indexed."""
     archive = await Archive.open(store_url, space_id=SPACE, collection=collection_name, options=SMALL_SWITCH)
     items = [
-        Item(id=i.id, kind=i.kind, vector=i.vector, eye=i.eye, icdr=i.icdr, attributes={"rare": str(n % 100)})
-        for n, i in enumerate(make_items(LARGE))
+        entry(id=i.id, kind="image", vector=vector_of(i), eye=i.eye, icdr=i.icdr, attributes={"rare": str(n % 100)})
+        for n, i in enumerate(make_entries(LARGE))
     ]
     await archive.upsert(items)
     await archive.build_indexes()
@@ -36,7 +36,7 @@ async def large(store_url: str, collection_name: str) -> Archive:
 
 
 async def test_a_small_collection_is_searched_exactly(archive: Archive) -> None:
-    await archive.upsert(make_items(50))
+    await archive.upsert(make_entries(50))
     await archive.build_indexes()
     assert (await archive.search(unit_vectors(1)[0], kind="image")).exact
     assert not (await archive.stats()).indexed["image"]
@@ -65,7 +65,7 @@ async def test_near_neighbours_come_in_the_order_of_their_distance_and_none_is_m
     centre_D, noise_ND = rng.normal(size=256), 0.01 * rng.normal(size=(LARGE + 20, 256))
     vectors_ND = centre_D + noise_ND
     vectors_ND = (vectors_ND / np.linalg.norm(vectors_ND, axis=1, keepdims=True)).astype(np.float32)
-    await archive.upsert([Item(id=str(n), kind="image", vector=v) for n, v in enumerate(vectors_ND[:LARGE])])
+    await archive.upsert([entry(id=str(n), kind="image", vector=v) for n, v in enumerate(vectors_ND[:LARGE])])
     await archive.build_indexes()
     missed = 0
     for query_D in vectors_ND[LARGE:]:
@@ -83,7 +83,7 @@ async def test_the_planner_cannot_take_the_order_of_the_index_for_that_of_the_di
 ) -> None:
     """It did, in large tables: hits came in the index's order, and at a million vectors 13 % of the nearest ten were others."""
     query_D = unit_vectors(1)[0]
-    text, params = rows.index_search(large.collection.table("image"), query_D, compile_filter(None), 10, False)
+    text, params = rows.index_search(large.collection.tables, "image", query_D, compile_filter(None), 10, False)
     literal = str(query_D.tolist())
     values = [literal if isinstance(value, HalfVector) else value for value in params]
     with psycopg.connect(postgres.conninfo(ROOT_ROLE), autocommit=True) as connection:
@@ -123,12 +123,12 @@ async def test_the_background_keeper_builds_what_is_due_while_writes_go_on(store
     options = StoreOptions(index_from_rows=LARGE, maintain_every_s=0.05)
     archive = await Archive.open(store_url, space_id=SPACE, collection=collection_name, options=options)
     try:
-        await archive.upsert(make_items(LARGE))
+        await archive.upsert(make_entries(LARGE))
         async with asyncio.timeout(30):
             number = 0
             while not (await archive.stats()).indexed["image"]:
                 number += 1
-                await archive.upsert(make_items(1, seed=number, prefix=f"late-{number}"))
+                await archive.upsert(make_entries(1, seed=number, prefix=f"late-{number}"))
         assert await archive.count() == LARGE + number
     finally:
         await archive.close()
@@ -139,7 +139,7 @@ async def test_two_servers_build_an_index_once(store_url: str, collection_name: 
         await Archive.open(store_url, space_id=SPACE, collection=collection_name, options=SMALL_SWITCH) for _ in range(2)
     ]
     try:
-        await archives[0].upsert(make_items(LARGE))
+        await archives[0].upsert(make_entries(LARGE))
         await asyncio.gather(*(a.build_indexes() for a in archives))
         for archive in archives:
             assert (await archive.stats()).indexed["image"]
@@ -149,7 +149,7 @@ async def test_two_servers_build_an_index_once(store_url: str, collection_name: 
 
 
 async def test_what_a_killed_build_left_is_built_again(large: Archive, postgres: EmbeddedPostgres) -> None:
-    name = wanted(large.collection.table("image"))[0].name
+    name = wanted(large.collection.tables.vectors["image"])[0].name
     with psycopg.connect(postgres.conninfo(ROOT_ROLE), autocommit=True) as connection:
         connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", (f"foveal.{name}",))
     assert not (await large.stats()).indexed["image"]

@@ -12,14 +12,14 @@ import pytest
 from servers import reachable_folder
 
 from foveal_runtime.errors import ConfigError, FovealError, PreconditionError, StoreError
-from foveal_runtime.store import Archive, Column, Equals, Item, StoreOptions
+from foveal_runtime.store import Archive, Column, Equals, StoreOptions
 from foveal_runtime.store.database import Database
 from foveal_runtime.store.datafolder import write_config
 from foveal_runtime.store.location import conninfo_of, printable
 from foveal_runtime.store.postgres import ROOT_ROLE, EmbeddedPostgres
 from foveal_runtime.store.runas import RunAs
 
-from .conftest import SPACE, make_items, unit_vectors
+from .conftest import SPACE, entry, make_entries, unit_vectors, vector_of
 
 SECRET = "s3cret/pass@word"
 ENCODED = "s3cret%2Fpass%40word"
@@ -92,10 +92,10 @@ def ready(remote: TcpPostgres) -> TcpPostgres:
 async def test_a_role_that_may_only_serve_reads_writes_and_makes_collections(ready: TcpPostgres, collection_name: str) -> None:
     archive = await Archive.open(url(ready, "region_app"), space_id=SPACE, collection=collection_name, options=QUICK)
     try:
-        items = make_items(300)
+        items = make_entries(300)
         assert await archive.upsert(items) == 300
-        assert (await archive.search(items[7].vector, kind="image", k=1)).hits[0].id == items[7].id
-        assert await archive.delete([items[0].id]) == 1
+        assert (await archive.search(vector_of(items[7]), kind="image", k=1)).hits[0].id == items[7].id
+        assert (await archive.delete([items[0].id])).entries == 1
     finally:
         await archive.close()
 
@@ -204,8 +204,8 @@ async def test_four_servers_write_and_read_one_collection_at_once(ready: TcpPost
             mark = f"{server}-{turn}"
             order = range(12) if server % 2 else reversed(range(12))
             await archives[server].upsert(
-                [Item(id=f"shared-{i}", kind="image", vector=vectors[i], site=mark) for i in order]
-                + [Item(id=f"own-{mark}-{i}", kind="image", vector=vectors[i], site=mark) for i in range(3)]
+                [entry(id=f"shared-{i}", kind="image", vector=vectors[i], site=mark) for i in order]
+                + [entry(id=f"own-{mark}-{i}", kind="image", vector=vectors[i], site=mark) for i in range(3)]
             )
 
     async def read(server: int, done: asyncio.Event) -> None:
@@ -238,7 +238,7 @@ async def test_a_connection_that_breaks_is_replaced_without_a_word_to_the_caller
 ) -> None:
     archive = await Archive.open(url(ready, "region_app"), space_id=SPACE, collection=collection_name)
     try:
-        await archive.upsert(make_items(5))
+        await archive.upsert(make_entries(5))
         with psycopg.connect(ready.conninfo(ROOT_ROLE), autocommit=True) as connection:
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'region_app'")
         assert await archive.count() == 5

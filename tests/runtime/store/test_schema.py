@@ -9,10 +9,10 @@ import pytest
 from psycopg import sql
 
 from foveal_runtime.errors import InputError, PreconditionError, SpaceMismatchError, StoreError
-from foveal_runtime.store import Archive, Item, StoreOptions, schema
+from foveal_runtime.store import Archive, StoreOptions, schema
 from foveal_runtime.store.postgres import OWNER_ROLE, ROOT_ROLE, EmbeddedPostgres
 
-from .conftest import SPACE, make_items, unit_vectors
+from .conftest import SPACE, entry, make_entries, unit_vectors
 
 QUICK = StoreOptions(maintain=False, retry_for_s=0.5)
 
@@ -43,11 +43,14 @@ def as_of(url: str, version: int) -> None:
             connection.execute("INSERT INTO foveal.schema_version (version) VALUES (%s)", (number,))
         if version:
             connection.execute("SELECT foveal.create_collection('default', %s, 256)", (SPACE,))
-            connection.execute(
-                "INSERT INTO foveal.v1_image (id, source, patient, eye, camera, site, precision, attributes, embedding)"
-                " VALUES ('old', '', 'p', 'left', '', 'Porto', '', '{}', %s::halfvec)",
-                (str(unit_vectors(1)[0].tolist()),),
-            )
+            facts = "INSERT INTO foveal.{} (id, source, patient, eye, camera, site, precision, attributes{}) VALUES"
+            values = "('old', '', 'p', 'left', '', 'Porto', '', '{}'"
+            vector = (str(unit_vectors(1)[0].tolist()),)
+            if version < 3:
+                connection.execute(facts.format("v1_image", ", embedding") + values + ", %s::halfvec)", vector)  # type: ignore[arg-type]
+            else:
+                connection.execute(facts.format("e1", "") + values + ")")  # type: ignore[arg-type]
+                connection.execute("INSERT INTO foveal.v1_image VALUES ('old', %s::halfvec)", vector)
 
 
 @pytest.mark.parametrize("version", range(schema.SCHEMA_VERSION + 1))
@@ -55,13 +58,37 @@ async def test_every_earlier_schema_is_brought_up_to_date_with_its_items(fresh_u
     as_of(fresh_url, version)
     archive = await Archive.open(fresh_url, space_id=SPACE, options=QUICK)
     try:
-        await archive.upsert(make_items(3))
+        await archive.upsert(make_entries(3))
         assert await archive.count() == (3 if version == 0 else 4)
         if version:
             [old] = await archive.get(["old"])
             assert (old.site, old.eye, old.patient) == ("Porto", "left", "p")
             assert (await archive.search(unit_vectors(1)[0], kind="image", k=1)).hits[0].score > 0.999
         assert (await archive.stats()).schema_version == schema.SCHEMA_VERSION
+    finally:
+        await archive.close()
+
+
+async def test_rows_of_two_visits_under_one_id_become_two_entries_and_no_vector_is_lost(fresh_url: str) -> None:
+    as_of(fresh_url, 2)
+    first, second, third = (str(vector_D.tolist()) for vector_D in unit_vectors(3, seed=5))
+    with psycopg.connect(fresh_url, autocommit=True) as connection:
+        for kind, site, vector in (("image", "Porto", first), ("joint", "Porto", second), ("text", "Braga", third)):
+            connection.execute(
+                f"INSERT INTO foveal.v1_{kind} (id, source, patient, eye, camera, site, precision, attributes, embedding)"  # type: ignore[arg-type]
+                " VALUES ('x', '', 'p', '', '', %s, 'int8', '{}', %s::halfvec)",
+                (site, vector),
+            )
+    archive = await Archive.open(fresh_url, space_id=SPACE, options=QUICK)
+    try:
+        kept = {each.id: each for each in await archive.page(count=10)}
+        assert len(kept) == 3
+        assert (kept["x"].site, sorted(kept["x"].vectors)) == ("Porto", ["image", "joint"])
+        (other,) = (each for name, each in kept.items() if name.startswith("x.text."))
+        assert (other.site, list(other.vectors)) == ("Braga", ["text"])
+        nearest = await archive.search(unit_vectors(3, seed=5)[2], kind="text", k=1)
+        assert (nearest.hits[0].id, nearest.hits[0].score > 0.999) == (other.id, True)
+        assert await archive.count() == 4
     finally:
         await archive.close()
 
@@ -118,8 +145,8 @@ async def test_keyed_patients_are_stored_and_filtered_by_their_key_alone(store_u
         vectors = unit_vectors(2)
         await archive.upsert(
             [
-                Item(id="a", kind="image", vector=vectors[0], patient="4711"),
-                Item(id="b", kind="image", vector=vectors[1], patient="0815"),
+                entry(id="a", kind="image", vector=vectors[0], patient="4711"),
+                entry(id="b", kind="image", vector=vectors[1], patient="0815"),
             ]
         )
         [stored] = await archive.get(["a"])

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from foveal_runtime.bundle.manifest import SubsetCalibration
+from foveal_runtime.bundle.manifest import SubsetCalibration, TrainedOn
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.record import FeatureStats
@@ -59,6 +59,8 @@ class RunInfo(BaseModel):
     epochs: int = 0
     train_studies: int = 0
     validation_studies: int = 0
+    trained_on: TrainedOn | None = None
+    """None in runs of an older foveal; an export then takes it from the run's data, where they are still there."""
     made_with: dict[str, str] = {}
 
     @property

@@ -1,4 +1,4 @@
-"""What the archive keeps of one study's vector, and what a search gives back. Knows nothing of SQL.
+"""What the archive keeps of one study, and what a search gives back. Knows nothing of SQL.
 
 Legend: `vector_D` is one unit-length float32 vector of D = 256 components.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date
 
 import numpy as np
@@ -30,7 +30,7 @@ MAX_TEXT_CHARS = 1024
 MAX_SOURCE_CHARS = 4096
 MAX_ATTRIBUTES = 64
 MAX_ATTRIBUTE_BYTES = 16 * 1024
-"""Of all attribute keys and values of one item together, in UTF-8."""
+"""Of all attribute keys and values of one entry together, in UTF-8."""
 UNIT_TOLERANCE = 1e-3
 """A vector's length may differ from 1 by this much; it is made exactly 1 before it is stored."""
 _EYES = frozenset(eye.value for eye in Eye)
@@ -39,15 +39,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """Everything the archive knows of a vector apart from the vector.
+    """Everything the archive knows of a study apart from its vectors.
 
     Patient, source and attribute values are left out of `repr`: they must not reach a log.
     """
 
     id: str
-    """The caller's identifier, or the hex SHA-256 of the content when the caller gave none. Unique per kind."""
-    kind: str
-    """One of `KINDS`."""
+    """The caller's identifier, or the hex SHA-256 of the content when the caller gave none. Unique in a collection."""
     content_sha256: bytes | None = None
     """Identity of the source bytes, 32 bytes."""
     source: str = field(default="", repr=False)
@@ -63,35 +61,53 @@ class Facts:
     """ICDR grade 0 to 4."""
     referable: bool | None = None
     precision: str = ""
-    """Precision of the bundle that made the vector; precisions of one space may mix."""
+    """Precision of the bundle that made the vectors; precisions of one space may mix. Empty for vectors made elsewhere."""
     attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Item(Facts):
-    """One stored vector with its facts. Equality compares the facts alone."""
+FACTS: tuple[str, ...] = tuple(each.name for each in fields(Facts))
+"""Names of the facts."""
+CHANGEABLE: tuple[str, ...] = tuple(name for name in FACTS if name not in ("id", "content_sha256", "precision"))
+"""Facts that may change while the vectors stay."""
 
-    vector: Float32 = field(repr=False, compare=False)
-    """Unit length, float32 [D]. Kept as float16: components come back within 2^-11 of their value."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry(Facts):
+    """One stored study: its facts once, and a vector of each kind that was made of it. Equality compares the facts alone."""
+
+    vectors: Mapping[str, Float32 | None] = field(repr=False, compare=False)
+    """By kind: unit length, float32 [D]. Kept as float16: components come back within 2^-11 of their value. None where an entry
+    was read without its vectors."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hit(Facts):
     """One search result."""
 
+    kind: str
+    """Of the vector that was compared."""
     score: float
     """Cosine similarity, -1 to 1."""
     vector: Float32 | None = field(default=None, repr=False, compare=False)
     """The stored vector when the search asked for it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a deletion took away."""
+
+    entries: int
+    """Of which nothing is left."""
+    vectors: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchResult:
-    """The nearest items, best first, ties by id."""
+    """The nearest entries, best first, ties by id."""
 
     hits: tuple[Hit, ...]
     exact: bool
-    """True when every item that passes the filter was compared; False when an approximate index answered."""
+    """True when every entry that passes the filter was compared; False when an approximate index answered."""
 
 
 def check_vector(vector: npt.ArrayLike, dim: int, *, what: str = "vector") -> Float32:
@@ -117,23 +133,38 @@ def check_vector(vector: npt.ArrayLike, dim: int, *, what: str = "vector") -> Fl
     return np.asarray(vector_D / np.float32(norm), dtype=np.float32)
 
 
-def check_items(items: Sequence[Item], dim: int) -> Float32:
-    """The items' vectors as they will be stored, float32 [N, dim] of unit length, once everything else is found legal.
+def check_entries(entries: Sequence[Entry], dim: int) -> dict[str, dict[str, Float32]]:
+    """The entries' vectors as they will be stored, by kind and id, once everything else is found legal.
+
+    Returns:
+        Unit-length float32 [dim], in the order of the entries; of several entries with one id the last one's.
 
     Raises:
         InputError: naming the field and never its value.
     """
-    for item in items:
-        check_facts(item)
+    for entry in entries:
+        check_facts(entry)
+        if not entry.vectors:
+            raise InputError("entry has no vector; give at least one")
+    last = {entry.id: entry for entry in entries}
+    made: dict[str, dict[str, Float32]] = {}
+    for kind in dict.fromkeys(check_kind(kind) for entry in last.values() for kind in entry.vectors):
+        vectors = {entry.id: entry.vectors[kind] for entry in last.values() if kind in entry.vectors}
+        made[kind] = dict(zip(vectors, _unit(list(vectors.values()), dim), strict=True))
+    return made
+
+
+def _unit(vectors: Sequence[Float32 | None], dim: int) -> Float32:
+    """The vectors with a length of exactly 1, float32 [N, dim]."""
     try:
-        vectors_ND = np.array([item.vector for item in items], dtype=np.float32)
+        vectors_ND = np.array(vectors, dtype=np.float32)
         norms_N = np.sqrt(np.einsum("nd,nd->n", vectors_ND, vectors_ND))
-        if vectors_ND.shape == (len(items), dim) and bool(np.all(np.abs(norms_N - 1.0) <= UNIT_TOLERANCE)):
+        if vectors_ND.shape == (len(vectors), dim) and bool(np.all(np.abs(norms_N - 1.0) <= UNIT_TOLERANCE)):
             return np.asarray(vectors_ND / norms_N[:, None], dtype=np.float32)
     except (TypeError, ValueError):
         pass
     # One of them is wrong, and the check of a single vector says how.
-    return np.stack([check_vector(item.vector, dim, what="item vector") for item in items])
+    return np.stack([check_vector(() if each is None else each, dim, what="entry's vector") for each in vectors])
 
 
 def check_kind(kind: str) -> str:
@@ -154,32 +185,31 @@ def check_id(item_id: str) -> str:
         InputError: empty, too long, or with control characters.
     """
     if not item_id:
-        raise InputError("item id is empty; give one, or use the content hash")
+        raise InputError("entry id is empty; give one, or use the content hash")
     if len(item_id) > MAX_ID_CHARS:
-        raise InputError(f"item id has {len(item_id)} characters, at most {MAX_ID_CHARS} are allowed")
-    _check_text("item id", item_id, MAX_ID_CHARS)
+        raise InputError(f"entry id has {len(item_id)} characters, at most {MAX_ID_CHARS} are allowed")
+    _check_text("entry id", item_id, MAX_ID_CHARS)
     return item_id
 
 
-def check_facts(item: Facts) -> None:
-    """Check everything but the vector.
+def check_facts(facts: Facts) -> None:
+    """Check everything but the vectors.
 
     Raises:
         InputError: naming the field and never its value.
     """
-    check_id(item.id)
-    check_kind(item.kind)
-    if item.content_sha256 is not None and len(item.content_sha256) != 32:
-        raise InputError(f"content_sha256 has {len(item.content_sha256)} bytes, 32 are wanted")
+    check_id(facts.id)
+    if facts.content_sha256 is not None and len(facts.content_sha256) != 32:
+        raise InputError(f"content_sha256 has {len(facts.content_sha256)} bytes, 32 are wanted")
     for name in ("patient", "camera", "site", "precision"):
-        _check_text(name, getattr(item, name), MAX_TEXT_CHARS)
-    _check_text("source", item.source, MAX_SOURCE_CHARS)
-    if item.eye and item.eye not in _EYES:
+        _check_text(name, getattr(facts, name), MAX_TEXT_CHARS)
+    _check_text("source", facts.source, MAX_SOURCE_CHARS)
+    if facts.eye and facts.eye not in _EYES:
         raise InputError(f"eye is none of {', '.join(Eye)}; leave it empty when unknown")
-    if item.icdr is not None and not (isinstance(item.icdr, int) and 0 <= item.icdr <= 4):
+    if facts.icdr is not None and not (isinstance(facts.icdr, int) and 0 <= facts.icdr <= 4):
         raise InputError("icdr is not a grade from 0 to 4; leave it out when unknown")
-    if item.attributes:
-        _check_attributes(item.attributes)
+    if facts.attributes:
+        _check_attributes(facts.attributes)
 
 
 def _check_attributes(attributes: Mapping[str, str]) -> None:
@@ -210,7 +240,7 @@ def _check_text(name: str, value: str, limit: int) -> None:
     if len(value) > limit:
         raise InputError(f"{name} has {len(value)} characters, at most {limit} are allowed")
     if value.isascii() and value.isprintable():
-        return  # nearly always: a million items make this check matter
+        return  # nearly always: a million entries make this check matter
     if _CONTROL.search(value):
         raise InputError(f"{name} holds a control character; send printable text")
     try:

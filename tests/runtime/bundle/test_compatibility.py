@@ -1,0 +1,71 @@
+"""Bundles of an older foveal are served: what they do not say is taken as not known, and never as good news."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundles import write_bundle
+
+from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.honesty import warnings_of
+from foveal_runtime.bundle.manifest import Evidence, Manifest
+from foveal_runtime.engine.engine import Engine
+from foveal_runtime.engine.selftest import self_test
+from foveal_runtime.errors import BundleError
+from foveal_runtime.study.labels import Head
+
+ADDED = ("target", "cpu", "aligned", "calibration", "evidence", "trained_on", "parity", "made_with")
+"""Fields that a manifest of schema 1 may lack."""
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "b")
+
+
+def rewrite(bundle: Path, change: Any) -> None:
+    path = bundle / "manifest.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def test_every_optional_field_is_listed_here() -> None:
+    optional = {name for name, field in Manifest.model_fields.items() if not field.is_required()}
+    assert optional == {*ADDED, "schema_version"}
+
+
+@pytest.mark.parametrize("missing", [*((name,) for name in ADDED), ADDED])
+def test_a_bundle_without_later_fields_is_opened_and_answers_as_its_reference_did(
+    written: Path, missing: tuple[str, ...]
+) -> None:
+    rewrite(written, lambda document: [document.pop(name, None) for name in missing])
+    engine = Engine(Bundle.open(written), threads=1)
+    assert self_test(engine).passed
+
+
+def test_what_an_older_bundle_does_not_say_is_not_proven(written: Path) -> None:
+    rewrite(written, lambda document: document.pop("evidence"))
+    manifest = Bundle.open(written).manifest
+    assert manifest.evidence_of("image", Head.ICDR).status is Evidence.UNVERIFIED
+    assert any("ICDR from image is unverified" in warning for warning in warnings_of(manifest))
+
+
+def test_evidence_without_upper_ends_is_read(written: Path) -> None:
+    def old(document: dict[str, Any]) -> None:
+        document["evidence"]["image"]["icdr"] = {
+            "status": "proven", "studies": 80, "positives": 50, "kappa": 0.8, "kappa_low": 0.7, "auroc": 0.9, "auroc_low": 0.8
+        }  # fmt: skip
+
+    rewrite(written, old)
+    evidence = Bundle.open(written).manifest.evidence_of("image", Head.ICDR)
+    assert (evidence.kappa_low, evidence.kappa_high) == (0.7, None)
+
+
+def test_a_bundle_of_a_later_schema_is_refused_by_both_versions(written: Path) -> None:
+    rewrite(written, lambda document: document.update(schema_version=2))
+    with pytest.raises(BundleError, match=r"schema 2 .*reads \(1\)"):
+        Bundle.open(written)

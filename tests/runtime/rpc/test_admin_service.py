@@ -1,0 +1,83 @@
+"""Looking after a server: self-test, reload, status. A service of its own, so that it can be guarded apart."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bundles import photograph, write_bundle
+from servers import RunningServer
+
+from foveal_runtime._proto import admin_pb2, screening_pb2
+from foveal_runtime.client import Client
+from foveal_runtime.errors import FovealError
+from foveal_runtime.study.study import Study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[RunningServer]:
+    (folder / "current").symlink_to(write_bundle(folder / "first"))
+    with RunningServer(folder / "current") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> Iterator[Client]:
+    with server.client() as opened:
+        yield opened
+
+
+def test_the_self_test_replays_the_golden_studies(client: Client) -> None:
+    report = client.self_test()
+    assert report.passed
+    assert report.studies == 7
+
+
+def test_nothing_that_looks_after_the_server_is_a_call_of_screening() -> None:
+    screening = {method.name for method in screening_pb2.DESCRIPTOR.services_by_name["Screening"].methods}
+    admin = {method.name for method in admin_pb2.DESCRIPTOR.services_by_name["Admin"].methods}
+    assert admin == {"SelfTest", "Reload", "GetStatus"}
+    assert not screening & admin
+
+
+def test_the_status_tells_each_part_and_the_workers(client: Client) -> None:
+    status = client.status()
+    assert status.screening == admin_pb2.SERVING_STATE_SERVING
+    assert status.archive == admin_pb2.SERVING_STATE_ABSENT
+    assert (status.workers_ready, status.workers_wanted, status.workers_lost) == (1, 1, 0)
+    assert (status.reason, status.self_test_passed) == ("", True)
+    assert status.model == client.model().model
+
+
+def test_a_reload_says_whether_anything_changed_and_keeps_the_old_bundle_when_the_new_one_is_refused(
+    client: Client, folder: Path
+) -> None:
+    before = client.model().model.bundle_sha256
+    same = client.reload()
+    assert (same.changed, same.model.bundle_sha256) == (False, before)
+    second = write_bundle(folder / "second", seed=1)
+    damaged = folder / "damaged"
+    shutil.copytree(second, damaged)
+    with (damaged / "fusion.onnx").open("ab") as graph:
+        graph.write(b"x")
+    point_at(folder, damaged)
+    with pytest.raises(FovealError, match=r"fusion\.onnx"):
+        client.reload()
+    assert client.model().model.bundle_sha256 == before
+    assert client.grade([Study(image=photograph())]).results[0].HasField("grade")
+    point_at(folder, second)
+    client.reload()
+    assert client.model().model.bundle_sha256 != before
+
+
+def point_at(folder: Path, bundle: Path) -> None:
+    link = folder / "next"
+    link.symlink_to(bundle)
+    link.replace(folder / "current")
