@@ -37,6 +37,7 @@ import grpc
 
 from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
 from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.client.channel import open_aio_channel
 from foveal_runtime.engine.answers import Ask
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.rpc.messages import study_to
@@ -119,7 +120,7 @@ class Caller:
     """Calls Grade with requests that were serialised before."""
 
     def __init__(self, address: str, photographs: list[bytes], batch: int) -> None:
-        self.channel = grpc.aio.insecure_channel(address, [("grpc.max_send_message_length", 64 << 20)])
+        self.channel = open_aio_channel(address)
         self.grade: Any = self.channel.unary_unary("/foveal.v1.Screening/Grade")
         studies = [study_to(Study(image=p)) for p in photographs]
         self.batched = screening_pb2.GradeRequest(studies=[studies[i % len(studies)] for i in range(batch)]).SerializeToString()
@@ -257,7 +258,7 @@ def mixed_studies(photographs: list[bytes], rng: random.Random) -> Iterator[stud
 
 async def mixed(args: argparse.Namespace, pid: int, address: str, photographs: list[bytes]) -> dict[str, Any]:
     """Resident memory over many requests of every kind, eight at a time."""
-    channel = grpc.aio.insecure_channel(address, [("grpc.max_send_message_length", 64 << 20)])
+    channel = open_aio_channel(address)
     stub: Any = screening_pb2_grpc.ScreeningStub(channel)
     rng = random.Random(0)
     studies = mixed_studies(photographs, rng)

@@ -18,7 +18,15 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "runtime" / "foveal_runtime" / "client" / "aio.py"
 TARGET = SOURCE.with_name("blocking.py")
 HEADER = '"""The blocking client. Made from `aio.py` by scripts/client.py: change that one, then run it."""\n'
-WORDS = {"AsyncClient": "Client", "aio": "", "AsyncIterable": "Iterable", "aiter": "iter"}
+WORDS = {
+    "AsyncClient": "Client",
+    "aio": "",
+    "AsyncIterable": "Iterable",
+    "aiter": "iter",
+    "asyncio": "time",  # of which it takes `sleep` alone
+    "open_aio_channel": "open_channel",
+    "diagnose_aio": "diagnose",
+}
 """Words that change besides what `unasync` knows by itself."""
 
 

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-import grpc
-
 from foveal_runtime.cli.local_server import FOVEAL, LocalServer
 from foveal_runtime.client import Client, ClientOptions
+from foveal_runtime.client.channel import open_channel
 
 
 @contextlib.contextmanager
@@ -83,6 +82,6 @@ class RunningServer(LocalServer):
         """What the health service says."""
         from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-        with grpc.insecure_channel(self.address) as channel:
+        with open_channel(self.address) as channel:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
             return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)

@@ -7,6 +7,7 @@
     │   │   └── PoisonError          a study that breaks the graphs, or that killed its worker twice
     │   ├── DataError                a data set or CSV
     │   └── ConfigError              recipe, flag, configuration file
+    │       └── TlsError             two ends whose TLS does not fit: authority, name, dates, client certificate, plain text
     ├── PreconditionError            legal, but not with this bundle or store; FAILED_PRECONDITION
     │   ├── BundleError              missing, changed, or of another schema version
     │   │   └── SignatureError       not signed, or not by the key that is required
@@ -102,6 +103,12 @@ class ConfigError(InputError):
     reason = "INVALID_CONFIG"
 
 
+class TlsError(ConfigError):
+    """Client and server can't talk as they are set: another authority, name or date, no client certificate, or plain text."""
+
+    reason = "TLS_MISMATCH"
+
+
 class PreconditionError(FovealError):
     """The request is legal, but not with this bundle or store."""
 
@@ -176,11 +183,19 @@ class DeadlineError(FovealError):
 
 
 class UnavailableError(FovealError):
-    """A worker, the server or the store is not there right now."""
+    """A worker, the server or the store is not there right now.
+
+    Attributes:
+        retry_after_s: seconds after which the server said to come back; 0 where no server said anything.
+    """
 
     exit_code = 1
     grpc_code = "UNAVAILABLE"
     reason = "UNAVAILABLE"
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class StoreError(UnavailableError):

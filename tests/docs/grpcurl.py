@@ -9,11 +9,12 @@ import json
 import sys
 from collections.abc import Iterator
 
-import grpc
 from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from foveal_runtime.client.channel import open_channel
 
 
 def main(arguments: list[str]) -> int:
@@ -26,7 +27,7 @@ def main(arguments: list[str]) -> int:
         del words[at : at + 2]
     address, _, path = words[0], None, words[1]
     service_name, _, method_name = path.rpartition("/")
-    with grpc.insecure_channel(address) as channel:
+    with open_channel(address) as channel:
         pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
         method = pool.FindServiceByName(service_name).methods_by_name[method_name]
         request = message_factory.GetMessageClass(method.input_type)

@@ -20,7 +20,8 @@ from bundles import photograph, write_bundle
 from servers import RunningServer
 
 from foveal_runtime._proto import screening_pb2, study_pb2
-from foveal_runtime.client import Client
+from foveal_runtime.client import Client, ClientOptions
+from foveal_runtime.client.channel import open_channel
 from foveal_runtime.errors import DeadlineError
 from foveal_runtime.study.study import Study
 
@@ -120,7 +121,8 @@ def test_connections_that_say_nothing_or_half_of_it_harm_nobody(server: RunningS
 
 
 def test_a_request_over_the_message_limit_is_refused(server: RunningServer, client: Client) -> None:
-    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as caught:
+    limits = ClientOptions(max_message_bytes=128 << 20)
+    with open_channel(server.address, limits) as channel, pytest.raises(grpc.RpcError) as caught:
         channel.unary_unary("/foveal.v1.Screening/Grade")(b"\0" * (65 << 20), timeout=20)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert client.grade([Study(note="macula")]).results[0].HasField("grade")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +47,8 @@ class Connection:
 
     def open(self) -> Client:
         """A client."""
+        # gRPC's library writes its own account of a failed handshake to stderr, around the one line that says what to do.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from foveal_runtime.client import Client, ClientOptions
 
         options = ClientOptions(

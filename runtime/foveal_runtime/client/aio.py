@@ -1,11 +1,12 @@
 """The client of an event loop. `blocking.py` is made from this file by scripts/client.py: change this one, then run it.
 
-Every call of the interface can be repeated without harm (writes are by id), so calls are retried while the server is away, by
-gRPC's own policy and within the deadline; streams are not. Failures raise the errors of `foveal_runtime.errors`.
+Calls are sent again while the server is away or full, within the deadline (`retries`); streams are not. Failures raise the
+errors of `foveal_runtime.errors`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -21,9 +22,13 @@ from foveal_runtime._proto import (
     screening_pb2,
     screening_pb2_grpc,
 )
-from foveal_runtime.client.options import DEFAULT_ADDRESS, ClientOptions, channel_credentials, channel_options
+from foveal_runtime.client.channel import open_aio_channel
+from foveal_runtime.client.diagnosis import diagnose_aio
+from foveal_runtime.client.options import DEFAULT_ADDRESS, ClientOptions
 from foveal_runtime.client.requests import Messages
+from foveal_runtime.client.retries import Retries
 from foveal_runtime.engine.answers import VectorKind
+from foveal_runtime.errors import FovealError
 from foveal_runtime.rpc.messages import KIND_TO
 from foveal_runtime.rpc.status import error_of_rpc
 from foveal_runtime.study.study import Study
@@ -35,12 +40,8 @@ class AsyncClient:
     def __init__(self, address: str = DEFAULT_ADDRESS, options: ClientOptions | None = None) -> None:
         """Connects on the first call."""
         self._messages = Messages(address, options)
-        settings, credentials = channel_options(self._messages.options), channel_credentials(self._messages.options)
-        self._channel = (
-            grpc.aio.insecure_channel(address, settings)
-            if credentials is None
-            else grpc.aio.secure_channel(address, credentials, settings)
-        )
+        self._retries = Retries(self._messages.options)
+        self._channel = open_aio_channel(address, self._messages.options)
         self._screening: Any = screening_pb2_grpc.ScreeningStub(self._channel)
         self._archive: Any = archive_pb2_grpc.ArchiveStub(self._channel)
         self._admin: Any = admin_pb2_grpc.AdminStub(self._channel)
@@ -58,10 +59,19 @@ class AsyncClient:
         await self._channel.close()
 
     async def _call(self, method: Any, request: Any) -> Any:
-        try:
-            return await method(request, timeout=self._messages.options.timeout_s)
-        except grpc.RpcError as error:
-            raise error_of_rpc(error, self._messages.address) from None
+        attempts = self._retries.begin()
+        while True:
+            try:
+                answer = await method(request, timeout=attempts.left_s())
+            except grpc.RpcError as error:
+                failure = await self._failure(error)
+            else:
+                self._retries.reached = True
+                return answer
+            pause_s = attempts.pause_s(failure)
+            if pause_s is None:
+                raise failure
+            await asyncio.sleep(pause_s)
 
     async def _stream(self, method: Any, requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
         call = method(aiter(requests))
@@ -69,9 +79,13 @@ class AsyncClient:
             async for response in call:
                 yield response
         except grpc.RpcError as error:
-            raise error_of_rpc(error, self._messages.address) from None
+            raise await self._failure(error) from None
         finally:
             call.cancel()
+
+    async def _failure(self, error: grpc.RpcError) -> FovealError:
+        address = self._messages.address
+        return await diagnose_aio(error_of_rpc(error, address), address, self._messages.options)
 
     async def grade(self, studies: Sequence[Study], operating_point: str = "") -> screening_pb2.GradeResponse:
         """Grade studies; each result is a grade or an error (`status.error_of` makes an exception of it).

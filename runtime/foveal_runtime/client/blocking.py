@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -17,9 +18,13 @@ from foveal_runtime._proto import (
     screening_pb2,
     screening_pb2_grpc,
 )
-from foveal_runtime.client.options import DEFAULT_ADDRESS, ClientOptions, channel_credentials, channel_options
+from foveal_runtime.client.channel import open_channel
+from foveal_runtime.client.diagnosis import diagnose
+from foveal_runtime.client.options import DEFAULT_ADDRESS, ClientOptions
 from foveal_runtime.client.requests import Messages
+from foveal_runtime.client.retries import Retries
 from foveal_runtime.engine.answers import VectorKind
+from foveal_runtime.errors import FovealError
 from foveal_runtime.rpc.messages import KIND_TO
 from foveal_runtime.rpc.status import error_of_rpc
 from foveal_runtime.study.study import Study
@@ -31,12 +36,8 @@ class Client:
     def __init__(self, address: str = DEFAULT_ADDRESS, options: ClientOptions | None = None) -> None:
         """Connects on the first call."""
         self._messages = Messages(address, options)
-        settings, credentials = channel_options(self._messages.options), channel_credentials(self._messages.options)
-        self._channel = (
-            grpc.insecure_channel(address, settings)
-            if credentials is None
-            else grpc.secure_channel(address, credentials, settings)
-        )
+        self._retries = Retries(self._messages.options)
+        self._channel = open_channel(address, self._messages.options)
         self._screening: Any = screening_pb2_grpc.ScreeningStub(self._channel)
         self._archive: Any = archive_pb2_grpc.ArchiveStub(self._channel)
         self._admin: Any = admin_pb2_grpc.AdminStub(self._channel)
@@ -52,10 +53,19 @@ class Client:
         self._channel.close()
 
     def _call(self, method: Any, request: Any) -> Any:
-        try:
-            return method(request, timeout=self._messages.options.timeout_s)
-        except grpc.RpcError as error:
-            raise error_of_rpc(error, self._messages.address) from None
+        attempts = self._retries.begin()
+        while True:
+            try:
+                answer = method(request, timeout=attempts.left_s())
+            except grpc.RpcError as error:
+                failure = self._failure(error)
+            else:
+                self._retries.reached = True
+                return answer
+            pause_s = attempts.pause_s(failure)
+            if pause_s is None:
+                raise failure
+            time.sleep(pause_s)
 
     def _stream(self, method: Any, requests: Iterable[Any]) -> Iterator[Any]:
         call = method(iter(requests))
@@ -63,9 +73,13 @@ class Client:
             for response in call:
                 yield response
         except grpc.RpcError as error:
-            raise error_of_rpc(error, self._messages.address) from None
+            raise self._failure(error) from None
         finally:
             call.cancel()
+
+    def _failure(self, error: grpc.RpcError) -> FovealError:
+        address = self._messages.address
+        return diagnose(error_of_rpc(error, address), address, self._messages.options)
 
     def grade(self, studies: Sequence[Study], operating_point: str = "") -> screening_pb2.GradeResponse:
         """Grade studies; each result is a grade or an error (`status.error_of` makes an exception of it).

@@ -1,13 +1,9 @@
-"""How a client reaches a server: deadline, TLS, retries, as gRPC's own settings. Calls nothing."""
+"""How a client reaches a server: deadline, TLS, retries. Calls nothing."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import grpc
 
 from foveal_runtime.errors import ConfigError
 
@@ -19,52 +15,26 @@ class ClientOptions:
     """How to reach a server."""
 
     timeout_s: float = 60.0
-    """Deadline of every call that is no stream."""
+    """Deadline of every call that is no stream, over all its attempts."""
+    retry_s: float = 20.0
+    """How long such a call is sent again while the server is away or full, within the deadline; 0 sends it once. A server that
+    has never answered this client is tried for two seconds at most."""
     tls_ca: Path | None = None
     """PEM certificates that the server's must be signed by; None with no TLS at all."""
     tls_cert: Path | None = None
     """PEM certificate of this client, for servers with --client-ca."""
     tls_key: Path | None = None
+    """PEM private key of `tls_cert`."""
     max_message_bytes: int = 64 << 20
+    """Largest request and answer."""
     scale_down_px: int | None = None
     """Photographs whose longer side is longer than this are scaled down and sent as JPEG of quality 95: less to send, and an
     answer that may differ in the last digits. None sends what there is."""
 
-
-def channel_options(options: ClientOptions) -> list[tuple[str, Any]]:
-    """Limits, retries and keep-alive of a channel."""
-    policy = {
-        "methodConfig": [
-            {
-                "name": [{"service": f"foveal.v1.{name}"} for name in ("Screening", "Archive", "Admin")],
-                "retryPolicy": {
-                    "maxAttempts": 4,
-                    "initialBackoff": "0.1s",
-                    "maxBackoff": "2s",
-                    "backoffMultiplier": 3,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ]
-    }
-    return [
-        ("grpc.max_receive_message_length", options.max_message_bytes),
-        ("grpc.max_send_message_length", options.max_message_bytes),
-        ("grpc.service_config", json.dumps(policy)),
-        ("grpc.keepalive_time_ms", 60_000),
-    ]
-
-
-def channel_credentials(options: ClientOptions) -> Any:
-    """TLS of a channel; None for plain text.
-
-    Raises:
-        ConfigError: a file can't be read.
-    """
-    try:
-        roots, cert, key = (
-            path.read_bytes() if path is not None else None for path in (options.tls_ca, options.tls_cert, options.tls_key)
-        )
-    except OSError as error:
-        raise ConfigError(f"TLS file can't be read ({error}); check --tls-ca, --tls-cert and --tls-key") from None
-    return None if roots is None else grpc.ssl_channel_credentials(roots, key, cert)
+    def __post_init__(self) -> None:
+        if self.timeout_s <= 0 or self.retry_s < 0:
+            raise ConfigError(f"timeout is {self.timeout_s} s and retry {self.retry_s} s; want more than 0, and 0 or more")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigError("a client's certificate needs both --tls-cert and --tls-key; only one was given")
+        if self.tls_cert is not None and self.tls_ca is None:
+            raise ConfigError("--tls-cert and --tls-key without --tls-ca would be sent in plain text; give --tls-ca as well")

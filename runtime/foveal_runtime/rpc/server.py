@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import logging
 import os
 import signal
@@ -23,6 +24,8 @@ from foveal_runtime.errors import ConfigError, FovealError, UnavailableError
 from foveal_runtime.rpc.admin_service import AdminService
 from foveal_runtime.rpc.archive_service import ArchiveService
 from foveal_runtime.rpc.call import Boundary
+from foveal_runtime.rpc.certificates import out_of_date, read_authorities, read_pair
+from foveal_runtime.rpc.keepalive import KEEPALIVE
 from foveal_runtime.rpc.metrics import Metrics
 from foveal_runtime.rpc.service import ScreeningService
 from foveal_runtime.serving.host import ModelHost
@@ -77,10 +80,7 @@ class Server:
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", config.max_message_bytes),
                 ("grpc.so_reuseport", 0),  # two servers on one port would share the callers between them
-                ("grpc.keepalive_time_ms", 60_000),
-                ("grpc.keepalive_timeout_ms", 20_000),  # vanished clients are noticed and their work is dropped
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-                ("grpc.keepalive_permit_without_calls", 1),
+                *KEEPALIVE.server_settings(),
             ),
         )
         screening = ScreeningService(self.host, config)
@@ -310,9 +310,8 @@ def _probe(host: str, port: int) -> None:
 
 
 def _credentials(cert: Path, key: Path, client_ca: Path | None) -> Any:
-    try:
-        chain, private = cert.read_bytes(), key.read_bytes()
-        roots = client_ca.read_bytes() if client_ca is not None else None
-    except OSError as error:
-        raise ConfigError(f"TLS file can't be read ({error}); check --tls-cert, --tls-key and --client-ca") from None
+    chain, private = read_pair(cert, key)
+    if wrong := out_of_date(chain, datetime.datetime.now(datetime.UTC)):
+        log.warning("--tls-cert %s %s: no client will trust it; renew it, or set this machine's clock", cert, wrong)
+    roots = read_authorities(client_ca, "--client-ca") if client_ca is not None else None
     return grpc.ssl_server_credentials([(private, chain)], root_certificates=roots, require_client_auth=roots is not None)

@@ -64,7 +64,7 @@ def error_of(status: status_pb2.Status) -> FovealError:
     kind = next((k for k in kinds if k.reason == reason), None) or next((k for k in kinds if k.grpc_code == code), FovealError)
     if issubclass(kind, StudyError):
         return kind(status.message, field=field)
-    if issubclass(kind, OverloadedError):
+    if issubclass(kind, OverloadedError | UnavailableError):
         return kind(status.message, retry_after_s=retry_s)
     return kind(status.message)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 from bundles import photograph
@@ -14,6 +13,7 @@ from servers import RunningServer, reachable_folder
 
 from foveal_runtime._proto import archive_pb2, archive_pb2_grpc, screening_pb2, study_pb2
 from foveal_runtime.client import Client
+from foveal_runtime.client.channel import open_channel
 from foveal_runtime.errors import InputError, NotFoundError, StudyError
 from foveal_runtime.rpc.messages import study_to
 from foveal_runtime.rpc.status import error_of
@@ -262,7 +262,7 @@ def test_a_stream_echoes_numbers_waits_for_room_and_refuses_an_id_in_work(server
             facts = archive_pb2.Facts(id="twice" if i in (20, 21) else f"s-{i}")
             yield archive_pb2.UpsertStreamRequest(entry=archive_pb2.Entry(facts=facts, study=study), sequence=100 + i)
 
-    with grpc.insecure_channel(server.address) as channel:
+    with open_channel(server.address) as channel:
         stub: Any = archive_pb2_grpc.ArchiveStub(channel)  # type: ignore[no-untyped-call]
         answers = {each.sequence: each.result for each in stub.UpsertStream(requests(), timeout=60)}
     assert sorted(answers) == list(range(100, 140))

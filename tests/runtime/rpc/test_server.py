@@ -24,6 +24,7 @@ from servers import RunningServer
 from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
 from foveal_runtime.bundle.manifest import Evidence
 from foveal_runtime.client import AsyncClient, Client, ClientOptions
+from foveal_runtime.client.channel import open_channel
 from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.errors import (
     InputError,
@@ -187,7 +188,7 @@ def test_a_request_without_studies_is_refused(client: Client) -> None:
 def test_unknown_fields_of_a_newer_client_are_accepted(server: RunningServer) -> None:
     request = screening_pb2.GradeRequest(studies=[study_pb2.Study(note="macula")]).SerializeToString()
     newer = request + bytes([(1000 << 3 & 0x7F) | 0x80, 1000 << 3 >> 7, 42])  # field 1000, varint 42
-    with grpc.insecure_channel(server.address) as channel:
+    with open_channel(server.address) as channel:
         call = channel.unary_unary("/foveal.v1.Screening/Grade", response_deserializer=screening_pb2.GradeResponse.FromString)
         assert call(newer, timeout=10).results[0].HasField("grade")
 
@@ -281,7 +282,7 @@ def test_an_enum_that_has_to_be_named_is_never_guessed(client: Client, number: i
     raw = study_pb2.RawImage(pixels=bytes(64 * 64 * 3), width=64, height=64)
     raw.sample_type = number  # type: ignore[assignment]
     request = screening_pb2.GradeRequest(studies=[study_pb2.Study(image=study_pb2.Image(raw=raw))])
-    with grpc.insecure_channel(client._messages.address) as channel:
+    with open_channel(client._messages.address) as channel:
         (result,) = screening_pb2_grpc.ScreeningStub(channel).Grade(request, timeout=10).results  # type: ignore[no-untyped-call]
     error = error_of(result.error)
     assert isinstance(error, StudyError)
@@ -316,7 +317,7 @@ def test_health_names_each_service_and_reflection_lists_them(server: RunningServ
     assert server.health() == "SERVING"
     assert server.health("foveal.v1.Screening") == "SERVING"
     assert server.health("foveal.v1.Archive") == "NOT_SERVING"
-    with grpc.insecure_channel(server.address) as channel:
+    with open_channel(server.address) as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
         (answer,) = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=5)
     names = {service.name for service in answer.list_services_response.service}
@@ -326,7 +327,7 @@ def test_health_names_each_service_and_reflection_lists_them(server: RunningServ
 @pytest.mark.parametrize("call", ["Grade", "GradeStream"])
 def test_bytes_that_are_no_message_are_the_callers_fault(server: RunningServer, call: str) -> None:
     path = f"/foveal.v1.Screening/{call}"
-    with grpc.insecure_channel(server.address) as channel:
+    with open_channel(server.address) as channel:
         broken = (
             channel.unary_unary(path).future(b"\x0a\x05\x0a\x03\xff\xfe\xfd", timeout=10)
             if call == "Grade"
