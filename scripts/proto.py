@@ -1,7 +1,7 @@
 """Format, lint and compile proto/ into runtime/foveal_runtime/_proto, without the network.
 
     python scripts/proto.py            format the .proto files and write the stubs
-    python scripts/proto.py --check    fail when a .proto is unformatted or breaks a rule or a release, or something made is stale
+    python scripts/proto.py --check    fail when a .proto is unformatted or breaks a rule or a release, or a file is stale
     python scripts/proto.py --release  keep an image of today's contract, which later ones may not break
 
 proto/ compiles by itself: google/rpc/*.proto lie in it, copies of the installed googleapis-common-protos's. The Python stubs
