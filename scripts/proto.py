@@ -5,7 +5,7 @@
     python scripts/proto.py --release  keep an image of today's contract, which later ones may not break
 
 proto/ compiles by itself: google/rpc/*.proto lie in it, copies of the installed googleapis-common-protos's. The Python stubs
-import that package's modules all the same, since a descriptor can be registered only once.
+import that package's modules all the same, since a descriptor that is registered twice fails as soon as the two differ.
 """
 
 from __future__ import annotations
