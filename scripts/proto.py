@@ -1,11 +1,11 @@
 """Format, lint and compile proto/ into runtime/foveal_runtime/_proto, without the network.
 
     python scripts/proto.py            format the .proto files and write the stubs
-    python scripts/proto.py --check    fail when a .proto is unformatted or breaks a rule or a release, or a stub is stale
+    python scripts/proto.py --check    fail when a .proto is unformatted or breaks a rule or a release, or a file is stale
     python scripts/proto.py --release  keep an image of today's contract, which later ones may not break
 
-buf would fetch google/rpc/*.proto from its registry; here they come from the installed googleapis-common-protos, in a
-workspace that exists only while buf runs, so that no copy of them is committed.
+proto/ compiles by itself: google/rpc/*.proto lie in it, copies of the installed googleapis-common-protos's. The Python stubs
+import that package's modules all the same, since a descriptor that is registered twice fails as soon as the two differ.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,7 +26,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 STUBS = ROOT / "runtime" / "foveal_runtime" / "_proto"
 RELEASED = PROTO / "released.binpb"
-SHARED = ("google/rpc/status.proto",)
+OURS = PROTO / "foveal"
+GOOGLES = ("google/rpc/code.proto", "google/rpc/error_details.proto", "google/rpc/status.proto")
+SHARED_PACKAGE = "googleapis-common-protos"
+SHARED_README = PROTO / "google" / "README.md"
+GENCODE = re.compile(r"ValidateProtobufRuntimeVersion\(\s*_runtime_version\.Domain\.PUBLIC,\s*(\d+),\s*(\d+),\s*(\d+),")
 
 
 def main() -> int:
@@ -32,31 +38,34 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--release", action="store_true")
     args = parser.parse_args()
+    if not args.check:
+        run([buf(), "format", "-w", str(PROTO), "--path", str(OURS)])
+        copy_shared()
+    run([buf(), "format", "--exit-code", "-d", str(PROTO), "--path", str(OURS)])
+    run([buf(), "lint", str(PROTO)])
+    if RELEASED.exists() and not args.release:
+        run([buf(), "breaking", str(PROTO), "--against", str(RELEASED)])
+    if args.release:
+        run([buf(), "build", str(PROTO), "-o", str(RELEASED)])
     with tempfile.TemporaryDirectory() as folder:
-        workspace = make_workspace(Path(folder))
-        if not args.check:
-            run([buf(), "format", "-w", str(PROTO)])
-        run([buf(), "format", "--exit-code", "-d", str(PROTO)])
-        run([buf(), "lint", "proto"], workspace)
-        if RELEASED.exists() and not args.release:
-            run([buf(), "breaking", "proto", "--against", str(RELEASED)], workspace)
-        if args.release:
-            run([buf(), "build", "proto", "-o", str(RELEASED)], workspace)
         fresh = Path(folder) / "stubs"
         compile_stubs(fresh)
+        refuse_too_new(fresh)
         if args.check:
-            stale = sorted(p.name for p in fresh.iterdir() if not same(p, STUBS / p.name))
-            stale += sorted(p.name for p in STUBS.glob("*.py*") if not (fresh / p.name).exists())
-            if stale:
-                print(f"stubs are stale: {', '.join(stale)}; run `make proto`", file=sys.stderr)
-                return 1
-        else:
-            STUBS.mkdir(exist_ok=True)
-            for old in STUBS.glob("*.py*"):
-                old.unlink()
-            for new in fresh.iterdir():
-                shutil.copy(new, STUBS / new.name)
+            return report(stale_shared() + stale_stubs(fresh))
+        STUBS.mkdir(exist_ok=True)
+        for old in STUBS.glob("*.py*"):
+            old.unlink()
+        for new in fresh.iterdir():
+            shutil.copy(new, STUBS / new.name)
     return 0
+
+
+def report(stale: list[str]) -> int:
+    """One line a thing that is stale, and what makes it anew."""
+    if stale:
+        print(f"stale: {', '.join(stale)}; run `make proto`", file=sys.stderr)
+    return 1 if stale else 0
 
 
 def buf() -> str:
@@ -75,18 +84,25 @@ def shared_protos() -> Path:
     return Path(status_pb2.__file__).parent.parent.parent
 
 
-def make_workspace(folder: Path) -> Path:
-    """A buf workspace of two modules: ours, and the shared files it imports."""
-    shared = shared_protos()
-    for name in SHARED:
-        target = folder / "googleapis" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(shared / name, target)
-    shutil.copytree(PROTO, folder / "proto", ignore=shutil.ignore_patterns("buf.yaml"))
-    rules = (PROTO / "buf.yaml").read_text().replace("version: v2\n", "")
-    modules = "version: v2\nmodules:\n  - path: proto\n  - path: googleapis\n    lint:\n      ignore: [googleapis]\n"
-    (folder / "buf.yaml").write_text(modules + rules)
-    return folder
+def copy_shared() -> None:
+    """google/rpc/*.proto of the installed package into proto/, and its version into the note beside them."""
+    for name in GOOGLES:
+        shutil.copyfile(shared_protos() / name, PROTO / name)
+    note = SHARED_README.read_text()
+    SHARED_README.write_text(re.sub(rf"{SHARED_PACKAGE} \d[\d.]*\d", f"{SHARED_PACKAGE} {version(SHARED_PACKAGE)}", note))
+
+
+def stale_shared() -> list[str]:
+    """Copies that are not the installed package's, and a note that names another version."""
+    stale = [name for name in GOOGLES if not same(shared_protos() / name, PROTO / name)]
+    noted = f"{SHARED_PACKAGE} {version(SHARED_PACKAGE)} " in SHARED_README.read_text()
+    return stale if noted else [*stale, str(SHARED_README.relative_to(PROTO))]
+
+
+def stale_stubs(fresh: Path) -> list[str]:
+    """Stubs that protoc would write otherwise, or not at all."""
+    stale = sorted(p.name for p in fresh.iterdir() if not same(p, STUBS / p.name))
+    return stale + sorted(p.name for p in STUBS.glob("*.py*") if not (fresh / p.name).exists())
 
 
 def compile_stubs(out: Path) -> None:
@@ -94,11 +110,11 @@ def compile_stubs(out: Path) -> None:
     from grpc_tools import protoc
 
     out.mkdir()
-    sources = sorted(str(p.relative_to(PROTO)) for p in PROTO.rglob("*.proto"))
+    sources = sorted(str(p.relative_to(PROTO)) for p in OURS.rglob("*.proto"))
     builtin = str(files("grpc_tools") / "_proto")
     with tempfile.TemporaryDirectory() as scratch:
         code = protoc.main(
-            ["protoc", f"-I{PROTO}", f"-I{shared_protos()}", f"-I{builtin}"]
+            ["protoc", f"-I{PROTO}", f"-I{builtin}"]
             + [f"--{kind}_out={scratch}" for kind in ("python", "pyi", "grpc_python")]
             + sources
         )
@@ -108,10 +124,41 @@ def compile_stubs(out: Path) -> None:
             text = path.read_text()
             text = re.sub(r"^from foveal\.v1 import (\w+) as ", r"from . import \1 as ", text, flags=re.M)
             text = re.sub(r"^import foveal\.v1\.(\w+) as ", r"from . import \1 as ", text, flags=re.M)
+            # This protoc forgets that None leaves a bool unset, as it does every other scalar; its successors don't.
+            text = (
+                re.sub(r"(?<=[(\s])(\w+): bool = \.\.\.", r"\1: _Optional[bool] = ...", text) if path.suffix == ".pyi" else text
+            )
             if path.name.endswith("_grpc.py") and not re.search(r"class \w+Stub", text):
                 continue  # a file without services
             (out / path.name).write_text(text)
     (out / "__init__.py").write_text('"""Stubs of proto/foveal/v1, written by scripts/proto.py. Not edited by hand."""\n')
+
+
+def refuse_too_new(stubs: Path) -> None:
+    """Stubs run with the protobuf that wrote them or a newer one: they may not ask for more than pyproject.toml does.
+
+    Raises:
+        SystemExit: this environment's protoc is newer than what foveal promises to run with.
+    """
+    promised = promised_protobuf()
+    for path in sorted(stubs.glob("*_pb2.py")):
+        found = GENCODE.search(path.read_text())
+        if found is None:
+            raise SystemExit(f"{path.name} does not say which protobuf it needs; mend GENCODE in scripts/proto.py")
+        needs = tuple(map(int, found.groups()))
+        if needs > promised:
+            raise SystemExit(
+                f"grpcio-tools {version('grpcio-tools')} writes stubs for protobuf {'.'.join(map(str, needs))}, newer than the "
+                f"{'.'.join(map(str, promised))} of pyproject.toml; pip install -c constraints.txt -e '.[dev]'"
+            )
+
+
+def promised_protobuf() -> tuple[int, int, int]:
+    """The oldest protobuf that pyproject.toml allows."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    (floor,) = [found[1] for line in wanted if (found := re.match(r"protobuf>=([\d.]+)", line))]
+    major, minor, patch = (*map(int, floor.split(".")), 0, 0)[:3]
+    return major, minor, patch
 
 
 def same(a: Path, b: Path) -> bool:

@@ -108,6 +108,7 @@ def test_every_block_runs_or_says_why_not(document: Path, bench: Path) -> None:
     with RunningServer(bench / "bundle", "--store", str(bench / "store"), "--allow-unverified") as server:
         address = free_address() if served_here else server.address
         _program(bench, "foveal", STAND_IN.format(address=address, python=sys.executable, waits=str(served_here).lower()))
+        _program(bench, "python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
         if shutil.which("grpcurl") is None:
             _program(bench, "grpcurl", f'#!/bin/sh\nexec {sys.executable} {ROOT / "tests" / "docs" / "grpcurl.py"} "$@"\n')
         names: dict[str, object] = {}

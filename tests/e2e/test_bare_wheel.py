@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from servers import RunningServer
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME_MB = 280
 """What `foveal[cpu]` and all it needs may take on disk (DESIGN, section 2)."""
+SHARED = re.compile(r"((?:grpcio|protobuf|googleapis)[\w-]*)>=([\d.]+)")
+"""Dependencies that gRPC's other programs in one environment have a say in: name and oldest version."""
 FORBIDDEN = ("torch", "torchvision", "timm", "transformers", "onnx", "sklearn", "scipy")
 
 
@@ -84,3 +88,28 @@ def test_the_bare_environment_serves_a_bundle_and_grades_over_grpc(bare: Path, t
         )
     assert answered[0]["status"] == "OK"
     assert sum(answered[0]["icdr"]["probabilities"]) == pytest.approx(1.0, abs=1e-5)
+
+
+def _oldest() -> list[str]:
+    """gRPC's and protobuf's packages, each in the oldest version that pyproject.toml allows."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    return [f"{found[1]}=={found[2]}" for line in wanted if (found := SHARED.match(line))]
+
+
+@pytest.mark.parametrize(
+    ("packages", "protobuf"), [(_oldest(), "6.33.0"), (["protobuf>=7,<8"], "7.")], ids=["oldest allowed", "protobuf 7"]
+)
+def test_the_wheel_serves_and_grades_with_other_protobufs(
+    packages: list[str], protobuf: str, bare: Path, tmp_path: Path
+) -> None:
+    others = tmp_path / "others"
+    _run(bare, "-m", "pip", "install", "--quiet", "--no-deps", "--target", others, *packages)
+    beside = {"PYTHONPATH": str(others)}
+    found = subprocess.check_output([bare, "-c", "import google.protobuf as p; print(p.__version__)"], env=beside, text=True)
+    assert found.startswith(protobuf)
+    bundle = write_bundle(tmp_path / "bundle")
+    (tmp_path / "eye.jpg").write_bytes(photograph())
+    with RunningServer(bundle, python=bare, env=beside) as server:
+        command = [bare.parent / "foveal", "grade", tmp_path / "eye.jpg", "--address", server.address, "--json"]
+        answered = json.loads(subprocess.check_output(command, env={**os.environ, **beside}, text=True, timeout=60))
+    assert answered[0]["status"] == "OK"

@@ -5,7 +5,7 @@ import warnings
 
 from . import admin_pb2 as foveal_dot_v1_dot_admin__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.80.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class AdminStub:
+class AdminStub(object):
     """Asks a server about itself and tells it what to do. Nothing here concerns a patient.
     """
 
@@ -52,7 +52,7 @@ class AdminStub:
                 _registered_method=True)
 
 
-class AdminServicer:
+class AdminServicer(object):
     """Asks a server about itself and tells it what to do. Nothing here concerns a patient.
     """
 
@@ -104,7 +104,7 @@ def add_AdminServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Admin:
+class Admin(object):
     """Asks a server about itself and tells it what to do. Nothing here concerns a patient.
     """
 

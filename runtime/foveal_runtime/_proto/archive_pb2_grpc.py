@@ -5,7 +5,7 @@ import warnings
 
 from . import archive_pb2 as foveal_dot_v1_dot_archive__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.80.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class ArchiveStub:
+class ArchiveStub(object):
     """Keeps vectors of studies, never the studies themselves, and searches them. Served when foveal serve has a --store;
     otherwise every call is FAILED_PRECONDITION. An archive belongs to one embedding space.
     """
@@ -83,7 +83,7 @@ class ArchiveStub:
                 _registered_method=True)
 
 
-class ArchiveServicer:
+class ArchiveServicer(object):
     """Keeps vectors of studies, never the studies themselves, and searches them. Served when foveal serve has a --store;
     otherwise every call is FAILED_PRECONDITION. An archive belongs to one embedding space.
     """
@@ -209,7 +209,7 @@ def add_ArchiveServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Archive:
+class Archive(object):
     """Keeps vectors of studies, never the studies themselves, and searches them. Served when foveal serve has a --store;
     otherwise every call is FAILED_PRECONDITION. An archive belongs to one embedding space.
     """

@@ -6,7 +6,7 @@ import warnings
 from . import model_pb2 as foveal_dot_v1_dot_model__pb2
 from . import screening_pb2 as foveal_dot_v1_dot_screening__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.80.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -26,7 +26,7 @@ if _version_not_supported:
     )
 
 
-class ScreeningStub:
+class ScreeningStub(object):
     """Grades and embeds studies. Every study has its own result or error; a bad one does not harm its neighbours.
     Errors carry google.rpc.ErrorInfo (domain "foveal") and, where they apply, BadRequest with the field's path and RetryInfo.
     """
@@ -69,7 +69,7 @@ class ScreeningStub:
                 _registered_method=True)
 
 
-class ScreeningServicer:
+class ScreeningServicer(object):
     """Grades and embeds studies. Every study has its own result or error; a bad one does not harm its neighbours.
     Errors carry google.rpc.ErrorInfo (domain "foveal") and, where they apply, BadRequest with the field's path and RetryInfo.
     """
@@ -159,7 +159,7 @@ def add_ScreeningServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Screening:
+class Screening(object):
     """Grades and embeds studies. Every study has its own result or error; a bad one does not harm its neighbours.
     Errors carry google.rpc.ErrorInfo (domain "foveal") and, where they apply, BadRequest with the field's path and RetryInfo.
     """

@@ -40,6 +40,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("embed", f"{_RUNTIME}.client:embed", "Embed photographs, notes or records with a running server."),
     ("index", f"{_RUNTIME}.index:index", "Store a folder's photographs in a server's archive."),
     ("search", f"{_RUNTIME}.search:search", "Search a server's archive by text, photograph, study or id."),
+    ("proto", f"{_RUNTIME}.proto:proto", "Print where the gRPC contract lies, for protoc."),
     ("demo", f"{_RUNTIME}.demo:demo", "Serve the shipped model on real photographs, then make one."),
 )
 
