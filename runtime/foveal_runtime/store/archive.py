@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from foveal_runtime.store.schema import Collection
 
 T = TypeVar("T")
-_DELETED_AT_ONCE = 1_000
+_DELETED_AT_ONCE = 100
 """Entries of one transaction: short enough that writers of the same entries hardly wait."""
 
 
@@ -189,7 +189,7 @@ class Archive(Reading):
         return await self._run(lambda c: statements.delete(c, self._collection.tables, kinds, wanted))
 
     async def delete_where(self, filter: Filter, *, dry_run: bool = False) -> Removed:
-        """Remove every entry that passes the filter, a thousand at a time in the order of their ids: each thousand is gone
+        """Remove every entry that passes the filter, a hundred at a time in the order of their ids: each hundred is gone
         whole, and a call that was ended half way goes on where it stopped when it is made again.
 
         Args:
