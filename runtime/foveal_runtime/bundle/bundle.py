@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from foveal_runtime.bundle.manifest import SCHEMA_VERSION, Manifest
+from foveal_runtime.bundle.sealed import Sealed
 from foveal_runtime.bundle.signing import SIGNATURE, PublicKey, check_signature
 from foveal_runtime.errors import BundleError
 
@@ -41,15 +42,19 @@ class Bundle:
     manifest: Manifest
     sha256: str
     """Hash of manifest.json, which names the hash of everything else: the bundle's identity."""
+    is_signed: bool = False
+    """Whether there is a signature; whose, only `signed_by` tells."""
+    sealed: Sealed | None = None
+    """Copies of its files that nothing can change; None reads them from the folder each time."""
 
     @classmethod
-    def open(cls, path: Path | str, *, verify_hashes: bool = True, signed_by: PublicKey | None = None) -> Bundle:
+    def open(cls, path: Path | str, *, signed_by: PublicKey | None = None, seal: bool = False) -> Bundle:
         """Read the manifest and check every file against it.
 
         Args:
             path: the bundle's folder.
-            verify_hashes: False only for who has just checked them, such as a worker its server started.
             signed_by: refuse a bundle that this key has not signed; None asks for no signature.
+            seal: keep copies of all files and hash those: for who goes on loading from it. Close `sealed` in the end.
 
         Raises:
             BundleError: missing, of another schema version, changed since it was written, or with files missing or added.
@@ -66,27 +71,51 @@ class Bundle:
         if signed_by is not None:
             check_signature(root, raw, signed_by)
         manifest = _parse(raw, root)
-        if verify_hashes:
-            listed = {**{g.file: g.sha256 for g in manifest.graphs.values()}, **manifest.files}
+        listed = {**{g.file: g.sha256 for g in manifest.graphs.values()}, **manifest.files}
+        sealed = Sealed() if seal else None
+        try:
             for name, expected in listed.items():
-                _check_file(root, name, expected)
+                _check_file(root, name, expected, sealed)
             _check_nothing_added(root, {*listed, MANIFEST, SIGNATURE})
-        return cls(path=root, manifest=manifest, sha256=hashlib.sha256(raw).hexdigest())
+        except BaseException:
+            if sealed is not None:
+                sealed.close()
+            raise
+        return cls(
+            path=root,
+            manifest=manifest,
+            sha256=hashlib.sha256(raw).hexdigest(),
+            is_signed=(root / SIGNATURE).is_file(),
+            sealed=sealed,
+        )
 
     def graph_path(self, name: str) -> Path:
         """Path of a graph by its name in the manifest."""
         return self.path / self.manifest.graphs[name].file
 
-    @property
-    def is_signed(self) -> bool:
-        """Whether there is a signature; whose, only `signed_by` tells."""
-        return (self.path / SIGNATURE).is_file()
+    def graph(self, name: str) -> Path | bytes:
+        """What a graph is loaded from: its sealed copy where there is one, else its path."""
+        return self.graph_path(name) if self.sealed is None else self.sealed.read(self.manifest.graphs[name].file)
+
+    def read(self, name: str) -> bytes:
+        """A file that the manifest lists, by its path relative to the bundle.
+
+        Raises:
+            OSError: it is gone.
+            KeyError: there is none of that name.
+        """
+        return (self.path / name).read_bytes() if self.sealed is None else self.sealed.read(name)
 
     @property
     def tokenizer_json(self) -> bytes:
         """The tokenizer's file; empty when the bundle has no text encoder."""
-        path = self.path / TOKENIZER
-        return path.read_bytes() if path.is_file() else b""
+        there = (self.path / TOKENIZER).is_file() if self.sealed is None else TOKENIZER in self.sealed.descriptors
+        return self.read(TOKENIZER) if there else b""
+
+    def close(self) -> None:
+        """Give the copies back, if there are any."""
+        if self.sealed is not None:
+            self.sealed.close()
 
 
 def _parse(raw: bytes, root: Path) -> Manifest:
@@ -107,13 +136,13 @@ def _parse(raw: bytes, root: Path) -> Manifest:
         raise BundleError(f"{root / MANIFEST} is damaged at {where!r}: {first['msg']}; export the bundle again") from None
 
 
-def _check_file(root: Path, name: str, expected: str) -> None:
+def _check_file(root: Path, name: str, expected: str, sealed: Sealed | None) -> None:
     path = root / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise BundleError(f"{root / MANIFEST} names a file outside the bundle ({name!r}); do not trust this bundle")
     if not path.is_file():
         raise BundleError(f"{path} is missing, the manifest names it; copy the bundle again as a whole")
-    got = sha256_file(path)
+    got = sha256_file(path) if sealed is None else sealed.add(name, path)
     if got != expected:
         raise BundleError(
             f"{path} was changed: SHA-256 {got[:12]}… where the manifest says {expected[:12]}…; copy or export the bundle again"

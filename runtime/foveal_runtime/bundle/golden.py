@@ -34,6 +34,20 @@ class Golden:
     """Raw logits."""
     sdrg_NG: Float32
 
+    def some(self, least: int) -> Golden:
+        """A few of them for a quick replay: the fullest, the first of every modality alone, and at least so many."""
+        by_size = sorted(range(len(self.studies)), key=lambda i: -len(self.studies[i].modalities))
+        first = {self.studies[i].modalities: i for i in reversed(by_size)}
+        single = [i for subset, i in first.items() if len(subset) == 1]
+        chosen = list(dict.fromkeys([by_size[0], *single, *first.values(), *by_size]))[: max(least, 1 + len(single))]
+        return Golden(
+            studies=tuple(self.studies[i] for i in chosen),
+            joint_ND=self.joint_ND[chosen],
+            cls_NMD=self.cls_NMD[chosen],
+            icdr_NG=self.icdr_NG[chosen],
+            sdrg_NG=self.sdrg_NG[chosen],
+        )
+
 
 def record_to_json(record: Record) -> dict[str, Any]:
     """The known fields of a record."""
@@ -63,13 +77,12 @@ def read_golden(bundle: Bundle) -> Golden:
     Raises:
         BundleError: missing, or the studies and the outputs do not fit together.
     """
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
-    folder = bundle.path / GOLDEN
     try:
-        entries = json.loads((folder / STUDIES).read_bytes())
-        studies = tuple(_study(folder, entry) for entry in entries)
-        outputs = load_file(folder / OUTPUTS)
+        entries = json.loads(bundle.read(f"{GOLDEN}/{STUDIES}"))
+        studies = tuple(_study(bundle, entry) for entry in entries)
+        outputs = load(bundle.read(f"{GOLDEN}/{OUTPUTS}"))
         golden = Golden(
             studies=studies,
             joint_ND=outputs["joint"].astype(np.float32),
@@ -85,13 +98,13 @@ def read_golden(bundle: Bundle) -> Golden:
     return golden
 
 
-def _study(folder: Path, entry: dict[str, Any]) -> Study:
+def _study(bundle: Bundle, entry: dict[str, Any]) -> Study:
     image = entry.get("image")
     if image is not None and Path(image).name != image:
         raise ValueError("image lies outside the golden folder")
     study = Study(
         id=entry["id"],
-        image=(folder / image).read_bytes() if image is not None else None,
+        image=bundle.read(f"{GOLDEN}/{image}") if image is not None else None,
         note=entry.get("note"),
         record=record_from_json(entry["record"]) if entry.get("record") is not None else None,
     )

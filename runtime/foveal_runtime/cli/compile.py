@@ -47,7 +47,8 @@ def compile_(
     from foveal_runtime.engine.compiler import compile_bundle
     from foveal_runtime.engine.ort import usable_cores
     from foveal_runtime.engine.session import provider_of
-    from foveal_runtime.serving.plan import Measurement, measure, write_plan
+    from foveal_runtime.serving.kept import Measurement, write_plan
+    from foveal_runtime.serving.plan import measure
 
     where = provider_of(provider)
     opened = Bundle.open(bundle)

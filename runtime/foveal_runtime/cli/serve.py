@@ -11,7 +11,6 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.rpc.server import Server
-    from foveal_runtime.serving.config import ServeConfig
 
 
 def serve(
@@ -120,8 +119,6 @@ def serve(
             "drain_s": drain,
         },
     )
-    if workers is None and threads is None and max_batch is None and config is None:
-        settings = _planned(settings)
     from foveal_runtime.rpc.server import Server
 
     async def run() -> None:
@@ -142,28 +139,3 @@ def serve(
         sys.stderr.flush()
 
     asyncio.run(run())
-
-
-def _planned(settings: ServeConfig) -> ServeConfig:
-    """With the workers, threads and batch that `foveal compile` measured for this bundle on this machine, if it did."""
-    import hashlib
-    import logging
-    from dataclasses import replace
-
-    from foveal_runtime.bundle.bundle import MANIFEST
-    from foveal_runtime.engine.compiled import entry_folder
-    from foveal_runtime.errors import ConfigError
-    from foveal_runtime.serving.plan import read_plan
-
-    manifest = settings.bundle / MANIFEST
-    if not manifest.is_file():
-        return settings  # opening it says what is wrong
-    try:
-        plan = read_plan(entry_folder(hashlib.sha256(manifest.read_bytes()).hexdigest(), settings.provider))
-    except ConfigError as error:
-        logging.getLogger(__name__).warning("what `foveal compile` measured is not used: %s", error)
-        return settings
-    if plan is None:
-        return settings
-    batch = replace(settings.batch, max_studies=plan.max_batch)
-    return replace(settings, workers=plan.workers, threads=plan.threads, batch=batch)

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from foveal_runtime.bundle.bundle import Bundle, sha256_file
+from foveal_runtime.bundle.sealed import Sealed
 from foveal_runtime.engine.cachefolder import cache_root, check_private, private_folder
 from foveal_runtime.engine.device import device_facts, device_key
 from foveal_runtime.errors import ConfigError, StaleError
@@ -49,15 +50,29 @@ class Compiled:
 
     folder: Path
     graphs: Mapping[str, CompiledGraph]
+    sealed: Sealed | None = None
+    """Copies of its files that nothing can change; None reads them from the folder."""
 
-    def path(self, name: str) -> Path:
-        """File of a graph by its name in the manifest."""
-        return self.folder / self.graphs[name].file
+    def graph(self, name: str) -> Path | bytes:
+        """What a graph is loaded from, by its name in the manifest: its sealed copy where there is one, else its path."""
+        file = self.graphs[name].file
+        return self.folder / file if self.sealed is None else self.sealed.read(file)
+
+    def beside(self, name: str) -> dict[str, bytes]:
+        """Of sealed copies: a graph's further files (its weights) by name; beside a path ONNX Runtime finds them itself."""
+        if self.sealed is None:
+            return {}
+        return {file: self.sealed.read(file) for file in self.graphs[name].files if file != self.graphs[name].file}
 
     @property
     def bytes(self) -> int:
         """Size of all files."""
         return sum((self.folder / name).stat().st_size for graph in self.graphs.values() for name in graph.files)
+
+    def close(self) -> None:
+        """Give the copies back, if there are any."""
+        if self.sealed is not None:
+            self.sealed.close()
 
 
 def entry_folder(bundle_sha256: str, provider: str) -> Path:
@@ -65,8 +80,13 @@ def entry_folder(bundle_sha256: str, provider: str) -> Path:
     return cache_root() / f"{bundle_sha256[:16]}-{device_key(device_facts(provider))}"
 
 
-def find_compiled(bundle: Bundle, provider: str) -> Compiled | None:
+def find_compiled(bundle: Bundle, provider: str, *, seal: bool = False) -> Compiled | None:
     """The bundle's compiled graphs on this device; None when `foveal compile` has not made any.
+
+    Args:
+        bundle: they were made from.
+        provider: where they run.
+        seal: keep copies of the files and check those: for who goes on loading from them.
 
     Raises:
         StaleError: there are some, but not for this bundle, device and ONNX Runtime, or not as they were written.
@@ -77,10 +97,10 @@ def find_compiled(bundle: Bundle, provider: str) -> Compiled | None:
         return None
     check_private(folder.parent)
     check_private(folder)
-    return read_compiled(folder, bundle, device_facts(provider))
+    return read_compiled(folder, bundle, device_facts(provider), seal=seal)
 
 
-def read_compiled(folder: Path, bundle: Bundle, device: Mapping[str, str]) -> Compiled:
+def read_compiled(folder: Path, bundle: Bundle, device: Mapping[str, str], *, seal: bool = False) -> Compiled:
     """Read an entry and check every byte of it.
 
     Raises:
@@ -99,10 +119,17 @@ def read_compiled(folder: Path, bundle: Bundle, device: Mapping[str, str]) -> Co
         raise StaleError(f"{folder} was compiled for another device or ONNX Runtime; run `foveal compile` again")
     if {name: g.source for name, g in graphs.items()} != {name: g.sha256 for name, g in bundle.manifest.graphs.items()}:
         raise StaleError(f"{folder} was compiled from other graphs than the bundle's; run `foveal compile` again")
+    sealed = Sealed() if seal else None
     for inside, file, expected in named:
-        if not inside or not (folder / file).is_file() or sha256_file(folder / file) != expected:
+        if not inside or not (folder / file).is_file() or _hash(folder / file, sealed) != expected:
+            if sealed is not None:
+                sealed.close()
             raise StaleError(f"{folder / file} is missing or was changed since it was compiled; run `foveal compile` again")
-    return Compiled(folder=folder, graphs=graphs)
+    return Compiled(folder=folder, graphs=graphs, sealed=sealed)
+
+
+def _hash(path: Path, sealed: Sealed | None) -> str:
+    return sha256_file(path) if sealed is None else sealed.add(path.name, path)
 
 
 @contextlib.contextmanager

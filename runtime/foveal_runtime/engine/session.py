@@ -120,15 +120,19 @@ def open_sessions(
     sessions = {}
     for name in order:
         options = session_options(threads, exact=exact or bundle.manifest.target is Target.TENSORRT)
-        path, providers = bundle.graph_path(name), stack(provider)
+        source = bundle.graph(name) if compiled is None else compiled.graph(name)
+        providers = stack(provider)
         if compiled is None and provider is Provider.TENSORRT:
             providers = stack(provider, engine_options(bundle.manifest.graphs[name]))
         if compiled is not None:
-            path = compiled.path(name)
+            if beside := compiled.beside(name):
+                options.add_external_initializers_from_files_in_memory(
+                    list(beside), list(beside.values()), [len(data) for data in beside.values()]
+                )
             if provider is Provider.CPU:
                 # What optimisation found lies in the file; doing it again costs start-up and finds nothing.
                 options.graph_optimization_level = ort_module().GraphOptimizationLevel.ORT_DISABLE_ALL
-        sessions[name] = open_session(bundle, name, path, options, providers)
+        sessions[name] = open_session(bundle, name, source, options, providers)
     return sessions
 
 
@@ -156,13 +160,13 @@ def session_options(threads: int, *, exact: bool = False) -> Any:
     return options
 
 
-def open_session(bundle: Bundle, name: str, path: Path, options: Any, providers: Stack) -> GraphSession:
+def open_session(bundle: Bundle, name: str, source: Path | bytes, options: Any, providers: Stack) -> GraphSession:
     """Load one graph.
 
     Args:
         bundle: the graph's.
         name: in the manifest.
-        path: the bundle's file, or what was compiled from it.
+        source: the bundle's file or what was compiled from it, or its bytes.
         options: from `session_options`.
         providers: where to run, with options.
 
@@ -173,10 +177,11 @@ def open_session(bundle: Bundle, name: str, path: Path, options: Any, providers:
     spec = bundle.manifest.graphs[name]
     wanted = providers[0][0]
     try:
-        session = ort_module().InferenceSession(str(path), options, providers=providers)
+        loaded = source if isinstance(source, bytes) else str(source)
+        session = ort_module().InferenceSession(loaded, options, providers=providers)
     except Exception as error:
         raise BundleError(
-            f"graph {path.name} does not load on {wanted} ({type(error).__name__}); "
+            f"graph {spec.file} does not load on {wanted} ({type(error).__name__}); "
             f"export the bundle again, or use another provider"
         ) from error
     if session.get_providers()[0] != wanted:

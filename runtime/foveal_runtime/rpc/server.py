@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ ARCHIVE = archive_pb2.DESCRIPTOR.services_by_name["Archive"].full_name
 _STORE_CHECK_S = 2.0
 _RELOAD_CHECK_S = 2.0
 _TRIM_EVERY_S = 5.0
+_WATCH_AGAIN_S = 1.0
 _QUEUED = ("Grade", "GradeExam", "Embed")
 """Unary calls that wait for a worker."""
 _FIRST_RECALL_S = 60.0
@@ -110,8 +111,8 @@ class Server:
             raise
         self.host.on_change = self._on_change
         self.host.test_regularly()
-        self._watchers.append(asyncio.create_task(self._watch_link()))
-        self._watchers.append(asyncio.create_task(self._trim_regularly()))
+        self._watch("link", self._watch_link)
+        self._watch("memory", self._trim_regularly)
         await self._tell_health()
         return bundle
 
@@ -150,8 +151,9 @@ class Server:
         )
         self._archive_alive = True
         self.host.pinned_space = True
-        self._watchers.append(asyncio.create_task(self._watch_archive(self._archive)))
-        self._watchers.append(asyncio.create_task(self._measure_archive(self._archive)))
+        archive = self._archive
+        self._watch("archive", lambda: self._watch_archive(archive))
+        self._watch("recall", lambda: self._measure_archive(archive))
 
     def _open_archive_or_none(self) -> Archive | None:
         """The archive; None when none was asked for.
@@ -175,6 +177,19 @@ class Server:
         await self._health.set(ARCHIVE, serving if archive else not_serving)
         whole = screening and (archive or not self.config.store)
         await self._health.set("", serving if whole else not_serving)
+
+    def _watch(self, name: str, watcher: Callable[[], Awaitable[None]]) -> None:
+        """Keep a watcher running until the server stops: what it did not expect is logged, and it begins again."""
+
+        async def watching() -> None:
+            while True:
+                try:
+                    await watcher()
+                except Exception as error:  # noqa: BLE001 - a watcher that ended without a word would never be missed
+                    log.error("watching the %s failed (%s: %s) and goes on", name, type(error).__name__, error)
+                await asyncio.sleep(_WATCH_AGAIN_S)
+
+        self._watchers.append(asyncio.create_task(watching(), name=f"foveal-{name}"))
 
     async def _watch_archive(self, archive: Archive) -> None:
         while True:

@@ -131,8 +131,9 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
     async def GetModel(self, request: Any, context: Any) -> Any:
         config = self._config
         message = model_to(self._host.bundle)
-        message.provider = PROVIDER_TO[config.provider]
-        message.workers, message.threads = config.workers, threads_of(config)
+        served = self._host.served
+        message.provider = PROVIDER_TO[served.provider]
+        message.workers, message.threads = served.workers, threads_of(served)
         message.limits.CopyFrom(
             model_pb2.Limits(
                 max_message_bytes=config.max_message_bytes,

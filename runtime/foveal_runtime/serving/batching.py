@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_TEST_WAITS_S = 5.0
+"""A self-test lets what waits go first, this long."""
 _RESTART_PAUSES_S = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Pause before each further try to start a worker that does not come up."""
 
@@ -42,14 +44,25 @@ class WorkerLike(Protocol):
     def on_exit(self, callback: Callable[[], None]) -> None:
         """Have `callback` called on this loop when the process ends, however it does."""
 
-    async def run(self, studies: Sequence[Study], asks: Sequence[Ask], *, timeout_s: float) -> list[Outcome | FovealError]:
-        """Run a batch; raises WorkerLost."""
+    async def run(
+        self, studies: Sequence[Study], asks: Sequence[Ask], *, timeout_s: float, on_start: Callable[[], None]
+    ) -> list[Outcome | FovealError]:
+        """Run a batch, tell when it begins; raises WorkerLost."""
 
     async def self_test(self, *, timeout_s: float) -> SelfTestReport:
         """Replay the golden studies; raises WorkerLost."""
 
     def close(self) -> None:
-        """End it."""
+        """End it; may take a while, so not on the event loop."""
+
+
+@dataclass(eq=False, slots=True)
+class _SelfTest:
+    """A replay that a worker was asked for."""
+
+    asked: float
+    """On the event loop's clock."""
+    future: asyncio.Future[SelfTestReport]
 
 
 @dataclass(eq=False, slots=True)
@@ -58,7 +71,7 @@ class _Slot:
 
     worker: WorkerLike | None = None
     lanes: list[asyncio.Task[None]] = field(default_factory=list)
-    self_tests: deque[asyncio.Future[SelfTestReport]] = field(default_factory=deque)
+    self_tests: deque[_SelfTest] = field(default_factory=deque)
     replacing: asyncio.Lock = field(default_factory=asyncio.Lock)
     busy: int = 0
     """Lanes that run a batch."""
@@ -99,6 +112,7 @@ class Batcher:
         self._ahead = ahead
         self._batch = batch
         self._cache = OutcomeCache(cache_entries)
+        self._failed_test = False
         self._strikes = Strikes()
         self._line = WaitingLine(queue, batch)
         self._running = 0
@@ -108,9 +122,10 @@ class Batcher:
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
+        self._ending: set[asyncio.Task[None]] = set()
         self.started = False
         """Whether all the workers have been up once."""
-        self._start_failure: FovealError | None = None
+        self._start_failure: FovealError | OSError | None = None
         self.on_change: Callable[[], None] = lambda: None
         """Called when a worker came or went."""
 
@@ -128,7 +143,7 @@ class Batcher:
         except BaseExceptionGroup as failed:
             for task in starting:
                 if task.done() and not task.cancelled() and task.exception() is None:
-                    task.result().close()
+                    await asyncio.to_thread(task.result().close)
             raise failed.exceptions[0] from None
         for slot, task in zip(self._slots, starting, strict=True):
             self._put(slot, task.result())
@@ -151,7 +166,7 @@ class Batcher:
                 await asyncio.to_thread(worker.close)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._ending, return_exceptions=True)
         self._refuse_all(UnavailableError("the server is shutting down; send again"))
 
     @property
@@ -238,21 +253,34 @@ class Batcher:
     # --- work ---------------------------------------------------------------------------------------------------------
 
     async def self_test(self, *, timeout_s: float = 300.0) -> SelfTestReport:
-        """Replay the golden studies in one worker, between two batches.
+        """Replay the golden studies in every worker that is up, between batches and after what waits; the worst report.
+
+        Answers that were kept are forgotten when one fails: nobody knows since when it computes otherwise.
 
         Raises:
-            UnavailableError: no worker is up, or it was lost.
+            UnavailableError: no worker is up, or one was lost.
         """
-        slot = next((slot for slot in self._slots if slot.worker is not None), None)
-        if slot is None:
+        loop = asyncio.get_running_loop()
+        slots = [slot for slot in self._slots if slot.worker is not None]
+        if not slots:
             raise UnavailableError("no worker is up; ask again later")
-        future: asyncio.Future[SelfTestReport] = asyncio.get_running_loop().create_future()
-        slot.self_tests.append(future)
+        tests = [_SelfTest(loop.time(), loop.create_future()) for _ in slots]
+        for slot, test in zip(slots, tests, strict=True):
+            slot.self_tests.append(test)
         self._arrived.set()
         try:
-            return await asyncio.wait_for(future, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                reports = await asyncio.gather(*(test.future for test in tests))
         except TimeoutError:
             raise UnavailableError(f"no worker was free for a self-test within {timeout_s:g} s; ask again later") from None
+        finally:
+            for test in tests:
+                test.future.cancel()  # those that nobody waits for any more are not run
+        worst = min(reports, key=lambda report: (report.passed, report.min_cosine))
+        if not worst.passed or self._failed_test:
+            self._cache.clear()
+        self._failed_test = not worst.passed
+        return worst
 
     def _put(self, slot: _Slot, worker: WorkerLike) -> None:
         slot.worker = worker
@@ -274,8 +302,9 @@ class Batcher:
             if not worker.alive:
                 self._lost(slot, worker, [], WorkerLost("a worker process died and was replaced; send again", hung=False))
                 continue
-            if slot.self_tests:
-                await self._self_test(slot, worker, slot.self_tests.popleft())
+            test = self._due_test(slot)
+            if test is not None:
+                await self._self_test(slot, worker, test.future)
                 continue
             batch = self._next_batch(slot)
             if not batch:
@@ -292,15 +321,31 @@ class Batcher:
         self._arrived.clear()
         await self._arrived.wait()
 
+    def _due_test(self, slot: _Slot) -> _SelfTest | None:
+        """A self-test whose turn it is: patients go first, for a while."""
+        while slot.self_tests and slot.self_tests[0].future.done():
+            slot.self_tests.popleft()
+        if not slot.self_tests:
+            return None
+        waited_s = asyncio.get_running_loop().time() - slot.self_tests[0].asked
+        return slot.self_tests.popleft() if not len(self._line) or waited_s >= _TEST_WAITS_S else None
+
     def _next_batch(self, slot: _Slot) -> list[Job]:
         if slot.alone or (slot.busy and self._line.alone_next):
             return []
+        if any(other.worker is not None and not other.alone and other.busy < slot.busy for other in self._slots):
+            return []  # a worker with less to do takes it
         free = self._live_lanes - sum(other.busy for other in self._slots)
         return self._line.take(asyncio.get_running_loop().time(), lanes=free)
 
     async def _run(self, slot: _Slot, worker: WorkerLike, batch: list[Job]) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
+
+        def begun() -> None:
+            nonlocal started
+            started = loop.time()
+
         alone = batch[0].group is not None
         self._running += len(batch)
         slot.busy += 1
@@ -312,6 +357,7 @@ class Batcher:
                 [job.request.study for job in batch],
                 [job.request.ask for job in batch],
                 timeout_s=self._batch.worker_timeout_s,
+                on_start=begun,
             )
             answered = list(zip(batch, answers, strict=True))
         except WorkerLost as error:
@@ -363,7 +409,7 @@ class Batcher:
             log.warning("worker lost (%s) with a batch of %d", "hung" if lost.hung else "died", len(batch))
             self.lost_workers += 1
             slot.worker, slot.hung = None, lost.hung
-            worker.close()
+            self._end(worker)
             self.on_change()
         if lost.hung:
             self._blame(batch, lost)
@@ -378,6 +424,12 @@ class Batcher:
             self._blame(jobs, lost)
         slot.hung = False
         self._arrived.set()
+
+    def _end(self, worker: WorkerLike) -> None:
+        """Close a worker in a thread: the event loop waits for no process."""
+        ending = asyncio.create_task(asyncio.to_thread(worker.close))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     def _blame(self, batch: list[Job], lost: WorkerLost) -> None:
         for job in batch:
@@ -402,9 +454,11 @@ class Batcher:
             await asyncio.sleep(pause_s)
             try:
                 self._put(slot, await self._start_worker())
-            except FovealError as error:
+            except (FovealError, OSError) as error:
+                # OSError: no descriptor, process or memory is left just now.
                 log.error("worker can't be started: %s", error)
                 self._start_failure = error
+                self.on_change()
                 continue
             self._start_failure = None
             self.on_change()
@@ -418,7 +472,7 @@ class Batcher:
         self._line.clear(error)
         for slot in self._slots:
             while slot.self_tests:
-                future = slot.self_tests.popleft()
+                future = slot.self_tests.popleft().future
                 if not future.done():
                     future.set_exception(error)
 

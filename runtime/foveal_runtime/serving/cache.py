@@ -28,6 +28,10 @@ class OutcomeCache:
             self._kept.move_to_end(key)
         return found
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+
     def put(self, key: bytes, outcome: Outcome) -> None:
         """Keep an outcome."""
         if not self._entries:

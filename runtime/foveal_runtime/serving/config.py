@@ -70,6 +70,9 @@ class ServeConfig:
     """How long a worker may take to load the bundle and pass its self-test."""
     stream_window: int = 32
     """Studies of one stream that may be in work at once."""
+    chosen: bool = False
+    """Somebody chose the workers, the threads or the batch: what `foveal compile` measured is then not used. Set by what is
+    read, not by hand."""
     batch: BatchLimits = field(default_factory=BatchLimits)
     queue: QueueLimits = field(default_factory=QueueLimits)
     archive: StoreOptions = field(default_factory=StoreOptions)
@@ -104,6 +107,8 @@ class ServeConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want 0 or more")
 
 
+_MEASURED = ("workers", "threads")
+"""What `foveal compile` measures, beside the studies of a batch."""
 _PATHS = ("bundle", "hash_patients", "tls_cert", "tls_key", "client_ca", "require_signature")
 _TABLES: dict[str, type[Any]] = {"batch": BatchLimits, "queue": QueueLimits, "archive": StoreOptions}
 NOT_IN_A_FILE = ("patient_key",)
@@ -132,7 +137,7 @@ def read_config(path: Path | None, flags: dict[str, Any]) -> ServeConfig:
         except (OSError, ValueError) as error:
             raise ConfigError(f"configuration {path} can't be read ({type(error).__name__}: {error}); mend the file") from None
     values: dict[str, Any] = {}
-    known = {f.name for f in fields(ServeConfig)}
+    known = {f.name for f in fields(ServeConfig)} - {"chosen"}
     for name, value in document.items():
         if name not in known:
             raise ConfigError(
@@ -144,6 +149,8 @@ def read_config(path: Path | None, flags: dict[str, Any]) -> ServeConfig:
     values.update(given)
     if batch_studies is not None:
         values["batch"] = replace(values.get("batch", BatchLimits()), max_studies=batch_studies)
+    in_file = document.get("batch", {})
+    values["chosen"] = batch_studies is not None or "max_studies" in in_file or not values.keys().isdisjoint(_MEASURED)
     if "bundle" not in values:
         raise ConfigError(f"no bundle to serve; {how_to_serve()}")
     try:

@@ -19,8 +19,9 @@ from foveal_runtime.engine.session import provider_of
 from foveal_runtime.errors import CheckFailed, ConfigError, FovealError, SpaceMismatchError, StaleError, UnavailableError
 from foveal_runtime.photo.imaging import ImageLimits
 from foveal_runtime.serving.batching import Batcher
+from foveal_runtime.serving.kept import planned
 from foveal_runtime.serving.supervisor import Worker
-from foveal_runtime.serving.worker import WorkerSpec
+from foveal_runtime.serving.worker import Replay, WorkerSpec
 
 if TYPE_CHECKING:
     from foveal_runtime.engine.compiled import Compiled
@@ -36,6 +37,16 @@ class Model:
 
     bundle: Bundle
     batcher: Batcher
+    config: ServeConfig
+    """As it is served: with the workers, threads and batch that were measured for it, where nobody chose others."""
+    compiled: Compiled | None = None
+
+    async def close(self) -> None:
+        """End the workers, and give back what they were loaded from."""
+        await self.batcher.close()
+        self.bundle.close()
+        if self.compiled is not None:
+            self.compiled.close()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +87,7 @@ async def compiled_graphs(bundle: Bundle, provider: str) -> Compiled | None:
     An entry that is stale or damaged is compiled again, in a process of its own so that this one stays small.
     """
     try:
-        return await asyncio.to_thread(find_compiled, bundle, provider)
+        return await asyncio.to_thread(find_compiled, bundle, provider, seal=True)
     except ConfigError as error:
         log.warning("compiled graphs are not used: %s", error)
         return None
@@ -86,7 +97,7 @@ async def compiled_graphs(bundle: Bundle, provider: str) -> Compiled | None:
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
     try:
         if await process.wait() == 0:
-            return await asyncio.to_thread(find_compiled, bundle, provider)
+            return await asyncio.to_thread(find_compiled, bundle, provider, seal=True)
     except StaleError as error:
         log.warning("%s", error)
     finally:
@@ -107,6 +118,8 @@ class ModelHost:
         self._swapping = asyncio.Lock()
         self._drift: str = ""
         self._tests: asyncio.Task[None] | None = None
+        self._testing: asyncio.Task[SelfTestReport] | None = None
+        self._waiting_for_test = 0
         self.pinned_space = False
         """True while an archive of the served space is open: another space is then refused."""
         self.on_change: Callable[[], None] = lambda: None
@@ -137,6 +150,11 @@ class ModelHost:
         return self._model.bundle
 
     @property
+    def served(self) -> ServeConfig:
+        """The configuration that the loaded bundle is served with."""
+        return self._config if self._model is None else self._model.config
+
+    @property
     def healthy(self) -> bool:
         """A bundle is loaded, passed its last self-test, and a worker is up."""
         return self._model is not None and not self._drift and self._model.batcher.live_workers > 0
@@ -150,7 +168,7 @@ class ModelHost:
             healthy=self.healthy,
             reason=f"the self-test failed: {self._drift}" if self._drift else reason,
             workers_ready=ready,
-            workers_wanted=self._config.workers,
+            workers_wanted=self.served.workers,
             workers_lost=0 if batcher is None else batcher.lost_workers,
             queued_studies=0 if batcher is None else batcher.depth,
             queued_bytes=0 if batcher is None else batcher.queued_bytes,
@@ -165,28 +183,50 @@ class ModelHost:
                 while an archive is open. The current one goes on being served.
         """
         async with self._swapping:
-            bundle = await asyncio.to_thread(Bundle.open, self._config.bundle, signed_by=self._key)
-            check_operating_point(bundle.manifest, self._config.operating_point)
-            old = self._model
-            if old is not None and self.pinned_space and bundle.manifest.space_id != old.bundle.manifest.space_id:
-                raise SpaceMismatchError(
-                    f"{bundle.path} is of space {bundle.manifest.space_id[:12]}…, the open archive holds "
-                    f"{old.bundle.manifest.space_id[:12]}…; serve it with a store of its own"
-                )
-            batcher = self._batcher(bundle, await compiled_graphs(bundle, self._config.provider))
-            await batcher.start()
-            batcher.on_change = self._changed
-            self._model, self._drift = Model(bundle=bundle, batcher=batcher), ""
+            bundle = await asyncio.to_thread(Bundle.open, self._config.bundle, signed_by=self._key, seal=True)
+            try:
+                model = await self._start(bundle)
+            except BaseException:
+                bundle.close()
+                raise
+            old, self._model, self._drift = self._model, model, ""
             self._changed()
             if old is not None:
                 await old.batcher.drain(self._config.drain_s)
-                await old.batcher.close()
+                await old.close()
             return bundle
 
-    def _batcher(self, bundle: Bundle, compiled: Compiled | None) -> Batcher:
-        config = self._config
+    async def _start(self, bundle: Bundle) -> Model:
+        """Workers of an opened bundle, tested.
+
+        Raises:
+            FovealError: see `load`.
+        """
+        check_operating_point(bundle.manifest, self._config.operating_point)
+        if self._model is not None and self.pinned_space:
+            served = self._model.bundle.manifest.space_id
+            if bundle.manifest.space_id != served:
+                raise SpaceMismatchError(
+                    f"{bundle.path} is of space {bundle.manifest.space_id[:12]}…, the open archive holds "
+                    f"{served[:12]}…; serve it with a store of its own"
+                )
+        config = await asyncio.to_thread(planned, self._config, bundle)
+        compiled = await compiled_graphs(bundle, config.provider)
+        if compiled is not None and bundle.sealed is not None:
+            bundle.sealed.drop([graph.file for graph in bundle.manifest.graphs.values()])  # nobody will load them
+        batcher = self._batcher(bundle, compiled, config)
+        try:
+            await batcher.start()
+        except BaseException:
+            if compiled is not None:
+                compiled.close()
+            raise
+        batcher.on_change = self._changed
+        return Model(bundle=bundle, batcher=batcher, config=config, compiled=compiled)
+
+    def _batcher(self, bundle: Bundle, compiled: Compiled | None, config: ServeConfig) -> Batcher:
         spec = WorkerSpec(
-            bundle=bundle.path,
+            bundle=bundle,
             provider=provider_of(config.provider).value,
             threads=threads_of(config),
             max_rows=most_rows(config),
@@ -195,13 +235,13 @@ class ModelHost:
         )
 
         async def start_worker() -> Worker:
-            # A replacement serves what this machine has proven: callers wait for it, and the next self-test looks again.
-            fresh = replace(spec, self_test=not batcher.started)
+            # Callers wait for a replacement: a few golden studies show that it is no other model and computes as it should.
+            fresh = replace(spec, replay=Replay.SOME if batcher.started else Replay.ALL)
             worker = await Worker.start(fresh, start_timeout_s=config.start_timeout_s)
             assert worker.ready is not None
             report = worker.ready.self_test
             if report is not None and not report.passed:
-                worker.close()
+                await asyncio.to_thread(worker.close)
                 raise CheckFailed(f"the self-test of {bundle.path} failed: {_first_drift(report)}; export for this machine")
             return worker
 
@@ -220,11 +260,26 @@ class ModelHost:
         self.on_change()
 
     async def self_test(self) -> SelfTestReport:
-        """Replay the golden studies now; a failure turns the server NOT_SERVING until a later one passes.
+        """Replay the golden studies in every worker now; a failure turns the server NOT_SERVING until a later one passes.
+
+        One runs at a time: who asks meanwhile gets its report. It ends when everybody who asked has gone.
 
         Raises:
             UnavailableError: nothing is loaded, or no worker is up.
         """
+        if self._testing is None or self._testing.done():
+            self._testing, self._waiting_for_test = asyncio.create_task(self._test_now()), 0
+        testing = self._testing
+        self._waiting_for_test += 1
+        try:
+            return await asyncio.shield(testing)
+        finally:
+            if testing is self._testing:
+                self._waiting_for_test -= 1
+                if not self._waiting_for_test:
+                    testing.cancel()
+
+    async def _test_now(self) -> SelfTestReport:
         if self._model is None:
             raise UnavailableError("the bundle is still being loaded; send again later")
         model = self._model
@@ -262,7 +317,7 @@ class ModelHost:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._tests
         if self._model is not None:
-            await self._model.batcher.close()
+            await self._model.close()
 
 
 def _first_drift(report: SelfTestReport) -> str:

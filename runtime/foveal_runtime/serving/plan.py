@@ -1,20 +1,15 @@
-"""Workers, threads and batch for one bundle on one machine: measured once, kept in a cache folder outside the bundle.
+"""Workers, threads and batch for one bundle on one machine, measured with real worker processes by `foveal compile`.
 
-`foveal compile` measures with real worker processes and writes; `foveal serve` reads what fits its bundle and device. A plan
-of another bundle, processor, core count, provider or ONNX Runtime is never found: they are in the folder's name.
+What is found is kept (`kept`) for who serves the bundle on this machine.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foveal_runtime.engine.cachefolder import check_private, private_folder
-from foveal_runtime.errors import ConfigError
+from foveal_runtime.serving.kept import Measurement, ServePlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,60 +25,6 @@ _GOOD_ENOUGH = 0.9
 """Of the throughput of as many workers: within it, a smaller batch answers sooner."""
 _WORTH_A_WORKER = 0.6
 """Of the best throughput: from there on, fewer workers are taken, since each holds the weights again."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measurement:
-    """What one setting reached."""
-
-    workers: int
-    threads: int
-    max_batch: int
-    studies_per_s: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ServePlan:
-    """The chosen setting, and all that were measured."""
-
-    workers: int
-    threads: int
-    max_batch: int
-    measured: tuple[Measurement, ...]
-
-
-def write_plan(folder: Path, plan: ServePlan) -> Path:
-    """Keep a plan.
-
-    Raises:
-        ConfigError: the folder can't be written, or is not this user's alone.
-    """
-    private_folder(folder)
-    path = folder / "plan.json"
-    try:
-        scratch = path.with_suffix(".new")
-        scratch.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
-        scratch.rename(path)
-    except OSError as error:
-        raise ConfigError(f"plan can't be kept in {folder} ({error.strerror}); set FOVEAL_CACHE to a writable folder") from None
-    return path
-
-
-def read_plan(folder: Path) -> ServePlan | None:
-    """The plan kept there; None when there is none, or one that can't be read: it is only a cache.
-
-    Raises:
-        ConfigError: the folder is not this user's alone.
-    """
-    if not (folder / "plan.json").exists():
-        return None
-    check_private(folder)
-    try:
-        document = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-        measured = tuple(Measurement(**entry) for entry in document.pop("measured"))
-        return ServePlan(**document, measured=measured)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
 
 
 def choose(measured: Sequence[Measurement]) -> ServePlan:
@@ -144,16 +85,16 @@ async def _start(bundle: Bundle, provider: str, threads: int, compiled: Compiled
     from foveal_runtime.photo.imaging import ImageLimits
     from foveal_runtime.serving.host import CPU_ROWS
     from foveal_runtime.serving.supervisor import Worker
-    from foveal_runtime.serving.worker import WorkerSpec
+    from foveal_runtime.serving.worker import Replay, WorkerSpec
 
     spec = WorkerSpec(
-        bundle=bundle.path,
+        bundle=bundle,
         provider=provider,
         threads=threads,
         max_rows=CPU_ROWS if provider == "cpu" else max(_BATCHES),
         limits=ImageLimits(),
         compiled=compiled,
-        self_test=False,
+        replay=Replay.NONE,
     )
     return await Worker.start(spec, start_timeout_s=600)
 

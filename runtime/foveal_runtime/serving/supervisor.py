@@ -15,13 +15,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import FovealError, UnavailableError
-from foveal_runtime.serving.worker import Ready, RunJob, SelfTestJob, WorkerSpec
+from foveal_runtime.serving.worker import Ready, RunJob, SelfTestJob, Started, WorkerSpec
 
 if TYPE_CHECKING:
     from foveal_runtime.engine.answers import Ask, Outcome
@@ -41,6 +42,22 @@ class WorkerLost(UnavailableError):
         self.hung = hung
 
 
+class _Question:
+    """What a worker was asked and has not answered."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_start: Callable[[], None]) -> None:
+        self.answer: Future[object] = Future()
+        self.started: float | None = None
+        """When the worker began with it, on the monotonic clock."""
+        self._loop, self._on_start = loop, on_start
+
+    def start(self, now: float) -> None:
+        """Called by the thread that reads the worker's answers."""
+        self.started = now
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+            self._loop.call_soon_threadsafe(self._on_start)
+
+
 class Worker:
     """A running worker. As many questions at a time as it has lanes; more wait in it."""
 
@@ -51,7 +68,9 @@ class Worker:
         self._sender = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{process.pid}")
         self._reader = threading.Thread(target=self._read, name=f"answers-{process.pid}", daemon=True)
         self._lock = threading.Lock()
-        self._asked: dict[int, Future[object]] = {}
+        self._asked: dict[int, _Question] = {}
+        self._heard = time.monotonic()
+        """When the worker last began or ended anything."""
         self._numbers = itertools.count()
         self._broken = False
         self.ready: Ready | None = None
@@ -70,7 +89,7 @@ class Worker:
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-m", "foveal_runtime.serving.worker", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), *spec.descriptors),
                 stdin=subprocess.DEVNULL,
                 env=env,
                 start_new_session=True,  # Ctrl-C is the server's to handle: it drains first
@@ -106,13 +125,26 @@ class Worker:
 
         threading.Thread(target=wait, name=f"exit-{self.pid}", daemon=True).start()
 
-    async def run(self, studies: Sequence[Study], asks: Sequence[Ask], *, timeout_s: float) -> list[Outcome | FovealError]:
+    async def run(
+        self,
+        studies: Sequence[Study],
+        asks: Sequence[Ask],
+        *,
+        timeout_s: float,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> list[Outcome | FovealError]:
         """Run studies as one batch.
+
+        Args:
+            studies: of the batch.
+            asks: what is wanted of each.
+            timeout_s: for the batch alone, not for what the worker does before it.
+            on_start: called on this loop when the worker begins with it.
 
         Raises:
             WorkerLost: the process died, or was silent for `timeout_s`.
         """
-        answer = await self._ask(RunJob(tuple(studies), tuple(asks)), timeout_s)
+        answer = await self._ask(RunJob(tuple(studies), tuple(asks)), timeout_s, on_start)
         assert isinstance(answer, list)
         return answer
 
@@ -128,22 +160,27 @@ class Worker:
         assert isinstance(answer, SelfTestReport)
         return answer
 
-    async def _ask(self, message: object, timeout_s: float) -> object:
-        answer: Future[object] = Future()
+    async def _ask(self, message: object, timeout_s: float, on_start: Callable[[], None] = lambda: None) -> object:
+        question = _Question(asyncio.get_running_loop(), on_start)
         with self._lock:
             if self._broken:
                 raise _died()
             number = next(self._numbers)
-            self._asked[number] = answer
+            self._asked[number] = question
         self._sender.submit(self._send, number, message)
-        asking = asyncio.wrap_future(answer)
+        asking = asyncio.wrap_future(question.answer)
         asking.add_done_callback(_retrieved)
-        try:
-            # The watchdog is here and not in a thread, so that it also sees a worker that stopped reading.
-            found = await asyncio.wait_for(asyncio.shield(asking), timeout_s)
-        except TimeoutError:
-            self.kill()
-            raise WorkerLost(f"a worker gave no answer for {timeout_s:g} s and was replaced; send again", hung=True) from None
+        # The watchdog is here and not in a thread, so that it also sees a worker that stopped reading. A batch's clock starts
+        # with the batch; one that waits in the worker is patient as long as the worker begins or ends others.
+        asked = time.monotonic()
+        while not asking.done():
+            since = question.started if question.started is not None else max(asked, self._heard)
+            left_s = since + timeout_s - time.monotonic()
+            if left_s <= 0:
+                await asyncio.to_thread(self.kill)
+                raise WorkerLost(f"a worker gave no answer for {timeout_s:g} s and was replaced; send again", hung=True)
+            await asyncio.wait((asking,), timeout=left_s)
+        found = asking.result()
         if isinstance(found, FovealError):
             raise found
         return found
@@ -157,7 +194,11 @@ class Worker:
         try:
             while True:
                 number, answer = pickle.loads(self._connection.recv_bytes())
-                self._asked.pop(number).set_result(answer)
+                self._heard = time.monotonic()
+                if isinstance(answer, Started):
+                    self._asked[number].start(self._heard)
+                else:
+                    self._asked.pop(number).answer.set_result(answer)
         except (EOFError, OSError):
             self._break(_died())
         except Exception as nonsense:  # noqa: BLE001 - whatever it sent, its callers are told
@@ -167,8 +208,8 @@ class Worker:
         with self._lock:
             self._broken = True
             left, self._asked = list(self._asked.values()), {}
-        for answer in left:
-            answer.set_exception(error)
+        for question in left:
+            question.answer.set_exception(error)
 
     def kill(self) -> None:
         """End the process at once. Idempotent."""

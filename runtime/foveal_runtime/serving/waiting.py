@@ -16,9 +16,11 @@ from foveal_runtime.errors import DeadlineError, FovealError, InputError, Overlo
 if TYPE_CHECKING:
     from foveal_runtime.serving.request import Answer, BatchLimits, QueueLimits, Request
 
-_MARGIN = 1.5
+_MARGIN = 1.25
 """A caller is let in when its answer is predicted this much earlier than its deadline: predictions err, and an answer that
 comes too late has cost somebody else's."""
+_MOST_RISE = 3.0
+"""Of the newest batch over the running mean: a batch that was held up once must not have all callers refused."""
 _FIRST_GUESS_S = 0.05
 """Seconds a study until the first batch was timed."""
 _NEWEST_SHARE = 0.2
@@ -72,7 +74,8 @@ class WaitingLine:
 
     def took(self, studies: int, seconds: float) -> None:
         """A batch of so many studies took so long."""
-        self.s_per_study += _NEWEST_SHARE * (seconds / studies - self.s_per_study)
+        newest = min(seconds / studies, _MOST_RISE * self.s_per_study)
+        self.s_per_study += _NEWEST_SHARE * (newest - self.s_per_study)
 
     @property
     def alone_next(self) -> bool:
@@ -118,12 +121,13 @@ class WaitingLine:
                 f"request has {len(jobs)} studies of {weight} bytes, the queue holds {limits.max_studies} studies and "
                 f"{limits.max_bytes} bytes at most; send them in parts"
             )
-        if len(self._jobs) + len(jobs) > limits.max_studies:
+        # A request as large as the line would never find it empty: at most half full, the line takes one that does not fit.
+        if len(self._jobs) + len(jobs) > limits.max_studies and len(self._jobs) > limits.max_studies // 2:
             raise OverloadedError(
                 f"{len(self._jobs)} studies are waiting and {limits.max_studies} may; send again later",
                 retry_after_s=max(wait_s / 2, 0.05),
             )
-        if self._bytes + weight > limits.max_bytes:
+        if self._bytes + weight > limits.max_bytes and self._bytes > limits.max_bytes // 2:
             raise OverloadedError(
                 f"{self._bytes} bytes are waiting and {limits.max_bytes} may; send again later",
                 retry_after_s=max(wait_s / 2, 0.05),
@@ -136,9 +140,10 @@ class WaitingLine:
         Raises:
             DeadlineError: they would come too late.
         """
-        wait_s = self.wait_s(running, lanes)
         depth = len(self._jobs) + running
-        answer_s = (wait_s + self.s_per_study * min(depth + studies, self._batch.max_studies)) * _MARGIN
+        # All lanes work off what was there before and what comes now; no study takes less than its own time.
+        shared = (depth + studies) / max(1, lanes)
+        answer_s = self.s_per_study * max(1.0, shared) * _MARGIN
         # With nothing in work the prediction is put to the test: one slow batch must not have all callers refused for ever.
         if deadline_s is not None and (deadline_s <= 0 or (depth and answer_s > deadline_s)):
             raise DeadlineError(

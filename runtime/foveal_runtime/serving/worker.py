@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from enum import Enum
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from foveal_runtime.serving.memory import trim
 
 if TYPE_CHECKING:
+    from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.engine.answers import Ask, Outcome, Prepared
     from foveal_runtime.engine.compiled import Compiled
     from foveal_runtime.engine.engine import Engine
@@ -52,12 +54,26 @@ _Placed: TypeAlias = "tuple[int, _T | FovealError]"
 """What came of the study at that place in its batch."""
 
 
+QUICK_STUDIES = 4
+"""Golden studies that a worker replays at least before it takes the place of another."""
+
+
+class Replay(Enum):
+    """How much a worker proves before it gets a caller's study."""
+
+    ALL = "all"
+    SOME = "some"
+    """The fullest study and one of every modality, four at least: callers wait for a worker that replaces another."""
+    NONE = "none"
+    """For measuring speed alone."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerSpec:
     """What a worker serves, and how."""
 
-    bundle: Path
-    """Whose hashes the parent has checked."""
+    bundle: Bundle
+    """Whose hashes the parent has checked. Of a sealed one the worker inherits the descriptors."""
     provider: str
     threads: int
     """To decode and run the graphs with; half as many inside one graph call."""
@@ -66,8 +82,14 @@ class WorkerSpec:
     limits: ImageLimits
     compiled: Compiled | None = None
     """The bundle's graphs as compiled on this device, whose hashes the parent has checked; None loads the bundle's own."""
-    self_test: bool = True
-    """Replay the golden studies before reporting ready."""
+    replay: Replay = Replay.ALL
+    """Golden studies to replay before reporting ready."""
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a worker process has to inherit."""
+        sealed = [each.sealed for each in (self.bundle, self.compiled) if each is not None and each.sealed is not None]
+        return tuple(number for each in sealed for number in each.descriptors.values())
 
     @property
     def lanes(self) -> int:
@@ -86,6 +108,11 @@ class RunJob:
 @dataclass(frozen=True, slots=True)
 class SelfTestJob:
     """Replay the golden studies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The job of that number is no longer waiting in the worker: what it takes from here on is its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +161,7 @@ def _lane(engine: Engine, spec: WorkerSpec, jobs: _Jobs, answer: _Answers) -> No
         crew = Crew(spec.threads // spec.lanes)
         for turn in itertools.count(1):
             number, job = jobs.get()
+            answer(number, Started())
             if isinstance(job, RunJob):
                 answer(number, run_batch(engine, crew, job.studies, job.asks))
                 if turn % _TRIM_EVERY == 0:
@@ -181,12 +209,10 @@ class _Answers:
 
 
 def _load(spec: WorkerSpec) -> Engine:
-    from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.engine.engine import Engine
 
-    bundle = Bundle.open(spec.bundle, verify_hashes=False)
     return Engine(
-        bundle,
+        spec.bundle,
         provider=spec.provider,
         threads=graph_threads(spec.threads),
         limits=spec.limits,
@@ -200,10 +226,10 @@ def _warm_up(engine: Engine, spec: WorkerSpec) -> SelfTestReport | None:
     from foveal_runtime.engine.selftest import self_test
 
     golden = read_golden(engine.bundle)
-    if spec.self_test:
-        return self_test(engine, golden)
-    engine.run([engine.prepare(golden.studies[-1])])
-    return None
+    if spec.replay is Replay.NONE:
+        engine.run([engine.prepare(golden.studies[-1])])
+        return None
+    return self_test(engine, golden if spec.replay is Replay.ALL else golden.some(QUICK_STUDIES))
 
 
 def graph_threads(threads: int) -> int:

@@ -190,7 +190,8 @@ def test_inspect_refuses_what_verify_refuses(bundle_path: Path, tmp_path: Path) 
 
 
 def test_a_plan_takes_another_worker_only_for_two_thirds_more_and_the_smallest_batch_that_does() -> None:
-    from foveal_runtime.serving.plan import Measurement, choose
+    from foveal_runtime.serving.kept import Measurement
+    from foveal_runtime.serving.plan import choose
 
     def of(workers: int, batch: int, rate: float) -> Measurement:
         return Measurement(workers=workers, threads=1, max_batch=batch, studies_per_s=rate)

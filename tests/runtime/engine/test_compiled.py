@@ -181,22 +181,20 @@ def test_device_key_tells_machines_apart(tmp_path: Path) -> None:
     assert "570.1" in facts["driver"]
 
 
-def _mapped(server: RunningServer) -> set[str]:
-    return {
-        Path(line.split()[-1]).name
-        for pid in server.workers()
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines()
-        if line.endswith(".weights")
-    }
+def _held(server: RunningServer) -> set[str]:
+    """Names of the sealed copies that the worker inherited."""
+    (worker,) = server.workers()
+    links = [str(path.readlink()) for path in Path(f"/proc/{worker}/fd").iterdir()]
+    return {link.removeprefix("/memfd:").partition(" ")[0] for link in links if link.startswith("/memfd:")}
 
 
-def test_serve_maps_the_compiled_graphs_and_compiles_stale_ones_again(bundle: Bundle, compiled: Compiled) -> None:
+def test_serve_loads_compiled_graphs_from_sealed_copies_and_compiles_stale_ones(bundle: Bundle, compiled: Compiled) -> None:
     with RunningServer(bundle.path) as server:
-        assert "image.weights" in _mapped(server)
+        assert "image.weights" in _held(server)
     _truncate(compiled.folder)
     with RunningServer(bundle.path) as server:
         assert "compiling again" in server.log
-        assert "image.weights" in _mapped(server)
+        assert "image.weights" in _held(server)
     assert find_compiled(bundle, "cpu") is not None
 
 
@@ -204,4 +202,4 @@ def test_serve_does_not_use_graphs_that_others_could_have_written(bundle: Bundle
     compiled.folder.chmod(0o777)
     with RunningServer(bundle.path) as server:
         assert "not used" in server.log
-        assert not _mapped(server)
+        assert "image.weights" not in _held(server)

@@ -123,7 +123,7 @@ def test_engine_worker_compile_and_verify_refuse_alike(tmp_path: Path, monkeypat
     Engine(bundle, threads=1)
     monkeypatch.setattr(session, "this_processor", lambda: AVX2)
     Engine(bundle, threads=1, exact=True)
-    spec = WorkerSpec(bundle=path, provider="cpu", threads=1, max_rows=4, limits=ImageLimits(), compiled=None)
+    spec = WorkerSpec(bundle=bundle, provider="cpu", threads=1, max_rows=4, limits=ImageLimits(), compiled=None)
     for opening in (
         lambda: Engine(bundle, threads=1),
         lambda: _load(spec),

@@ -42,7 +42,10 @@ class FakeWorker:
     def on_exit(self, callback: Callable[[], None]) -> None:
         self.callback = callback
 
-    async def run(self, studies: Sequence[Study], asks: Sequence[Ask], *, timeout_s: float) -> list[Outcome | FovealError]:
+    async def run(
+        self, studies: Sequence[Study], asks: Sequence[Ask], *, timeout_s: float, on_start: Callable[[], None] = lambda: None
+    ) -> list[Outcome | FovealError]:
+        on_start()
         self.batches.append([study.note or "" for study in studies])
         self.waiting.set()
         notes = self.batches[-1]

@@ -1,0 +1,90 @@
+"""What `foveal compile` measured of a bundle on this machine, kept in its cache folder. Measures nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal_runtime.engine.cachefolder import check_private, private_folder
+from foveal_runtime.engine.compiled import entry_folder
+from foveal_runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.serving.config import ServeConfig
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """What one setting reached."""
+
+    workers: int
+    threads: int
+    max_batch: int
+    studies_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServePlan:
+    """The chosen setting, and all that were measured."""
+
+    workers: int
+    threads: int
+    max_batch: int
+    measured: tuple[Measurement, ...]
+
+
+def write_plan(folder: Path, plan: ServePlan) -> Path:
+    """Keep a plan.
+
+    Raises:
+        ConfigError: the folder can't be written, or is not this user's alone.
+    """
+    private_folder(folder)
+    path = folder / "plan.json"
+    try:
+        scratch = path.with_suffix(".new")
+        scratch.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
+        scratch.rename(path)
+    except OSError as error:
+        raise ConfigError(f"plan can't be kept in {folder} ({error.strerror}); set FOVEAL_CACHE to a writable folder") from None
+    return path
+
+
+def planned(config: ServeConfig, bundle: Bundle) -> ServeConfig:
+    """With the workers, threads and batch that `foveal compile` measured for this bundle on this machine, where it did and
+    nobody chose any of the three.
+    """
+    if config.chosen:
+        return config
+    try:
+        plan = read_plan(entry_folder(bundle.sha256, config.provider))
+    except ConfigError as error:
+        log.warning("what `foveal compile` measured is not used: %s", error)
+        return config
+    if plan is None:
+        return config
+    batch = replace(config.batch, max_studies=plan.max_batch)
+    return replace(config, workers=plan.workers, threads=plan.threads, batch=batch)
+
+
+def read_plan(folder: Path) -> ServePlan | None:
+    """The plan kept there; None when there is none, or one that can't be read: it is only a cache.
+
+    Raises:
+        ConfigError: the folder is not this user's alone.
+    """
+    if not (folder / "plan.json").exists():
+        return None
+    check_private(folder)
+    try:
+        document = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+        measured = tuple(Measurement(**entry) for entry in document.pop("measured"))
+        return ServePlan(**document, measured=measured)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
