@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from foveal_runtime.cli.document import Json, print_json
 from foveal_runtime.cli.study_file import SUFFIX, read_photograph, read_study
 from foveal_runtime.errors import FovealError, InputError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _REQUEST_BYTES = 24 << 20
 _REQUEST_STUDIES = 16
 
-Json = Annotated[bool, Parameter(name="--json", negative=())]
 Flag = Annotated[bool | None, Parameter(negative=())]
 Kind = Literal["joint", "image", "text", "structured"]
 
@@ -238,11 +238,6 @@ def _ask(part: list[tuple[Path, Any]], rows: list[tuple[Path, Any]], call: Any, 
     for (file, _), result in zip(sent, response.results, strict=True):
         rows.append((file, error_of(result.error) if result.WhichOneof("outcome") == "error" else result))
     return response.model
-
-
-def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
-    sys.stdout.write(json_module.dumps(document, indent=1) + "\n")
 
 
 def _report_failures(rows: Sequence[tuple[Path, Any]], count: int, json: bool) -> int:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from foveal_runtime.cli.client import Connection, Json, Kind, print_json
+from foveal_runtime.cli.client import Connection, Kind
+from foveal_runtime.cli.document import Json, print_json
 from foveal_runtime.cli.study_file import read_photograph
 from foveal_runtime.errors import FovealError, ImageError, InputError
 

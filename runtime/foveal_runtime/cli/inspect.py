@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal_runtime.cli.client import Json, print_json
+from foveal_runtime.cli.document import Json, print_json
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle

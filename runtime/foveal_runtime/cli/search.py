@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from foveal_runtime.cli.client import Connection, Json, Kind, Patient, print_json
+from foveal_runtime.cli.client import Connection, Kind, Patient
+from foveal_runtime.cli.document import Json, print_json
 from foveal_runtime.cli.study_file import read_photograph, read_study
 from foveal_runtime.errors import ConfigError, ImageError, InputError
 from foveal_runtime.study.study import Study

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+
+from foveal_runtime.cli.document import Json, print_json
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
@@ -39,6 +41,7 @@ def serve(
     self_test_every: Annotated[float | None, Parameter(name="--self-test-every")] = None,
     drain: Annotated[float | None, Parameter(name="--drain")] = None,
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative=())] = False,
+    json: Json = False,
 ) -> None:
     """Serve a bundle: grading and embedding, and with --store an archive that can be searched.
 
@@ -76,6 +79,7 @@ def serve(
         self_test_every: seconds between two self-tests; 0 tests at the start alone. Default 3600.
         drain: seconds that accepted work may take after SIGTERM. Default 30.
         verbose: log a line for every call.
+        json: print one JSON document once it serves: the address, with port 0 the port it got, and what is served.
     """
     import asyncio
     import logging
@@ -133,8 +137,27 @@ def serve(
             f"{server.address}{store_text}\n"
         )
         sys.stderr.flush()
+        if json:
+            print_json(_document(server, opened))
+            sys.stdout.flush()
 
     asyncio.run(run())
+
+
+def _document(server: Server, opened: Bundle) -> dict[str, Any]:
+    """What is served, and where."""
+    from foveal_runtime.store.location import printable
+
+    manifest, store = opened.manifest, server.config.store
+    return {
+        "address": server.address,
+        "bundle": str(opened.path),
+        "bundle_sha256": opened.sha256,
+        "profile": manifest.profile,
+        "precision": manifest.precision.value,
+        "space_id": manifest.space_id,
+        "store": printable(store) if store else None,
+    }
 
 
 def _planned(settings: ServeConfig) -> ServeConfig:

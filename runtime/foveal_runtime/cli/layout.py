@@ -1,0 +1,43 @@
+"""How wide the screen is, and text made to fit it: long names lose their middle, long lines are wrapped. Prints nothing."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+
+_LEAST = 40
+"""Columns below which nothing is made to fit: words would be cut, not wrapped."""
+
+
+def width() -> int:
+    """Columns of the terminal on stdout (COLUMNS wins); 0 where stdout is none: a pipe or a file gets whole lines."""
+    return max(_LEAST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 0
+
+
+def shortened(text: str, columns: int) -> str:
+    """At most `columns` characters: a longer name loses its middle, since its folder and its end tell files apart."""
+    if len(text) <= columns:
+        return text
+    tail = (columns - 1) * 2 // 3
+    return f"{text[: columns - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def wrapped(line: str, columns: int, *, indent: int) -> str:
+    """A line in `columns`, what follows below it moved in by `indent`; the line itself where columns are 0 or it fits.
+
+    Words are never cut: a hash or a path can be copied.
+    """
+    if not columns or len(line) <= columns:
+        return line
+    start = len(line) - len(line.lstrip())
+    parts = textwrap.wrap(
+        line.strip(),
+        columns,
+        initial_indent=" " * start,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    # textwrap squeezes no blanks inside a line, but a column's blanks at the break are dropped, as they should be.
+    return "\n".join(parts)
