@@ -18,6 +18,7 @@
     ├── OverloadedError              RESOURCE_EXHAUSTED, with a time after which to retry
     ├── DeadlineError                DEADLINE_EXCEEDED before any work was done
     ├── UnavailableError             UNAVAILABLE: a worker, the server or the store is not there
+    │   ├── LoadingError             the server is starting; commands wait for it
     │   └── StoreError               PostgreSQL unreachable, too old, or its folder unusable
     └── NotFoundError                NOT_FOUND
 
@@ -181,6 +182,12 @@ class UnavailableError(FovealError):
     exit_code = 1
     grpc_code = "UNAVAILABLE"
     reason = "UNAVAILABLE"
+
+
+class LoadingError(UnavailableError):
+    """The server answers, and has not finished loading its bundle or opening its archive: it will, if it is waited for."""
+
+    reason = "LOADING"
 
 
 class StoreError(UnavailableError):

@@ -16,10 +16,11 @@ def width() -> int:
 
 
 def shortened(text: str, columns: int) -> str:
-    """At most `columns` characters: a longer name loses its middle, since its folder and its end tell files apart."""
+    """At most `columns` characters: a longer name loses its middle. A path keeps its last part where that fits."""
     if len(text) <= columns:
         return text
-    tail = (columns - 1) * 2 // 3
+    last = len(text) - max(text.rfind("/"), 0)
+    tail = last if last <= columns - 2 else (columns - 1) * 2 // 3
     return f"{text[: columns - 1 - tail]}…{text[len(text) - tail :]}"
 
 
@@ -41,3 +42,8 @@ def wrapped(line: str, columns: int, *, indent: int) -> str:
     )
     # textwrap squeezes no blanks inside a line, but a column's blanks at the break are dropped, as they should be.
     return "\n".join(parts)
+
+
+def printable(name: object) -> str:
+    r"""A file's name as one line that any terminal may get: control characters and bytes that are no text become `\x1b`."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))

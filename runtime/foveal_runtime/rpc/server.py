@@ -19,7 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from foveal_runtime._proto import archive_pb2, archive_pb2_grpc, screening_pb2, screening_pb2_grpc
-from foveal_runtime.errors import ConfigError, FovealError, UnavailableError
+from foveal_runtime.errors import ConfigError, FovealError, LoadingError
 from foveal_runtime.rpc.archive_service import ArchiveService
 from foveal_runtime.rpc.call import Boundary
 from foveal_runtime.rpc.metrics import Metrics
@@ -152,10 +152,10 @@ class Server:
         """The archive; None when none was asked for.
 
         Raises:
-            UnavailableError: it was asked for and is not open yet: the port answers before the start is over.
+            LoadingError: it was asked for and is not open yet: the port answers before the start is over.
         """
         if self._archive is None and self.config.store:
-            raise UnavailableError("the archive is not open yet; wait for the health service to say SERVING, and send again")
+            raise LoadingError("the archive is not open yet; wait for the health service to say SERVING, and send again")
         return self._archive
 
     def _on_change(self) -> None:

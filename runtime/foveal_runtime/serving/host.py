@@ -16,7 +16,15 @@ from foveal_runtime.engine.compiled import find_compiled
 from foveal_runtime.engine.grading import check_operating_point
 from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.engine.session import provider_of
-from foveal_runtime.errors import CheckFailed, ConfigError, FovealError, SpaceMismatchError, StaleError, UnavailableError
+from foveal_runtime.errors import (
+    CheckFailed,
+    ConfigError,
+    FovealError,
+    LoadingError,
+    SpaceMismatchError,
+    StaleError,
+    UnavailableError,
+)
 from foveal_runtime.photo.imaging import ImageLimits
 from foveal_runtime.serving.batching import Batcher
 from foveal_runtime.serving.supervisor import Worker
@@ -100,10 +108,11 @@ class ModelHost:
         """What is served.
 
         Raises:
-            UnavailableError: nothing yet, or the last self-test failed.
+            LoadingError: nothing yet.
+            UnavailableError: the last self-test failed.
         """
         if self._model is None:
-            raise UnavailableError("the bundle is still being loaded; send again later")
+            raise LoadingError("the bundle is still being loaded; send again later")
         if self._drift:
             raise UnavailableError(f"the self-test failed on this machine ({self._drift}); no answer can be trusted")
         return self._model
@@ -113,10 +122,10 @@ class ModelHost:
         """The bundle that is loaded, also when its self-test failed.
 
         Raises:
-            UnavailableError: nothing is loaded yet.
+            LoadingError: nothing is loaded yet.
         """
         if self._model is None:
-            raise UnavailableError("the bundle is still being loaded; send again later")
+            raise LoadingError("the bundle is still being loaded; send again later")
         return self._model.bundle
 
     @property
@@ -190,10 +199,11 @@ class ModelHost:
         """Replay the golden studies now; a failure turns the server NOT_SERVING until a later one passes.
 
         Raises:
-            UnavailableError: nothing is loaded, or no worker is up.
+            LoadingError: nothing is loaded.
+            UnavailableError: no worker is up.
         """
         if self._model is None:
-            raise UnavailableError("the bundle is still being loaded; send again later")
+            raise LoadingError("the bundle is still being loaded; send again later")
         model = self._model
         report = await model.batcher.self_test()
         if model is self._model:
