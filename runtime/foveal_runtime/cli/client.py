@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from foveal_runtime.client import Client
     from foveal_runtime.study.study import Eye, Record
 
-Flag = Annotated[bool | None, Parameter(negative=())]
+Flag = Annotated[bool, Parameter(negative=())]
 Kind = Literal["joint", "image", "text", "structured"]
 
 
@@ -63,13 +63,13 @@ class Known:
     "Sex as recorded."
     diabetes_years: float | None = None
     "Years since diabetes was diagnosed."
-    insulin: Flag = None
+    insulin: Flag = False
     "Takes insulin."
-    no_insulin: Flag = None
+    no_insulin: Flag = False
     "Takes none."
-    diabetes: Flag = None
+    diabetes: Flag = False
     "Has diabetes."
-    no_diabetes: Flag = None
+    no_diabetes: Flag = False
     "Has none."
 
     def record(self) -> Record | None:
@@ -104,7 +104,7 @@ class Patient(Known):
         return None if self.eye is None else Eye(self.eye)
 
 
-def _answer(name: str, yes: bool | None, no: bool | None) -> bool | None:
+def _answer(name: str, yes: bool, no: bool) -> bool | None:
     if yes and no:
         raise InputError(f"--{name} and --no-{name} were both given; give one")
     return True if yes else False if no else None

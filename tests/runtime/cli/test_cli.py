@@ -31,7 +31,9 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", ["serve", "compile", "grade", "embed", "index", "search", "verify", "inspect"])
+@pytest.mark.parametrize(
+    "command", ["serve", "compile", "grade", "exam", "embed", "index", "search", "verify", "inspect", "store", "completion"]
+)
 def test_help_imports_neither_numpy_nor_grpc(command: str) -> None:
     code = (
         "import sys, contextlib\n"
