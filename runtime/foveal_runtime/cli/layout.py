@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
 
+_COLUMN = re.compile(r" {2,}(?=\S)")
 _LEAST = 40
 """Columns below which nothing is made to fit: words would be cut, not wrapped."""
 
@@ -42,6 +44,16 @@ def wrapped(line: str, columns: int, *, indent: int) -> str:
     )
     # textwrap squeezes no blanks inside a line, but a column's blanks at the break are dropped, as they should be.
     return "\n".join(parts)
+
+
+def fitted(text: str, columns: int) -> str:
+    """Lines of labels and values in `columns`: what follows stands below the value, which begins after two blanks or more."""
+    lines = []
+    for line in text.splitlines():
+        lead = len(line) - len(line.lstrip())
+        start = max((found.end() for found in _COLUMN.finditer(line[: columns // 2])), default=0)
+        lines.append(wrapped(line, columns, indent=start if start > lead else lead + 2))
+    return "\n".join(lines) + "\n"
 
 
 def printable(name: object) -> str:

@@ -5,22 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from bundles import photograph
-from commands import foveal, one_line
+from commands import foveal, on_a_screen, one_line
 from servers import RunningServer
 
 from foveal_runtime.cli.asking import REQUEST_STUDIES, answered
 from foveal_runtime.errors import ImageError, InputError, UnavailableError
 from foveal_runtime.study.study import Study
-
-SHOWN = "import os, sys\nsys.stdout.isatty = lambda: True\nfrom foveal_runtime.cli.main import run\nsys.exit(run(sys.argv[1:]))"
-"""`foveal` with a stdout that says it is a screen."""
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +92,7 @@ def test_a_folder_without_a_photograph_is_one_clear_line(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("columns", [80, 60])
 def test_on_a_screen_it_is_a_table_that_the_screen_holds(server: RunningServer, clinic: Path, columns: int) -> None:
-    words = [sys.executable, "-c", SHOWN, "grade", str(clinic), "--address", server.address]
-    env = {"COLUMNS": str(columns), "PYTHONPATH": ":".join(sys.path)}
-    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60, env=env)
-    lines = done.stdout.splitlines()
+    lines = on_a_screen(columns, "grade", str(clinic), "--address", server.address).stdout.splitlines()
     assert lines[0].split() == ["photograph", "ICDR", "p", "SDRG", "referral", "p(refer)"]
     assert max(map(len, lines[1:5])) <= max(columns, 80)
 

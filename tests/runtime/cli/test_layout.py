@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from foveal_runtime.cli.layout import printable, shortened, width, wrapped
+import pytest
+from commands import on_a_screen
+
+from foveal_runtime.cli.layout import fitted, printable, shortened, width, wrapped
 
 
 def test_a_long_path_loses_its_middle_and_keeps_its_name() -> None:
@@ -39,3 +42,20 @@ def test_a_pipe_has_no_width(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 def test_control_characters_of_a_name_never_reach_the_terminal() -> None:
     assert printable("a\x1b[2Jb\nc\udcff.jpg") == "a\\x1b[2Jb\\nc\\udcff.jpg"
     assert printable("größe.jpg") == "größe.jpg"
+
+
+def test_values_that_wrap_stand_below_their_values() -> None:
+    text = fitted("ok       INT8            " + "word " * 20 + "\nmade with " + "torch 2.14.1, " * 9 + "\n", 80)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[1].startswith(" " * 25 + "word")
+    assert lines[-1].startswith("  ")
+    assert fitted("a  b " * 40, 0) == "a  b " * 40 + "\n"
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_inspect_and_doctor_fit_the_screen(bundle_path: Path, columns: int) -> None:
+    for command in ("inspect", "doctor"):
+        lines = on_a_screen(columns, command, str(bundle_path)).stdout.splitlines()
+        assert len(lines) > 5
+        assert max(map(len, lines)) <= columns
