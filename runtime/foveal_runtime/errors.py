@@ -34,12 +34,13 @@ class FovealError(Exception):
     """Base of every error foveal raises on purpose.
 
     Attributes:
-        exit_code: what the command line exits with: 1 a check failed, 2 the input is wrong.
+        exit_code: what the command line exits with (docs/command-line.md): 2 where something that was given has to be mended,
+            1 where a check failed, or the same may go well another time.
         grpc_code: name of the `grpc.StatusCode` a server answers with.
         reason: stable upper-case identifier for `google.rpc.ErrorInfo.reason`.
     """
 
-    exit_code: ClassVar[int] = 2
+    exit_code: ClassVar[int] = 1
     grpc_code: ClassVar[str] = "INTERNAL"
     reason: ClassVar[str] = "INTERNAL"
 
@@ -47,6 +48,7 @@ class FovealError(Exception):
 class InputError(FovealError, ValueError):
     """What the caller gave is wrong."""
 
+    exit_code = 2
     grpc_code = "INVALID_ARGUMENT"
     reason = "INVALID_INPUT"
 
@@ -106,6 +108,7 @@ class ConfigError(InputError):
 class PreconditionError(FovealError):
     """The request is legal, but not with this bundle or store."""
 
+    exit_code = 2
     grpc_code = "FAILED_PRECONDITION"
     reason = "FAILED_PRECONDITION"
 
@@ -149,7 +152,6 @@ class SpaceMismatchError(PreconditionError):
 class CheckFailed(FovealError):
     """A verification ran and did not pass."""
 
-    exit_code = 1
     grpc_code = "FAILED_PRECONDITION"
     reason = "CHECK_FAILED"
 
@@ -179,7 +181,6 @@ class DeadlineError(FovealError):
 class UnavailableError(FovealError):
     """A worker, the server or the store is not there right now."""
 
-    exit_code = 1
     grpc_code = "UNAVAILABLE"
     reason = "UNAVAILABLE"
 
@@ -199,5 +200,6 @@ class StoreError(UnavailableError):
 class NotFoundError(FovealError):
     """The named thing does not exist."""
 
+    exit_code = 2
     grpc_code = "NOT_FOUND"
     reason = "NOT_FOUND"

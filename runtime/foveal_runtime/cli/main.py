@@ -105,6 +105,7 @@ def run(arguments: list[str]) -> int:
         words = [argument for argument in arguments if not argument.startswith("-")]
         app = build_app(listing=not words, listing_data=words == ["data"])
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()  # here, where a reader that has gone is an exit code; at the interpreter's end it is a complaint
     except FovealError as error:
         return _fail(str(error), error.exit_code)
     except CycloptsError as error:

@@ -53,7 +53,7 @@ def search(
     Args:
         text: what to look for, in the words of a note.
         image: a photograph.
-        study: a study file, JSON with image, note and record (docs/api.md).
+        study: a study file, JSON with image, note and record (docs/command-line.md).
         like: id of a stored photograph.
         k: results wanted, 1 to 10,000.
         filter_: key=value or key!=value; may be repeated, all must hold. Keys: id, patient, eye, camera, site, precision,
