@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 
 from foveal_runtime.cli.main import run
@@ -24,6 +27,19 @@ def foveal(*arguments: str) -> Done:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run(list(arguments))
     return Done(code, out.getvalue(), err.getvalue())
+
+
+_ON_A_SCREEN = (
+    "import sys; sys.stdout.isatty = lambda: True; from foveal_runtime.cli.main import run; sys.exit(run(sys.argv[1:]))"
+)
+
+
+def on_a_screen(columns: int, *arguments: str) -> Done:
+    """Run a command in a process of its own whose stdout is taken for a terminal of that many columns."""
+    env = {**os.environ, "COLUMNS": str(columns), "PYTHONPATH": ":".join(sys.path)}
+    words = [sys.executable, "-c", _ON_A_SCREEN, *arguments]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, env=env)
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def one_line(stderr: str) -> str:

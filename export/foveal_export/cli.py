@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import json as json_module
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -114,19 +114,20 @@ def export(
     with ProgressReporter(1) as reporter:
         exported = export_run(request, reporter)
     if json_:
-        sys.stdout.write(json.dumps(_document(exported)) + "\n")
+        sys.stdout.write(json_module.dumps(_document(exported)) + "\n")
         return
     _print(exported)
 
 
-def verify_against_run(bundle: Path, *, run: Path, data: list[str] | None, json: Path | None) -> None:
+def verify_against_run(bundle: Path, *, run: Path, data: list[str] | None, report: Path | None, json: bool) -> None:
     """Compare a bundle with the PyTorch model of the run it came from (`foveal verify BUNDLE --run RUN`).
 
     Args:
         bundle: an exported bundle.
         run: the run.
         data: data sets to compare on; None for what the run held out.
-        json: also write the report to this file.
+        report: also write the report to this file, as JSON.
+        json: print it on stdout as well.
 
     Raises:
         CheckFailed: out of tolerance; every failure is named.
@@ -136,17 +137,21 @@ def verify_against_run(bundle: Path, *, run: Path, data: list[str] | None, json:
     from foveal_train.training.progress import ProgressReporter
 
     with ProgressReporter(1) as reporter:
-        report = verify(bundle, run, tuple(data or ()), reporter)
-    if json is not None:
-        import json as json_module
-
-        json.write_text(json_module.dumps(report.document, indent=1) + "\n", encoding="utf-8")
+        found = verify(bundle, run, tuple(data or ()), reporter)
+    if report is not None:
+        report.write_text(_text(found.document), encoding="utf-8")
+    if json:
+        sys.stdout.write(_text(found.document))
     from rich.console import Console
 
     console = Console(stderr=True)
-    console.print(_table(report.document))
-    report.raise_if_failed()
+    console.print(_table(found.document))
+    found.raise_if_failed()
     console.print(f"verified: {bundle} answers as the PyTorch model of {run} does, within its tolerances")
+
+
+def _text(document: dict[str, Any]) -> str:
+    return json_module.dumps(document, indent=1) + "\n"
 
 
 def _block(text: str) -> tuple[str, str]:

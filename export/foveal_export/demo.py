@@ -124,7 +124,7 @@ def _exported(outcome: Outcome, bundle: Path) -> str:
 def _verify(steps: Steps, bundle: Path, run_: Path) -> tuple[str, Path]:
     """Verify; so small a model may miss a tolerance, which is a result and no failure of the demo."""
     kept = steps.folder / "verification.json"
-    words = ("verify", bundle, "--run", run_, "--json", kept)
+    words = ("verify", bundle, "--run", run_, "--report", kept)
     outcome = steps.run(*words, log="verify.log")
     if outcome.code not in (0, _MISSED):
         raise steps.failure(outcome.code, *words)

@@ -19,6 +19,7 @@
     ├── OverloadedError              RESOURCE_EXHAUSTED, with a time after which to retry
     ├── DeadlineError                DEADLINE_EXCEEDED before any work was done
     ├── UnavailableError             UNAVAILABLE: a worker, the server or the store is not there
+    │   ├── LoadingError             the server is starting; commands wait for it
     │   └── StoreError               PostgreSQL unreachable, too old, or its folder unusable
     └── NotFoundError                NOT_FOUND
 
@@ -34,12 +35,13 @@ class FovealError(Exception):
     """Base of every error foveal raises on purpose.
 
     Attributes:
-        exit_code: what the command line exits with: 1 a check failed, 2 the input is wrong.
+        exit_code: what the command line exits with (docs/command-line.md): 2 where something that was given has to be mended,
+            1 where a check failed, or the same may go well another time.
         grpc_code: name of the `grpc.StatusCode` a server answers with.
         reason: stable upper-case identifier for `google.rpc.ErrorInfo.reason`.
     """
 
-    exit_code: ClassVar[int] = 2
+    exit_code: ClassVar[int] = 1
     grpc_code: ClassVar[str] = "INTERNAL"
     reason: ClassVar[str] = "INTERNAL"
 
@@ -47,6 +49,7 @@ class FovealError(Exception):
 class InputError(FovealError, ValueError):
     """What the caller gave is wrong."""
 
+    exit_code = 2
     grpc_code = "INVALID_ARGUMENT"
     reason = "INVALID_INPUT"
 
@@ -112,6 +115,7 @@ class TlsError(ConfigError):
 class PreconditionError(FovealError):
     """The request is legal, but not with this bundle or store."""
 
+    exit_code = 2
     grpc_code = "FAILED_PRECONDITION"
     reason = "FAILED_PRECONDITION"
 
@@ -155,7 +159,6 @@ class SpaceMismatchError(PreconditionError):
 class CheckFailed(FovealError):
     """A verification ran and did not pass."""
 
-    exit_code = 1
     grpc_code = "FAILED_PRECONDITION"
     reason = "CHECK_FAILED"
 
@@ -189,13 +192,18 @@ class UnavailableError(FovealError):
         retry_after_s: seconds after which the server said to come back; 0 where no server said anything.
     """
 
-    exit_code = 1
     grpc_code = "UNAVAILABLE"
     reason = "UNAVAILABLE"
 
     def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class LoadingError(UnavailableError):
+    """The server answers, and has not finished loading its bundle or opening its archive: it will, if it is waited for."""
+
+    reason = "LOADING"
 
 
 class StoreError(UnavailableError):
@@ -207,5 +215,6 @@ class StoreError(UnavailableError):
 class NotFoundError(FovealError):
     """The named thing does not exist."""
 
+    exit_code = 2
     grpc_code = "NOT_FOUND"
     reason = "NOT_FOUND"

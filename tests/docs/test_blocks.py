@@ -36,7 +36,7 @@ serve)
     {python} -m foveal_runtime.cli.main serve "$@" --address $address > serve.log 2>&1 &
     echo $! >> pids
     up ;;
-grade|embed|index|search)
+grade|exam|embed|index|search)
     if {waits}; then while [ ! -s pids ]; do sleep 0.1; done; up; fi
     {python} -m foveal_runtime.cli.main "$@" --address $address ;;
 *) {python} -m foveal_runtime.cli.main "$@" ;;

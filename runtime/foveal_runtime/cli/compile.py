@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveal_runtime.cli.client import Json, print_json
+from foveal_runtime.cli.document import Json, print_json
 
 
 def compile_(

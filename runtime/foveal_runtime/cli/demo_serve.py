@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal_runtime.bundle.shipped import LABELS
-from foveal_runtime.cli.steps import Steps, write_whole
+from foveal_runtime.cli.steps import Steps
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.labels import REFERABLE_GRADE
 
@@ -21,17 +21,6 @@ HALF = "serve"
 GRADES = "grades.json"
 SHEET = "search.html"
 _AFTER_SERVE = ("grade", "exam", "embed", "index", "search")
-_EXAM = """\
-from pathlib import Path
-from foveal_runtime._proto import screening_pb2, study_pb2
-from foveal_runtime.client import Client
-
-def eye(side, file):
-    image = study_pb2.Image(encoded=Path(file).read_bytes())
-    return screening_pb2.ExamStudy(eye=side, study=study_pb2.Study(id=side, image=image))
-
-eyes = [{eyes}]
-print(Client("{address}").grade_exam(screening_pb2.GradeExamRequest(id="visit", studies=eyes)).patient)"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +73,9 @@ def run(steps: Steps, bundle: Path, photographs: Path) -> None:
         at = ("--address", address)
         files = tuple(row.file for row in rows)
         steps.command("grade", ("grade", *files, *at), partial(_graded, rows), document=GRADES)
-        steps.do("exam", lambda: _exam(steps, rows, address))
+        right, left = _pair(rows)
+        asked: tuple[str | Path, ...] = ("exam", left.file, right.file, *at)
+        steps.command("exam", asked, partial(_judged, [right, left]), document="exam.json")
         steps.command("embed", ("embed", *files[:2], *at), _embedded, document="vectors.json")
         steps.command("index", ("index", photographs, *at), _indexed, document="index.json")
         asked = ("search", "--image", query, "--k", "5", "--sheet", sheet, *at)
@@ -155,33 +146,9 @@ def _graded(labelled: list[Labelled], answers: Any) -> str:
     )
 
 
-def _exam(steps: Steps, rows: list[Labelled], address: str) -> tuple[str, Path | str]:
-    """Both eyes of one patient as one call, by the Python client: the command line has no exam."""
-    from foveal_runtime._proto import screening_pb2, study_pb2
-    from foveal_runtime.client import Client
-    from foveal_runtime.rpc.grade_messages import icdr_from
-
-    pair = _pair(rows)
-    eyes = ", ".join(f'eye("EYE_{row.eye.upper()}", "{row.file}")' for row in pair)
-    steps.console.print("[bold]$ python[/bold]", highlight=False)
-    steps.console.print(_EXAM.format(eyes=eyes, address=address), soft_wrap=True, highlight=False, markup=False)
-    studies = []
-    for row in pair:
-        side = f"EYE_{row.eye.upper()}"
-        study = study_pb2.Study(id=side, image=study_pb2.Image(encoded=row.file.read_bytes()))
-        studies.append(screening_pb2.ExamStudy(eye=side, study=study))
-    with Client(address) as client:
-        patient = client.grade_exam(screening_pb2.GradeExamRequest(id="visit", studies=studies)).patient
-    kept = steps.folder / "exam.txt"
-    write_whole(kept, str(patient))
-    grade = icdr_from(patient.icdr)
-    if grade is None:
-        return "neither eye could be graded", kept
+def _judged(pair: list[Labelled], answer: Any) -> str:
     worst = max(row.icdr for row in pair)
-    decided = study_pb2.Eye.Name(patient.deciding_eye).removeprefix("EYE_").lower()
-    referral = screening_pb2.Referral.Name(patient.referral).removeprefix("REFERRAL_").replace("_", " ").lower()
-    whole = "both eyes graded" if patient.complete else "not both eyes could be graded"
-    return f"patient: ICDR {grade}, {referral}, decided by the {decided} eye; {whole} (labels: worse eye {worst})", kept
+    return f"patient: {answer['patient']['says']} (labels: worse eye {worst})"
 
 
 def _pair(rows: list[Labelled]) -> list[Labelled]:

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal_runtime.cli.client import Json, print_json
+from foveal_runtime.cli.document import Json, print_json
+from foveal_runtime.cli.layout import fitted, width
 
 if TYPE_CHECKING:
     from foveal_runtime.engine.doctor import Finding
@@ -45,7 +46,7 @@ def doctor(bundle: Path | None = None, /, *, provider: str = "cpu", json: Json =
         }
         print_json(document)
     else:
-        sys.stdout.write(screen(findings))
+        sys.stdout.write(fitted(screen(findings), width()))
     return 0 if fine else 1
 
 

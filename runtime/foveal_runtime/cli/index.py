@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from foveal_runtime.cli.client import Connection, Json, Kind, print_json
+from foveal_runtime.cli.client import Connection, Kind
+from foveal_runtime.cli.document import Json, print_json
+from foveal_runtime.cli.progress import Progress
 from foveal_runtime.cli.study_file import read_photograph
+from foveal_runtime.cli.waiting import Patience
 from foveal_runtime.errors import FovealError, ImageError, InputError
 
 if TYPE_CHECKING:
@@ -85,8 +88,11 @@ def index(
     stored = known = 0
     failures: dict[str, FovealError] = {}
     path_of: dict[str, Path] = {}
-    with (connection or Connection()).open() as client, _Progress(len(photographs)) as advance:
-        client.stats()  # says in one line when there is no server or no archive, before any photograph is read
+    link = connection or Connection()
+    with link.open() as client, Progress(len(photographs), "indexing", lines=True) as advance:
+        Patience(link.timeout)(
+            client.stats
+        )  # says in one line when there is no server or no archive, before any photograph is read
         trained = _trained(client)
 
         def requests() -> Iterator[Any]:
@@ -263,29 +269,3 @@ def _in_parts(items: Iterable[_Photograph], size: int) -> Iterator[list[_Photogr
             part = []
     if part:
         yield part
-
-
-class _Progress:
-    """A bar on stderr where it is a terminal, elsewhere a line for every tenth."""
-
-    def __init__(self, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        self._terminal = sys.stderr.isatty()
-        self._bar = Progress(console=Console(stderr=True), disable=not self._terminal)
-        self._task = self._bar.add_task("indexing", total=total)
-        self._total, self._done = total, 0
-
-    def __enter__(self) -> Callable[[int], None]:
-        self._bar.start()
-        return self._advance
-
-    def _advance(self, steps: int) -> None:
-        before, self._done = self._done, self._done + steps
-        self._bar.advance(self._task, steps)
-        if not self._terminal and 10 * self._done // self._total > 10 * before // self._total:
-            sys.stderr.write(f"indexing: {self._done} of {self._total} photographs\n")
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()

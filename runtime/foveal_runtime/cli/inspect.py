@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal_runtime.cli.client import Json, print_json
+from foveal_runtime.cli.document import Json, print_json
+from foveal_runtime.cli.layout import fitted, width
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
@@ -52,7 +53,7 @@ def inspect(bundle: Path, /, *, public_key: Path | None = None, json: Json = Fal
     if json:
         print_json(document)
     else:
-        sys.stdout.write(screen(document))
+        sys.stdout.write(fitted(screen(document), width()))
 
 
 def describe(bundle: Bundle, *, signed_by: str = "") -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
+from cyclopts import App, CycloptsError, Parameter
 
 from foveal_runtime import __version__
+from foveal_runtime.cli.nearest import wrong_words
 from foveal_runtime.cli.rooms import missing_room
 from foveal_runtime.engine.processor import refuse_too_old
 from foveal_runtime.errors import FovealError
@@ -36,12 +38,18 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("doctor", f"{_RUNTIME}.doctor:doctor", "Check this machine, and what a bundle does on it."),
     ("compile", f"{_RUNTIME}.compile:compile_", "Compile a bundle for this machine, and measure how it is best served."),
     ("serve", f"{_RUNTIME}.serve:serve", "Serve a bundle over gRPC."),
-    ("grade", f"{_RUNTIME}.client:grade", "Grade photographs with a running server."),
-    ("embed", f"{_RUNTIME}.client:embed", "Embed photographs, notes or records with a running server."),
+    ("grade", f"{_RUNTIME}.grade:grade", "Grade photographs with a running server."),
+    ("exam", f"{_RUNTIME}.exam:exam", "Grade both eyes of one visit, and decide for the patient."),
+    ("embed", f"{_RUNTIME}.embed:embed", "Embed photographs, notes or records with a running server."),
     ("index", f"{_RUNTIME}.index:index", "Store a folder's photographs in a server's archive."),
     ("search", f"{_RUNTIME}.search:search", "Search a server's archive by text, photograph, study or id."),
     ("proto", f"{_RUNTIME}.proto:proto", "Print where the gRPC contract lies, for protoc."),
     ("demo", f"{_RUNTIME}.demo:demo", "Serve the shipped model on real photographs, then make one."),
+    ("completion", f"{_RUNTIME}.completion:completion", "Print a script that completes the commands in a shell."),
+)
+_DATA: tuple[tuple[str, str, str], ...] = (
+    ("synth", "foveal_train.cli.data:synth", "Generate a BRSET-shaped data set."),
+    ("check", "foveal_train.cli.data:check", "Read a data set as training would, and report on it."),
 )
 
 
@@ -50,11 +58,13 @@ def _default_text(default: object) -> str | None:
     return None if default is None or default is False else str(default)
 
 
-def build_app(*, listing: bool = False) -> App:
+def build_app(*, listing: bool = False, listing_data: bool = False, importable: bool = False) -> App:
     """The command tree; no command's module is imported.
 
     Args:
         listing: give each command its line in the list of all. A command's own page has more to say, and would be lost.
+        listing_data: the same for the commands of `foveal data`.
+        importable: leave out commands whose module can't be imported, of a room that is not installed; this imports them all.
     """
     app = App(
         name="foveal",
@@ -65,13 +75,22 @@ def build_app(*, listing: bool = False) -> App:
         suppress_keyboard_interrupt=False,
     )
     data = App(name="data", help="Make and check data sets.")
-    data.command("foveal_train.cli.data:synth", name="synth")
-    data.command("foveal_train.cli.data:check", name="check")
-    app.command(data)
-    for name, target, line in _COMMANDS:
-        app.command(target, name=name, **({"help": line} if listing else {}))
+    _add(data, _DATA, lines=listing_data, importable=importable)
+    if any(not name.startswith("-") for name in data):
+        app.command(data)
+    _add(app, _COMMANDS, lines=listing, importable=importable)
     app.command(f"{_RUNTIME}.store:app", name="store", **({"help": "Look after an archive's store."} if listing else {}))
     return app
+
+
+def _add(app: App, commands: tuple[tuple[str, str, str], ...], *, lines: bool, importable: bool) -> None:
+    for name, target, line in commands:
+        if importable:
+            try:
+                import_module(target.partition(":")[0])
+            except ModuleNotFoundError:
+                continue
+        app.command(target, name=name, **({"help": line} if lines else {}))
 
 
 def main() -> NoReturn:
@@ -84,15 +103,14 @@ def run(arguments: list[str]) -> int:
     """Run a command and return its exit code; every error on purpose is one line on stderr."""
     try:
         refuse_too_old()
-        result = build_app(listing=not _command(arguments))(
-            arguments, exit_on_error=False, print_error=False, result_action="return_value"
-        )
+        words = [argument for argument in arguments if not argument.startswith("-")]
+        app = build_app(listing=not words, listing_data=words == ["data"])
+        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()  # here, where a reader that has gone is an exit code; at the interpreter's end it is a complaint
     except FovealError as error:
         return _fail(str(error), error.exit_code)
-    except UnknownCommandError:
-        return _fail(f"no command {_command(arguments)!r}; `foveal --help` lists them", 2)
     except CycloptsError as error:
-        return _fail(f"{' '.join(str(error).split())} See `foveal {_command(arguments)} --help`.", 2)
+        return _fail(wrong_words(error, app, arguments), 2)
     except ModuleNotFoundError as error:
         wanted = _EXTRAS.get(_command(arguments))
         if wanted is None or (error.name or "").startswith("foveal_runtime"):

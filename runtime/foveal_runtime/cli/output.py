@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from foveal_runtime._proto import model_pb2, screening_pb2, study_pb2
+from foveal_runtime.cli.layout import printable, shortened
 from foveal_runtime.errors import FovealError
 from foveal_runtime.rpc.grade_messages import ICDR_OF, REFERRAL_OF
-from foveal_runtime.study.labels import Head
 
 
 def model_document(model: Any) -> dict[str, Any] | None:
@@ -31,11 +29,14 @@ def _failed(file: Path, error: FovealError) -> dict[str, Any]:
 
 def grade_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
     """One graded file."""
-    empty: dict[str, Any] = {"quality": None, "icdr": None, "sdrg": None, "referable": None}
+    empty: dict[str, Any] = {"verdict": None, "quality": None, "icdr": None, "sdrg": None, "referable": None}
     if isinstance(answer, FovealError):
         return {**_failed(file, answer), **empty}
     grade = answer.grade
-    document: dict[str, Any] = {"file": str(file), "status": "OK", **empty, "quality": quality_document(grade)}
+    document: dict[str, Any] = {"file": str(file), "status": "OK", **empty, "verdict": verdict(grade)}
+    document["quality"] = quality_document(grade)
+    if grade.HasField("abstained"):
+        document["abstained"] = {"reason": grade.abstained.reason, "message": grade.abstained.message}
     for result in grade.graded.heads:
         names = [each.name for each in result.classes]
         document[result.head] = {
@@ -58,6 +59,11 @@ def grade_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
     document["timing"] = timing_document(grade.timing)
     document["model"] = model_document(model)
     return document
+
+
+def verdict(grade: Any) -> str:
+    """`graded`, `ungradable` or `abstained`; `unknown` for one of a newer server, which is none of them."""
+    return grade.WhichOneof("verdict") or "unknown"
 
 
 def embed_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
@@ -103,42 +109,6 @@ def timing_document(timing: Any) -> dict[str, Any]:
     }
 
 
-def grade_table(rows: Sequence[tuple[Path, Any]]) -> None:
-    """A line a file on stdout; failed ones are left to stderr."""
-    for file, answer in rows:
-        if isinstance(answer, FovealError):
-            continue
-        grade = answer.grade
-        if grade.HasField("ungradable"):
-            sys.stdout.write(f"{file}: not gradable: {grade.ungradable.message}\n")
-            continue
-        parts = [_head_text(result) for result in grade.graded.heads]
-        if grade.graded.referral:
-            parts.append(_referral_text(grade.graded))
-        if grade.unverified_heads:
-            parts.append(f"unverified: {', '.join(grade.unverified_heads)}")
-        if grade.imputed_fields:
-            parts.append(f"imputed: {', '.join(grade.imputed_fields)}")
-        sys.stdout.write(f"{file}: {'; '.join(parts)}\n")
-
-
-def _head_text(result: Any) -> str:
-    """One head's grade as a person reads it."""
-    if result.head == Head.SDRG:
-        return f"SDRG {result.likeliest}"
-    place = [each.name for each in result.classes].index(result.likeliest)
-    return f"{result.head.upper()} {place} ({result.likeliest}, p {result.classes[place].probability:.2f})"
-
-
-def _referral_text(graded: Any) -> str:
-    """The referral and what it rests on."""
-    basis = graded.referral_basis
-    reached = f"p {basis.probability:.3f}, threshold {basis.operating_point.threshold:.3f}"
-    if graded.referral != screening_pb2.REFERRAL_REFER:
-        return f"not referable ({reached})"
-    return f"referable by its grade ({reached})" if basis.by_grade_alone else f"referable ({reached})"
-
-
 def hit_document(hit: Any) -> dict[str, Any]:
     """One search result."""
     facts = hit.entry.facts
@@ -163,12 +133,14 @@ def found_how(response: Any) -> str:
     return f"{kind_name(response.query_kind)} query against {kind_name(response.target_kind)} vectors, {how}"
 
 
-def hit_table(response: Any) -> None:
-    """A line a hit on stdout, how they were found on stderr."""
+def hit_text(response: Any, width: int) -> str:
+    """A line a hit; long names lose their middle where the screen has `width` columns, and 0 shows them whole."""
     if not response.hits:
-        sys.stdout.write("nothing stored fits\n")
+        return "nothing stored fits\n"
+    lines = []
     for place, hit in enumerate(response.hits, 1):
         facts = hit.entry.facts
         grade = f"  ICDR {ICDR_OF[facts.icdr]}" if facts.icdr in ICDR_OF else ""
-        sys.stdout.write(f"{place:4d}  {hit.score:.4f}  {facts.source or facts.id}{grade}\n")
-    sys.stderr.write(found_how(response) + "\n")
+        start, name = f"{place:4d}  {hit.score:.4f}  ", printable(facts.source or facts.id)
+        lines.append(f"{start}{shortened(name, width - len(start) - len(grade)) if width else name}{grade}\n")
+    return "".join(lines)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from itertools import count
 from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from foveal_runtime.cli.client import Connection, Json, Kind, Patient, print_json
+from foveal_runtime.cli.client import Connection, Kind, Patient
+from foveal_runtime.cli.csv_rows import HIT_COLUMNS, Csv, hit_row, one_format, print_csv
+from foveal_runtime.cli.document import Json, print_json
+from foveal_runtime.cli.layout import width
 from foveal_runtime.cli.study_file import read_photograph, read_study
+from foveal_runtime.cli.waiting import Patience
 from foveal_runtime.errors import ConfigError, ImageError, InputError
 from foveal_runtime.study.study import Study
 
@@ -29,6 +34,7 @@ def search(
     images: Path | None = None,
     patient: Patient | None = None,
     connection: Connection | None = None,
+    csv: Csv = False,
     json: Json = False,
 ) -> int:
     """Find stored photographs that are like a text, a photograph, a study, or a stored one.
@@ -47,7 +53,7 @@ def search(
     Args:
         text: what to look for, in the words of a note.
         image: a photograph.
-        study: a study file, JSON with image, note and record (docs/api.md).
+        study: a study file, JSON with image, note and record (docs/command-line.md).
         like: id of a stored photograph.
         k: results wanted, 1 to 10,000.
         filter_: key=value or key!=value; may be repeated, all must hold. Keys: id, patient, eye, camera, site, precision,
@@ -58,15 +64,16 @@ def search(
         images: folder of the photographs on the sheet; default: where they were when they were indexed.
         patient: note and record of the query.
         connection: how to reach the server.
+        csv: print CSV, a row a hit.
         json: print one JSON document.
     """
     from foveal_runtime._proto import archive_pb2
     from foveal_runtime.cli.filter_terms import filter_of
-    from foveal_runtime.cli.output import hit_document, hit_table, kind_name
     from foveal_runtime.cli.sheet import check_target
     from foveal_runtime.engine.answers import VectorKind
     from foveal_runtime.rpc.messages import KIND_TO, study_to
 
+    one_format(csv=csv, json=json)
     if k < 1:
         raise InputError(f"--k is {k}; want 1 to 10000")
     if sheet is not None:
@@ -86,10 +93,18 @@ def search(
         # Joint vectors are compared with joint ones alone, and a stored entry brings the kind that is asked for.
         if like is not None or target == "joint":
             request.query_kind = request.target_kind
-    with (connection or Connection()).open() as client:
-        response = client.search(request)
+    link = connection or Connection()
+    with link.open() as client:
+        response = Patience(link.timeout)(lambda: client.search(request))
     if sheet is not None:
         _draw(sheet, images, response, asked, text or like or (study or image or Path("record")).name)
+    _print(response, csv=csv, json=json)
+    return 0
+
+
+def _print(response: Any, *, csv: bool, json: bool) -> None:
+    from foveal_runtime.cli.output import found_how, hit_document, hit_text, kind_name
+
     if json:
         print_json(
             {
@@ -99,9 +114,11 @@ def search(
                 "hits": [hit_document(hit) for hit in response.hits],
             }
         )
+    elif csv:
+        print_csv(HIT_COLUMNS, map(hit_row, map(hit_document, response.hits), count(1)))
     else:
-        hit_table(response)
-    return 0
+        sys.stdout.write(hit_text(response, width()))
+        sys.stderr.write(found_how(response) + "\n")
 
 
 def _query(text: str | None, image: Path | None, study: Path | None, patient: Patient) -> Study:

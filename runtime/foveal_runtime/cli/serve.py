@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+
+from foveal_runtime.cli.document import Json, print_json
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
@@ -30,15 +32,16 @@ def serve(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     client_ca: Path | None = None,
-    insecure: Annotated[bool | None, Parameter(negative=())] = None,
+    insecure: Annotated[bool, Parameter(negative=())] = False,
     operating_point: str | None = None,
-    allow_unverified: Annotated[bool | None, Parameter(negative=())] = None,
-    allow_untrained: Annotated[bool | None, Parameter(negative=())] = None,
+    allow_unverified: Annotated[bool, Parameter(negative=())] = False,
+    allow_untrained: Annotated[bool, Parameter(negative=())] = False,
     require_signature: Path | None = None,
     cache_entries: int | None = None,
     self_test_every: Annotated[float | None, Parameter(name="--self-test-every")] = None,
     drain: Annotated[float | None, Parameter(name="--drain")] = None,
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative=())] = False,
+    json: Json = False,
 ) -> None:
     """Serve a bundle: grading and embedding, and with --store an archive that can be searched.
 
@@ -78,6 +81,7 @@ def serve(
         self_test_every: seconds between two self-tests; 0 tests at the start alone. Default 3600.
         drain: seconds that accepted work may take after SIGTERM. Default 30.
         verbose: log a line for every call.
+        json: print one JSON document once it serves: the address, with port 0 the port it got, and what is served.
     """
     import asyncio
     import logging
@@ -109,10 +113,10 @@ def serve(
             "tls_cert": tls_cert,
             "tls_key": tls_key,
             "client_ca": client_ca,
-            "insecure": insecure,
+            "insecure": insecure or None,
             "operating_point": operating_point,
-            "allow_unverified": allow_unverified,
-            "allow_untrained": allow_untrained,
+            "allow_unverified": allow_unverified or None,
+            "allow_untrained": allow_untrained or None,
             "require_signature": require_signature,
             "cache_entries": cache_entries,
             "self_test_every_s": self_test_every,
@@ -137,5 +141,24 @@ def serve(
             f"{server.address}{store_text}\n"
         )
         sys.stderr.flush()
+        if json:
+            print_json(_document(server, opened))
+            sys.stdout.flush()
 
     asyncio.run(run())
+
+
+def _document(server: Server, opened: Bundle) -> dict[str, Any]:
+    """What is served, and where."""
+    from foveal_runtime.store.location import printable
+
+    manifest, store = opened.manifest, server.config.store
+    return {
+        "address": server.address,
+        "bundle": str(opened.path),
+        "bundle_sha256": opened.sha256,
+        "profile": manifest.profile,
+        "precision": manifest.precision.value,
+        "space_id": manifest.space_id,
+        "store": printable(store) if store else None,
+    }

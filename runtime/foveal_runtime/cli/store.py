@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json as json_module
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -11,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from foveal_runtime.cli.document import Json, print_json
+from foveal_runtime.cli.layout import width
+from foveal_runtime.cli.store_stats import stats_document, stats_text
 from foveal_runtime.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ app = App(
 
 
 @app.command
-def stats(location: str, /, *, collection: str = "default", json: bool = False) -> None:
+def stats(location: str, /, *, collection: str = "default", json: Json = False) -> None:
     """Say what a collection holds.
 
     For example:
@@ -45,12 +47,10 @@ def stats(location: str, /, *, collection: str = "default", json: bool = False) 
             await archive.close()
 
     found = asyncio.run(work())
-    document = _stats_document(found)
     if json:
-        _print_json(document)
-        return
-    for name, value in document.items():
-        sys.stdout.write(f"{name}: {json_module.dumps(value) if isinstance(value, dict) else value}\n")
+        print_json(stats_document(found))
+    else:
+        sys.stdout.write(stats_text(found, width()))
 
 
 @app.command
@@ -62,7 +62,7 @@ def check(
     sample: int = 50,
     k: int = 10,
     min_recall: Annotated[float, Parameter(name="--min-recall")] = 0.95,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Compare approximate with exact search on sampled live vectors; exit code 1 when too little is found.
 
@@ -89,7 +89,7 @@ def check(
 
         archive = await _inspect(location, collection)
         try:
-            document = _stats_document(await archive.stats())
+            document = stats_document(await archive.stats())
             found = [await check_recall(archive, kind=kind, sample=sample, k=k) for kind in KINDS]
             document["recall"] = {each.kind: asdict(each) for each in found if each is not None}
             return document
@@ -98,7 +98,7 @@ def check(
 
     document = asyncio.run(work())
     if json:
-        _print_json(document)
+        print_json(document)
     for kind, found in document["recall"].items():
         how = "exact" if found["exact"] else "HNSW"
         sys.stderr.write(
@@ -111,7 +111,7 @@ def check(
 
 
 @app.command
-def index(location: str, /, *, collection: str = "default") -> None:
+def index(location: str, /, *, collection: str = "default", json: Json = False) -> None:
     """Build the indexes that are due now, while serving goes on. `foveal serve` does so by itself when it owns the tables.
 
     For example:
@@ -120,6 +120,7 @@ def index(location: str, /, *, collection: str = "default") -> None:
     Args:
         location: store folder or postgresql:// URL of the tables' owner.
         collection: its name.
+        json: print one JSON document: what is indexed, and what the collection holds.
     """
 
     async def work() -> Stats:
@@ -131,12 +132,14 @@ def index(location: str, /, *, collection: str = "default") -> None:
             await archive.close()
 
     done = asyncio.run(work())
+    if json:
+        print_json(stats_document(done))
     indexed = [kind for kind, there in done.indexed.items() if there] or ["none: exact search is fast enough"]
     sys.stderr.write(f"indexed: {', '.join(indexed)}\n")
 
 
 @app.command
-def dump(location: str, target: Path, /) -> None:
+def dump(location: str, target: Path, /, *, json: Json = False) -> None:
     """Write all collections to a plain SQL file, as of one moment, while serving goes on.
 
     For example:
@@ -145,6 +148,7 @@ def dump(location: str, target: Path, /) -> None:
     Args:
         location: store folder or postgresql:// URL.
         target: a new file; it is readable for you alone.
+        json: print one JSON document: the file and its bytes.
     """
 
     async def work() -> int:
@@ -157,11 +161,14 @@ def dump(location: str, target: Path, /) -> None:
         finally:
             await database.close()
 
-    sys.stderr.write(f"{target}: {asyncio.run(work()):,} bytes\n")
+    written = asyncio.run(work())
+    if json:
+        print_json({"file": str(target), "bytes": written})
+    sys.stderr.write(f"{target}: {written:,} bytes\n")
 
 
 @app.command
-def restore(location: str, source: Path, /) -> None:
+def restore(location: str, source: Path, /, *, json: Json = False) -> None:
     """Fill an empty store from a dump, all or nothing, and bring its schema up to date.
 
     For example:
@@ -170,6 +177,7 @@ def restore(location: str, source: Path, /) -> None:
     Args:
         location: a new folder, or the URL of an empty database.
         source: a file that `foveal store dump` wrote.
+        json: print one JSON document: the collections.
     """
 
     async def work() -> list[str]:
@@ -183,11 +191,20 @@ def restore(location: str, source: Path, /) -> None:
         finally:
             await database.close()
 
-    sys.stderr.write(f"restored: {', '.join(asyncio.run(work())) or 'no collection'}\n")
+    collections = asyncio.run(work())
+    if json:
+        print_json({"collections": collections})
+    sys.stderr.write(f"restored: {', '.join(collections) or 'no collection'}\n")
 
 
 @app.command
-def init(location: str, /, *, app_role: Annotated[str | None, Parameter(name="--app-role")] = None) -> None:
+def init(
+    location: str,
+    /,
+    *,
+    app_role: Annotated[str | None, Parameter(name="--app-role")] = None,
+    json: Json = False,
+) -> None:
     """Prepare a database: pgvector, schema, and the rights of the role that `foveal serve` connects as.
 
     For example:
@@ -196,6 +213,7 @@ def init(location: str, /, *, app_role: Annotated[str | None, Parameter(name="--
     Args:
         location: URL of the database as its owner (or as a superuser, where pgvector is not there yet).
         app_role: an existing role; it may then read and write items and create collections, and nothing else.
+        json: print one JSON document: the schema's version and the role.
     """
 
     async def work() -> None:
@@ -210,6 +228,10 @@ def init(location: str, /, *, app_role: Annotated[str | None, Parameter(name="--
             await database.close()
 
     asyncio.run(work())
+    if json:
+        from foveal_runtime.store.schema import SCHEMA_VERSION
+
+        print_json({"schema_version": SCHEMA_VERSION, "app_role": app_role})
     sys.stderr.write("the schema is up to date\n")
 
 
@@ -222,7 +244,7 @@ def migrate(
     collection: str = "default",
     images: Path | None = None,
     provider: str = "cpu",
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Re-embed a collection's photographs with another bundle, then switch to its space in one step.
 
@@ -284,7 +306,7 @@ def migrate(
 
     done = asyncio.run(work())
     if json:
-        _print_json({"embedded": done.embedded, "left_behind": done.left_behind, "old_collection": done.old_collection})
+        print_json({"embedded": done.embedded, "left_behind": done.left_behind, "old_collection": done.old_collection})
     sys.stderr.write(
         f"{collection}: {done.embedded} photographs embedded again, {done.left_behind} vectors without one at hand;"
         f" the old vectors are in collection {done.old_collection}\n"
@@ -296,21 +318,3 @@ def _inspect(location: str, collection: str) -> Coroutine[Any, Any, Archive]:
 
     # An exact search of a large collection may take its time here.
     return Archive.inspect(location, collection=collection, options=StoreOptions(maintain=False, statement_timeout_s=600))
-
-
-def _stats_document(found: Stats) -> dict[str, Any]:
-    return {
-        "collection": found.collection,
-        "space_id": found.space_id,
-        "dim": found.dim,
-        "entries": found.entries,
-        "counts": dict(found.counts),
-        "indexed": dict(found.indexed),
-        "schema_version": found.schema_version,
-        "server_version": found.server_version,
-        "bytes_on_disk": found.bytes_on_disk,
-    }
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    sys.stdout.write(json_module.dumps(document, indent=1) + "\n")

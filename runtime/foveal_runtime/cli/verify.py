@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from foveal_runtime.cli.document import Json, print_json
 from foveal_runtime.errors import CheckFailed, ConfigError
 
 
@@ -18,10 +19,11 @@ def verify(
     *,
     run: Path | None = None,
     data: list[str] | None = None,
-    json: Path | None = None,
+    report: Path | None = None,
     public_key: Path | None = None,
     provider: str = "cpu",
     threads: Annotated[int | None, Parameter(name="--threads")] = None,
+    json: Json = False,
 ) -> None:
     """Check a bundle: its hashes, then its golden studies against PyTorch's stored outputs, on this machine.
 
@@ -31,16 +33,17 @@ def verify(
     For example:
 
         foveal verify runs/edge/bundle-int8
-        foveal verify runs/edge/bundle-int8 --run runs/edge --data idrid:/data/idrid --json parity.json
+        foveal verify runs/edge/bundle-int8 --run runs/edge --data idrid:/data/idrid --report parity.json
 
     Args:
         bundle: folder that `foveal export` wrote.
         run: the run the bundle was exported from.
         data: data sets to compare on, `kind:path`; may be repeated. Default with --run: the run's own validation data.
-        json: also write the report to this file.
+        report: also write the report to this file, as JSON.
         public_key: PEM public key (Ed25519) that must have signed the bundle.
         provider: cpu, cuda or tensorrt.
         threads: threads in one graph call; default: every core this process may use.
+        json: print the report as one JSON document.
     """
     from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.bundle.honesty import warnings_of
@@ -57,7 +60,9 @@ def verify(
     if run is not None:
         from foveal_runtime.cli.rooms import import_room
 
-        import_room("foveal_export.cli", extra="export").verify_against_run(bundle, run=run, data=data, json=json)
+        import_room("foveal_export.cli", extra="export").verify_against_run(
+            bundle, run=run, data=data, report=report, json=json
+        )
         return
     if data:
         raise ConfigError("--data needs --run: golden replay uses the studies inside the bundle; add --run RUN")
@@ -68,17 +73,19 @@ def verify(
     compiled = find_compiled(opened, provider)
     if compiled is not None:
         sys.stderr.write(f"through the graphs that `foveal compile` made: {compiled.folder}\n")
-    report = self_test(Engine(opened, provider=provider, threads=threads, compiled=compiled))
-    if json is not None:
-        document = {"bundle": opened.sha256, "space_id": opened.manifest.space_id, "provider": provider, **report.to_json()}
-        json.write_text(json_module.dumps(document, indent=1) + "\n", encoding="utf-8")
-    sys.stderr.write(report.summary() + "\n")
-    for drift in report.failures:
+    found = self_test(Engine(opened, provider=provider, threads=threads, compiled=compiled))
+    document = {"bundle": opened.sha256, "space_id": opened.manifest.space_id, "provider": provider, **found.to_json()}
+    if report is not None:
+        report.write_text(json_module.dumps(document, indent=1) + "\n", encoding="utf-8")
+    if json:
+        print_json(document)
+    sys.stderr.write(found.summary() + "\n")
+    for drift in found.failures:
         where = f"study {drift.study} ({drift.subset})" if drift.study else "all studies"
         sys.stderr.write(f"  {where}: {drift.quantity} is {drift.got:.6g}, the limit is {drift.limit:.6g}\n")
-    if not report.passed:
+    if not found.passed:
         raise CheckFailed(
-            f"{bundle} is out of tolerance on this machine in {len(report.failures)} places; export it for this provider, "
+            f"{bundle} is out of tolerance on this machine in {len(found.failures)} places; export it for this provider, "
             f"or do not serve it here"
         )
     sys.stderr.write("verified: this machine answers as the PyTorch reference did\n")

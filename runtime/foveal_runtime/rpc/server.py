@@ -8,8 +8,6 @@ import datetime
 import logging
 import os
 import signal
-import socket
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +18,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from foveal_runtime._proto import admin_pb2, admin_pb2_grpc, archive_pb2, archive_pb2_grpc, screening_pb2, screening_pb2_grpc
-from foveal_runtime.errors import ConfigError, FovealError, UnavailableError
+from foveal_runtime.errors import ConfigError, FovealError, LoadingError
+from foveal_runtime.rpc.address import check_free
 from foveal_runtime.rpc.admin_service import AdminService
 from foveal_runtime.rpc.archive_service import ArchiveService
 from foveal_runtime.rpc.call import Boundary
@@ -119,7 +118,7 @@ class Server:
     def _bind(self) -> None:
         config = self.config
         host, _, port = config.address.rpartition(":")
-        _probe(host.strip("[]"), int(port))
+        check_free(host.strip("[]"), int(port))
         try:
             if config.tls_cert is not None and config.tls_key is not None:
                 bound = self._server.add_secure_port(
@@ -159,10 +158,10 @@ class Server:
         """The archive; None when none was asked for.
 
         Raises:
-            UnavailableError: it was asked for and is not open yet: the port answers before the start is over.
+            LoadingError: it was asked for and is not open yet: the port answers before the start is over.
         """
         if self._archive is None and self.config.store:
-            raise UnavailableError("the archive is not open yet; wait for the health service to say SERVING, and send again")
+            raise LoadingError("the archive is not open yet; wait for the health service to say SERVING, and send again")
         return self._archive
 
     def _on_change(self) -> None:
@@ -300,28 +299,6 @@ class Server:
             await self.stop()
         finally:
             waiting.cancel()
-
-
-def _probe(host: str, port: int) -> None:
-    """Say in one line why an address can't be listened on; gRPC would print a page of its own first."""
-    if port == 0:
-        return
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ConfigError(f"address {host}:{port} can't be resolved ({error}); give HOST:PORT of this machine") from None
-    family, kind, protocol, _, target = found[0]
-    with socket.socket(family, kind, protocol) as probe:
-        if sys.platform != "win32":
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(target)
-            probe.listen(1)
-        except OSError as error:
-            raise ConfigError(
-                f"can't listen on {host}:{port} ({os.strerror(error.errno or 0)}); stop what uses it, or choose another with "
-                f"--address HOST:PORT"
-            ) from None
 
 
 def _credentials(cert: Path, key: Path, client_ca: Path | None) -> Any:

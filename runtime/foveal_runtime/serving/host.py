@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.signing import read_public_key
-from foveal_runtime.engine.compiled import find_compiled
 from foveal_runtime.engine.grading import check_operating_point
 from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.engine.session import provider_of
-from foveal_runtime.errors import CheckFailed, ConfigError, FovealError, SpaceMismatchError, StaleError, UnavailableError
+from foveal_runtime.errors import (
+    CheckFailed,
+    FovealError,
+    LoadingError,
+    SpaceMismatchError,
+    UnavailableError,
+)
 from foveal_runtime.photo.imaging import ImageLimits
 from foveal_runtime.serving.batching import Batcher
-from foveal_runtime.serving.kept import planned
+from foveal_runtime.serving.kept import compiled_graphs, planned
 from foveal_runtime.serving.supervisor import Worker
 from foveal_runtime.serving.worker import Replay, WorkerSpec
 
@@ -81,32 +85,6 @@ def most_rows(config: ServeConfig) -> int:
     return min(config.batch.max_studies, CPU_ROWS) if config.provider == "cpu" else config.batch.max_studies
 
 
-async def compiled_graphs(bundle: Bundle, provider: str) -> Compiled | None:
-    """What `foveal compile` made of a bundle on this device; None when it has not, or when that can't be trusted.
-
-    An entry that is stale or damaged is compiled again, in a process of its own so that this one stays small.
-    """
-    try:
-        return await asyncio.to_thread(find_compiled, bundle, provider, seal=True)
-    except ConfigError as error:
-        log.warning("compiled graphs are not used: %s", error)
-        return None
-    except StaleError as error:
-        log.warning("compiling again: %s", error)
-    command = (sys.executable, "-m", "foveal_runtime.cli.main", "compile", bundle.path, "--provider", provider, "--graphs-only")
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
-    try:
-        if await process.wait() == 0:
-            return await asyncio.to_thread(find_compiled, bundle, provider, seal=True)
-    except StaleError as error:
-        log.warning("%s", error)
-    finally:
-        if process.returncode is None:
-            process.kill()
-    log.warning("the graphs could not be compiled again; loading the bundle's own")
-    return None
-
-
 class ModelHost:
     """Serves one model at a time."""
 
@@ -130,10 +108,11 @@ class ModelHost:
         """What is served.
 
         Raises:
-            UnavailableError: nothing yet, or the last self-test failed.
+            LoadingError: nothing yet.
+            UnavailableError: the last self-test failed.
         """
         if self._model is None:
-            raise UnavailableError("the bundle is still being loaded; send again later")
+            raise LoadingError("the bundle is still being loaded; send again later")
         if self._drift:
             raise UnavailableError(f"the self-test failed on this machine ({self._drift}); no answer can be trusted")
         return self._model
@@ -143,10 +122,10 @@ class ModelHost:
         """The bundle that is loaded, also when its self-test failed.
 
         Raises:
-            UnavailableError: nothing is loaded yet.
+            LoadingError: nothing is loaded yet.
         """
         if self._model is None:
-            raise UnavailableError("the bundle is still being loaded; send again later")
+            raise LoadingError("the bundle is still being loaded; send again later")
         return self._model.bundle
 
     @property
@@ -265,7 +244,8 @@ class ModelHost:
         One runs at a time: who asks meanwhile gets its report. It ends when everybody who asked has gone.
 
         Raises:
-            UnavailableError: nothing is loaded, or no worker is up.
+            LoadingError: nothing is loaded.
+            UnavailableError: no worker is up.
         """
         if self._testing is None or self._testing.done():
             self._testing, self._waiting_for_test = asyncio.create_task(self._test_now()), 0
@@ -281,7 +261,7 @@ class ModelHost:
 
     async def _test_now(self) -> SelfTestReport:
         if self._model is None:
-            raise UnavailableError("the bundle is still being loaded; send again later")
+            raise LoadingError("the bundle is still being loaded; send again later")
         model = self._model
         report = await model.batcher.self_test()
         if model is self._model:

@@ -1,16 +1,18 @@
-"""What `foveal compile` measured of a bundle on this machine, kept in its cache folder. Measures nothing."""
+"""What `foveal compile` made and measured of a bundle on this machine, kept in its cache folder. Measures nothing itself."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal_runtime.engine.cachefolder import check_private, private_folder
-from foveal_runtime.engine.compiled import entry_folder
-from foveal_runtime.errors import ConfigError
+from foveal_runtime.engine.compiled import Compiled, entry_folder, find_compiled
+from foveal_runtime.errors import ConfigError, StaleError
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
@@ -88,3 +90,29 @@ def read_plan(folder: Path) -> ServePlan | None:
         return ServePlan(**document, measured=measured)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+async def compiled_graphs(bundle: Bundle, provider: str) -> Compiled | None:
+    """What `foveal compile` made of a bundle on this device; None when it has not, or when that can't be trusted.
+
+    An entry that is stale or damaged is compiled again, in a process of its own so that this one stays small.
+    """
+    try:
+        return await asyncio.to_thread(find_compiled, bundle, provider, seal=True)
+    except ConfigError as error:
+        log.warning("compiled graphs are not used: %s", error)
+        return None
+    except StaleError as error:
+        log.warning("compiling again: %s", error)
+    command = (sys.executable, "-m", "foveal_runtime.cli.main", "compile", bundle.path, "--provider", provider, "--graphs-only")
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+    try:
+        if await process.wait() == 0:
+            return await asyncio.to_thread(find_compiled, bundle, provider, seal=True)
+    except StaleError as error:
+        log.warning("%s", error)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    log.warning("the graphs could not be compiled again; loading the bundle's own")
+    return None

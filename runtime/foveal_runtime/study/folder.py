@@ -20,6 +20,8 @@ from foveal_runtime.study.study import Eye, Record, Sex
 from foveal_runtime.study.table import read_table
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
+DICOM_SUFFIXES = (".dcm", ".dicom")
+"""Of photographs that `foveal grade` sends as they are; data sets and `foveal index` read none."""
 
 SPELLINGS: dict[str, tuple[str, ...]] = {
     "file": ("file", "filename", "image", "imageid", "imagename", "imagefile", "imagepath", "path", "photo", "idcode"),
@@ -112,7 +114,7 @@ def read_folder(path: Path) -> Folder:
         table_path = tables[0] if tables else None
     else:
         raise DataError(f"{path} does not exist; give a folder of photographs or its CSV")
-    images = _images(root)
+    images = photographs_in(root)
     if not images:
         raise DataError(f"{root} holds no photograph ({', '.join(IMAGE_SUFFIXES)}); check the folder")
     if table_path is None:
@@ -121,12 +123,21 @@ def read_folder(path: Path) -> Folder:
     return _read_table(table_path, images)
 
 
-def _images(root: Path) -> dict[str, Path]:
+def photographs_in(root: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, Path]:
+    """The photographs in a folder and below it, by their path inside it, in order; hidden files and folders are left out.
+
+    Raises:
+        OSError: a folder can't be read: photographs in it would be left out in silence.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
     found = {}
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
+            if name.lower().endswith(suffixes) and not name.startswith("."):
                 file = Path(folder) / name
                 found[file.relative_to(root).as_posix()] = file
     return found

@@ -31,7 +31,9 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", ["serve", "compile", "grade", "embed", "index", "search", "verify", "inspect"])
+@pytest.mark.parametrize(
+    "command", ["serve", "compile", "grade", "exam", "embed", "index", "search", "verify", "inspect", "store", "completion"]
+)
 def test_help_imports_neither_numpy_nor_grpc(command: str) -> None:
     code = (
         "import sys, contextlib\n"
@@ -108,7 +110,7 @@ def test_embed_prints_unit_vectors(server: RunningServer, photo: Path) -> None:
 
 
 def test_verify_replays_the_golden_studies(bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["verify", str(bundle_path), "--json", str(tmp_path / "report.json")]) == 0
+    assert run(["verify", str(bundle_path), "--report", str(tmp_path / "report.json")]) == 0
     assert json.loads((tmp_path / "report.json").read_text())["passed"] is True
     drifted = write_bundle(tmp_path / "drifted", golden_shift=3.0)
     assert run(["verify", str(drifted)]) == 1

@@ -39,14 +39,11 @@ def indexed(server: RunningServer, synth_spec: str) -> str:
     return synth_spec
 
 
-def test_figures_through_the_server_stand_beside_exact_search_and_their_ceiling(
-    server: RunningServer, indexed: str, tmp_path: Path
-) -> None:
-    target = tmp_path / "served.json"
+def test_figures_through_the_server_stand_beside_exact_search_and_their_ceiling(server: RunningServer, indexed: str) -> None:
     flags = ("--address", server.address, "--bootstrap", "20")
-    done = foveal("evaluate", "--data", indexed, "--json", str(target), *flags)
+    done = foveal("evaluate", "--data", indexed, "--json", *flags)
     assert done.returncode == 0, done.stderr
-    found = json.loads(target.read_text())
+    found = json.loads(done.stdout)
     served, exact = (found["retrieval"][name]["text_to_image"] for name in ("independent", "independent_exact"))
     assert found["retrieval"]["joint"] is None
     assert served["gallery"] == found["studies"] == found["k"]
@@ -55,13 +52,13 @@ def test_figures_through_the_server_stand_beside_exact_search_and_their_ceiling(
     assert found["of_exact"]["text_to_image"] == pytest.approx({"findings": 1.0, "icdr": 1.0})
     assert 0 < served["strict"]["ceiling"]["1"] < 1
     assert found["retrieval"]["independent"]["image_to_text"]["gallery"] == served["queries"]
-    assert "note → image" in done.stderr
     assert any("no text-only query can exceed" in warning for warning in found["warnings"])
-    short = foveal("evaluate", "--data", indexed, "--k", "5", "--json", "-", *flags)
+    short = foveal("evaluate", "--data", indexed, "--k", "5", "--json", *flags)
     cut = json.loads(short.stdout)
     assert cut["k"] == 5
     maps = [one["retrieval"]["independent"]["text_to_image"]["labels"]["icdr"]["map"]["value"] for one in (cut, found)]
     assert maps[0] != maps[1], "what a short list leaves out is a tie behind it"
+    assert "note → image" in foveal("evaluate", "--data", indexed, "--k", "5", *flags).stderr
 
 
 def test_an_archive_that_lacks_or_holds_other_photographs_is_refused(

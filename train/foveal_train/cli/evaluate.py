@@ -23,7 +23,6 @@ def evaluate(
     /,
     *,
     data: Annotated[list[str] | None, Parameter(name=["--data"], negative=(), consume_multiple=False)] = None,
-    json_: Annotated[Path | None, Parameter(name=["--json"], allow_leading_hyphen=True)] = None,
     out: Path | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
@@ -34,6 +33,7 @@ def evaluate(
     tls_ca: Path | None = None,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
+    json_: Annotated[bool, Parameter(name=["--json"], negative=())] = False,
 ) -> None:
     """Judge a run on studies it has not seen: grading, referable DR, subgroups and retrieval, with intervals.
 
@@ -46,11 +46,11 @@ def evaluate(
 
         foveal evaluate runs/edge --data idrid:data/idrid-test
 
-        foveal evaluate runs/edge --data mbrset:data/mbrset --json mbrset.json --out reports/mbrset
+        foveal evaluate runs/edge --data mbrset:data/mbrset --out reports/mbrset
 
-        foveal evaluate --address 127.0.0.1:50051 --data brset:data/brset --json served.json
+        foveal evaluate --address 127.0.0.1:50051 --data brset:data/brset --json > served.json
 
-        foveal evaluate runs/edge --json - | jq .grading.image.heads.icdr.kappa
+        foveal evaluate runs/edge --json | jq .grading.image.heads.icdr.kappa
 
     Parameters
     ----------
@@ -59,8 +59,6 @@ def evaluate(
     data
         Data set as kind:path; repeat for several. Studies that the run's training or validation saw are left out.
         By default the run's own test split.
-    json_
-        Also write the metrics to this file; - prints them on stdout, and nothing else.
     out
         Folder for metrics.json and report.html; the run's own for its test split, else evaluation-DATA in the run.
     bootstrap
@@ -81,6 +79,8 @@ def evaluate(
         With an address: PEM certificate of this client.
     tls_key
         With an address: PEM private key of this client.
+    json_
+        Print the metrics as one JSON document, in place of the tables.
     """
     from foveal_runtime.errors import ConfigError, DataError
 
@@ -122,22 +122,15 @@ def evaluate(
     console.print(f"report written to [bold]{folder / REPORT_FILE}[/bold]", soft_wrap=True)
 
 
-def _show(metrics: dict[str, Any], json_: Path | None) -> None:
-    """Tables on stderr, or the document on stdout; and the document into a file where one is named."""
+def _show(metrics: dict[str, Any], json_: bool) -> None:
+    """Tables on stderr, or the document on stdout."""
     from rich.console import Console
 
-    from foveal_runtime.errors import DataError
     from foveal_train.evaluation import table
-    from foveal_train.runs.run import write_json
 
-    if json_ is not None and str(json_) == "-":
+    if json_:
         sys.stdout.write(json.dumps(metrics, allow_nan=False) + "\n")
         return
-    if json_ is not None:
-        try:
-            write_json(json_, metrics)
-        except OSError as error:
-            raise DataError(f"the metrics can't be written to {json_} ({error.strerror}); name another file") from None
     Console(stderr=True).print(table(metrics))
 
 

@@ -1,0 +1,77 @@
+"""`foveal embed`: files, or a note or record alone, to a running server; vectors to stdout. Embeds nothing itself."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from foveal_runtime.cli.asking import answered
+from foveal_runtime.cli.client import Connection, Kind, Patient
+from foveal_runtime.cli.document import Json, print_json
+from foveal_runtime.cli.failures import report_failures
+from foveal_runtime.cli.files import named_files, read_file
+from foveal_runtime.cli.waiting import Patience
+
+if TYPE_CHECKING:
+    from foveal_runtime.study.study import Study
+
+_NO_FILE = Path("-")
+
+
+def embed(
+    files: list[Path] | None = None,
+    /,
+    *,
+    kind: Annotated[list[Kind] | None, Parameter(negative=())] = None,
+    patient: Patient | None = None,
+    connection: Connection | None = None,
+    json: Json = False,
+) -> int:
+    """Embed photographs, or a note or record without one, with a running server.
+
+    Prints the unit vectors as JSON lines, or with --json as one list with an object per file: file, status, vectors by kind.
+    A folder stands for every photograph in it. Exit code 2 when any file failed, 1 when the server went away before all were
+    answered.
+
+    For example:
+
+        foveal embed left.jpg --kind image
+        foveal embed --note "diabetic macular edema" --kind text --json
+
+    Args:
+        files: photographs, folders of them or study files (.json); none embeds the note or record alone.
+        kind: which vectors; may be repeated. Default joint.
+        patient: note and record.
+        connection: how to reach the server.
+        json: print one JSON document.
+    """
+    from foveal_runtime.cli.output import embed_document
+    from foveal_runtime.engine.answers import VectorKind
+    from foveal_runtime.study.study import Study
+
+    kinds = [VectorKind(name) for name in kind or ["joint"]]
+    known, link = patient or Patient(), connection or Connection()
+    record, patience = known.record(), Patience(link.timeout)
+
+    def read(place: int, file: Path) -> Study:
+        if file is _NO_FILE:
+            return Study(note=known.note, record=record)
+        return read_file(file, study_id=str(place), note=known.note, record=record)
+
+    found = named_files(files) if files else [_NO_FILE]
+    rows, documents = [], []
+    with link.open() as client:
+        for each in answered(found, read, lambda studies: patience(lambda: client.embed(studies, kinds))):
+            rows.append((each.file, each.answer))
+            document = embed_document(each.file, each.answer, each.model)
+            if json:
+                documents.append(document)
+            else:
+                sys.stdout.write(json_module.dumps(document) + "\n")
+    if json:
+        print_json(documents)
+    return report_failures(rows)

@@ -1,0 +1,61 @@
+"""The files that a command line names: folders are searched for photographs, study files are read. Sends nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal_runtime.cli.study_file import SUFFIX, read_photograph, read_study
+from foveal_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from foveal_runtime.study.study import Record, Study
+
+
+def named_files(names: Sequence[Path]) -> list[Path]:
+    """The files themselves, and for a folder the photographs in it and below, by their path.
+
+    Files of a folder that are no photographs by their suffix are left alone; how many is said on stderr.
+
+    Raises:
+        InputError: a folder holds no photograph.
+        OSError: a folder can't be read.
+    """
+    from foveal_runtime.study.folder import DICOM_SUFFIXES, IMAGE_SUFFIXES, photographs_in
+
+    suffixes = (*IMAGE_SUFFIXES, *DICOM_SUFFIXES)
+    found: list[Path] = []
+    for name in names:
+        if not name.is_dir():
+            found.append(name)
+            continue
+        photographs = photographs_in(name, suffixes)
+        if not photographs:
+            raise InputError(f"{name} holds no photograph ({', '.join(suffixes)}); name the folder that does")
+        found += photographs.values()
+        others = sum(1 for path in name.rglob("*") if path.is_file() and not _hidden(path, name)) - len(photographs)
+        if others:
+            files = "1 file" if others == 1 else f"{others} files"
+            sys.stderr.write(f"{name}: {files} left alone, by the suffix no photograph\n")
+    return found
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def read_file(file: Path, *, study_id: str, note: str | None, record: Record | None) -> Study:
+    """A photograph, or what a study file holds, with the note and the record where the file says nothing.
+
+    Raises:
+        InputError: it can't be used.
+    """
+    from foveal_runtime.study.study import Study
+
+    if file.suffix.lower() == SUFFIX:
+        study = read_study(file)
+        return replace(study, id=study_id, note=study.note or note, record=study.record or record)
+    return Study(id=study_id, image=read_photograph(file), note=note, record=record)
