@@ -32,6 +32,8 @@ from foveal_runtime.errors import FovealError
 
 PATIENT = "patient-to-erase"
 _AT_ONCE = 250
+_DIMENSIONS = 12
+"""Of the vectors' own, about those of a model's (docs/results.md, "The archive"): an index of white noise is slow to build."""
 MINE = archive_pb2.Filter(fact=archive_pb2.FactIn(fact="FACT_PATIENT", values=[PATIENT]))
 
 
@@ -90,10 +92,11 @@ def load(client: Client, entries: int, mine: int) -> None:
     """Store vectors of both kinds; the patient's lie scattered among the others."""
     space = client.model().model.space_id
     generator = np.random.default_rng(0)
+    axes = generator.normal(size=(_DIMENSIONS, 256))
     chosen = set(random.Random(0).sample(range(entries), mine))
 
     def one(number: int) -> archive_pb2.Entry:
-        values = generator.normal(size=(2, 256))
+        values = generator.normal(size=(2, _DIMENSIONS)) @ axes
         values /= np.linalg.norm(values, axis=1, keepdims=True)
         vectors = [
             screening_pb2.Vector(kind=kind, values=each)
