@@ -60,8 +60,16 @@ class Bundle:
             BundleError: missing, of another schema version, changed since it was written, or with files missing or added.
             SignatureError: not signed by `signed_by`.
         """
+        try:
+            return cls._open(Path(path), signed_by, seal=seal)
+        except (OSError, RuntimeError) as error:
+            # A link that leads in a circle is a RuntimeError of pathlib's.
+            raise BundleError(f"{path} can't be read ({error}); check the path, its links and its permissions") from None
+
+    @classmethod
+    def _open(cls, path: Path, signed_by: PublicKey | None, *, seal: bool) -> Bundle:
         # Resolved before anything is checked: a link that is pointed elsewhere meanwhile changes nothing.
-        root = Path(path).resolve()
+        root = path.resolve()
         manifest_path = root / MANIFEST
         if not root.is_dir():
             raise BundleError(f"no bundle at {root}: there is no such folder; name one that `foveal export` wrote")

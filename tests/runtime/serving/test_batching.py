@@ -22,6 +22,7 @@ from foveal_runtime.errors import (
 from foveal_runtime.serving.batching import Batcher
 from foveal_runtime.serving.request import Answer, BatchLimits, QueueLimits, Request
 from foveal_runtime.serving.supervisor import WorkerLost
+from foveal_runtime.serving.waiting import WaitingLine
 from foveal_runtime.study.study import Study
 
 
@@ -37,6 +38,10 @@ class FakeWorker:
         """Each batch, and how many others ran when it began."""
         self.lost = False
         self.alive = True
+        self.passes = True
+        self.tested = 0
+        self.tested_after: list[int] = []
+        """Batches that had begun by each self-test."""
         self.waiting = asyncio.Event()
 
     def on_exit(self, callback: Callable[[], None]) -> None:
@@ -64,9 +69,12 @@ class FakeWorker:
         return [StudyError("bad", field="note") if "bad" in note else outcome(len(notes)) for note in notes]
 
     async def self_test(self, *, timeout_s: float) -> SelfTestReport:
+        self.tested += 1
+        self.tested_after.append(len(self.batches))
+        await asyncio.sleep(0)
         return SelfTestReport(
-            passed=True, studies=1, min_cosine=1, max_abs_embedding=0, max_abs_probability=0, icdr_flips=0, referable_flips=0,
-            neighbour_dependence=0, failures=(),
+            passed=self.passes, studies=1, min_cosine=1, max_abs_embedding=0, max_abs_probability=0, icdr_flips=0,
+            referable_flips=0, neighbour_dependence=0, failures=(),
         )  # fmt: skip
 
     def close(self) -> None:
@@ -401,3 +409,85 @@ def test_impossible_limits_are_refused() -> None:
         BatchLimits(max_studies=0)
     with pytest.raises(ConfigError):
         QueueLimits(max_studies=0)
+
+
+async def test_two_idle_workers_take_a_study_each_before_one_is_handed_two() -> None:
+    async with Rig(workers=2, ahead=1) as rig:
+        rig.gate.clear()
+        futures = rig.batcher.submit([request("a")]) + rig.batcher.submit([request("b")])
+        for worker in rig.made:
+            await asyncio.wait_for(worker.waiting.wait(), 5)
+        assert sorted(batch for worker in rig.made for batch in worker.batches) == [["a"], ["b"]]
+        assert [len(worker.batches) for worker in rig.made] == [1, 1]
+        rig.gate.set()
+        assert all(isinstance(answer, Answer) for answer in await settle(futures))
+
+
+async def test_a_worker_that_can_not_be_started_for_want_of_descriptors_is_tried_again() -> None:
+    async with Rig() as rig:
+        changes: list[int] = []
+        rig.batcher.on_change = lambda: changes.append(rig.batcher.live_workers)
+        true_start = rig.start
+        tries = iter([OSError(24, "Too many open files"), OSError(12, "no memory"), None])
+
+        async def start() -> FakeWorker:
+            if (error := next(tries)) is not None:
+                raise error
+            return await true_start()
+
+        rig.batcher._start_worker = start
+        rig.made[0].alive = False
+        rig.made[0].callback()
+        (answer,) = await asyncio.wait_for(settle(rig.batcher.submit([request("a")])), 10)
+        assert isinstance(answer, Answer)
+        assert changes[0] == 0
+        assert changes[-1] == 1
+
+
+async def test_a_request_as_large_as_the_queue_enters_one_that_is_not_empty() -> None:
+    async with Rig(queue=QueueLimits(max_studies=8), max_studies=2) as rig:
+        first = await rig.occupy()
+        waiting = rig.batcher.submit([request(f"w{i}") for i in range(3)])
+        large = rig.batcher.submit([request(f"l{i}") for i in range(8)])
+        with pytest.raises(OverloadedError):
+            rig.batcher.submit([request("one more")])
+        rig.gate.set()
+        assert all(isinstance(answer, Answer) for answer in await settle([first, *waiting, *large]))
+
+
+def test_a_wait_is_predicted_once_and_one_slow_batch_does_not_refuse_everybody() -> None:
+    line = WaitingLine(QueueLimits(), BatchLimits(max_studies=16))
+    line.s_per_study = 0.05
+    line.check_time(1, deadline_s=0.07, running=0, lanes=1)
+    line.check_time(1, deadline_s=0.2, running=2, lanes=1)  # 3 x 0.05 s and a margin
+    line.check_time(2, deadline_s=0.2, running=4, lanes=2)
+    with pytest.raises(DeadlineError):
+        line.check_time(1, deadline_s=0.15, running=2, lanes=1)
+    line.took(1, 3.0)  # sixty times as long as any before
+    assert line.s_per_study < 0.1
+
+
+async def test_a_self_test_asks_every_worker_and_one_failure_fails_it() -> None:
+    async with Rig(workers=2, cache=8) as rig:
+        (answer,) = await settle(rig.batcher.submit([request("a")]))
+        assert isinstance(answer, Answer)
+        rig.made[1].passes = False
+        assert not (await rig.batcher.self_test()).passed
+        assert [worker.tested for worker in rig.made] == [1, 1]
+        (again,) = await settle(rig.batcher.submit([request("a")]))
+        assert isinstance(again, Answer)
+        assert not again.cached
+
+
+async def test_studies_that_wait_go_before_a_self_test_and_one_that_nobody_waits_for_is_not_run() -> None:
+    async with Rig(max_studies=1) as rig:
+        first = await rig.occupy()
+        waiting = rig.batcher.submit([request("a"), request("b")])
+        testing = asyncio.create_task(rig.batcher.self_test())
+        gone = asyncio.create_task(rig.batcher.self_test())
+        await asyncio.sleep(0)
+        gone.cancel()
+        rig.gate.set()
+        await settle([first, *waiting])
+        assert (await testing).passed
+        assert rig.made[0].tested_after == [3]
