@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from foveal_runtime.store.filter import AllOf, Column, Equals, Not, conjunction
 from foveal_runtime.study.study import Modality, Study, subset_name
 
 if TYPE_CHECKING:
+    from foveal_runtime.rpc.admission import Admission
     from foveal_runtime.rpc.service import ScreeningService
     from foveal_runtime.serving.host import Model, ModelHost
     from foveal_runtime.serving.request import Answer
@@ -45,13 +47,33 @@ _READ_AT_ONCE = 100
 """Entries of one read while a page fills."""
 
 
+def _admitted(call: Callable[[Any, Any, Any], Awaitable[Any]]) -> Callable[[Any, Any, Any], Awaitable[Any]]:
+    """A call that counts while it is in work."""
+
+    @functools.wraps(call)
+    async def counted(service: Any, request: Any, context: Any) -> Any:
+        with service._admission():
+            return await call(service, request, context)
+
+    return counted
+
+
 class ArchiveService(archive_pb2_grpc.ArchiveServicer):
     """Serves an archive, where one is open."""
 
-    def __init__(self, screening: ScreeningService, host: ModelHost, archive: Callable[[], Archive | None]) -> None:
+    def __init__(
+        self, screening: ScreeningService, host: ModelHost, archive: Callable[[], Archive | None], admission: Admission
+    ) -> None:
+        """Args:
+        screening: embeds what is stored or asked.
+        host: of the model.
+        archive: what is open; None where the server keeps none.
+        admission: bounds the calls in work.
+        """
         self._screening = screening
         self._host = host
         self._open_archive = archive
+        self._admission = admission
 
     @property
     def _archive(self) -> Archive:
@@ -60,6 +82,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
             raise PreconditionError("this server keeps no archive; start it with --store DIR or --store postgresql://…")
         return archive
 
+    @_admitted
     async def Upsert(self, request: Any, context: Any) -> Any:
         model = self._host.model
         results = await self._upsert(model, request.entries, request.kinds, request.space_id, context)
@@ -68,9 +91,10 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
     async def UpsertStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         async def one(request: Any) -> Any:
             async def attempt() -> Any:
-                return await self._upsert(
-                    self._host.model, [request.entry], request.kinds, request.space_id, context, path="entry"
-                )
+                with self._admission():
+                    return await self._upsert(
+                        self._host.model, [request.entry], request.kinds, request.space_id, context, path="entry"
+                    )
 
             (result,) = await patiently(attempt)
             return archive_pb2.UpsertStreamResponse(result=result, sequence=request.sequence)
@@ -144,14 +168,17 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
                     made[i] = error
         return [each for each in made if each is not None]
 
+    @_admitted
     async def UpdateFacts(self, request: Any, context: Any) -> Any:
         entry = await self._archive.update(request.facts.id, changes_from(request))
         return archive_pb2.UpdateFactsResponse(entry=entry_to(entry, entry.vectors))
 
+    @_admitted
     async def Delete(self, request: Any, context: Any) -> Any:
         removed = await self._archive.delete(request.ids, kind=optional_kind(request.kind))
         return archive_pb2.DeleteResponse(removed=removed.vectors, removed_entries=removed.entries)
 
+    @_admitted
     async def DeleteByFilter(self, request: Any, context: Any) -> Any:
         wanted = filter_from(request.filter) if request.HasField("filter") else AllOf()
         if not conditions(wanted):
@@ -161,6 +188,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
         removed = await self._archive.delete_where(wanted, dry_run=request.dry_run)
         return archive_pb2.DeleteByFilterResponse(entries=removed.entries, vectors=removed.vectors, dry_run=request.dry_run)
 
+    @_admitted
     async def Get(self, request: Any, context: Any) -> Any:
         archive, kind = self._archive, optional_kind(request.kind)
         ids = check_ids(request.ids)
@@ -176,6 +204,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
         token = token_of(ids.index(page[-1].facts.id) + 1, request) if more else ""
         return archive_pb2.GetResponse(entries=page, next_page_token=token)
 
+    @_admitted
     async def List(self, request: Any, context: Any) -> Any:
         archive = self._archive
         chosen = filter_from(request.filter) if request.HasField("filter") else None
@@ -194,6 +223,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
         page, more = await filled(entries(), most)
         return archive_pb2.ListResponse(entries=page, next_page_token=token_of(page[-1].facts.id, request) if more else "")
 
+    @_admitted
     async def Search(self, request: Any, context: Any) -> Any:
         archive = self._archive
         model = self._host.model
@@ -245,6 +275,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
             target_kind=KIND_TO[target_kind],
         )
 
+    @_admitted
     async def Stats(self, request: Any, context: Any) -> Any:
         return stats_to(await self._archive.stats())
 

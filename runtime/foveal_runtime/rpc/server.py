@@ -21,6 +21,7 @@ from foveal_runtime._proto import admin_pb2, admin_pb2_grpc, archive_pb2, archiv
 from foveal_runtime.errors import ConfigError, FovealError, LoadingError
 from foveal_runtime.rpc.address import check_free
 from foveal_runtime.rpc.admin_service import AdminService
+from foveal_runtime.rpc.admission import Admission
 from foveal_runtime.rpc.archive_service import ArchiveService
 from foveal_runtime.rpc.call import Boundary
 from foveal_runtime.rpc.certificates import out_of_date, read_authorities, read_pair
@@ -86,7 +87,13 @@ class Server:
         screening = ScreeningService(self.host, config)
         screening_pb2_grpc.add_ScreeningServicer_to_server(screening, self._server)
         archive_pb2_grpc.add_ArchiveServicer_to_server(
-            ArchiveService(screening, self.host, self._open_archive_or_none), self._server
+            ArchiveService(
+                screening,
+                self.host,
+                self._open_archive_or_none,
+                Admission("archive calls", config.max_archive_calls, config.archive.connections_max),
+            ),
+            self._server,
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
             AdminService(self.host, self._load_again, lambda: self._archive_alive if self.config.store else None), self._server
@@ -174,8 +181,8 @@ class Server:
         archive = screening and self._archive is not None and self._archive_alive
         await self._health.set(SCREENING, serving if screening else not_serving)
         await self._health.set(ARCHIVE, serving if archive else not_serving)
-        whole = screening and (archive or not self.config.store)
-        await self._health.set("", serving if whole else not_serving)
+        # The archive's health is the archive's alone: grading goes on without it.
+        await self._health.set("", serving if screening else not_serving)
 
     def _watch(self, name: str, watcher: Callable[[], Awaitable[None]]) -> None:
         """Keep a watcher running until the server stops: what it did not expect is logged, and it begins again."""

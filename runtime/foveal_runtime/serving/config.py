@@ -73,6 +73,8 @@ class ServeConfig:
     chosen: bool = False
     """Somebody chose the workers, the threads or the batch: what `foveal compile` measured is then not used. Set by what is
     read, not by hand."""
+    max_archive_calls: int = 64
+    """Archive calls in work, those that wait for a connection included; further ones are refused and told when to come back."""
     batch: BatchLimits = field(default_factory=BatchLimits)
     queue: QueueLimits = field(default_factory=QueueLimits)
     archive: StoreOptions = field(default_factory=StoreOptions)
@@ -99,7 +101,7 @@ class ServeConfig:
                 f"{self.address} is reached from other machines and photographs would travel in plain text; give --tls-cert "
                 f"and --tls-key, listen on 127.0.0.1, or accept it with --insecure"
             )
-        for name in ("max_message_bytes", "max_studies", "max_image_pixels", "stream_window"):
+        for name in ("max_message_bytes", "max_studies", "max_image_pixels", "stream_window", "max_archive_calls"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want at least 1")
         for name in ("cache_entries", "drain_s", "self_test_every_s"):

@@ -17,6 +17,7 @@ from foveal_runtime.errors import DeadlineError, FovealError, PreconditionError,
 from foveal_runtime.store import location as places
 from foveal_runtime.store import schema, vectors
 from foveal_runtime.store.options import StoreOptions
+from foveal_runtime.store.probe import Probe
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Error
@@ -47,6 +48,7 @@ class Database:
         self.server = server
         self._options = options
         self._pool: AsyncConnectionPool[AsyncConnection] | None = None
+        self._probe = Probe(app)
         self.halfvec_oid = 0
         self._extension_schema = "public"
 
@@ -279,21 +281,12 @@ class Database:
         return StoreError(f"{at} refused: {_state(error)}")
 
     async def ping(self) -> bool:
-        """Whether it answers, by asking it."""
-        import psycopg
-        from psycopg_pool import PoolClosed, PoolTimeout
-
-        if self._pool is None:
-            return False
-        try:
-            async with self._pool.connection(timeout=1.5) as connection:
-                await connection.execute("SELECT 1")
-        except (psycopg.Error, PoolTimeout, PoolClosed):
-            return False
-        return True
+        """Whether it answers, by asking it on a connection of its own."""
+        return await self._probe.alive()
 
     async def close(self) -> None:
         """Close the pool and stop the embedded server. Idempotent."""
+        await self._probe.close()
         if self._pool is not None:
             await self._pool.close()
         if self.server is not None:
