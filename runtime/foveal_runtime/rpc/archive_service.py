@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from foveal_runtime.rpc.filters import conditions, filter_from
 from foveal_runtime.rpc.limits import LIST_PAGE_ENTRIES, MAX_PAGE_ENTRIES
 from foveal_runtime.rpc.messages import KIND_OF, KIND_TO, kinds_from, known, model_ref_to, quality_to, study_from
 from foveal_runtime.rpc.pages import filled, page_size, place_of, token_of
+from foveal_runtime.rpc.reading import ReadStudy, read_all
 from foveal_runtime.rpc.status import status_of
 from foveal_runtime.rpc.streams import patiently, windowed
 from foveal_runtime.store.entry import check_entries, check_ids
@@ -146,24 +146,31 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
     ) -> list[Made | FovealError]:
         """What each message becomes; studies are embedded together."""
         made: list[Made | FovealError | None] = [None] * len(messages)
-        to_embed: list[tuple[int, Study, Ask]] = []
+        studies: list[int] = []
         for i, message in enumerate(messages):
             try:
                 if message.WhichOneof("content") == "vectors":
                     _check_space(model, space_id)
                     made[i] = Made(given(message, model.bundle.manifest.embedding_dim))
                 else:
-                    study = study_from(message.study)
                     facts_from(message.facts)  # refused before anything is embedded
-                    to_embed.append((i, study, _ask(model, study, kinds)))
+                    studies.append(i)
+            except FovealError as error:
+                made[i] = error
+        to_embed: list[tuple[int, ReadStudy, Ask]] = []
+        for i, read in zip(studies, await read_all([messages[i].study for i in studies]), strict=True):
+            try:
+                if isinstance(read, FovealError):
+                    raise read
+                to_embed.append((i, read, _ask(model, read.study, kinds)))
             except FovealError as error:
                 made[i] = error
         if to_embed:
-            asked = [(messages[i].study, ask) for i, _, ask in to_embed]
-            answers = await self._screening.answer_each(model, asked, context)
-            for (i, study, _), answer in zip(to_embed, answers, strict=True):
+            model.batcher.check_time(len(to_embed), context.time_remaining())
+            answers = await self._screening.answer_studies(model, [(read, ask) for _, read, ask in to_embed], context)
+            for (i, read, _), answer in zip(to_embed, answers, strict=True):
                 try:
-                    made[i] = answer if isinstance(answer, FovealError) else _embedded(model, messages[i].facts, study, answer)
+                    made[i] = answer if isinstance(answer, FovealError) else _embedded(model, messages[i].facts, read, answer)
                 except FovealError as error:
                     made[i] = error
         return [each for each in made if each is not None]
@@ -297,7 +304,7 @@ def _allows(study: Study, kind: VectorKind) -> bool:
     return kind is VectorKind.JOINT or Modality(kind.value) in study.modalities
 
 
-def _embedded(model: Model, facts: Any, study: Study, answer: Answer) -> Made:
+def _embedded(model: Model, facts: Any, read: ReadStudy, answer: Answer) -> Made:
     """An entry of a study that was embedded.
 
     Raises:
@@ -306,7 +313,7 @@ def _embedded(model: Model, facts: Any, study: Study, answer: Answer) -> Made:
     vectors = answer.outcome.vectors
     if not vectors:
         raise StudyError("the study allows none of the kinds that were asked for; ask for others", field="kinds")
-    content = hashlib.sha256(study.image if study.image else (study.note or "").encode()).digest()
+    content = read.content_sha256
     of_kind = {kind.value: vectors[kind] for kind in VectorKind if kind in vectors}
     entry = entry_from(facts, facts.id or content.hex(), of_kind, content, model.bundle.manifest.precision.value)
     check_entries([entry], model.bundle.manifest.embedding_dim)

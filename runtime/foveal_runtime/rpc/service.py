@@ -11,7 +11,6 @@ from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, 
 from foveal_runtime.engine.answers import Ask, check_trained
 from foveal_runtime.engine.grading import check_given, check_operating_point, grade
 from foveal_runtime.errors import ConfigError, FovealError, ImageError, InputError, StudyError, UntrainedError
-from foveal_runtime.photo.header import peek_pixels
 from foveal_runtime.rpc.grade_messages import exam_to, grade_to, study_with_eye
 from foveal_runtime.rpc.limits import MAX_PAGE_ENTRIES
 from foveal_runtime.rpc.messages import (
@@ -22,8 +21,8 @@ from foveal_runtime.rpc.messages import (
     known,
     model_ref_to,
     model_to,
-    study_from,
 )
+from foveal_runtime.rpc.reading import ReadStudy, read_all
 from foveal_runtime.rpc.status import status_of
 from foveal_runtime.rpc.streams import patiently, repeated, windowed
 from foveal_runtime.serving.host import Model, threads_of
@@ -194,11 +193,18 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
     ) -> list[Answer | FovealError]:
         """`answer`, with a wish of its own for each study."""
         model.batcher.check_time(len(asked), context.time_remaining())
+        read = await read_all([message for message, _ in asked])
+        return await self.answer_studies(model, [(each, ask) for each, (_, ask) in zip(read, asked, strict=True)], context)
+
+    async def answer_studies(
+        self, model: Model, asked: Sequence[tuple[ReadStudy | FovealError, Ask]], context: Any
+    ) -> list[Answer | FovealError]:
+        """`answer_each` for studies that were read; one that could not be keeps its error."""
         answers: list[Answer | FovealError | None] = [None] * len(asked)
         requests: list[tuple[int, Request]] = []
-        for i, (message, ask) in enumerate(asked):
+        for i, (each, ask) in enumerate(asked):
             try:
-                requests.append((i, self._request(model, message, ask)))
+                requests.append((i, self._request(model, each, ask)))
             except FovealError as error:
                 answers[i] = error
         if requests:
@@ -216,18 +222,19 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                 answers[i] = outcome
         return [answer for answer in answers if answer is not None]
 
-    def _request(self, model: Model, message: study_pb2.Study, ask: Ask) -> Request:
-        study = study_from(message)
+    def _request(self, model: Model, read: ReadStudy | FovealError, ask: Ask) -> Request:
+        if isinstance(read, FovealError):
+            raise read
+        study = read.study
         study.validate()
         check_trained(model.bundle.manifest, study.modalities, ask)
         if ask.grade:
             check_given(model.bundle.manifest, study.modalities, self._config.given)
-        pixels = peek_pixels(study.image) if study.image else 0
-        if pixels is not None and pixels > self._config.max_image_pixels:
+        if read.pixels is not None and read.pixels > self._config.max_image_pixels:
             raise ImageError(
-                f"image has {pixels} pixels, at most {self._config.max_image_pixels} are allowed; send it scaled down"
+                f"image has {read.pixels} pixels, at most {self._config.max_image_pixels} are allowed; send it scaled down"
             )
-        return Request(study=study, ask=ask, pixels=pixels or 0)
+        return Request(study=study, ask=ask, pixels=read.pixels or 0, image_sha256=read.image_sha256)
 
     def _graded(self, study_id: str, answer: Answer | FovealError, model: Model, path: str, point: str) -> Any:
         """The result message of one graded study."""

@@ -57,6 +57,8 @@ class Request:
     ask: Ask
     pixels: int = 0
     """From the photograph's header; 0 without one."""
+    image_sha256: bytes = b""
+    """Of the photograph's bytes, where somebody has hashed them already."""
 
     @property
     def size_bytes(self) -> int:
@@ -65,7 +67,7 @@ class Request:
 
     def key(self) -> bytes:
         """Identity of the content: equal studies asked equally have equal keys. The caller's id is not part of it."""
-        digest = hashlib.sha256(self.study.image or b"")
+        digest = hashlib.sha256(self.image_sha256 or hashlib.sha256(self.study.image or b"").digest())
         digest.update(repr((self.study.note, self.study.record, sorted(self.ask.kinds), self.ask.grade)).encode())
         return digest.digest()
 
