@@ -20,7 +20,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from foveal_runtime import errors
 from foveal_runtime.cli.environment import VARIABLES
 from foveal_runtime.cli.main import build_app
-from foveal_runtime.rpc.metrics import FIGURES
+from foveal_runtime.rpc.gauges import FIGURES
 from foveal_runtime.serving.config import NOT_IN_A_FILE, ServeConfig
 from foveal_train.training.recipe import Recipe
 

@@ -5,6 +5,7 @@ Shape legend: see `foveal_runtime.engine.session`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -67,6 +68,8 @@ class Outcome:
     compute_ms: float
     """Time of the whole `run` this study was part of."""
     batch_size: int
+    graph_ms: Mapping[str, float] = field(default_factory=dict)
+    """Of that time, each graph's, by its name."""
 
     @property
     def gradable(self) -> bool:

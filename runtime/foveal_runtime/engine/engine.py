@@ -7,8 +7,9 @@ on the rows that have their modality, rows of like length share a call, and no a
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -175,9 +176,15 @@ class Engine:
         for item, ask in zip(prepared, asks, strict=True):
             check_trained(self.manifest, item.subset, ask)
         started = time.perf_counter()
-        tokens = {modality: self._encode(modality, prepared) for modality in Modality if modality in self._sessions}
+        graph_ms: dict[str, float] = {}
+        tokens = {}
+        for modality in Modality:
+            if modality in self._sessions:
+                with _timed(graph_ms, modality.value):
+                    tokens[modality] = self._encode(modality, prepared)
         passes = _passes(prepared, asks)
-        fused = self._fuse(passes, tokens)
+        with _timed(graph_ms, FUSION):
+            fused = self._fuse(passes, tokens)
         compute_ms = (time.perf_counter() - started) * 1e3
         outcomes = []
         for i, (item, ask) in enumerate(zip(prepared, asks, strict=True)):
@@ -204,6 +211,7 @@ class Engine:
                     prepare_ms=item.prepare_ms,
                     compute_ms=compute_ms,
                     batch_size=len(prepared),
+                    graph_ms=graph_ms,
                 )
             )
         return outcomes
@@ -266,6 +274,13 @@ class Engine:
             buckets.setdefault(-(-length // bucket_tokens), []).append(row)
         step = self.max_rows
         return [bucket[i : i + step] for bucket in buckets.values() for i in range(0, len(bucket), step)]
+
+
+@contextlib.contextmanager
+def _timed(milliseconds: dict[str, float], name: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    milliseconds[name] = (time.perf_counter() - began) * 1e3
 
 
 def _passes(prepared: Sequence[Prepared], asks: Sequence[Ask]) -> list[_Pass]:

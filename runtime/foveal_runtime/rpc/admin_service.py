@@ -51,10 +51,10 @@ class AdminService(admin_pb2_grpc.AdminServicer):
             uptime_s=time.monotonic() - self._started,
             workers_ready=status.workers_ready,
             workers_wanted=status.workers_wanted,
-            workers_lost=status.workers_lost,
+            workers_lost=sum(status.lost_by_cause.values()),
             queued_studies=status.queued_studies,
             queued_bytes=status.queued_bytes,
-            self_test_passed=status.self_test_passed,
+            self_test_passed=None if status.last_test is None else status.last_test[1].passed,
         )
         try:
             message.model.CopyFrom(model_ref_to(self._host.bundle))

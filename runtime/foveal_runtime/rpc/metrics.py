@@ -1,17 +1,22 @@
-"""Figures for Prometheus: calls, and the archive's size, indexes and recall. Measures nothing, holds no value of a caller."""
+"""Figures for Prometheus: what is counted as it happens, and the HTTP port. What is read at a scrape is `gauges`'s.
+
+Holds no value of a caller: labels are methods, outcomes, heads, grades, verdicts and names of our own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from foveal_runtime.errors import ConfigError
+from foveal_runtime.errors import ConfigError, FovealError
 
 if TYPE_CHECKING:
-    from foveal_runtime.store import Stats
+    from foveal_runtime.engine.grading import Grades
+    from foveal_runtime.serving.request import Answer
 
-_CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_STUDIES = (1, 2, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,50 +25,101 @@ class Figure:
 
     name: str
     kind: str
-    """`histogram` or `gauge`."""
+    """`histogram`, `counter` or `gauge`."""
     text: str
     labels: tuple[str, ...] = ()
 
 
 CALLS = Figure("foveal_call_seconds", "histogram", "Calls that ended, by outcome.", ("method", "outcome"))
-VECTORS = Figure("foveal_archive_vectors", "gauge", "Stored vectors.", ("kind",))
-INDEXED = Figure("foveal_archive_indexed", "gauge", "1 where an index answers.", ("kind",))
-RECALL = Figure("foveal_archive_recall", "gauge", "Recall@10 against exact search, mean over sampled vectors.", ("kind",))
-BYTES = Figure("foveal_archive_bytes", "gauge", "Bytes in PostgreSQL.")
-FIGURES = (CALLS, VECTORS, INDEXED, RECALL, BYTES)
+STUDIES = Figure(
+    "foveal_studies_total", "counter", "Studies that were answered or refused, each by itself: OK, or the error's reason.",
+    ("outcome",),
+)  # fmt: skip
+STAGES = Figure(
+    "foveal_stage_seconds", "histogram",
+    "Of a computed study: `queue`, `prepare` (decode, quality, tokenise), and each graph of its batch.", ("stage",),
+)  # fmt: skip
+BATCHES = Figure("foveal_batch_studies", "histogram", "Studies in the batch of a computed study.")
+CACHED = Figure("foveal_cached_studies_total", "counter", "Studies answered from the cache of equal ones.")
+PHOTOGRAPHS = Figure("foveal_photographs_total", "counter", "Verdicts on the quality of photographs.", ("quality",))
+GRADES = Figure("foveal_grades_total", "counter", "Grades given.", ("head", "grade"))
+REFERRALS = Figure("foveal_referrals_total", "counter", "Referral decisions given.", ("referral",))
+COUNTED = (CALLS, STUDIES, STAGES, BATCHES, CACHED, PHOTOGRAPHS, GRADES, REFERRALS)
+
+
+class Observer(Protocol):
+    """What a service tells of the studies it answers."""
+
+    def answered(self, answer: Answer | FovealError) -> None:
+        """A study was answered or refused."""
+
+    def graded(self, grades: Grades) -> None:
+        """An answer's grades were given."""
+
+
+class Unobserved:
+    """Counts nothing: a server without --metrics."""
+
+    def answered(self, answer: Answer | FovealError) -> None:
+        """See `Observer`."""
+
+    def graded(self, grades: Grades) -> None:
+        """See `Observer`."""
 
 
 class Metrics:
     """One server's figures, and the HTTP port where they are read."""
 
     def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry, Gauge, Histogram
+        from prometheus_client import CollectorRegistry, Counter, Histogram
 
         # A registry of its own: two servers in one process must not add up.
-        self._registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
 
-        def histogram(figure: Figure) -> Histogram:
-            return Histogram(figure.name, figure.text, figure.labels, registry=self._registry, buckets=_CALL_SECONDS)
+        def histogram(figure: Figure, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(figure.name, figure.text, figure.labels, registry=self.registry, buckets=buckets)
 
-        def gauge(figure: Figure) -> Gauge:
-            return Gauge(figure.name, figure.text, figure.labels, registry=self._registry)
+        def counter(figure: Figure) -> Counter:
+            return Counter(figure.name, figure.text, figure.labels, registry=self.registry)
 
-        self._calls = histogram(CALLS)
-        self._vectors, self._indexed, self._recall, self._bytes = map(gauge, (VECTORS, INDEXED, RECALL, BYTES))
+        self._calls, self._stages = histogram(CALLS, _SECONDS), histogram(STAGES, _SECONDS)
+        self._batches = histogram(BATCHES, _STUDIES)
+        self._studies, self._cached, self._photographs, self._grades, self._referrals = map(
+            counter, (STUDIES, CACHED, PHOTOGRAPHS, GRADES, REFERRALS)
+        )
         self._close: Callable[[], None] = lambda: None
 
     def call_ended(self, method: str, outcome: str, seconds: float) -> None:
         """Count a call."""
         self._calls.labels(method, outcome).observe(seconds)
 
-    def archive(self, stats: Stats) -> None:
-        """Show what the archive holds now."""
-        for kind, count in stats.counts.items():
-            self._vectors.labels(kind).set(count)
-            self._indexed.labels(kind).set(stats.indexed[kind])
-        for kind, recall in stats.recall.items():
-            self._recall.labels(kind).set(recall)
-        self._bytes.set(stats.bytes_on_disk)
+    def answered(self, answer: Answer | FovealError) -> None:
+        """Count a study and where its time went."""
+        if isinstance(answer, FovealError):
+            self._studies.labels(answer.reason).inc()
+            return
+        self._studies.labels("OK").inc()
+        outcome = answer.outcome
+        if outcome.quality is not None:
+            self._photographs.labels(outcome.quality.name).inc()
+        if answer.cached:
+            self._cached.inc()
+            return
+        self._batches.observe(outcome.batch_size)
+        stages = {"queue": answer.queue_ms, "prepare": outcome.prepare_ms, **outcome.graph_ms}
+        for stage, milliseconds in stages.items():
+            self._stages.labels(stage).observe(milliseconds / 1e3)
+
+    def graded(self, grades: Grades) -> None:
+        """Count the grades of an answer."""
+        for head, scheme in grades.schemes.items():
+            self._grades.labels(head.value, str(scheme.grade)).inc()
+        if grades.referable is not None:
+            self._referrals.labels("refer" if grades.referable.decision else "not_referable").inc()
+
+    def register(self, collector: Any) -> None:
+        """Also offer what a collector reads at each scrape."""
+        self.registry.register(collector)
 
     def listen(self, address: str) -> str:
         """Offer the figures at http://ADDRESS/metrics from a thread of its own.
@@ -78,7 +134,7 @@ class Metrics:
 
         host, _, port = address.rpartition(":")
         try:
-            server, thread = start_http_server(int(port), addr=host.strip("[]"), registry=self._registry)
+            server, thread = start_http_server(int(port), addr=host.strip("[]"), registry=self.registry)
         except OSError as error:
             raise ConfigError(f"metrics can't be offered on {address} ({error.strerror}); choose another --metrics") from None
 

@@ -18,13 +18,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from foveal_runtime._proto import admin_pb2, admin_pb2_grpc, archive_pb2, archive_pb2_grpc, screening_pb2, screening_pb2_grpc
-from foveal_runtime.errors import ConfigError, FovealError, LoadingError
+from foveal_runtime.errors import ConfigError, FovealError, LoadingError, UnavailableError
 from foveal_runtime.rpc.address import check_free
 from foveal_runtime.rpc.admin_service import AdminService
 from foveal_runtime.rpc.admission import Admission
 from foveal_runtime.rpc.archive_service import ArchiveService
 from foveal_runtime.rpc.call import Boundary
 from foveal_runtime.rpc.certificates import out_of_date, read_authorities, read_pair
+from foveal_runtime.rpc.gauges import Gauges
 from foveal_runtime.rpc.keepalive import KEEPALIVE
 from foveal_runtime.rpc.metrics import Metrics
 from foveal_runtime.rpc.service import ScreeningService
@@ -34,7 +35,7 @@ from foveal_runtime.serving.memory import few_arenas, trim
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.serving.config import ServeConfig
-    from foveal_runtime.store import Archive
+    from foveal_runtime.store import Archive, Stats
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class Server:
                 *KEEPALIVE.server_settings(),
             ),
         )
-        screening = ScreeningService(self.host, config)
+        screening = ScreeningService(self.host, config, self._metrics)
         screening_pb2_grpc.add_ScreeningServicer_to_server(screening, self._server)
         archive_pb2_grpc.add_ArchiveServicer_to_server(
             ArchiveService(
@@ -103,6 +104,8 @@ class Server:
         reflection.enable_server_reflection(names, self._server)
         self._bind()
         if self._metrics is not None:
+            counted = self._count_archive if config.store else None
+            self._metrics.register(Gauges(self.host, asyncio.get_running_loop(), counted))
             log.info("metrics on %s", self._metrics.listen(config.metrics))
         await self._tell_health()
         # Listening before loading: a supervisor sees NOT_SERVING and not a refused connection.
@@ -139,7 +142,7 @@ class Server:
 
     async def _open_archive(self, bundle: Bundle) -> None:
         try:
-            from foveal_runtime.store import Archive
+            from foveal_runtime.store import Archive, Stats
         except ModuleNotFoundError as error:
             raise ConfigError(f"--store needs {error.name!r}, which is not installed; install foveal[store]") from None
         from foveal_runtime.store.patients import read_key
@@ -217,12 +220,14 @@ class Server:
             wait_s = every_s
             try:
                 await measure_recall(archive, sample=archive.options.recall_sample)
-                stats = await archive.stats()
             except FovealError as error:
                 log.warning("recall could not be measured: %s", error)
                 continue
-            if self._metrics is not None:
-                self._metrics.archive(stats)
+
+    async def _count_archive(self) -> Stats:
+        if self._archive is None:
+            raise UnavailableError("the archive is not open yet")
+        return await self._archive.stats()
 
     def _check_time(self, context: Any) -> None:
         self.host.model.batcher.check_time(1, context.time_remaining())
@@ -265,7 +270,7 @@ class Server:
             archive, self._archive = self._archive, None
             await archive.close()
         if self._metrics is not None:
-            self._metrics.close()
+            await asyncio.to_thread(self._metrics.close)  # a scrape may be waiting for this loop
 
     async def run(self, announce: Callable[[Server, Bundle], None]) -> None:
         """Serve until SIGTERM or SIGINT; SIGHUP loads the bundle again.

@@ -22,6 +22,7 @@ from foveal_runtime.rpc.messages import (
     model_ref_to,
     model_to,
 )
+from foveal_runtime.rpc.metrics import Observer, Unobserved
 from foveal_runtime.rpc.reading import ReadStudy, read_all
 from foveal_runtime.rpc.status import status_of
 from foveal_runtime.rpc.streams import patiently, repeated, windowed
@@ -44,9 +45,15 @@ log = logging.getLogger(__name__)
 class ScreeningService(screening_pb2_grpc.ScreeningServicer):
     """Serves the model of a host."""
 
-    def __init__(self, host: ModelHost, config: ServeConfig) -> None:
+    def __init__(self, host: ModelHost, config: ServeConfig, observer: Observer | None = None) -> None:
+        """Args:
+        host: of the model.
+        config: of the server.
+        observer: told of every study; None tells nobody.
+        """
         self._host = host
         self._config = config
+        self._observer: Observer = Unobserved() if observer is None else observer
 
     async def Grade(self, request: Any, context: Any) -> Any:
         model = self._host.model
@@ -220,7 +227,10 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                 if isinstance(outcome, BaseException) and not isinstance(outcome, FovealError):
                     raise outcome
                 answers[i] = outcome
-        return [answer for answer in answers if answer is not None]
+        done_with = [answer for answer in answers if answer is not None]
+        for answer in done_with:
+            self._observer.answered(answer)
+        return done_with
 
     def _request(self, model: Model, read: ReadStudy | FovealError, ask: Ask) -> Request:
         if isinstance(read, FovealError):
@@ -240,7 +250,10 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         """The result message of one graded study."""
         if isinstance(answer, FovealError):
             return screening_pb2.GradeResult(id=study_id, error=status_of(answer, path=path))
-        return screening_pb2.GradeResult(id=study_id, grade=grade_to(answer, self._grades(answer, model, point)))
+        grades = self._grades(answer, model, point)
+        if answer.outcome.gradable:
+            self._observer.graded(grades)
+        return screening_pb2.GradeResult(id=study_id, grade=grade_to(answer, grades))
 
     def _finding(self, answer: Answer | FovealError, model: Model, point: str) -> Finding | None:
         """What a photograph adds to its exam; None when it failed, can't be graded, or has no ICDR grade."""

@@ -38,6 +38,10 @@ class WorkerLike(Protocol):
     """What the batcher needs of a worker process."""
 
     @property
+    def pid(self) -> int:
+        """Process id."""
+
+    @property
     def alive(self) -> bool:
         """Whether the process runs."""
 
@@ -116,8 +120,8 @@ class Batcher:
         self._strikes = Strikes()
         self._line = WaitingLine(queue, batch)
         self._running = 0
-        self.lost_workers = 0
-        """Since the start."""
+        self.lost = {"died": 0, "hung": 0}
+        """Workers that were lost since the start, by cause."""
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -173,6 +177,11 @@ class Batcher:
     def live_workers(self) -> int:
         """Workers that are up."""
         return sum(slot.worker is not None for slot in self._slots)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the workers that are up."""
+        return tuple(slot.worker.pid for slot in self._slots if slot.worker is not None)
 
     @property
     def _live_lanes(self) -> int:
@@ -407,7 +416,7 @@ class Batcher:
         """One lane has noticed. Once all have, what they ran is judged as one batch, unless it is known which of them hung."""
         if slot.worker is worker:
             log.warning("worker lost (%s) with a batch of %d", "hung" if lost.hung else "died", len(batch))
-            self.lost_workers += 1
+            self.lost["hung" if lost.hung else "died"] += 1
             slot.worker, slot.hung = None, lost.hung
             self._end(worker)
             self.on_change()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -62,12 +64,14 @@ class HostStatus:
     """Why it is not; empty when it is."""
     workers_ready: int
     workers_wanted: int
-    workers_lost: int
-    """Since the bundle was loaded."""
+    lost_by_cause: dict[str, int]
+    """Workers that were lost since the bundle was loaded: `died` and `hung`."""
     queued_studies: int
     queued_bytes: int
-    self_test_passed: bool | None
-    """The last one; None before the first."""
+    last_test: tuple[float, SelfTestReport] | None
+    """When the last self-test ended, on the monotonic clock, and its report; None before the first."""
+    processes: dict[str, int]
+    """Process ids by name: `server`, `worker 0`, …"""
 
 
 def threads_of(config: ServeConfig) -> int:
@@ -98,6 +102,7 @@ class ModelHost:
         self._tests: asyncio.Task[None] | None = None
         self._testing: asyncio.Task[SelfTestReport] | None = None
         self._waiting_for_test = 0
+        self._last_test: tuple[float, SelfTestReport] | None = None
         self.pinned_space = False
         """True while an archive of the served space is open: another space is then refused."""
         self.on_change: Callable[[], None] = lambda: None
@@ -148,10 +153,14 @@ class ModelHost:
             reason=f"the self-test failed: {self._drift}" if self._drift else reason,
             workers_ready=ready,
             workers_wanted=self.served.workers,
-            workers_lost=0 if batcher is None else batcher.lost_workers,
+            lost_by_cause={} if batcher is None else dict(batcher.lost),
             queued_studies=0 if batcher is None else batcher.depth,
             queued_bytes=0 if batcher is None else batcher.queued_bytes,
-            self_test_passed=None if batcher is None else not self._drift,
+            last_test=self._last_test,
+            processes={
+                "server": os.getpid(),
+                **{f"worker {i}": pid for i, pid in enumerate(() if batcher is None else batcher.pids)},
+            },
         )
 
     async def load(self) -> Bundle:
@@ -219,6 +228,8 @@ class ModelHost:
             worker = await Worker.start(fresh, start_timeout_s=config.start_timeout_s)
             assert worker.ready is not None
             report = worker.ready.self_test
+            if report is not None and not batcher.started:
+                self._last_test = (time.monotonic(), report)
             if report is not None and not report.passed:
                 await asyncio.to_thread(worker.close)
                 raise CheckFailed(f"the self-test of {bundle.path} failed: {_first_drift(report)}; export for this machine")
@@ -264,6 +275,7 @@ class ModelHost:
             raise LoadingError("the bundle is still being loaded; send again later")
         model = self._model
         report = await model.batcher.self_test()
+        self._last_test = (time.monotonic(), report)
         if model is self._model:
             drift = "" if report.passed else _first_drift(report)
             if drift != self._drift:

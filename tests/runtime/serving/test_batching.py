@@ -36,6 +36,7 @@ class FakeWorker:
         self.running = 0
         self.beside: list[tuple[list[str], int]] = []
         """Each batch, and how many others ran when it began."""
+        self.pid = len(made)
         self.lost = False
         self.alive = True
         self.passes = True
