@@ -142,7 +142,7 @@ class Server:
 
     async def _open_archive(self, bundle: Bundle) -> None:
         try:
-            from foveal_runtime.store import Archive, Stats
+            from foveal_runtime.store import Archive
         except ModuleNotFoundError as error:
             raise ConfigError(f"--store needs {error.name!r}, which is not installed; install foveal[store]") from None
         from foveal_runtime.store.patients import read_key
