@@ -10,6 +10,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class FactSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FACT_SOURCE_UNSPECIFIED: _ClassVar[FactSource]
+    FACT_SOURCE_DICOM_HEADER: _ClassVar[FactSource]
+    FACT_SOURCE_EXAM: _ClassVar[FactSource]
+
 class IcdrGrade(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ICDR_GRADE_UNSPECIFIED: _ClassVar[IcdrGrade]
@@ -43,6 +49,9 @@ class QualityStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     QUALITY_STATUS_OUT_OF_FOCUS: _ClassVar[QualityStatus]
     QUALITY_STATUS_FIELD_MISSING: _ClassVar[QualityStatus]
     QUALITY_STATUS_NOT_FUNDUS: _ClassVar[QualityStatus]
+FACT_SOURCE_UNSPECIFIED: FactSource
+FACT_SOURCE_DICOM_HEADER: FactSource
+FACT_SOURCE_EXAM: FactSource
 ICDR_GRADE_UNSPECIFIED: IcdrGrade
 ICDR_GRADE_NO_RETINOPATHY: IcdrGrade
 ICDR_GRADE_MILD: IcdrGrade
@@ -93,7 +102,7 @@ class GradeResult(_message.Message):
     def __init__(self, id: _Optional[str] = ..., grade: _Optional[_Union[Grade, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class Grade(_message.Message):
-    __slots__ = ("graded", "ungradable", "abstained", "quality", "modalities", "imputed_fields", "truncated_fields", "timing", "unverified_heads")
+    __slots__ = ("graded", "ungradable", "abstained", "quality", "modalities", "imputed_fields", "truncated_fields", "timing", "unverified_heads", "filled_fields")
     GRADED_FIELD_NUMBER: _ClassVar[int]
     UNGRADABLE_FIELD_NUMBER: _ClassVar[int]
     ABSTAINED_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +112,7 @@ class Grade(_message.Message):
     TRUNCATED_FIELDS_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
     UNVERIFIED_HEADS_FIELD_NUMBER: _ClassVar[int]
+    FILLED_FIELDS_FIELD_NUMBER: _ClassVar[int]
     graded: Graded
     ungradable: Ungradable
     abstained: Abstained
@@ -112,7 +122,16 @@ class Grade(_message.Message):
     truncated_fields: _containers.RepeatedScalarFieldContainer[str]
     timing: Timing
     unverified_heads: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, graded: _Optional[_Union[Graded, _Mapping]] = ..., ungradable: _Optional[_Union[Ungradable, _Mapping]] = ..., abstained: _Optional[_Union[Abstained, _Mapping]] = ..., quality: _Optional[_Union[ImageQuality, _Mapping]] = ..., modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., imputed_fields: _Optional[_Iterable[str]] = ..., truncated_fields: _Optional[_Iterable[str]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., unverified_heads: _Optional[_Iterable[str]] = ...) -> None: ...
+    filled_fields: _containers.RepeatedCompositeFieldContainer[FilledField]
+    def __init__(self, graded: _Optional[_Union[Graded, _Mapping]] = ..., ungradable: _Optional[_Union[Ungradable, _Mapping]] = ..., abstained: _Optional[_Union[Abstained, _Mapping]] = ..., quality: _Optional[_Union[ImageQuality, _Mapping]] = ..., modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., imputed_fields: _Optional[_Iterable[str]] = ..., truncated_fields: _Optional[_Iterable[str]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., unverified_heads: _Optional[_Iterable[str]] = ..., filled_fields: _Optional[_Iterable[_Union[FilledField, _Mapping]]] = ...) -> None: ...
+
+class FilledField(_message.Message):
+    __slots__ = ("field", "source")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    field: str
+    source: FactSource
+    def __init__(self, field: _Optional[str] = ..., source: _Optional[_Union[FactSource, str]] = ...) -> None: ...
 
 class Graded(_message.Message):
     __slots__ = ("heads", "icdr", "sdrg", "referral", "referral_basis")
@@ -221,18 +240,20 @@ class EmbedResult(_message.Message):
     def __init__(self, id: _Optional[str] = ..., embedding: _Optional[_Union[Embedding, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class Embedding(_message.Message):
-    __slots__ = ("vectors", "quality", "imputed_fields", "truncated_fields", "timing")
+    __slots__ = ("vectors", "quality", "imputed_fields", "truncated_fields", "timing", "filled_fields")
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     IMPUTED_FIELDS_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELDS_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    FILLED_FIELDS_FIELD_NUMBER: _ClassVar[int]
     vectors: _containers.RepeatedCompositeFieldContainer[Vector]
     quality: ImageQuality
     imputed_fields: _containers.RepeatedScalarFieldContainer[str]
     truncated_fields: _containers.RepeatedScalarFieldContainer[str]
     timing: Timing
-    def __init__(self, vectors: _Optional[_Iterable[_Union[Vector, _Mapping]]] = ..., quality: _Optional[_Union[ImageQuality, _Mapping]] = ..., imputed_fields: _Optional[_Iterable[str]] = ..., truncated_fields: _Optional[_Iterable[str]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+    filled_fields: _containers.RepeatedCompositeFieldContainer[FilledField]
+    def __init__(self, vectors: _Optional[_Iterable[_Union[Vector, _Mapping]]] = ..., quality: _Optional[_Union[ImageQuality, _Mapping]] = ..., imputed_fields: _Optional[_Iterable[str]] = ..., truncated_fields: _Optional[_Iterable[str]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., filled_fields: _Optional[_Iterable[_Union[FilledField, _Mapping]]] = ...) -> None: ...
 
 class Vector(_message.Message):
     __slots__ = ("kind", "values")

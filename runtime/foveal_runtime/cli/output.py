@@ -54,6 +54,7 @@ def grade_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
         }
     document["modalities"] = [study_pb2.Modality.Name(m).removeprefix("MODALITY_").lower() for m in grade.modalities]
     document["imputed"] = list(grade.imputed_fields)
+    document["filled"] = filled_document(grade.filled_fields)
     document["truncated"] = list(grade.truncated_fields)
     document["unverified"] = list(grade.unverified_heads)
     document["timing"] = timing_document(grade.timing)
@@ -64,6 +65,12 @@ def grade_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
 def verdict(grade: Any) -> str:
     """`graded`, `ungradable` or `abstained`; `unknown` for one of a newer server, which is none of them."""
     return grade.WhichOneof("verdict") or "unknown"
+
+
+def filled_document(fields: Any) -> dict[str, str]:
+    """Fields that were left out and found elsewhere, and where."""
+    name = screening_pb2.FactSource.Name
+    return {each.field: name(each.source).removeprefix("FACT_SOURCE_").lower() for each in fields}
 
 
 def embed_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
@@ -77,6 +84,7 @@ def embed_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
         "quality": quality_document(embedding),
         "vectors": {kind_name(v.kind): list(v.values) for v in embedding.vectors},
         "imputed": list(embedding.imputed_fields),
+        "filled": filled_document(embedding.filled_fields),
         "truncated": list(embedding.truncated_fields),
         "timing": timing_document(embedding.timing),
         "model": model_document(model),

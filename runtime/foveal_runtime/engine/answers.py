@@ -45,6 +45,8 @@ class Prepared:
     """Verdict on the photograph; None without one."""
     eye: Eye | None = None
     """As the request or a DICOM header says."""
+    from_header: tuple[str, ...] = ()
+    """Fields of the record that the request left out and a DICOM header says."""
     prepare_ms: float = 0.0
     """Time spent decoding, cropping and tokenising."""
 
@@ -68,6 +70,8 @@ class Outcome:
     compute_ms: float
     """Time of the whole `run` this study was part of."""
     batch_size: int
+    from_header: tuple[str, ...] = ()
+    """Fields of the record that the request left out and a DICOM header says."""
     graph_ms: Mapping[str, float] = field(default_factory=dict)
     """Of that time, each graph's, by its name."""
 

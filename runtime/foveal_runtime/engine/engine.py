@@ -107,14 +107,16 @@ class Engine:
         truncated = False
         quality: Quality | None = None
         header = Record()
+        from_header: tuple[str, ...] = ()
         if Modality.IMAGE in subset:
             assert study.image is not None
             image = study.image
             if is_dicom(image):
                 dicom = read_dicom(image, self._limits)
                 picture = dicom.picture
-                header = dicom.record
+                header, given = dicom.record, study.record or Record()
                 study = self._with_header(study, header)
+                from_header = _found(given, study.record or Record(), header)
                 subset = study.modalities
             else:
                 picture = photograph(image, self.manifest.image, self._limits)
@@ -138,6 +140,7 @@ class Engine:
             truncated=truncated,
             quality=quality,
             eye=(study.record.eye if study.record is not None else None) or header.eye,
+            from_header=from_header,
             prepare_ms=(time.perf_counter() - started) * 1e3,
         )
 
@@ -211,6 +214,7 @@ class Engine:
                     prepare_ms=item.prepare_ms,
                     compute_ms=compute_ms,
                     batch_size=len(prepared),
+                    from_header=item.from_header,
                     graph_ms=graph_ms,
                 )
             )
@@ -274,6 +278,14 @@ class Engine:
             buckets.setdefault(-(-length // bucket_tokens), []).append(row)
         step = self.max_rows
         return [bucket[i : i + step] for bucket in buckets.values() for i in range(0, len(bucket), step)]
+
+
+def _found(given: Record, used: Record, header: Record) -> tuple[str, ...]:
+    """Fields that a record left out and a header told; the eye also where no record was made of it: exams go by it."""
+    names = [
+        f"record.{name}" for name in ("age_years", "sex") if getattr(given, name) is None and getattr(used, name) is not None
+    ]
+    return (*names, "record.eye") if given.eye is None and header.eye is not None else tuple(names)
 
 
 @contextlib.contextmanager

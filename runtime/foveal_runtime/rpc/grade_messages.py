@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from foveal_runtime._proto import screening_pb2, study_pb2
-from foveal_runtime.rpc.messages import EYE_TO, MODALITY_TO, model_ref_to, operating_point_to, quality_to, timing_to
+from foveal_runtime.rpc.messages import EYE_TO, MODALITY_TO, filled_to, model_ref_to, operating_point_to, quality_to, timing_to
 from foveal_runtime.study.labels import GRADE_NAMES, Head
 from foveal_runtime.study.study import Modality
 
@@ -40,6 +40,7 @@ def grade_to(answer: Answer, grades: Grades) -> screening_pb2.Grade:
         quality=quality_to(outcome.quality),
         modalities=[MODALITY_TO[m] for m in Modality if m in outcome.subset],
         imputed_fields=outcome.imputed,
+        filled_fields=filled_to(outcome.from_header, screening_pb2.FACT_SOURCE_DICOM_HEADER),
         truncated_fields=["note"] if outcome.truncated else [],
         timing=timing_to(answer),
         unverified_heads=[head.value for head in grades.unverified],

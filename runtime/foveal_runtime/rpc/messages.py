@@ -163,6 +163,11 @@ def timing_to(answer: Answer) -> screening_pb2.Timing:
     )
 
 
+def filled_to(fields: Iterable[str], source: Any) -> list[screening_pb2.FilledField]:
+    """The message for fields that were found elsewhere."""
+    return [screening_pb2.FilledField(field=field, source=source) for field in fields]
+
+
 def embedding_to(answer: Answer) -> screening_pb2.Embedding:
     """The message for an embedded study."""
     outcome = answer.outcome
@@ -173,6 +178,7 @@ def embedding_to(answer: Answer) -> screening_pb2.Embedding:
         ],
         quality=quality_to(outcome.quality),
         imputed_fields=outcome.imputed,
+        filled_fields=filled_to(outcome.from_header, screening_pb2.FACT_SOURCE_DICOM_HEADER),
         truncated_fields=["note"] if outcome.truncated else [],
         timing=timing_to(answer),
     )

@@ -93,7 +93,10 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                 results.append(screening_pb2.GradeResult(id=item.study.id, error=status_of(error, path=f"studies[{i}]")))
                 photographs.append((None, None))
             else:
-                results.append(self._graded(item.study.id, answer, model, f"studies[{i}].study", point))
+                result = self._graded(item.study.id, answer, model, f"studies[{i}].study", point)
+                if result.HasField("grade") and item.study.record.eye != study_with_eye(item).record.eye:
+                    result.grade.filled_fields.add(field="record.eye", source=screening_pb2.FACT_SOURCE_EXAM)
+                results.append(result)
                 photographs.append((eye, self._finding(answer, model, point)))
         return exam_to(request.id, results, judge(photographs), model.bundle)
 

@@ -181,6 +181,26 @@ def test_the_eye_of_an_exam_reaches_the_model_and_may_not_contradict_the_file(cl
     assert "contradicts the DICOM" in ask(study_pb2.Study(image=study_pb2.Image(encoded=scan))).error.message
 
 
+def test_what_the_caller_left_out_and_the_file_or_the_exam_told_is_named(client: Client) -> None:
+    pixels = np.asarray(Image.open(io.BytesIO(photograph())).convert("RGB"))
+    scan = dicom(pixels, ImageLaterality="R", PatientAge="061Y", PatientSex="F")
+    image = study_pb2.Image(encoded=scan)
+    known = study_pb2.Study(image=image, record=study_pb2.Record(diabetes_years=4, sex=study_pb2.SEX_FEMALE))
+    (graded,) = client.grade_exam(screening_pb2.GradeExamRequest(studies=[screening_pb2.ExamStudy(study=known)])).results
+    header = screening_pb2.FACT_SOURCE_DICOM_HEADER
+    assert {each.field: each.source for each in graded.grade.filled_fields} == {
+        "record.age_years": header,
+        "record.eye": header,
+    }
+    plain = study_pb2.Study(image=study_pb2.Image(encoded=photograph()), record=study_pb2.Record(age_years=61))
+    exam = screening_pb2.GradeExamRequest(studies=[screening_pb2.ExamStudy(eye=study_pb2.EYE_LEFT, study=plain)])
+    (told,) = client.grade_exam(exam).results
+    assert [(each.field, each.source) for each in told.grade.filled_fields] == [("record.eye", screening_pb2.FACT_SOURCE_EXAM)]
+    plain.record.eye = study_pb2.EYE_LEFT
+    exam.studies[0].study.CopyFrom(plain)
+    assert not client.grade_exam(exam).results[0].grade.filled_fields
+
+
 def test_an_eye_alone_refers_or_leaves_the_patient_undecided_and_never_clears(client: Client) -> None:
     said = set()
     for seed in range(12):
