@@ -253,7 +253,7 @@ class Tolerances(_message.Message):
     def __init__(self, min_cosine: _Optional[float] = ..., max_abs_embedding: _Optional[float] = ..., max_abs_probability: _Optional[float] = ..., icdr_flips: _Optional[float] = ..., referable_flips: _Optional[float] = ..., neighbour_dependence: _Optional[float] = ..., golden_cosine: _Optional[float] = ..., sdrg_flips: _Optional[float] = ..., tie_margin: _Optional[float] = ..., probability: _Optional[float] = ..., referable_shift: _Optional[float] = ..., kappa_drop: _Optional[float] = ..., sensitivity_drop: _Optional[float] = ..., calibration_rise: _Optional[float] = ..., neighbour_overlap: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_studies", "max_image_pixels", "max_queued_studies", "max_queued_bytes", "stream_window", "max_hits", "max_ids", "max_page_entries")
+    __slots__ = ("max_message_bytes", "max_studies", "max_image_pixels", "max_queued_studies", "max_queued_bytes", "stream_window", "max_hits", "max_ids", "max_page_entries", "max_filter_nodes", "max_archive_calls")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_STUDIES_FIELD_NUMBER: _ClassVar[int]
     MAX_IMAGE_PIXELS_FIELD_NUMBER: _ClassVar[int]
@@ -263,6 +263,8 @@ class Limits(_message.Message):
     MAX_HITS_FIELD_NUMBER: _ClassVar[int]
     MAX_IDS_FIELD_NUMBER: _ClassVar[int]
     MAX_PAGE_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    MAX_FILTER_NODES_FIELD_NUMBER: _ClassVar[int]
+    MAX_ARCHIVE_CALLS_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_studies: int
     max_image_pixels: int
@@ -272,4 +274,6 @@ class Limits(_message.Message):
     max_hits: int
     max_ids: int
     max_page_entries: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_studies: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_queued_studies: _Optional[int] = ..., max_queued_bytes: _Optional[int] = ..., stream_window: _Optional[int] = ..., max_hits: _Optional[int] = ..., max_ids: _Optional[int] = ..., max_page_entries: _Optional[int] = ...) -> None: ...
+    max_filter_nodes: int
+    max_archive_calls: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_studies: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_queued_studies: _Optional[int] = ..., max_queued_bytes: _Optional[int] = ..., stream_window: _Optional[int] = ..., max_hits: _Optional[int] = ..., max_ids: _Optional[int] = ..., max_page_entries: _Optional[int] = ..., max_filter_nodes: _Optional[int] = ..., max_archive_calls: _Optional[int] = ...) -> None: ...

@@ -18,6 +18,7 @@ from foveal_runtime.rpc.status import status_of
 log = logging.getLogger(__name__)
 Observe = Callable[[str, str, float], None]
 Admit = Callable[[Any], None]
+Check = Callable[[Any], None]
 Unary = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -25,13 +26,19 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """The RPC boundary. A `FovealError` keeps its code and details; anything else is our bug: INTERNAL, a trace in the log."""
 
     def __init__(
-        self, observe: Observe = lambda name, outcome, seconds: None, *, admit: Mapping[str, Admit] | None = None
+        self,
+        observe: Observe = lambda name, outcome, seconds: None,
+        *,
+        admit: Mapping[str, Admit] | None = None,
+        check: Check = lambda request: None,
     ) -> None:
         """Args:
         observe: told of every call that ended: its name, `OK` or the error's class, and how long it took.
         admit: by the name of a unary call, what is asked with its context before its message is received, and may raise a
             `FovealError`: under overload most of what a refusal costs is receiving photographs that nobody will look at.
+        check: raises a `FovealError` for a message that nobody may walk.
         """
+        self._check = check
         self._observe = observe
         self._admit = admit or {}
 
@@ -44,30 +51,34 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             # On the wire a call of one message is a stream of one; served as a stream, it can be refused without reading it.
             return grpc.stream_unary_rpc_method_handler(
                 _unary(name, _admitted(handler.unary_unary, self._admit[name]), self._observe),
-                _parsed(handler.request_deserializer),
+                _parsed(handler.request_deserializer, self._check),
                 handler.response_serializer,
             )
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
                 _unary(name, _checked(handler.unary_unary), self._observe),
-                _parsed(handler.request_deserializer),
+                _parsed(handler.request_deserializer, self._check),
                 handler.response_serializer,
             )
         return grpc.stream_stream_rpc_method_handler(
             _stream(name, handler.stream_stream, self._observe),
-            _parsed(handler.request_deserializer),
+            _parsed(handler.request_deserializer, self._check),
             handler.response_serializer,
         )
 
 
-def _parsed(deserialise: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def _parsed(deserialise: Callable[[bytes], Any], check: Check) -> Callable[[bytes], Any]:
     """A deserialiser that returns the error it should raise: raised there, gRPC would call it INTERNAL, without details."""
 
     def parse(data: bytes) -> Any:
         try:
-            return deserialise(data)
+            message = deserialise(data)
+            check(message)
         except DecodeError:
             return InputError("request is no message of this call; compare with proto/foveal/v1, and send text as UTF-8")
+        except InputError as error:
+            return error
+        return message
 
     return parse
 

@@ -1,7 +1,17 @@
-"""Limits of the contract that are no setting: what a page of entries may hold. `GetModel` tells them."""
+"""Limits of the contract that are no setting: of pages, and of what one request may repeat. `GetModel` tells them."""
 
 from __future__ import annotations
 
+MAX_KINDS = 16
+"""Vector kinds named in one request; there are four."""
+MAX_VECTORS = 16
+"""Vectors of one entry, one a kind."""
+MAX_VALUES = 4_096
+"""Components of one vector."""
+MAX_FILTER_NODES = 1_000
+"""Nodes of one filter, conditions and lists alike."""
+MAX_FACT_VALUES = 1_000
+"""Values of one condition on a fact."""
 MAX_PAGE_ENTRIES = 1_000
 """Entries of one page of `List` or `Get`."""
 LIST_PAGE_ENTRIES = 100

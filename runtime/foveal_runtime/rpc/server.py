@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from foveal_runtime.rpc.admission import Admission
 from foveal_runtime.rpc.archive_service import ArchiveService
 from foveal_runtime.rpc.call import Boundary
 from foveal_runtime.rpc.certificates import out_of_date, read_authorities, read_pair
+from foveal_runtime.rpc.counts import check_counts, counts
 from foveal_runtime.rpc.gauges import Gauges
 from foveal_runtime.rpc.keepalive import KEEPALIVE
 from foveal_runtime.rpc.metrics import Metrics
@@ -77,7 +79,13 @@ class Server:
         config = self.config
         observe = {} if self._metrics is None else {"observe": self._metrics.call_ended}
         self._server = grpc.aio.server(
-            interceptors=(Boundary(**observe, admit=dict.fromkeys(_QUEUED, self._check_time)),),
+            interceptors=(
+                Boundary(
+                    **observe,
+                    admit=dict.fromkeys(_QUEUED, self._check_time),
+                    check=partial(check_counts, limits=counts(config.max_studies)),
+                ),
+            ),
             options=(
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", config.max_message_bytes),

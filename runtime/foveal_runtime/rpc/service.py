@@ -12,7 +12,7 @@ from foveal_runtime.engine.answers import Ask, check_trained
 from foveal_runtime.engine.grading import check_given, check_operating_point, grade
 from foveal_runtime.errors import ConfigError, FovealError, ImageError, InputError, StudyError, UntrainedError
 from foveal_runtime.rpc.grade_messages import exam_to, grade_to, study_with_eye
-from foveal_runtime.rpc.limits import MAX_PAGE_ENTRIES
+from foveal_runtime.rpc.limits import MAX_FILTER_NODES, MAX_PAGE_ENTRIES
 from foveal_runtime.rpc.messages import (
     EYE_OF,
     PROVIDER_TO,
@@ -154,6 +154,8 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                 max_hits=MAX_K,
                 max_ids=MAX_IDS,
                 max_page_entries=MAX_PAGE_ENTRIES,
+                max_filter_nodes=MAX_FILTER_NODES,
+                max_archive_calls=config.max_archive_calls,
             )
         )
         return message

@@ -154,7 +154,7 @@ def terms(count: int) -> archive_pb2.Filter:
 
 BAD_SEARCHES = {
     "k of a billion": ({"k": 10**9}, "k is 1000000000"),
-    "10,000 terms": ({"filter": terms(10_000)}, "more than 1000 terms"),
+    "10,000 terms": ({"filter": terms(10_000)}, "at most 1000 are allowed"),
     "too deep": ({"filter": deep(40)}, "nested deeper than 16"),
     "empty node": ({"filter": archive_pb2.Filter()}, "empty node"),
     "unknown fact": ({"filter": archive_pb2.Filter(fact=archive_pb2.FactIn(values=["x"]))}, "filter.fact.fact is not set"),
