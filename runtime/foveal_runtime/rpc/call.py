@@ -22,6 +22,28 @@ Check = Callable[[Any], None]
 Unary = Callable[[Any, Any], Awaitable[Any]]
 
 
+class InWork:
+    """Counts calls: `with in_work:` around each. Lives on one event loop."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def __enter__(self) -> None:
+        self._count += 1
+        self._none.clear()
+
+    def __exit__(self, *exception: object) -> None:
+        self._count -= 1
+        if not self._count:
+            self._none.set()
+
+    async def none(self) -> None:
+        """Wait until there is none."""
+        await self._none.wait()
+
+
 class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """The RPC boundary. A `FovealError` keeps its code and details; anything else is our bug: INTERNAL, a trace in the log."""
 
@@ -40,6 +62,8 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         """
         self._check = check
         self._observe = observe
+        self.in_work = InWork()
+        """Our own calls; those of other services, such as watchers of the health service, are not waited for."""
         self._admit = admit or {}
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
@@ -50,18 +74,18 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if name in self._admit:
             # On the wire a call of one message is a stream of one; served as a stream, it can be refused without reading it.
             return grpc.stream_unary_rpc_method_handler(
-                _unary(name, _admitted(handler.unary_unary, self._admit[name]), self._observe),
+                _unary(name, _admitted(handler.unary_unary, self._admit[name]), self._observe, self.in_work),
                 _parsed(handler.request_deserializer, self._check),
                 handler.response_serializer,
             )
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
-                _unary(name, _checked(handler.unary_unary), self._observe),
+                _unary(name, _checked(handler.unary_unary), self._observe, self.in_work),
                 _parsed(handler.request_deserializer, self._check),
                 handler.response_serializer,
             )
         return grpc.stream_stream_rpc_method_handler(
-            _stream(name, handler.stream_stream, self._observe),
+            _stream(name, handler.stream_stream, self._observe, self.in_work),
             _parsed(handler.request_deserializer, self._check),
             handler.response_serializer,
         )
@@ -111,11 +135,12 @@ def _admitted(behaviour: Unary, admit: Admit) -> Unary:
     return call
 
 
-def _unary(name: str, behaviour: Unary, observe: Observe) -> Unary:
+def _unary(name: str, behaviour: Unary, observe: Observe, in_work: InWork) -> Unary:
     async def call(request: Any, context: Any) -> Any:
         started = time.perf_counter()
         try:
-            response = await behaviour(request, context)
+            with in_work:
+                response = await behaviour(request, context)
         except asyncio.CancelledError:
             _ended(name, "cancelled", started, observe)
             raise
@@ -128,13 +153,14 @@ def _unary(name: str, behaviour: Unary, observe: Observe) -> Unary:
 
 
 def _stream(
-    name: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]], observe: Observe
+    name: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]], observe: Observe, in_work: InWork
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
     async def call(requests: Any, context: Any) -> AsyncIterator[Any]:
         started = time.perf_counter()
         try:
-            async for response in behaviour(_each_valid(requests), context):
-                yield response
+            with in_work:
+                async for response in behaviour(_each_valid(requests), context):
+                    yield response
         except asyncio.CancelledError:
             _ended(name, "cancelled", started, observe)
             raise

@@ -6,13 +6,18 @@ Both ends read theirs here. Connects to nothing.
 from __future__ import annotations
 
 import datetime
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import grpc
 
 from foveal_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from cryptography import x509
+
+log = logging.getLogger(__name__)
 
 
 def read_authorities(path: Path, flag: str) -> bytes:
@@ -78,3 +83,16 @@ def _certificates(data: bytes, path: Path, flag: str) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(data)
     except ValueError:
         raise ConfigError(f"{flag} {path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----); give one") from None
+
+
+def server_credentials(cert: Path, key: Path, client_ca: Path | None) -> Any:
+    """gRPC's credentials of a server; a certificate that is out of date is warned of.
+
+    Raises:
+        ConfigError: a file can't be read, or the key is not the certificate's.
+    """
+    chain, private = read_pair(cert, key)
+    if wrong := out_of_date(chain, datetime.datetime.now(datetime.UTC)):
+        log.warning("--tls-cert %s %s: no client will trust it; renew it, or set this machine's clock", cert, wrong)
+    roots = read_authorities(client_ca, "--client-ca") if client_ca is not None else None
+    return grpc.ssl_server_credentials([(private, chain)], root_certificates=roots, require_client_auth=roots is not None)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from foveal_runtime._proto import admin_pb2, admin_pb2_grpc, archive_pb2, archive_pb2_grpc, screening_pb2, screening_pb2_grpc
@@ -24,10 +22,11 @@ from foveal_runtime.rpc.address import check_free
 from foveal_runtime.rpc.admin_service import AdminService
 from foveal_runtime.rpc.admission import Admission
 from foveal_runtime.rpc.archive_service import ArchiveService
-from foveal_runtime.rpc.call import Boundary
-from foveal_runtime.rpc.certificates import out_of_date, read_authorities, read_pair
+from foveal_runtime.rpc.call import Boundary, InWork
+from foveal_runtime.rpc.certificates import server_credentials
 from foveal_runtime.rpc.counts import check_counts, counts
 from foveal_runtime.rpc.gauges import Gauges
+from foveal_runtime.rpc.health_service import Health
 from foveal_runtime.rpc.keepalive import KEEPALIVE
 from foveal_runtime.rpc.metrics import Metrics
 from foveal_runtime.rpc.service import ScreeningService
@@ -48,6 +47,8 @@ _STORE_CHECK_S = 2.0
 _RELOAD_CHECK_S = 2.0
 _TRIM_EVERY_S = 5.0
 _WATCH_AGAIN_S = 1.0
+_LAST_BYTES_S = 0.5
+"""For answers that are on their way when the last call is over."""
 _QUEUED = ("Grade", "GradeExam", "Embed")
 """Unary calls that wait for a worker."""
 _FIRST_RECALL_S = 60.0
@@ -64,7 +65,8 @@ class Server:
         self._watchers: list[asyncio.Task[None]] = []
         self._named = ""  # where the configured path led when it was last loaded
         self._server: Any = None
-        self._health = health.aio.HealthServicer()
+        self._in_work = InWork()
+        self._health = Health()
         self._metrics = Metrics() if config.metrics else None
         self.address = config.address
         """Where it listens; with port 0, the port it got."""
@@ -78,14 +80,14 @@ class Server:
         """
         config = self.config
         observe = {} if self._metrics is None else {"observe": self._metrics.call_ended}
+        boundary = Boundary(
+            **observe,
+            admit=dict.fromkeys(_QUEUED, self._check_time),
+            check=partial(check_counts, limits=counts(config.max_studies)),
+        )
+        self._in_work = boundary.in_work
         self._server = grpc.aio.server(
-            interceptors=(
-                Boundary(
-                    **observe,
-                    admit=dict.fromkeys(_QUEUED, self._check_time),
-                    check=partial(check_counts, limits=counts(config.max_studies)),
-                ),
-            ),
+            interceptors=(boundary,),
             options=(
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", config.max_message_bytes),
@@ -115,7 +117,7 @@ class Server:
             counted = self._count_archive if config.store else None
             self._metrics.register(Gauges(self.host, asyncio.get_running_loop(), counted))
             log.info("metrics on %s", self._metrics.listen(config.metrics))
-        await self._tell_health()
+        self._tell_health()
         # Listening before loading: a supervisor sees NOT_SERVING and not a refused connection.
         await self._server.start()
         self._named = await asyncio.to_thread(os.path.realpath, config.bundle)
@@ -126,11 +128,11 @@ class Server:
         except BaseException:
             await self.stop(drain=False)
             raise
-        self.host.on_change = self._on_change
+        self.host.on_change = self._tell_health
         self.host.test_regularly()
         self._watch("link", self._watch_link)
         self._watch("memory", self._trim_regularly)
-        await self._tell_health()
+        self._tell_health()
         return bundle
 
     def _bind(self) -> None:
@@ -140,7 +142,7 @@ class Server:
         try:
             if config.tls_cert is not None and config.tls_key is not None:
                 bound = self._server.add_secure_port(
-                    config.address, _credentials(config.tls_cert, config.tls_key, config.client_ca)
+                    config.address, server_credentials(config.tls_cert, config.tls_key, config.client_ca)
                 )
             else:
                 bound = self._server.add_insecure_port(config.address)
@@ -182,18 +184,13 @@ class Server:
             raise LoadingError("the archive is not open yet; wait for the health service to say SERVING, and send again")
         return self._archive
 
-    def _on_change(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._tell_health())
-        task.add_done_callback(lambda done: done.exception())
-
-    async def _tell_health(self) -> None:
-        serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+    def _tell_health(self) -> None:
         screening = self.host.healthy
-        archive = screening and self._archive is not None and self._archive_alive
-        await self._health.set(SCREENING, serving if screening else not_serving)
-        await self._health.set(ARCHIVE, serving if archive else not_serving)
+        self._health.set(SCREENING, screening)
+        self._health.set(ARCHIVE, screening and self._archive is not None and self._archive_alive)
+        self._health.set(ADMIN, True)
         # The archive's health is the archive's alone: grading goes on without it.
-        await self._health.set("", serving if screening else not_serving)
+        self._health.set("", screening)
 
     def _watch(self, name: str, watcher: Callable[[], Awaitable[None]]) -> None:
         """Keep a watcher running until the server stops: what it did not expect is logged, and it begins again."""
@@ -215,7 +212,7 @@ class Server:
             if alive != self._archive_alive:
                 log.log(logging.INFO if alive else logging.ERROR, "store is %s", "back" if alive else "lost")
                 self._archive_alive = alive
-                await self._tell_health()
+                self._tell_health()
 
     async def _measure_archive(self, archive: Archive) -> None:
         """Compare the approximate search with the exact one now and then, for `Stats` and the metrics."""
@@ -267,12 +264,18 @@ class Server:
 
     async def stop(self, *, drain: bool = True) -> None:
         """Refuse new calls, finish what was accepted within `drain_s`, and end everything. Idempotent."""
-        await self._health.enter_graceful_shutdown()
+        await self._health.close()
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
         self._watchers.clear()
-        await self._server.stop(self.config.drain_s if drain else 0)
+        # gRPC waits for every call, those too that only watch the health: ours are over sooner.
+        stopping = asyncio.create_task(self._server.stop(self.config.drain_s if drain else 0))
+        over = asyncio.create_task(self._in_work.none())
+        await asyncio.wait((stopping, over), return_when=asyncio.FIRST_COMPLETED)
+        over.cancel()
+        await self._server.stop(_LAST_BYTES_S)
+        await stopping
         await self.host.close()
         if self._archive is not None:
             archive, self._archive = self._archive, None
@@ -319,11 +322,3 @@ class Server:
             await self.stop()
         finally:
             waiting.cancel()
-
-
-def _credentials(cert: Path, key: Path, client_ca: Path | None) -> Any:
-    chain, private = read_pair(cert, key)
-    if wrong := out_of_date(chain, datetime.datetime.now(datetime.UTC)):
-        log.warning("--tls-cert %s %s: no client will trust it; renew it, or set this machine's clock", cert, wrong)
-    roots = read_authorities(client_ca, "--client-ca") if client_ca is not None else None
-    return grpc.ssl_server_credentials([(private, chain)], root_certificates=roots, require_client_auth=roots is not None)
