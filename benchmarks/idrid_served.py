@@ -55,7 +55,8 @@ def served(bundle: Path, studies: list[Study]) -> tuple[Float, dict[VectorKind, 
     referred: list[bool] = []
     vectors: dict[VectorKind, list[list[float]]] = {kind: [] for kind in KINDS}
     gradable: list[bool] = []
-    with LocalServer(bundle, "--allow-unverified", "--cache-entries", "0") as server, Client(server.address) as client:
+    flags = ("--allow-unverified", "--allow-untrained", "--cache-entries", "0")
+    with LocalServer(bundle, *flags) as server, Client(server.address) as client:
         for start in range(0, len(studies), BATCH):
             part = studies[start : start + BATCH]
             for result in client.grade(part).results:

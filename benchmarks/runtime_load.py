@@ -63,6 +63,7 @@ def start_server(bundle: Path, flags: list[str]) -> tuple[subprocess.Popen[str],
         "--address",
         "127.0.0.1:0",
         "--allow-unverified",
+        "--allow-untrained",
     ]
     started = time.perf_counter()
     process = subprocess.Popen([*command, "--cache-entries", "0", *flags], stderr=subprocess.PIPE, text=True)

@@ -44,6 +44,7 @@ def replay(bundle: Path, out: Path) -> None:
     """Answers to the golden studies on this processor: `passed`, `joint` [N, D], `reference` [N, D], `decisions` [N, 3]."""
     from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.bundle.golden import read_golden
+    from foveal_runtime.bundle.manifest import Evidence
     from foveal_runtime.engine.answers import VectorKind, trained_kinds
     from foveal_runtime.engine.engine import Engine
     from foveal_runtime.engine.grading import grade
@@ -53,7 +54,7 @@ def replay(bundle: Path, out: Path) -> None:
     engine = Engine(Bundle.open(bundle), threads=1)
     golden = read_golden(engine.bundle)
     outcomes = engine.run([engine.prepare(study) for study in golden.studies], kinds=trained_kinds(engine.manifest))
-    grades = [grade(outcome, engine.manifest, allow_unverified=True) for outcome in outcomes]
+    grades = [grade(outcome, engine.manifest, given=frozenset(Evidence)) for outcome in outcomes]
     np.savez(
         out,
         processor=str(this_processor()),

@@ -222,13 +222,14 @@ def unproven(evidence: dict[str, Any]) -> list[str]:
         "chance": "not told from chance by held-out studies, so held to vectors and probabilities, not to grades",
         "unverified": "too few held-out studies to judge grades by (50 are needed, 20 on each side of grade 2)",
     }
+    flags = {"chance": "--allow-untrained", "unverified": "--allow-unverified"}
     lines = []
     for status, reason in reasons.items():
         named = [
             f"{head} from {name}" for name, heads in evidence.items() for head, e in heads.items() if e["status"] == status
         ]
         if named:
-            lines.append(f"{', '.join(named)}: {reason}; `foveal serve` gives such grades with --allow-unverified alone")
+            lines.append(f"{', '.join(named)}: {reason}; `foveal serve` gives such grades with {flags[status]} alone")
     return lines
 
 

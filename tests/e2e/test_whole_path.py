@@ -57,7 +57,9 @@ def server(bundles: dict[str, Path]) -> Iterator[RunningServer]:
     # Not under pytest's folders: they are 0700, and a PostgreSQL of root's runs as another user.
     with tempfile.TemporaryDirectory(prefix="foveal-e2e-", dir="/tmp") as folder:
         Path(folder).chmod(0o755)
-        with RunningServer(bundles["int8"], "--allow-unverified", "--store", f"{folder}/archive") as running:
+        with RunningServer(
+            bundles["int8"], "--allow-unverified", "--allow-untrained", "--store", f"{folder}/archive"
+        ) as running:
             yield running
 
 
@@ -67,7 +69,10 @@ def test_what_is_served_agrees_with_pytorch_for_every_subset(
 ) -> None:
     run = Run.open(tiny_run)
     expected = Reference(run.model, run.tokenizer_json, run.info).run(studies, frozenset({VectorKind.JOINT}))
-    with RunningServer(bundles[precision], "--allow-unverified") as served, Client(served.address) as client:
+    with (
+        RunningServer(bundles[precision], "--allow-unverified", "--allow-untrained") as served,
+        Client(served.address) as client,
+    ):
         graded = client.grade(studies).results
         embedded = client.embed(studies, [VectorKind.JOINT]).results
         model = client.model()

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from foveal_runtime.bundle.manifest import Evidence, HeadEvidence, Manifest
+from foveal_runtime.bundle.manifest import Evidence, Manifest
 from foveal_runtime.study.labels import Head
 
 
 def warnings_of(manifest: Manifest) -> list[str]:
     """Sentences for `GetModel`, `serve`, `inspect` and `verify`, the gravest first; empty when there is nothing to say."""
-    found: dict[Evidence, list[str]] = {Evidence.CHANCE: [], Evidence.UNVERIFIED: []}
-    for subset in manifest.trained_subsets:
-        for head in manifest.trained_heads:
-            evidence = manifest.evidence_of(subset, head)
-            if evidence.status is Evidence.CHANCE:
-                found[Evidence.CHANCE].append(_chance(subset, head, evidence))
-            elif evidence.status is Evidence.UNVERIFIED:
-                found[Evidence.UNVERIFIED].append(_unverified(subset, head, evidence))
-    said = [*found[Evidence.CHANCE], *found[Evidence.UNVERIFIED]]
+    said = []
+    for status, sentence in _SENTENCES.items():
+        named = _named(manifest, status)
+        if named:
+            said.append(f"{named}: {sentence}")
     points = {point.name for each in manifest.calibration.values() for point in each.operating_points if not point.studies}
     if points and Head.ICDR in manifest.trained_heads:
         said.append(f"operating point {', '.join(sorted(points))} was not fitted: too few referable patients at training")
@@ -25,20 +21,20 @@ def warnings_of(manifest: Manifest) -> list[str]:
     return said
 
 
-def _chance(subset: str, head: Head, evidence: HeadEvidence) -> str:
-    figures = f"kappa {evidence.kappa:.2f}, " if evidence.kappa is not None else ""
-    return (
-        f"{head.upper()} from {subset} is hardly trained: on {evidence.studies} held-out studies its grades can't be told from"
-        f" chance ({figures}lower bound {_number(evidence.kappa_low)}); it answers with --allow-untrained alone"
-    )
+_SENTENCES = {
+    Evidence.CHANCE: "hardly trained: held-out studies can't tell its grades from chance; answered with"
+    " --allow-untrained alone",
+    Evidence.UNVERIFIED: "unverified: too few held-out studies to say whether its grades mean anything; answered with"
+    " --allow-unverified alone",
+}
 
 
-def _unverified(subset: str, head: Head, evidence: HeadEvidence) -> str:
-    return (
-        f"{head.upper()} from {subset} is unverified: {evidence.studies} held-out studies, {evidence.positives} of them of"
-        f" grade 2 or worse, are too few to say whether its grades mean anything; it answers with --allow-unverified alone"
-    )
-
-
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2f}"
+def _named(manifest: Manifest, status: Evidence) -> str:
+    """Heads and the inputs for which that is their evidence, in words; empty for none."""
+    parts = []
+    for head in manifest.trained_heads:
+        subsets = [name for name in manifest.trained_subsets if manifest.evidence_of(name, head).status is status]
+        if subsets:
+            everything = len(subsets) == len(manifest.trained_subsets) > 1
+            parts.append(f"{head.upper()} from {'every input' if everything else ', '.join(subsets)}")
+    return "; ".join(parts)

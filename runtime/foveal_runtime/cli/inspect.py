@@ -142,10 +142,10 @@ def screen(document: dict[str, Any]) -> str:
     for name, entry in document["calibration"].items():
         points = [_point(point) for point in entry["operating_points"]]
         lines.append(f"  {name:<24}{'; '.join(points) or 'no operating point'}")
-    lines += ["", f"trained on {_data(document['trained_on'])}"]
+    lines.append(f"trained on {_data(document['trained_on'])}")
     lines += [f"warning: {warning}" for warning in document["warnings"]]
     made = ", ".join(f"{name} {version}" for name, version in document["made_with"].items())
-    lines += ["", f"made with {made or 'nothing recorded'}"]
+    lines.append(f"made with {made or 'nothing recorded'}")
     return "\n".join(lines) + "\n"
 
 

@@ -221,7 +221,7 @@ def test_unverified_grades_are_refused_unless_the_server_allows_them(tmp_path: P
         (embedded,) = client.embed([Study(image=photograph())], [VectorKind.IMAGE]).results
         assert embedded.HasField("embedding")
         assert client.model().evidence["image"].heads["icdr"].status == model_pb2.EVIDENCE_STATUS_UNVERIFIED
-        assert any("ICDR from image is unverified" in warning for warning in client.model().warnings)
+        assert any("ICDR from every input" in warning and "unverified" in warning for warning in client.model().warnings)
     with RunningServer(bundle, "--allow-unverified") as running, running.client() as client:
         (result,) = client.grade([Study(image=photograph())]).results
         assert result.grade.graded.icdr
@@ -238,7 +238,7 @@ def test_a_verified_head_is_served_beside_one_that_is_not(tmp_path: Path) -> Non
         assert [head.head for head in result.grade.graded.heads] == ["icdr"]
         assert not result.grade.graded.sdrg
         assert list(result.grade.unverified_heads) == ["sdrg"]
-        assert any("SDRG from image is hardly trained" in line for line in running.lines)
+        assert any("SDRG from image: hardly trained" in line for line in running.lines)
 
 
 def test_a_model_that_is_hardly_trained_answers_only_where_that_is_allowed(tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def _check_gallery(client: Client, row_of: Ids, stored: int) -> None:
 
 
 def _image_vectors(client: Client, row_of: Ids) -> dict[int, list[float]]:
-    return {row_of[entry.facts.id]: list(entry.values) for entry in _entries(client, row_of, with_vectors=True)}
+    return {row_of[entry.facts.id]: list(entry.vectors[0].values) for entry in _entries(client, row_of, with_vectors=True)}
 
 
 def _entries(client: Client, row_of: Ids, *, with_vectors: bool) -> list[Any]:
@@ -247,7 +247,12 @@ def _entries(client: Client, row_of: Ids, *, with_vectors: bool) -> list[Any]:
     for start in range(0, len(ids), _IDS_AT_ONCE):
         request = archive_pb2.GetRequest(ids=ids[start : start + _IDS_AT_ONCE], kind="VECTOR_KIND_IMAGE")
         request.with_vectors = with_vectors
-        found += client.get(request).entries
+        while True:
+            page = client.get(request)
+            found += page.entries
+            if not page.next_page_token:
+                break
+            request.page_token = page.next_page_token
     return found
 
 
