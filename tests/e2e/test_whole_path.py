@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from servers import RunningServer
 from foveal_runtime.client import Client
 from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.study.labels import Head, softmax
-from foveal_runtime.study.study import ALL_SUBSETS, Study
+from foveal_runtime.study.study import ALL_SUBSETS, Study, subset_name
 from foveal_train.data import load
 from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import Run
@@ -48,7 +49,8 @@ def studies(synth_spec: str, tiny_run: Path) -> list[Study]:
     """Held-out studies, each subset of their modalities."""
     held_out = set(Run.open(tiny_run).split["test"])
     whole = [sample.study() for sample in load(synth_spec).samples if sample.id in held_out]
-    return [study.only(subset) for subset in ALL_SUBSETS for study in whole if subset <= study.modalities]
+    parts = [(study, subset) for subset in ALL_SUBSETS for study in whole if subset <= study.modalities]
+    return [replace(study.only(subset), id=f"{study.id} {subset_name(subset)}") for study, subset in parts]
 
 
 @pytest.fixture(scope="module")
