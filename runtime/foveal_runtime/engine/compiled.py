@@ -13,18 +13,19 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from foveal_runtime.bundle.bundle import Bundle, sha256_file
-from foveal_runtime.bundle.sealed import Sealed
 from foveal_runtime.engine.cachefolder import cache_root, check_private, private_folder
 from foveal_runtime.engine.device import device_facts, device_key
 from foveal_runtime.errors import ConfigError, StaleError
 
 INDEX = "compiled.json"
 FOLDER = "graphs"
+_OWN = ".served-"
 FORMAT = 1
 """Raised when what is written here changes: entries of another format are stale."""
 
@@ -50,19 +51,12 @@ class Compiled:
 
     folder: Path
     graphs: Mapping[str, CompiledGraph]
-    sealed: Sealed | None = None
-    """Copies of its files that nothing can change; None reads them from the folder."""
+    lock: int | None = None
+    """Descriptor of the lock of a server's own copy, in the process that made it; None of what lies in the cache folder."""
 
-    def graph(self, name: str) -> Path | bytes:
-        """What a graph is loaded from, by its name in the manifest: its sealed copy where there is one, else its path."""
-        file = self.graphs[name].file
-        return self.folder / file if self.sealed is None else self.sealed.read(file)
-
-    def beside(self, name: str) -> dict[str, bytes]:
-        """Of sealed copies: a graph's further files (its weights) by name; beside a path ONNX Runtime finds them itself."""
-        if self.sealed is None:
-            return {}
-        return {file: self.sealed.read(file) for file in self.graphs[name].files if file != self.graphs[name].file}
+    def path(self, name: str) -> Path:
+        """File of a graph by its name in the manifest."""
+        return self.folder / self.graphs[name].file
 
     @property
     def bytes(self) -> int:
@@ -70,9 +64,10 @@ class Compiled:
         return sum((self.folder / name).stat().st_size for graph in self.graphs.values() for name in graph.files)
 
     def close(self) -> None:
-        """Give the copies back, if there are any."""
-        if self.sealed is not None:
-            self.sealed.close()
+        """Take a server's own copy away; leaves the cache folder alone."""
+        if self.lock is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            os.close(self.lock)
 
 
 def entry_folder(bundle_sha256: str, provider: str) -> Path:
@@ -80,13 +75,14 @@ def entry_folder(bundle_sha256: str, provider: str) -> Path:
     return cache_root() / f"{bundle_sha256[:16]}-{device_key(device_facts(provider))}"
 
 
-def find_compiled(bundle: Bundle, provider: str, *, seal: bool = False) -> Compiled | None:
+def find_compiled(bundle: Bundle, provider: str, *, own: bool = False) -> Compiled | None:
     """The bundle's compiled graphs on this device; None when `foveal compile` has not made any.
 
     Args:
         bundle: they were made from.
         provider: where they run.
-        seal: keep copies of the files and check those: for who goes on loading from them.
+        own: copy the files and check the copies: for a server, whose workers map them and must not see what is written there
+            later, by whoever. Close it in the end.
 
     Raises:
         StaleError: there are some, but not for this bundle, device and ONNX Runtime, or not as they were written.
@@ -97,10 +93,10 @@ def find_compiled(bundle: Bundle, provider: str, *, seal: bool = False) -> Compi
         return None
     check_private(folder.parent)
     check_private(folder)
-    return read_compiled(folder, bundle, device_facts(provider), seal=seal)
+    return read_compiled(folder, bundle, device_facts(provider), own=own)
 
 
-def read_compiled(folder: Path, bundle: Bundle, device: Mapping[str, str], *, seal: bool = False) -> Compiled:
+def read_compiled(folder: Path, bundle: Bundle, device: Mapping[str, str], *, own: bool = False) -> Compiled:
     """Read an entry and check every byte of it.
 
     Raises:
@@ -119,17 +115,44 @@ def read_compiled(folder: Path, bundle: Bundle, device: Mapping[str, str], *, se
         raise StaleError(f"{folder} was compiled for another device or ONNX Runtime; run `foveal compile` again")
     if {name: g.source for name, g in graphs.items()} != {name: g.sha256 for name, g in bundle.manifest.graphs.items()}:
         raise StaleError(f"{folder} was compiled from other graphs than the bundle's; run `foveal compile` again")
-    sealed = Sealed() if seal else None
+    found = _own_copy(folder, graphs) if own else Compiled(folder=folder, graphs=graphs)
     for inside, file, expected in named:
-        if not inside or not (folder / file).is_file() or _hash(folder / file, sealed) != expected:
-            if sealed is not None:
-                sealed.close()
+        if not inside or not (found.folder / file).is_file() or sha256_file(found.folder / file) != expected:
+            found.close()
             raise StaleError(f"{folder / file} is missing or was changed since it was compiled; run `foveal compile` again")
-    return Compiled(folder=folder, graphs=graphs, sealed=sealed)
+    return found
 
 
-def _hash(path: Path, sealed: Sealed | None) -> str:
-    return sha256_file(path) if sealed is None else sealed.add(path.name, path)
+def _own_copy(folder: Path, graphs: Mapping[str, CompiledGraph]) -> Compiled:
+    """The files of an entry in a folder of this process's own, locked as long as it lives; those of dead ones go.
+
+    Raises:
+        ConfigError: there is no room, or the cache folder can't be written.
+    """
+    for left in folder.parent.glob(f"{_OWN}*"):
+        _sweep(left)
+    try:
+        made = Path(tempfile.mkdtemp(prefix=_OWN, dir=folder.parent))
+        lock = os.open(made / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        copied = Compiled(folder=made, graphs=graphs, lock=lock)
+        for graph in graphs.values():
+            for file in graph.files:
+                if Path(file).name == file and (folder / file).is_file():
+                    shutil.copyfile(folder / file, made / file)
+    except OSError as error:
+        raise ConfigError(f"{folder.parent} can't be written ({error.strerror}); free space, or set FOVEAL_CACHE") from None
+    return copied
+
+
+def _sweep(left: Path) -> None:
+    """Remove a copy whose server is gone, however it went."""
+    try:
+        with (left / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+    except OSError:
+        return  # it is served from, or another foveal was quicker
 
 
 @contextlib.contextmanager

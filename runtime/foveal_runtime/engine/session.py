@@ -120,18 +120,13 @@ def open_sessions(
     sessions = {}
     for name in order:
         options = session_options(threads, exact=exact or bundle.manifest.target is Target.TENSORRT)
-        source = bundle.graph(name) if compiled is None else compiled.graph(name)
+        source = bundle.graph(name) if compiled is None else compiled.path(name)
         providers = stack(provider)
         if compiled is None and provider is Provider.TENSORRT:
             providers = stack(provider, engine_options(bundle.manifest.graphs[name]))
-        if compiled is not None:
-            if beside := compiled.beside(name):
-                options.add_external_initializers_from_files_in_memory(
-                    list(beside), list(beside.values()), [len(data) for data in beside.values()]
-                )
-            if provider is Provider.CPU:
-                # What optimisation found lies in the file; doing it again costs start-up and finds nothing.
-                options.graph_optimization_level = ort_module().GraphOptimizationLevel.ORT_DISABLE_ALL
+        if compiled is not None and provider is Provider.CPU:
+            # What optimisation found lies in the file; doing it again costs start-up and finds nothing.
+            options.graph_optimization_level = ort_module().GraphOptimizationLevel.ORT_DISABLE_ALL
         sessions[name] = open_session(bundle, name, source, options, providers)
     return sessions
 

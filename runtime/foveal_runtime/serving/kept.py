@@ -98,7 +98,7 @@ async def compiled_graphs(bundle: Bundle, provider: str) -> Compiled | None:
     An entry that is stale or damaged is compiled again, in a process of its own so that this one stays small.
     """
     try:
-        return await asyncio.to_thread(find_compiled, bundle, provider, seal=True)
+        return await asyncio.to_thread(find_compiled, bundle, provider, own=True)
     except ConfigError as error:
         log.warning("compiled graphs are not used: %s", error)
         return None
@@ -108,7 +108,7 @@ async def compiled_graphs(bundle: Bundle, provider: str) -> Compiled | None:
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
     try:
         if await process.wait() == 0:
-            return await asyncio.to_thread(find_compiled, bundle, provider, seal=True)
+            return await asyncio.to_thread(find_compiled, bundle, provider, own=True)
     except StaleError as error:
         log.warning("%s", error)
     finally:

@@ -88,8 +88,7 @@ class WorkerSpec:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """What a worker process has to inherit."""
-        sealed = [each.sealed for each in (self.bundle, self.compiled) if each is not None and each.sealed is not None]
-        return tuple(number for each in sealed for number in each.descriptors.values())
+        return () if self.bundle.sealed is None else tuple(self.bundle.sealed.descriptors.values())
 
     @property
     def lanes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from foveal_runtime.engine.device import device_facts, device_key
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.providers import Provider
 from foveal_runtime.errors import CheckFailed, ConfigError, StaleError
+from foveal_runtime.study.study import Study
 
 
 @pytest.fixture
@@ -181,25 +183,52 @@ def test_device_key_tells_machines_apart(tmp_path: Path) -> None:
     assert "570.1" in facts["driver"]
 
 
-def _held(server: RunningServer) -> set[str]:
-    """Names of the sealed copies that the worker inherited."""
-    (worker,) = server.workers()
-    links = [str(path.readlink()) for path in Path(f"/proc/{worker}/fd").iterdir()]
-    return {link.removeprefix("/memfd:").partition(" ")[0] for link in links if link.startswith("/memfd:")}
+def _mapped(server: RunningServer) -> set[Path]:
+    return {
+        Path(line.split()[-1])
+        for pid in server.workers()
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines()
+        if line.endswith(".weights")
+    }
 
 
-def test_serve_loads_compiled_graphs_from_sealed_copies_and_compiles_stale_ones(bundle: Bundle, compiled: Compiled) -> None:
+def test_serve_maps_a_copy_of_the_compiled_graphs_and_compiles_stale_ones_again(bundle: Bundle, compiled: Compiled) -> None:
     with RunningServer(bundle.path) as server:
-        assert "image.weights" in _held(server)
+        (image,) = (path for path in _mapped(server) if path.name == "image.weights")
+        assert image.parent != compiled.folder
+        assert image.parent.parent == compiled.folder.parent
+    assert not image.parent.exists()
     _truncate(compiled.folder)
     with RunningServer(bundle.path) as server:
         assert "compiling again" in server.log
-        assert "image.weights" in _held(server)
+        assert "image.weights" in {path.name for path in _mapped(server)}
     assert find_compiled(bundle, "cpu") is not None
+
+
+def test_compiled_graphs_that_are_overwritten_while_serving_change_no_answer_and_a_killed_servers_copy_goes(
+    bundle: Bundle, compiled: Compiled
+) -> None:
+    study = Study(note="macula")
+    with RunningServer(bundle.path, "--cache-entries", "0") as server, server.client() as client:
+        before = client.embed([study]).results[0].embedding.vectors[0].values
+        weights = compiled.folder / "text.weights"
+        weights.chmod(0o600)
+        weights.write_bytes(bytes(weights.stat().st_size))
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGKILL)
+        server.wait_for("worker lost", 10)
+        after = client.embed([study]).results[0].embedding.vectors[0].values
+        assert list(after) == pytest.approx(list(before), abs=1e-6)
+        (copy,) = {path.parent for path in _mapped(server)}
+        server.process.kill()
+        server.process.wait()
+    assert copy.exists()
+    with RunningServer(bundle.path):
+        assert not copy.exists()
 
 
 def test_serve_does_not_use_graphs_that_others_could_have_written(bundle: Bundle, compiled: Compiled) -> None:
     compiled.folder.chmod(0o777)
     with RunningServer(bundle.path) as server:
         assert "not used" in server.log
-        assert "image.weights" not in _held(server)
+        assert not _mapped(server)

@@ -84,7 +84,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 def test_what_a_gpu_compiles_is_kept_hashed_and_found_again(no_gpu: dict[str, Any], tmp_path: Path, provider: Provider) -> None:
     bundle = for_tensorrt(tmp_path / "bundle")
     compiled, _ = compiler.compile_bundle(bundle, provider, threads=1)
-    assert Path(str(compiled.graph("fusion"))).read_bytes() == b"engine of fusion"
+    assert compiled.path("fusion").read_bytes() == b"engine of fusion"
     assert not list(compiled.folder.glob("*.engine"))
     assert find_compiled(bundle, provider.value) == compiled
     assert find_compiled(bundle, "cpu") is None
