@@ -90,13 +90,16 @@ def serve(
     # The server forks for initdb alone, which never calls gRPC: with gRPC's fork handlers that child now and then fails.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
+    from foveal_runtime.rpc.request_id import NamesCalls
     from foveal_runtime.serving.config import read_config
 
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        format="%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s",
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(NamesCalls())
     settings = read_config(
         config,
         {

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from grpc_status import rpc_status
 
 from foveal_runtime.errors import FovealError, InputError
+from foveal_runtime.rpc import request_id
 from foveal_runtime.rpc.status import status_of
 
 log = logging.getLogger(__name__)
@@ -138,6 +139,7 @@ def _admitted(behaviour: Unary, admit: Admit) -> Unary:
 def _unary(name: str, behaviour: Unary, observe: Observe, in_work: InWork) -> Unary:
     async def call(request: Any, context: Any) -> Any:
         started = time.perf_counter()
+        await request_id.begin(context)
         try:
             with in_work:
                 response = await behaviour(request, context)
@@ -157,6 +159,7 @@ def _stream(
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
     async def call(requests: Any, context: Any) -> AsyncIterator[Any]:
         started = time.perf_counter()
+        await request_id.begin(context)
         try:
             with in_work:
                 async for response in behaviour(_each_valid(requests), context):
