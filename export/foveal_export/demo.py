@@ -56,7 +56,6 @@ def run(steps: Steps, settings: dict[str, Any]) -> None:
         ("evaluate", run_),
         _evaluated,
         document="evaluation.json",
-        writes=True,
         where=run_ / "report.html",
         log="evaluate.log",
     )

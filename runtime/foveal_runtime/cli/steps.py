@@ -164,7 +164,6 @@ class Steps:
         summary: Callable[[Any], str],
         *,
         document: str,
-        writes: bool = False,
         where: Path | str = "",
         log: str = "",
     ) -> None:
@@ -175,19 +174,17 @@ class Steps:
             words: the command after `foveal`, without --json.
             summary: one line of the command's document.
             document: file of the half's folder that keeps it.
-            writes: the command's --json takes a file; else it prints the document.
             where: what to show in the table; default: the document's file.
             log: as in `run`.
         """
         kept = self.folder / document
 
         def work() -> tuple[str, Path | str]:
-            asked = (*words, "--json", kept) if writes else (*words, "--json")
+            asked = (*words, "--json")
             outcome = self.run(*asked, log=log)
             if outcome.code != 0:
                 raise self.failure(outcome.code, *asked)
-            if not writes:
-                write_whole(kept, outcome.stdout)
+            write_whole(kept, outcome.stdout)
             return summary(json.loads(kept.read_text(encoding="utf-8"))), where or kept
 
         self.do(name, work)

@@ -202,9 +202,6 @@ class Database:
             "hnsw.iterative_scan": "relaxed_order",
             # Plans depend on the vector, k and filter at hand; a generic plan knows none of them.
             "plan_cache_mode": "force_custom_plan",
-            # What is searched lies in memory: with costs of disks a filter's few vectors would be found by reading all of them.
-            "seq_page_cost": "0.1",
-            "random_page_cost": "0.11",
             "synchronous_commit": "on",
             "timezone": "UTC",
             "datestyle": "ISO",
