@@ -72,16 +72,12 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if handler is None or not handler_call_details.method.startswith("/foveal."):
             return handler
         name = handler_call_details.method.rpartition("/")[2]
-        if name in self._admit:
-            # On the wire a call of one message is a stream of one; served as a stream, it can be refused without reading it.
-            return grpc.stream_unary_rpc_method_handler(
-                _unary(name, _admitted(handler.unary_unary, self._admit[name]), self._observe, self.in_work),
-                _parsed(handler.request_deserializer, self._check),
-                handler.response_serializer,
-            )
         if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(
-                _unary(name, _checked(handler.unary_unary), self._observe, self.in_work),
+            # On the wire a call of one message is a stream of one. Served as a stream, it can be refused without reading it,
+            # and one whose photograph still arrives is in work.
+            admit = self._admit.get(name, lambda context: None)
+            return grpc.stream_unary_rpc_method_handler(
+                _unary(name, _single(handler.unary_unary, admit), self._observe, self.in_work),
                 _parsed(handler.request_deserializer, self._check),
                 handler.response_serializer,
             )
@@ -119,14 +115,9 @@ async def _each_valid(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield _valid(request)
 
 
-def _checked(behaviour: Unary) -> Unary:
-    async def call(request: Any, context: Any) -> Any:
-        return await behaviour(_valid(request), context)
+def _single(behaviour: Unary, admit: Admit) -> Unary:
+    """A call of one message, of the stream that it arrives in."""
 
-    return call
-
-
-def _admitted(behaviour: Unary, admit: Admit) -> Unary:
     async def call(requests: AsyncIterator[Any], context: Any) -> Any:
         admit(context)
         async for request in requests:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import signal
 import struct
 import subprocess
 import sys
@@ -381,17 +380,6 @@ def test_photographs_can_be_scaled_down_before_sending(server: RunningServer, cl
     assert scaled_down(b"junk", 400) == b"junk"
     with server.client(scale_down_px=800) as small:
         assert small.grade([Study(image=large)]).results[0].HasField("grade")
-
-
-def test_sigterm_finishes_what_was_accepted_and_exits_0(bundle_path: Path) -> None:
-    large = photograph(width=1200, height=900)
-    studies = (Study(id=str(i), image=large, note="macula " * i) for i in range(40))
-    with RunningServer(bundle_path) as running, running.client() as client:
-        results = client.grade_stream(studies)
-        first = next(results)
-        running.process.send_signal(signal.SIGTERM)
-        assert len([first, *results]) == 40
-        assert running.process.wait(15) == 0
 
 
 def test_a_port_in_use_is_one_line(server: RunningServer, bundle_path: Path) -> None:
