@@ -46,6 +46,8 @@ class Model:
     config: ServeConfig
     """As it is served: with the workers, threads and batch that were measured for it, where nobody chose others."""
     compiled: Compiled | None = None
+    first_test: tuple[float, SelfTestReport] | None = None
+    """The self-test that it was loaded with: when it ended, on the monotonic clock, and its report."""
 
     async def close(self) -> None:
         """End the workers, and give back what they were loaded from."""
@@ -69,7 +71,7 @@ class HostStatus:
     queued_studies: int
     queued_bytes: int
     last_test: tuple[float, SelfTestReport] | None
-    """When the last self-test ended, on the monotonic clock, and its report; None before the first."""
+    """When the last self-test of what is served ended, on the monotonic clock, and its report; None before the first."""
     processes: dict[str, int]
     """Process ids by name: `server`, `worker 0`, …"""
 
@@ -178,6 +180,7 @@ class ModelHost:
                 bundle.close()
                 raise
             old, self._model, self._drift = self._model, model, ""
+            self._last_test = model.first_test
             self._changed()
             if old is not None:
                 await old.batcher.drain(self._config.drain_s)
@@ -202,7 +205,8 @@ class ModelHost:
         compiled = await compiled_graphs(bundle, config.provider)
         if compiled is not None and bundle.sealed is not None:
             bundle.sealed.drop([graph.file for graph in bundle.manifest.graphs.values()])  # nobody will load them
-        batcher = self._batcher(bundle, compiled, config)
+        tested: list[tuple[float, SelfTestReport]] = []
+        batcher = self._batcher(bundle, compiled, config, tested)
         try:
             await batcher.start()
         except BaseException:
@@ -210,9 +214,14 @@ class ModelHost:
                 compiled.close()
             raise
         batcher.on_change = self._changed
-        return Model(bundle=bundle, batcher=batcher, config=config, compiled=compiled)
+        return Model(
+            bundle=bundle, batcher=batcher, config=config, compiled=compiled, first_test=tested[-1] if tested else None
+        )
 
-    def _batcher(self, bundle: Bundle, compiled: Compiled | None, config: ServeConfig) -> Batcher:
+    def _batcher(
+        self, bundle: Bundle, compiled: Compiled | None, config: ServeConfig, tested: list[tuple[float, SelfTestReport]]
+    ) -> Batcher:
+        """A batcher that has yet to start; `tested` gets the self-tests of its first workers."""
         spec = WorkerSpec(
             bundle=bundle,
             provider=provider_of(config.provider).value,
@@ -229,7 +238,7 @@ class ModelHost:
             assert worker.ready is not None
             report = worker.ready.self_test
             if report is not None and not batcher.started:
-                self._last_test = (time.monotonic(), report)
+                tested.append((time.monotonic(), report))
             if report is not None and not report.passed:
                 await asyncio.to_thread(worker.close)
                 raise CheckFailed(f"the self-test of {bundle.path} failed: {_first_drift(report)}; export for this machine")
@@ -269,14 +278,15 @@ class ModelHost:
                 self._waiting_for_test -= 1
                 if not self._waiting_for_test:
                     testing.cancel()
+                    self._testing = None  # it has yet to notice, and nobody may join it
 
     async def _test_now(self) -> SelfTestReport:
         if self._model is None:
             raise LoadingError("the bundle is still being loaded; send again later")
         model = self._model
         report = await model.batcher.self_test()
-        self._last_test = (time.monotonic(), report)
         if model is self._model:
+            self._last_test = (time.monotonic(), report)
             drift = "" if report.passed else _first_drift(report)
             if drift != self._drift:
                 log.log(logging.ERROR if drift else logging.INFO, "self-test: %s", report.summary())
@@ -296,11 +306,6 @@ class ModelHost:
                 await self.self_test()
             except FovealError as error:
                 log.warning("self-test could not run: %s", error)
-
-    async def drain(self) -> None:
-        """Wait for accepted work, at most `drain_s`."""
-        if self._model is not None:
-            await self._model.batcher.drain(self._config.drain_s)
 
     async def close(self) -> None:
         """End the workers."""

@@ -77,6 +77,16 @@ def test_a_reload_says_whether_anything_changed_and_keeps_the_old_bundle_when_th
     assert client.model().model.bundle_sha256 != before
 
 
+def test_the_failed_self_test_of_a_refused_bundle_is_not_the_served_ones(client: Client, folder: Path) -> None:
+    before = client.model().model.bundle_sha256
+    point_at(folder, write_bundle(folder / "shifted", seed=3, golden_shift=3.0))
+    with pytest.raises(FovealError, match="self-test"):
+        client.reload()
+    status = client.status()
+    assert (status.screening, status.self_test_passed) == (admin_pb2.SERVING_STATE_SERVING, True)
+    assert status.model.bundle_sha256 == before
+
+
 def point_at(folder: Path, bundle: Path) -> None:
     link = folder / "next"
     link.symlink_to(bundle)
