@@ -50,7 +50,7 @@ def given(message: Any, dim: int) -> Entry:
         if kind.value in vectors:
             raise StudyError(f"{path} is that of an earlier vector of the entry; send one of each kind", field=path)
         vectors[kind.value] = np.asarray(vector.values, np.float32)
-    entry = entry_from(message.facts, message.facts.id, vectors, None, "")
+    entry = Entry(id=message.facts.id, vectors=vectors, **facts_from(message.facts))
     check_entries([entry], dim)
     return entry
 
@@ -74,15 +74,6 @@ def refuse_shared_ids(messages: Sequence[Any], made: list[Made | FovealError]) -
         own_id = each.entry.id if isinstance(each, Made) else messages[i].facts.id
         if own_id in shared:
             made[i] = repeated("facts.id")
-
-
-def entry_from(facts: Any, entry_id: str, vectors: Mapping[str, Float32], content: bytes | None, precision: str) -> Entry:
-    """An entry of a message's facts.
-
-    Raises:
-        StudyError: a date that is none, or an enum value that this server does not know, by its path.
-    """
-    return Entry(id=entry_id, vectors=vectors, content_sha256=content, precision=precision, **facts_from(facts))
 
 
 def facts_from(facts: Any) -> dict[str, Any]:

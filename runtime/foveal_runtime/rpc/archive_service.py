@@ -14,7 +14,6 @@ from foveal_runtime.errors import FovealError, InputError, NotFoundError, Precon
 from foveal_runtime.rpc.archive_messages import (
     Made,
     changes_from,
-    entry_from,
     entry_to,
     facts_from,
     given,
@@ -26,12 +25,12 @@ from foveal_runtime.rpc.archive_messages import (
 )
 from foveal_runtime.rpc.filters import conditions, filter_from
 from foveal_runtime.rpc.limits import LIST_PAGE_ENTRIES, MAX_PAGE_ENTRIES
-from foveal_runtime.rpc.messages import KIND_OF, KIND_TO, kinds_from, known, model_ref_to, quality_to, study_from
+from foveal_runtime.rpc.messages import KIND_OF, KIND_TO, kinds_from, known, model_ref_to, quality_to
 from foveal_runtime.rpc.pages import filled, page_size, place_of, token_of
-from foveal_runtime.rpc.reading import ReadStudy, read_all
+from foveal_runtime.rpc.reading import ReadStudy
 from foveal_runtime.rpc.status import status_of
 from foveal_runtime.rpc.streams import patiently, windowed
-from foveal_runtime.store.entry import check_entries, check_ids
+from foveal_runtime.store.entry import Entry, check_entries, check_ids
 from foveal_runtime.store.filter import AllOf, Column, Equals, Not, conjunction
 from foveal_runtime.study.study import Modality, Study, subset_name
 
@@ -146,33 +145,31 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
     ) -> list[Made | FovealError]:
         """What each message becomes; studies are embedded together."""
         made: list[Made | FovealError | None] = [None] * len(messages)
-        studies: list[int] = []
+        facts: dict[int, dict[str, Any]] = {}  # of the studies, by where they stand: refused before anything is embedded
         for i, message in enumerate(messages):
             try:
                 if message.WhichOneof("content") == "vectors":
                     _check_space(model, space_id)
                     made[i] = Made(given(message, model.bundle.manifest.embedding_dim))
                 else:
-                    facts_from(message.facts)  # refused before anything is embedded
-                    studies.append(i)
+                    facts[i] = facts_from(message.facts)
             except FovealError as error:
                 made[i] = error
         to_embed: list[tuple[int, ReadStudy, Ask]] = []
-        for i, read in zip(studies, await read_all([messages[i].study for i in studies]), strict=True):
+        for i, read in zip(facts, await self._screening.read(model, [messages[i].study for i in facts], context), strict=True):
             try:
                 if isinstance(read, FovealError):
                     raise read
                 to_embed.append((i, read, _ask(model, read.study, kinds)))
             except FovealError as error:
                 made[i] = error
-        if to_embed:
-            model.batcher.check_time(len(to_embed), context.time_remaining())
-            answers = await self._screening.answer_studies(model, [(read, ask) for _, read, ask in to_embed], context)
-            for (i, read, _), answer in zip(to_embed, answers, strict=True):
-                try:
-                    made[i] = answer if isinstance(answer, FovealError) else _embedded(model, messages[i].facts, read, answer)
-                except FovealError as error:
-                    made[i] = error
+        answers = await self._screening.answer_read(model, [(read, ask) for _, read, ask in to_embed], context)
+        for (i, read, _), answer in zip(to_embed, answers, strict=True):
+            try:
+                own_id = messages[i].facts.id
+                made[i] = answer if isinstance(answer, FovealError) else _embedded(model, own_id, facts[i], read, answer)
+            except FovealError as error:
+                made[i] = error
         return [each for each in made if each is not None]
 
     @_admitted
@@ -237,11 +234,13 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
         which = request.WhichOneof("query")
         own_id = ""
         if which == "study":
-            study = study_from(request.study)
-            query_kind = query_kind_of(study, request.query_kind)
+            (read,) = await self._screening.read(model, [request.study], context)
+            if isinstance(read, FovealError):
+                raise read
+            query_kind = query_kind_of(read.study, request.query_kind)
             target_kind = target_kind_of(query_kind, request.target_kind, model.bundle.manifest)
             ask = Ask(frozenset({query_kind}), grade=False)
-            (answer,) = await self._screening.answer_each(model, [(request.study, ask)], context)
+            (answer,) = await self._screening.answer_read(model, [(read, ask)], context)
             if isinstance(answer, FovealError):
                 raise answer
             if query_kind not in answer.outcome.vectors:
@@ -264,14 +263,14 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
             vector_D = own_D
         else:
             raise InputError("search has no query; give a study, a vector or an id")
-        conditions = [filter_from(request.filter)] if request.HasField("filter") else []
+        filters = [filter_from(request.filter)] if request.HasField("filter") else []
         if own_id:
-            conditions.append(Not(Equals(Column.ID, own_id)))
+            filters.append(Not(Equals(Column.ID, own_id)))
         result = await archive.search(
             vector_D,
             kind=target_kind.value,
             k=request.k or _DEFAULT_K,
-            filter=conjunction(conditions),
+            filter=conjunction(filters),
             exact=request.exact,
             with_vectors=request.with_vectors,
         )
@@ -304,8 +303,15 @@ def _allows(study: Study, kind: VectorKind) -> bool:
     return kind is VectorKind.JOINT or Modality(kind.value) in study.modalities
 
 
-def _embedded(model: Model, facts: Any, read: ReadStudy, answer: Answer) -> Made:
+def _embedded(model: Model, own_id: str, facts: dict[str, Any], read: ReadStudy, answer: Answer) -> Made:
     """An entry of a study that was embedded.
+
+    Args:
+        model: that embedded it.
+        own_id: the caller's; empty where the content names it.
+        facts: as the store names them.
+        read: the study.
+        answer: its vectors.
 
     Raises:
         StudyError: it allows none of the kinds, or its facts are illegal.
@@ -315,7 +321,8 @@ def _embedded(model: Model, facts: Any, read: ReadStudy, answer: Answer) -> Made
         raise StudyError("the study allows none of the kinds that were asked for; ask for others", field="kinds")
     content = read.content_sha256
     of_kind = {kind.value: vectors[kind] for kind in VectorKind if kind in vectors}
-    entry = entry_from(facts, facts.id or content.hex(), of_kind, content, model.bundle.manifest.precision.value)
+    precision = model.bundle.manifest.precision.value
+    entry = Entry(id=own_id or content.hex(), vectors=of_kind, content_sha256=content, precision=precision, **facts)
     check_entries([entry], model.bundle.manifest.embedding_dim)
     return Made(entry, answer.outcome.quality)
 

@@ -172,7 +172,8 @@ class Server:
         self.host.pinned_space = True
         archive = self._archive
         self._watch("archive", lambda: self._watch_archive(archive))
-        self._watch("recall", lambda: self._measure_archive(archive))
+        if options.recall_every_s:
+            self._watch("recall", lambda: self._measure_archive(archive))
 
     def _open_archive_or_none(self) -> Archive | None:
         """The archive; None when none was asked for.
@@ -220,14 +221,13 @@ class Server:
 
         every_s = self.config.archive.recall_every_s
         wait_s = min(_FIRST_RECALL_S, every_s)
-        while every_s:
+        while True:
             await asyncio.sleep(wait_s)
             wait_s = every_s
             try:
                 await measure_recall(archive, sample=archive.options.recall_sample)
             except FovealError as error:
                 log.warning("recall could not be measured: %s", error)
-                continue
 
     async def _count_archive(self) -> Stats:
         if self._archive is None:

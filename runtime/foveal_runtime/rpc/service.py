@@ -83,10 +83,11 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         if Head.ICDR not in model.bundle.manifest.trained_heads:
             raise UntrainedError("this bundle's ICDR head was not trained, and a visit is judged by ICDR grades; use Grade")
         point = self._point(model, request.operating_point)
-        answers = await self.answer(model, [study_with_eye(item) for item in request.studies], Ask(), context)
+        studies = [study_with_eye(item) for item in request.studies]
+        answers = await self.answer(model, studies, Ask(), context)
         results = []
         photographs: list[tuple[Eye | None, Finding | None]] = []
-        for i, (item, answer) in enumerate(zip(request.studies, answers, strict=True)):
+        for i, (item, study, answer) in enumerate(zip(request.studies, studies, answers, strict=True)):
             try:
                 eye = _eye_of(item, answer)
             except StudyError as error:
@@ -94,7 +95,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                 photographs.append((None, None))
             else:
                 result = self._graded(item.study.id, answer, model, f"studies[{i}].study", point)
-                if result.HasField("grade") and item.study.record.eye != study_with_eye(item).record.eye:
+                if result.HasField("grade") and study.record.eye != item.study.record.eye:
                     result.grade.filled_fields.add(field="record.eye", source=screening_pb2.FACT_SOURCE_EXAM)
                 results.append(result)
                 photographs.append((eye, self._finding(answer, model, point)))
@@ -180,10 +181,10 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         """
         if not 1 <= len(messages) <= self.max_studies:
             raise InputError(f"request has {len(messages)} studies, 1 to {self.max_studies} are allowed; send them in parts")
-        ids = [message.id for message in messages]
-        again = {i for i, each in enumerate(ids) if each and each in ids[:i]} if len(set(ids)) < len(ids) else set()
-        asked = [(message, ask) for i, message in enumerate(messages) if i not in again]
-        answers = iter(await self.answer_each(model, asked, context))
+        first: dict[str, int] = {}
+        again = {i for i, message in enumerate(messages) if message.id and first.setdefault(message.id, i) != i}
+        read = await self.read(model, [message for i, message in enumerate(messages) if i not in again], context)
+        answers = iter(await self.answer_read(model, [(each, ask) for each in read], context))
         return [repeated("id") if i in again else next(answers) for i in range(len(messages))]
 
     def _windowed(self, requests: Any, one: Any, failed: Any) -> AsyncIterator[Any]:
@@ -200,18 +201,24 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
 
         return await patiently(attempt)
 
-    async def answer_each(
-        self, model: Model, asked: Sequence[tuple[study_pb2.Study, Ask]], context: Any
-    ) -> list[Answer | FovealError]:
-        """`answer`, with a wish of its own for each study."""
-        model.batcher.check_time(len(asked), context.time_remaining())
-        read = await read_all([message for message, _ in asked])
-        return await self.answer_studies(model, [(each, ask) for each, (_, ask) in zip(read, asked, strict=True)], context)
+    async def read(self, model: Model, messages: Sequence[study_pb2.Study], context: Any) -> list[ReadStudy | FovealError]:
+        """Each message's study, or what is wrong with it.
 
-    async def answer_studies(
+        Raises:
+            DeadlineError: they could only be answered too late.
+        """
+        if messages:
+            model.batcher.check_time(len(messages), context.time_remaining())
+        return await read_all(messages)
+
+    async def answer_read(
         self, model: Model, asked: Sequence[tuple[ReadStudy | FovealError, Ask]], context: Any
     ) -> list[Answer | FovealError]:
-        """`answer_each` for studies that were read; one that could not be keeps its error."""
+        """An answer or an error for each study that was read, with a wish of its own; one that could not be keeps its error.
+
+        Raises:
+            FovealError: they are not admitted.
+        """
         answers: list[Answer | FovealError | None] = [None] * len(asked)
         requests: list[tuple[int, Request]] = []
         for i, (each, ask) in enumerate(asked):
