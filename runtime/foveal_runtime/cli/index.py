@@ -250,14 +250,7 @@ def _stored_kinds(client: Client, ids: list[str]) -> dict[str, set[Any]]:
 
     if not ids:
         return {}
-    request = archive_pb2.GetRequest(ids=ids)
-    have: dict[str, set[Any]] = {}
-    while True:
-        page = client.get(request)
-        have.update((entry.facts.id, set(entry.kinds)) for entry in page.entries)
-        if not page.next_page_token:
-            return have
-        request.page_token = page.next_page_token
+    return {entry.facts.id: set(entry.kinds) for entry in client.get_all(archive_pb2.GetRequest(ids=ids))}
 
 
 def _in_parts(items: Iterable[_Photograph], size: int) -> Iterator[list[_Photograph]]:

@@ -177,6 +177,11 @@ class Client:
         response: archive_pb2.GetResponse = self._call(self._archive.Get, request)
         return response
 
+    def get_all(self, request: archive_pb2.GetRequest) -> Iterator[archive_pb2.StoredEntry]:
+        """Every entry of the request's ids that is stored, page by page."""
+        for entry in _paged(self.get, request):
+            yield entry
+
     def list_page(self, request: archive_pb2.ListRequest) -> archive_pb2.ListResponse:
         """A page of entries in the order of their ids."""
         response: archive_pb2.ListResponse = self._call(self._archive.List, request)
@@ -184,17 +189,28 @@ class Client:
 
     def list(self, request: archive_pb2.ListRequest) -> Iterator[archive_pb2.StoredEntry]:
         """Every entry that passes the request's filter, in the order of their ids, page by page."""
-        wanted = archive_pb2.ListRequest()
-        wanted.CopyFrom(request)
-        while True:
-            page = self.list_page(wanted)
-            for entry in page.entries:
-                yield entry
-            if not page.next_page_token:
-                return
-            wanted.page_token = page.next_page_token
+        for entry in _paged(self.list_page, request):
+            yield entry
 
     def stats(self) -> archive_pb2.StatsResponse:
         """How much is stored."""
         response: archive_pb2.StatsResponse = self._call(self._archive.Stats, archive_pb2.StatsRequest())
         return response
+
+
+def _paged(page_of: Any, request: Any) -> Iterator[archive_pb2.StoredEntry]:
+    """The entries of all pages from the request's on.
+
+    Args:
+        page_of: a call of one page.
+        request: of the first page; it is not changed.
+    """
+    wanted = type(request)()
+    wanted.CopyFrom(request)
+    while True:
+        page = page_of(wanted)
+        for entry in page.entries:
+            yield entry
+        if not page.next_page_token:
+            return
+        wanted.page_token = page.next_page_token

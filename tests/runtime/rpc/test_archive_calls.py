@@ -231,6 +231,10 @@ def test_pages_hold_what_a_plain_client_receives_and_give_everything_once(client
             break
         wanted.page_token = found.next_page_token
     assert got == ids
+    assert [each.facts.id for each in client.list(archive_pb2.ListRequest(page_size=70))] == ids
+    first = archive_pb2.GetRequest(ids=[*ids, "nobody"], page_size=70)
+    assert [each.facts.id for each in client.get_all(first)] == ids
+    assert not first.page_token
 
 
 def test_a_token_of_another_request_or_of_nobody_is_refused(client: Client, space: str) -> None:

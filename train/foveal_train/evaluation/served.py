@@ -247,12 +247,7 @@ def _entries(client: Client, row_of: Ids, *, with_vectors: bool) -> list[Any]:
     for start in range(0, len(ids), _IDS_AT_ONCE):
         request = archive_pb2.GetRequest(ids=ids[start : start + _IDS_AT_ONCE], kind="VECTOR_KIND_IMAGE")
         request.with_vectors = with_vectors
-        while True:
-            page = client.get(request)
-            found += page.entries
-            if not page.next_page_token:
-                break
-            request.page_token = page.next_page_token
+        found += client.get_all(request)
     return found
 
 
