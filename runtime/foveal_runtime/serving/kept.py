@@ -109,7 +109,7 @@ async def compiled_graphs(bundle: Bundle, provider: str) -> Compiled | None:
     try:
         if await process.wait() == 0:
             return await asyncio.to_thread(find_compiled, bundle, provider, own=True)
-    except StaleError as error:
+    except (ConfigError, StaleError) as error:
         log.warning("%s", error)
     finally:
         if process.returncode is None:

@@ -20,7 +20,8 @@ from foveal_runtime.engine.compiler import compile_bundle
 from foveal_runtime.engine.device import device_facts, device_key
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.providers import Provider
-from foveal_runtime.errors import CheckFailed, ConfigError, StaleError
+from foveal_runtime.errors import CheckFailed, ConfigError, FovealError, StaleError
+from foveal_runtime.serving import kept
 from foveal_runtime.study.study import Study
 
 
@@ -232,3 +233,16 @@ def test_serve_does_not_use_graphs_that_others_could_have_written(bundle: Bundle
     with RunningServer(bundle.path) as server:
         assert "not used" in server.log
         assert not _mapped(server)
+
+
+async def test_no_room_for_the_copy_of_what_was_compiled_again_is_no_end_of_the_server(
+    bundle: Bundle, compiled: Compiled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[FovealError] = [ConfigError("no room for a copy"), StaleError("of another foveal")]
+
+    def find(*unused: object, own: bool) -> Compiled | None:
+        raise found.pop()
+
+    monkeypatch.setattr(kept, "find_compiled", find)
+    assert await kept.compiled_graphs(bundle, "cpu") is None
+    assert not found
