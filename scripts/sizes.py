@@ -3,7 +3,8 @@
     python scripts/sizes.py
 
 A function's docstring is not counted: a command's is its help page. Exceptions stand in docs/decisions.md, "Lengths", each with
-its reason: a table row whose first cell is the module, or the module and `:function`.
+its reason and the length that it may not grow beyond: a table row whose first cell is the module, or the module and
+`:function`.
 """
 
 from __future__ import annotations
@@ -19,16 +20,23 @@ ROOMS = ("runtime/foveal_runtime", "train/foveal_train", "export/foveal_export",
 MADE = ("_proto/", "client/blocking.py")
 """Written by programs."""
 MODULE, FUNCTION = 330, 60
-EXCEPTION = re.compile(r"^\| `([\w/.]+\.py(?::\w+)?)` \| \d+ \| \S", re.MULTILINE)
+EXCEPTION = re.compile(r"^\| `([\w/.]+\.py(?::\w+)?)` \| (\d+) \| \S", re.MULTILINE)
 
 
 def main() -> int:
     """List what is too long and not excepted, and exceptions that nothing needs any more."""
     text = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
-    excepted = set(EXCEPTION.findall(text))
+    excepted = {name: int(length) for name, length in EXCEPTION.findall(text)}
     found = {name: length for room in ROOMS for name, length in too_long(ROOT / room)}
     wrong = [f"{name} has {length} lines; split it" for name, length in found.items() if name not in excepted]
-    wrong += [f"docs/decisions.md excepts {name}, which is short enough; delete the row" for name in excepted - found.keys()]
+    wrong += [
+        f"{name} has {found[name]} lines, docs/decisions.md excepts it up to {most}; split it"
+        for name, most in excepted.items()
+        if found.get(name, 0) > most
+    ]
+    wrong += [
+        f"docs/decisions.md excepts {name}, which is short enough; delete the row" for name in excepted.keys() - found.keys()
+    ]
     print("\n".join(sorted(wrong)), end="\n" if wrong else "", file=sys.stderr)
     return 1 if wrong else 0
 

@@ -73,3 +73,13 @@ def test_a_module_or_function_that_grows_is_named(copy: Path) -> None:
     assert done.returncode == 1
     assert "exam.py has" in done.stderr
     assert "exam.py:long has 62 lines" in done.stderr
+
+
+def test_an_exception_that_grows_beyond_its_figure_is_named(copy: Path) -> None:
+    path = copy / "runtime" / "foveal_runtime" / "serving" / "batching.py"
+    before = path.read_text()
+    path.write_text(before + "\n" * 5)
+    done = subprocess.run([sys.executable, "scripts/sizes.py"], capture_output=True, text=True, check=False, cwd=copy)
+    path.write_text(before)
+    assert done.returncode == 1
+    assert "batching.py has 495 lines, docs/decisions.md excepts it up to 490" in done.stderr

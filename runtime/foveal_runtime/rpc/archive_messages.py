@@ -11,16 +11,16 @@ import numpy as np
 
 from foveal_runtime._proto import archive_pb2, screening_pb2
 from foveal_runtime.bundle.manifest import Manifest, Precision
-from foveal_runtime.engine.answers import VectorKind
+from foveal_runtime.engine.answers import Ask, VectorKind, trained_kinds
 from foveal_runtime.errors import FovealError, InputError, StudyError, UntrainedError
 from foveal_runtime.photo.quality import Quality
 from foveal_runtime.rpc.filters import date_from
 from foveal_runtime.rpc.grade_messages import ICDR_OF, ICDR_TO, REFERRAL_OF, REFERRAL_TO
-from foveal_runtime.rpc.messages import EYE_OF, EYE_TO, KIND_OF, KIND_TO, PRECISION_TO, known
+from foveal_runtime.rpc.messages import EYE_OF, EYE_TO, KIND_OF, KIND_TO, PRECISION_TO, kinds_from, known
 from foveal_runtime.rpc.streams import repeated
 from foveal_runtime.store.entry import CHANGEABLE, Entry, Facts, Float32, check_entries
 from foveal_runtime.store.stats import Stats
-from foveal_runtime.study.study import Eye, Study
+from foveal_runtime.study.study import Eye, Modality, Study, subset_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +182,26 @@ def optional_kind(number: int) -> str | None:
         StudyError: a number that is no kind.
     """
     return known(KIND_OF, number, "kind").value if number else None
+
+
+def kinds_of_entry(study: Study, numbers: Sequence[int], manifest: Manifest) -> Ask:
+    """The kinds to store of a study: those asked for, or all that were trained; of either what the study allows.
+
+    Raises:
+        StudyError: a number that is no kind, or a study without a modality.
+    """
+    if numbers:
+        wanted = kinds_from(numbers)
+    else:
+        study.validate()
+        wanted = trained_kinds(manifest)
+        if subset_name(study.modalities) not in manifest.trained_subsets:
+            wanted -= {VectorKind.JOINT}
+    return Ask(frozenset(kind for kind in wanted if _allows(study, kind)), grade=False)
+
+
+def _allows(study: Study, kind: VectorKind) -> bool:
+    return kind is VectorKind.JOINT or Modality(kind.value) in study.modalities
 
 
 def query_kind_of(study: Study, number: int) -> VectorKind:

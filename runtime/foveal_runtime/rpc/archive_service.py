@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal_runtime._proto import archive_pb2, archive_pb2_grpc
-from foveal_runtime.engine.answers import Ask, VectorKind, trained_kinds
+from foveal_runtime.engine.answers import Ask, VectorKind
 from foveal_runtime.errors import FovealError, InputError, NotFoundError, PreconditionError, SpaceMismatchError, StudyError
 from foveal_runtime.rpc.archive_messages import (
     Made,
@@ -17,6 +17,7 @@ from foveal_runtime.rpc.archive_messages import (
     entry_to,
     facts_from,
     given,
+    kinds_of_entry,
     optional_kind,
     query_kind_of,
     refuse_shared_ids,
@@ -25,14 +26,13 @@ from foveal_runtime.rpc.archive_messages import (
 )
 from foveal_runtime.rpc.filters import conditions, filter_from
 from foveal_runtime.rpc.limits import LIST_PAGE_ENTRIES, MAX_PAGE_ENTRIES
-from foveal_runtime.rpc.messages import KIND_OF, KIND_TO, kinds_from, known, model_ref_to, quality_to
+from foveal_runtime.rpc.messages import KIND_OF, KIND_TO, known, model_ref_to, quality_to
 from foveal_runtime.rpc.pages import filled, page_size, place_of, token_of
 from foveal_runtime.rpc.reading import ReadStudy
 from foveal_runtime.rpc.status import status_of
 from foveal_runtime.rpc.streams import patiently, windowed
 from foveal_runtime.store.entry import Entry, check_entries, check_ids
 from foveal_runtime.store.filter import AllOf, Column, Equals, Not, conjunction
-from foveal_runtime.study.study import Modality, Study, subset_name
 
 if TYPE_CHECKING:
     from foveal_runtime.rpc.admission import Admission
@@ -160,7 +160,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
             try:
                 if isinstance(read, FovealError):
                     raise read
-                to_embed.append((i, read, _ask(model, read.study, kinds)))
+                to_embed.append((i, read, kinds_of_entry(read.study, kinds, model.bundle.manifest)))
             except FovealError as error:
                 made[i] = error
         answers = await self._screening.answer_read(model, [(read, ask) for _, read, ask in to_embed], context)
@@ -284,23 +284,6 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
     @_admitted
     async def Stats(self, request: Any, context: Any) -> Any:
         return stats_to(await self._archive.stats())
-
-
-def _ask(model: Model, study: Study, kinds: Sequence[int]) -> Ask:
-    """The kinds to store: those asked for, or all that were trained and that the study allows."""
-    manifest = model.bundle.manifest
-    if kinds:
-        wanted = kinds_from(kinds)
-    else:
-        study.validate()
-        wanted = trained_kinds(manifest)
-        if subset_name(study.modalities) not in manifest.trained_subsets:
-            wanted -= {VectorKind.JOINT}
-    return Ask(frozenset(kind for kind in wanted if _allows(study, kind)), grade=False)
-
-
-def _allows(study: Study, kind: VectorKind) -> bool:
-    return kind is VectorKind.JOINT or Modality(kind.value) in study.modalities
 
 
 def _embedded(model: Model, own_id: str, facts: dict[str, Any], read: ReadStudy, answer: Answer) -> Made:
