@@ -1,4 +1,4 @@
-"""What the rooms' tests share: a small generated data set, a tiny trained run, and the real photographs when they are there."""
+"""What the rooms' tests share: a bundle, a small data set and a tiny run, and the real photographs when they are there."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ def idrid() -> Path:
     if not SHARED_IDRID.is_dir():
         pytest.skip(f"real photographs are absent: no {SHARED_IDRID}")
     return SHARED_IDRID
+
+
+@pytest.fixture(scope="session")
+def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole bundle with hand-made graphs, everything trained."""
+    from bundles import write_bundle
+
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "plain")
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from foveal_runtime._proto import screening_pb2, study_pb2
+from foveal_runtime._proto import screening_pb2
 from foveal_runtime.cli.grade_text import said
 from foveal_runtime.cli.layout import printable
-from foveal_runtime.cli.output import grade_document, model_document
+from foveal_runtime.cli.output import eye_name, grade_document, model_document
 from foveal_runtime.rpc.grade_messages import icdr_from
 from foveal_runtime.rpc.status import error_of
 
@@ -42,7 +42,7 @@ def exam_document(photographs: Photographs, response: Any) -> dict[str, Any]:
             "icdr": icdr_from(patient.icdr),
             "referral": _REFERRALS.get(patient.referral),
             "cleared": _cleared(patient),
-            "deciding_eye": _eye_name(patient.deciding_eye) if patient.deciding_eye else None,
+            "deciding_eye": eye_name(patient.deciding_eye) if patient.deciding_eye else None,
             "complete": patient.complete,
             "says": patient_text(photographs, response),
         },
@@ -52,7 +52,7 @@ def exam_document(photographs: Photographs, response: Any) -> dict[str, Any]:
 
 def _eye_document(photographs: Photographs, eye: Any) -> dict[str, Any]:
     return {
-        "eye": _eye_name(eye.eye),
+        "eye": eye_name(eye.eye),
         "gradable": eye.gradable,
         "icdr": icdr_from(eye.icdr),
         "referral": _REFERRALS.get(eye.referral),
@@ -73,7 +73,7 @@ def exam_text(photographs: Photographs, response: Any) -> str:
 
 
 def _eye_text(photographs: Photographs, eye: Any) -> str:
-    name = f"{_eye_name(eye.eye)} eye"
+    name = f"{eye_name(eye.eye)} eye"
     if not eye.gradable:
         return f"{name}: NOT GRADED: none of its photographs could be graded"
     by = f"decided by {printable(_deciding(photographs, eye))}" if eye.HasField("deciding_result") else "decided by no file"
@@ -85,7 +85,7 @@ def _eye_text(photographs: Photographs, eye: Any) -> str:
 def patient_text(photographs: Photographs, response: Any) -> str:
     """The patient's verdict in one line; only a whole visit without a referral clears."""
     patient = response.patient
-    grade, decided = icdr_from(patient.icdr), _eye_name(patient.deciding_eye)
+    grade, decided = icdr_from(patient.icdr), eye_name(patient.deciding_eye)
     lacking = _lacking(photographs, response)
     match _REFERRALS.get(patient.referral):
         case "refer":
@@ -108,7 +108,7 @@ def _cleared(patient: Any) -> bool:
 def _lacking(photographs: Photographs, response: Any) -> str:
     """Which eyes were not seen, and what to do about it; empty when both were."""
     given = {eye for eye, _ in photographs}
-    seen = {_eye_name(eye.eye) for eye in response.eyes if eye.gradable}
+    seen = {eye_name(eye.eye) for eye in response.eyes if eye.gradable}
     parts = []
     for eye in ("right", "left"):
         if eye not in given:
@@ -121,7 +121,3 @@ def _lacking(photographs: Photographs, response: Any) -> str:
 def _deciding(photographs: Photographs, eye: Any) -> Path:
     place: int = eye.deciding_result
     return photographs[place][1]
-
-
-def _eye_name(number: Any) -> str:
-    return str(study_pb2.Eye.Name(number)).removeprefix("EYE_").lower()

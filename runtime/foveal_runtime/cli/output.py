@@ -8,7 +8,7 @@ from typing import Any
 from foveal_runtime._proto import model_pb2, screening_pb2, study_pb2
 from foveal_runtime.cli.layout import printable, shortened
 from foveal_runtime.errors import FovealError
-from foveal_runtime.rpc.grade_messages import ICDR_OF, REFERRAL_OF
+from foveal_runtime.rpc.grade_messages import REFERRAL_OF, icdr_from
 
 
 def model_document(model: Any) -> dict[str, Any] | None:
@@ -117,6 +117,11 @@ def timing_document(timing: Any) -> dict[str, Any]:
     }
 
 
+def eye_name(number: int) -> str:
+    """`right`, `left` or `unspecified`."""
+    return str(study_pb2.Eye.Name(number)).removeprefix("EYE_").lower()
+
+
 def hit_document(hit: Any) -> dict[str, Any]:
     """One search result."""
     facts = hit.entry.facts
@@ -125,11 +130,11 @@ def hit_document(hit: Any) -> dict[str, Any]:
         "score": hit.score,
         "source": facts.source,
         "patient": facts.patient,
-        "eye": study_pb2.Eye.Name(facts.eye).removeprefix("EYE_").lower() if facts.eye else None,
+        "eye": eye_name(facts.eye) if facts.eye else None,
         "camera": facts.camera,
         "site": facts.site,
         "acquired": facts.acquired or None,
-        "icdr": ICDR_OF.get(facts.icdr),
+        "icdr": icdr_from(facts.icdr),
         "referable": REFERRAL_OF.get(facts.referral),
         "attributes": dict(facts.attributes),
     }
@@ -148,7 +153,8 @@ def hit_text(response: Any, width: int) -> str:
     lines = []
     for place, hit in enumerate(response.hits, 1):
         facts = hit.entry.facts
-        grade = f"  ICDR {ICDR_OF[facts.icdr]}" if facts.icdr in ICDR_OF else ""
+        icdr = icdr_from(facts.icdr)
+        grade = "" if icdr is None else f"  ICDR {icdr}"
         start, name = f"{place:4d}  {hit.score:.4f}  ", printable(facts.source or facts.id)
         lines.append(f"{start}{shortened(name, width - len(start) - len(grade)) if width else name}{grade}\n")
     return "".join(lines)
