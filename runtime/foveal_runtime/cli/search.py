@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import sys
 from itertools import count
 from pathlib import Path, PurePath
@@ -125,6 +126,8 @@ def _query(text: str | None, image: Path | None, study: Path | None, patient: Pa
     """The study to look for: a file's, or what the flags say."""
     if text is not None and patient.note is not None:
         raise InputError("the text was given twice, by itself and with --note; give it once")
+    if text is not None and os.path.isfile(text):  # noqa: PTH113 - a text too long for a path is no file, and no error
+        raise InputError(f"{text} is a file and would be looked for as words; give it with --image or --study")
     note = text if text is not None else patient.note
     record = patient.record()
     try:

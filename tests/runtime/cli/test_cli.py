@@ -133,6 +133,8 @@ def test_verify_replays_the_golden_studies(bundle_path: Path, tmp_path: Path, ca
         (["serve", "/nowhere", "--tls-cert", "a.pem"], 2, "--tls-key"),
         (["serve", "/nowhere", "--provider", "cuda"], 2, "no such folder"),
         (["search"], 2, "give something to look for"),
+        (["search", __file__], 2, "--image"),
+        (["search", "x" * 5000, "--address", "127.0.0.1:1"], 1, "127.0.0.1:1"),
         (["grade", "a.jpg", "--age", "old"], 2, "old"),
         (["grade", "a.jpg", "--age", "-5"], 2, "record.age_years"),
         (["index", "/nowhere"], 2, "/nowhere"),
