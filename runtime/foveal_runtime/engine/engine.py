@@ -25,7 +25,7 @@ from foveal_runtime.engine.providers import Provider
 from foveal_runtime.engine.session import GraphSession, open_sessions, provider_of
 from foveal_runtime.errors import UntrainedError
 from foveal_runtime.photo.dicom import filled, is_dicom, read_dicom
-from foveal_runtime.photo.imaging import Float32, ImageLimits, photograph, square, standardise
+from foveal_runtime.photo.imaging import Float32, ImageLimits, halved, photograph, square, standardise
 from foveal_runtime.photo.quality import Quality, assess
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import NoteTokeniser, pad_notes
@@ -113,7 +113,7 @@ class Engine:
             image = study.image
             if is_dicom(image):
                 dicom = read_dicom(image, self._limits)
-                picture = dicom.picture
+                picture = halved(dicom.picture, self.manifest.image)
                 header, given = dicom.record, study.record or Record()
                 study = self._with_header(study, header)
                 from_header = _found(given, study.record or Record(), header)

@@ -9,6 +9,7 @@ Shapes: H, W pixels of a photograph; S the profile's side; C three channels, RGB
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,6 +32,10 @@ _FIELD_THRESHOLD = 18
 """A pixel whose brightest channel exceeds this (0 to 255) belongs to the field of view; camera black stays below it."""
 _FIELD_PROBE_PX = 256
 """Long side of the reduced copy on which the field of view is found."""
+FIELD_PX = 256
+"""The field of view is left at least this wide where the photograph shows it so: gradability is measured at that width."""
+_DCT_SCALES = (8, 4, 2, 1)
+"""What libjpeg divides a photograph's sides by while decoding; the larger, the fewer pixels are ever made."""
 
 
 class Crop(StrEnum):
@@ -40,6 +45,28 @@ class Crop(StrEnum):
     """The whole photograph is squeezed to a square (the paper's preprocessing)."""
     FIELD = "field"
     """The bounding square of the circular field of view; what lies outside the photograph is black."""
+
+
+class Decode(StrEnum):
+    """What a JPEG is decoded to."""
+
+    DCT_2X = "jpeg-dct-2x"
+    """The smallest DCT scale whose sides are both >= 2 * side_px."""
+    DCT_FIELD = "jpeg-dct-field"
+    """The smallest DCT scale whose field of view is at least side_px wide, and at least `FIELD_PX`."""
+
+
+class Resample(StrEnum):
+    """How the decoded photograph comes to the side."""
+
+    BICUBIC = "bicubic-antialias"
+    """At once, from whatever was decoded. Bundles made before there was another way are served so."""
+    HALVED = "halved-bicubic-antialias"
+    """From a copy that was halved by averaging as long as its field of view stays as wide as `Decode.DCT_FIELD` asks. The
+    gradability checks look at the same copy: full size is resampled once."""
+
+
+_PAIRS = {(Decode.DCT_2X, Resample.BICUBIC), (Decode.DCT_FIELD, Resample.HALVED)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,14 +81,22 @@ class ImageSpec:
     """Per RGB channel, after scaling to [0, 1]; belongs to the profile's pretrained weights."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     """What the channels are divided by."""
-    decode: str = "jpeg-dct-2x"
-    """JPEGs are decoded at the smallest DCT scale whose sides are both >= 2 * side_px; everything else in full."""
-    resample: str = "bicubic-antialias"
-    """How it is scaled to the side."""
+    decode: Decode = Decode.DCT_FIELD
+    """At which scale JPEGs are decoded; everything else is decoded in full."""
+    resample: Resample = Resample.HALVED
+    """How the photograph is scaled to the side."""
 
     def __post_init__(self) -> None:
         if not 16 <= self.side_px <= 2048:
             raise ImageError(f"image side is {self.side_px} px, 16 to 2048 are supported")
+        if (self.decode, self.resample) not in _PAIRS:
+            known = ", ".join(f"{resample} with {decode}" for decode, resample in sorted(_PAIRS))
+            raise ImageError(f"image is resampled as {self.resample} with {self.decode}; this runtime knows {known}")
+
+    @property
+    def field_px(self) -> int:
+        """How wide the field of view is left when a photograph is halved."""
+        return max(self.side_px, FIELD_PX)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,27 +152,70 @@ def _frames(image: Image.Image) -> int:
 
 
 def photograph(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimits()) -> Image.Image:
-    """Bytes to an RGB picture, EXIF orientation applied; grey, palette, alpha, CMYK and 16-bit images are converted.
+    """Bytes to an RGB picture at the scale that `spec` resamples from, EXIF orientation applied.
+
+    Grey, palette, alpha, CMYK and 16-bit images are converted.
 
     Raises:
         ImageError: undecodable, truncated, of a mode that has no agreed conversion, or refused by `limits`.
     """
     if is_raw(image_bytes):
         limits.check(*raw_size(image_bytes))
-        return unpack_raw(image_bytes)
+        return halved(unpack_raw(image_bytes), spec)
     image = open_header(image_bytes, limits)
     try:
-        if image.format in ("JPEG", "MPO"):
+        if image.format not in ("JPEG", "MPO"):
+            return halved(_upright(image), spec)
+        if spec.resample is Resample.BICUBIC:
             image.draft("RGB", (2 * spec.side_px, 2 * spec.side_px))
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return _to_rgb(image)
+            return _upright(image)
+        return _halved_jpeg(image, image_bytes, spec)
     except ImageError:
         raise
     except Exception as error:  # noqa: BLE001 - Pillow's decoders raise anything on damaged data
         raise ImageError(
             f"image can't be decoded ({type(error).__name__}), it is truncated or damaged; send an intact file"
         ) from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
+    return _to_rgb(image)
+
+
+def _halved_jpeg(image: Image.Image, image_bytes: bytes, spec: ImageSpec) -> Image.Image:
+    """Halve while decoding, which is faster than after it. A field that is small in its photograph is decoded again, larger."""
+    width, height = image.size
+    scales = [scale for scale in _DCT_SCALES if min(width, height) // scale >= spec.field_px] or [1]
+    while True:
+        scale = scales.pop(0)
+        image.draft("RGB", (width // scale, height // scale))
+        picture = _upright(image)
+        if not scales or _field_side(picture, spec) >= spec.field_px:
+            return halved(picture, spec)
+        image = Image.open(io.BytesIO(image_bytes), formats=FORMATS)
+
+
+def halved(picture: Image.Image, spec: ImageSpec) -> Image.Image:
+    """The copy that both the model's square and the gradability checks are taken from; the picture itself where `spec` says so.
+
+    Args:
+        picture: RGB, as decoded.
+        spec: how it is resampled, and to which side.
+    """
+    if spec.resample is Resample.BICUBIC:
+        return picture
+    halvings = int(math.log2(max(1.0, _field_side(picture, spec) / spec.field_px)))
+    return picture.reduce(2**halvings) if halvings else picture
+
+
+def _field_side(picture: Image.Image, spec: ImageSpec) -> float:
+    """Shorter side of what becomes the square, in pixels."""
+    if spec.crop is Crop.NONE:
+        return min(picture.size)
+    left, _, right, _ = field_box(picture)
+    return right - left
 
 
 def decode(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimits()) -> UInt8:

@@ -15,7 +15,18 @@ from PIL import Image
 
 from foveal_runtime.errors import ImageError
 from foveal_runtime.photo.header import peek_pixels
-from foveal_runtime.photo.imaging import Crop, ImageLimits, ImageSpec, decode, field_box, photograph, square
+from foveal_runtime.photo.imaging import (
+    Crop,
+    Decode,
+    ImageLimits,
+    ImageSpec,
+    Resample,
+    decode,
+    field_box,
+    load_square,
+    photograph,
+    square,
+)
 from foveal_runtime.photo.raw import pack_raw
 
 SPEC = ImageSpec(side_px=64)
@@ -156,3 +167,70 @@ def test_the_field_of_view_is_found_on_every_step_th_pixel(
 def test_the_whole_photograph_is_squeezed_where_no_crop_is_asked_for(rgb: Image.Image) -> None:
     spec = ImageSpec(side_px=64, crop=Crop.NONE)
     np.testing.assert_array_equal(square(rgb, spec), np.asarray(rgb.resize((64, 64), Image.Resampling.BICUBIC)))
+
+
+def camera(width: int, height: int, field: float = 0.95) -> Image.Image:
+    """A drawn photograph whose field of view is that share of its shorter side."""
+    drawn = Image.open(io.BytesIO(jpeg(3, width=1200, height=1200))).convert("RGB")
+    left, top, right, bottom = (round(v) for v in field_box(drawn))
+    side = round(field * min(width, height))
+    canvas = Image.new("RGB", (width, height))
+    canvas.paste(drawn.crop((left, top, right, bottom)).resize((side, side)), ((width - side) // 2, (height - side) // 2))
+    return canvas
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "field", "divided_by"),
+    [
+        (600, 480, 0.95, 1),
+        (1024, 680, 0.95, 2),
+        (2048, 1536, 0.95, 4),
+        (2048, 1536, 0.6, 2),
+        (4400, 2900, 0.95, 8),
+        (400, 300, 0.9, 1),
+    ],
+)
+def test_a_photograph_is_halved_as_long_as_its_field_stays_as_wide_as_the_side(
+    width: int, height: int, field: float, divided_by: int
+) -> None:
+    spec = ImageSpec(side_px=288)
+    picture = camera(width, height, field)
+    for data in (saved(picture, "JPEG", quality=95), saved(picture, "PNG", compress_level=1), raw_of(picture)):
+        found = photograph(data, spec)
+        assert found.size == (-(-width // divided_by), -(-height // divided_by))
+        left, _, right, _ = field_box(found)
+        assert right - left >= 288 or divided_by == 1
+
+
+def raw_of(picture: Image.Image) -> bytes:
+    return pack_raw(np.asarray(picture).tobytes(), *picture.size, "uint8")
+
+
+def test_a_jpeg_halved_while_it_is_decoded_gives_what_a_lossless_file_gives() -> None:
+    spec = ImageSpec(side_px=288)
+    for width, height in ((1024, 680), (2048, 1536)):
+        picture = camera(width, height)
+        lossy = load_square(saved(picture, "JPEG", quality=97), spec).astype(int)
+        exact = load_square(saved(picture, "PNG"), spec).astype(int)
+        assert np.abs(lossy - exact).mean() < 1.5
+
+
+def test_halving_first_changes_a_square_by_little(idrid) -> None:
+    """What a model trained on whole photographs would make of the difference: docs/results.md."""
+    before = ImageSpec(side_px=288, decode=Decode.DCT_2X, resample=Resample.BICUBIC)
+    for file in sorted(idrid.rglob("*.jpg"))[::100]:
+        data = file.read_bytes()
+        squares = [load_square(data, spec).astype(int) for spec in (before, ImageSpec(side_px=288))]
+        assert np.abs(squares[0] - squares[1]).mean() < 4
+
+
+def test_older_bundles_are_served_the_pixels_they_were_trained_on(rgb: Image.Image) -> None:
+    spec = ImageSpec(side_px=64, decode=Decode.DCT_2X, resample=Resample.BICUBIC)
+    data = saved(camera(1024, 680), "JPEG", quality=95)
+    assert photograph(data, spec).size == (256, 170)
+    assert photograph(saved(camera(1024, 680), "PNG"), spec).size == (1024, 680)
+
+
+def test_a_way_to_resample_that_this_runtime_does_not_know_is_refused() -> None:
+    with pytest.raises(ImageError, match="this runtime knows"):
+        ImageSpec(decode=Decode.DCT_FIELD, resample=Resample.BICUBIC)
