@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -76,10 +77,11 @@ def test_a_module_or_function_that_grows_is_named(copy: Path) -> None:
 
 
 def test_an_exception_that_grows_beyond_its_figure_is_named(copy: Path) -> None:
-    path = copy / "runtime" / "foveal_runtime" / "serving" / "batching.py"
+    path = copy / "runtime" / "foveal_runtime" / "cli" / "serve.py"
     before = path.read_text()
-    path.write_text(before + "\n" * 5)
+    head, body = before.split("    import asyncio\n", 1)
+    path.write_text(head + "    import asyncio\n" + "\n" * 5 + body)
     done = subprocess.run([sys.executable, "scripts/sizes.py"], capture_output=True, text=True, check=False, cwd=copy)
     path.write_text(before)
     assert done.returncode == 1
-    assert "batching.py has 495 lines, docs/decisions.md excepts it up to 490" in done.stderr
+    assert re.search(r"serve\.py:serve has \d+ lines, docs/decisions.md excepts it up to 94", done.stderr)

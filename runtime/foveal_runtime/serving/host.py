@@ -155,7 +155,7 @@ class ModelHost:
             reason=f"the self-test failed: {self._drift}" if self._drift else reason,
             workers_ready=ready,
             workers_wanted=self.served.workers,
-            lost_by_cause={} if batcher is None else dict(batcher.lost),
+            lost_by_cause={} if batcher is None else batcher.lost,
             queued_studies=0 if batcher is None else batcher.depth,
             queued_bytes=0 if batcher is None else batcher.queued_bytes,
             last_test=self._last_test,
@@ -213,7 +213,7 @@ class ModelHost:
             if compiled is not None:
                 compiled.close()
             raise
-        batcher.on_change = self._changed
+        batcher.on_change(self._changed)
         return Model(
             bundle=bundle, batcher=batcher, config=config, compiled=compiled, first_test=tested[-1] if tested else None
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
@@ -110,8 +110,9 @@ class Rig:
         self.gate.set()
         self.made: list[FakeWorker] = []
         self.fail_starts = 0
+        self.start_worker: Callable[[], Awaitable[FakeWorker]] = self.start
         self.batcher = Batcher(
-            self.start,
+            lambda: self.start_worker(),
             workers=workers,
             lanes=lanes,
             ahead=ahead,
@@ -386,7 +387,7 @@ async def test_a_worker_that_can_not_be_started_fails_the_start() -> None:
 async def test_an_idle_workers_death_is_noticed() -> None:
     async with Rig() as rig:
         changed = asyncio.Event()
-        rig.batcher.on_change = changed.set
+        rig.batcher.on_change(changed.set)
         await asyncio.sleep(0)
         rig.made[0].alive = False
         rig.made[0].callback()
@@ -427,7 +428,7 @@ async def test_two_idle_workers_take_a_study_each_before_one_is_handed_two() -> 
 async def test_a_worker_that_can_not_be_started_for_want_of_descriptors_is_tried_again() -> None:
     async with Rig() as rig:
         changes: list[int] = []
-        rig.batcher.on_change = lambda: changes.append(rig.batcher.live_workers)
+        rig.batcher.on_change(lambda: changes.append(rig.batcher.live_workers))
         true_start = rig.start
         tries = iter([OSError(24, "Too many open files"), OSError(12, "no memory"), None])
 
@@ -436,7 +437,7 @@ async def test_a_worker_that_can_not_be_started_for_want_of_descriptors_is_tried
                 raise error
             return await true_start()
 
-        rig.batcher._start_worker = start
+        rig.start_worker = start
         rig.made[0].alive = False
         rig.made[0].callback()
         (answer,) = await asyncio.wait_for(settle(rig.batcher.submit([request("a")])), 10)
