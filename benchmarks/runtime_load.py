@@ -41,7 +41,7 @@ from foveal_runtime.client.channel import open_aio_channel
 from foveal_runtime.engine.answers import Ask
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.rpc.messages import study_to
-from foveal_runtime.serving.host import CPU_ROWS
+from foveal_runtime.serving.spec import CPU_ROWS
 from foveal_runtime.serving.worker import Crew, graph_threads, lanes_for, run_batch
 from foveal_runtime.study.study import Study
 

@@ -41,6 +41,7 @@ class RunningServer(LocalServer):
         folder: Path | None = None,
         python: Path | str = sys.executable,
         env: dict[str, str] | None = None,
+        workers: int | None = 1,
     ) -> None:
         """Args:
         bundle: what to serve.
@@ -49,7 +50,10 @@ class RunningServer(LocalServer):
         folder: scratch space.
         python: the environment whose foveal is started.
         env: variables to add.
+        workers: how many, unless the flags say; None is as many as foveal takes by itself.
         """
+        if workers is not None and "--workers" not in flags:
+            flags = ("--workers", str(workers), *flags)
         if config:
             assert folder is not None
             (folder / "serve.toml").write_text(config)

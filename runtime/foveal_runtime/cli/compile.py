@@ -17,6 +17,7 @@ def compile_(
     *,
     provider: str = "cpu",
     seconds: float = 3.0,
+    memory: str = "",
     graphs_only: Annotated[bool, Parameter(name=["--graphs-only"], negative=())] = False,
     json: Json = False,
 ) -> None:
@@ -35,6 +36,8 @@ def compile_(
         bundle: folder that `foveal export` wrote.
         provider: cpu, cuda or tensorrt.
         seconds: measured for each setting.
+        memory: what the worker processes may take together, such as 512MB or 2GB; default: half of what the machine has free.
+            All settings are kept, and `foveal serve --memory` chooses among them anew.
         graphs_only: compile, and measure nothing.
         json: print one JSON document.
     """
@@ -47,10 +50,12 @@ def compile_(
     from foveal_runtime.engine.compiler import compile_bundle
     from foveal_runtime.engine.ort import usable_cores
     from foveal_runtime.engine.session import provider_of
-    from foveal_runtime.serving.kept import Measurement, write_plan
+    from foveal_runtime.serving.kept import Measurement, budget_of, write_plan
+    from foveal_runtime.serving.memory import megabytes
     from foveal_runtime.serving.plan import measure
 
     where = provider_of(provider)
+    budget_mb = megabytes(memory) if memory else budget_of(0)
     opened = Bundle.open(bundle)
     started = time.perf_counter()
     compiled, report = compile_bundle(opened, where, threads=usable_cores())
@@ -62,12 +67,16 @@ def compile_(
 
         def note(m: Measurement) -> None:
             sys.stderr.write(
-                f"  {m.workers} workers x {m.threads} threads, batch {m.max_batch:2d}: {m.studies_per_s:.1f} studies/s\n"
+                f"  {m.workers} workers x {m.threads} threads, batch {m.max_batch:2d}: {m.studies_per_s:6.1f} studies/s, "
+                f"{m.memory_mb:.0f} MB\n"
             )
 
         plan = asyncio.run(measure(opened, provider, compiled=compiled, cores=usable_cores(), seconds=seconds, note=note))
         path = write_plan(entry_folder(opened.sha256, provider), plan)
-        sys.stderr.write(f"chosen: {plan.workers} workers x {plan.threads} threads, batch {plan.max_batch}; kept in {path}\n")
-        document |= {"plan": str(path), **asdict(plan)}
+        chosen, why = plan.choose(budget_mb)
+        sys.stderr.write(
+            f"chosen: {chosen.workers} workers x {chosen.threads} threads, batch {chosen.max_batch}: {why}; kept in {path}\n"
+        )
+        document |= {"plan": str(path), **asdict(chosen), "why": why, **asdict(plan)}
     if json:
         print_json(document)

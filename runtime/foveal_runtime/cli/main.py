@@ -79,6 +79,9 @@ def build_app(*, listing: bool = False, listing_data: bool = False, importable: 
     if any(not name.startswith("-") for name in data):
         app.command(data)
     _add(app, _COMMANDS, lines=listing, importable=importable)
+    app.command(
+        f"{_RUNTIME}.shadow:app", name="shadow", **({"help": "What a bundle in the shadow would have said."} if listing else {})
+    )
     app.command(f"{_RUNTIME}.store:app", name="store", **({"help": "Look after an archive's store."} if listing else {}))
     return app
 

@@ -28,6 +28,10 @@ def serve(
     workers: int | None = None,
     threads: int | None = None,
     max_batch: int | None = None,
+    memory: str | None = None,
+    canary: Path | None = None,
+    canary_share: float | None = None,
+    shadow: Path | None = None,
     config: Path | None = None,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
@@ -62,9 +66,15 @@ def serve(
         hash_patients: file with a key; patient references are stored and filtered as HMAC-SHA256 of themselves.
         metrics: HOST:PORT where Prometheus finds metrics; they hold no value of a caller.
         provider: cpu (default), cuda or tensorrt.
-        workers: worker processes; default: what `foveal compile` measured, else 1.
-        threads: threads inside one graph call; default: as measured, else the cores divided among the workers.
+        workers: worker processes; default: what `foveal compile` measured, else one a core, as far as the memory holds them.
+        threads: threads of a worker; default: as measured, else the cores divided among the workers.
         max_batch: studies in one forward pass; default: as measured, else 16.
+        memory: what the worker processes may take together, such as 512MB; default: half of what the machine has free.
+        canary: second bundle on trial; while healthy it answers a share of the calls that grade, and those that ask for it in
+            their metadata (x-foveal-model: canary). Vectors come from the first bundle.
+        canary_share: of the calls that grade, 0 to 1; default 0.05.
+        shadow: second bundle whose grades of the same studies are compared with the first's and never sent; see
+            `foveal shadow report`.
         config: TOML file with any of these settings and more (docs/operations.md); flags win.
         tls_cert: PEM certificate chain.
         tls_key: PEM private key.
@@ -92,6 +102,7 @@ def serve(
 
     from foveal_runtime.rpc.request_id import NamesCalls
     from foveal_runtime.serving.config import read_config
+    from foveal_runtime.serving.memory import megabytes
 
     logging.basicConfig(
         stream=sys.stderr,
@@ -113,6 +124,10 @@ def serve(
             "workers": workers,
             "threads": threads,
             "max_batch": max_batch,
+            "memory_mb": None if memory is None else megabytes(memory),
+            "canary": canary,
+            "canary_share": canary_share,
+            "shadow": shadow,
             "tls_cert": tls_cert,
             "tls_key": tls_key,
             "client_ca": client_ca,

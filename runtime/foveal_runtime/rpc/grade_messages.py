@@ -5,9 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from foveal_runtime._proto import screening_pb2, study_pb2
-from foveal_runtime.rpc.messages import EYE_TO, MODALITY_TO, filled_to, model_ref_to, operating_point_to, quality_to, timing_to
+from foveal_runtime.errors import FovealError, StudyError
+from foveal_runtime.rpc.messages import (
+    EYE_OF,
+    EYE_TO,
+    MODALITY_TO,
+    embedding_to,
+    filled_to,
+    known,
+    model_ref_to,
+    operating_point_to,
+    quality_to,
+    timing_to,
+)
+from foveal_runtime.rpc.status import status_of
 from foveal_runtime.study.labels import GRADE_NAMES, Head
-from foveal_runtime.study.study import Modality
+from foveal_runtime.study.study import Eye, Modality
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
@@ -137,3 +150,31 @@ def exam_to(exam_id: str, results: list[Any], verdict: ExamVerdict, bundle: Bund
 
 def _icdr_to(finding: Finding | None) -> Any:
     return screening_pb2.ICDR_GRADE_UNSPECIFIED if finding is None else ICDR_TO[finding.icdr]
+
+
+def eye_of(item: screening_pb2.ExamStudy, answer: Answer | FovealError) -> Eye | None:
+    """Which eye a photograph of an exam shows; None for one that failed and whose eye nobody told.
+
+    Raises:
+        StudyError: nobody told, two places contradict each other, or a value that this server does not know.
+    """
+    told = known(EYE_OF, item.eye, "eye")
+    recorded = EYE_OF.get(item.study.record.eye)
+    if told is not None and recorded is not None and told is not recorded:
+        raise StudyError("eye and study.record.eye name different eyes; mend one of them", field="eye")
+    eye = told or recorded
+    if isinstance(answer, FovealError):
+        return eye
+    seen = answer.outcome.eye
+    if eye is None and seen is None:
+        raise StudyError("a photograph of an exam needs its eye; set it", field="eye")
+    if eye is not None and seen is not None and eye is not seen:
+        raise StudyError("eye contradicts the DICOM file's header; mend one of them", field="eye")
+    return eye or seen
+
+
+def embed_result(study_id: str, answer: Answer | FovealError, path: str) -> Any:
+    """The result message of one embedded study."""
+    if isinstance(answer, FovealError):
+        return screening_pb2.EmbedResult(id=study_id, error=status_of(answer, path=path))
+    return screening_pb2.EmbedResult(id=study_id, embedding=embedding_to(answer))

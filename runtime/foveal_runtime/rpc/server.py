@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from foveal_runtime._proto import admin_pb2, admin_pb2_grpc, archive_pb2, archive_pb2_grpc, screening_pb2, screening_pb2_grpc
-from foveal_runtime.errors import ConfigError, FovealError, LoadingError, UnavailableError
+from foveal_runtime.errors import ConfigError, FovealError
 from foveal_runtime.rpc.address import check_free
 from foveal_runtime.rpc.admin_service import AdminService
 from foveal_runtime.rpc.admission import Admission
@@ -29,21 +28,22 @@ from foveal_runtime.rpc.gauges import Gauges
 from foveal_runtime.rpc.health_service import Health
 from foveal_runtime.rpc.keepalive import KEEPALIVE
 from foveal_runtime.rpc.metrics import Metrics
-from foveal_runtime.rpc.service import ScreeningService
+from foveal_runtime.rpc.served_archive import ServedArchive
+from foveal_runtime.rpc.service import ScreeningService, graded_as_served
 from foveal_runtime.serving.host import ModelHost
 from foveal_runtime.serving.memory import few_arenas, trim
+from foveal_runtime.serving.router import Router
+from foveal_runtime.serving.shadow import Shadow
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.serving.config import ServeConfig
-    from foveal_runtime.store import Archive, Stats
 
 log = logging.getLogger(__name__)
 
 SCREENING = screening_pb2.DESCRIPTOR.services_by_name["Screening"].full_name
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name
 ARCHIVE = archive_pb2.DESCRIPTOR.services_by_name["Archive"].full_name
-_STORE_CHECK_S = 2.0
 _RELOAD_CHECK_S = 2.0
 _TRIM_EVERY_S = 5.0
 _WATCH_AGAIN_S = 1.0
@@ -51,7 +51,6 @@ _LAST_BYTES_S = 0.5
 """For answers that are on their way when the last call is over."""
 _QUEUED = ("Grade", "GradeExam", "Embed")
 """Unary calls that wait for a worker."""
-_FIRST_RECALL_S = 60.0
 
 
 class Server:
@@ -59,11 +58,12 @@ class Server:
 
     def __init__(self, config: ServeConfig) -> None:
         self.config = config
-        self.host = ModelHost(config)
-        self._archive: Archive | None = None
-        self._archive_alive = False
+        self.host = ModelHost(config.model)
+        """The default model."""
+        self._router = self._routed()
+        self._archive = ServedArchive(config, self._tell_health)
         self._watchers: list[asyncio.Task[None]] = []
-        self._named = ""  # where the configured path led when it was last loaded
+        self._named: dict[ModelHost, str] = {}  # where each model's path led when it was last loaded
         self._server: Any = None
         self._in_work = InWork()
         self._health = Health()
@@ -95,45 +95,65 @@ class Server:
                 *KEEPALIVE.server_settings(),
             ),
         )
-        screening = ScreeningService(self.host, config, self._metrics)
-        screening_pb2_grpc.add_ScreeningServicer_to_server(screening, self._server)
-        archive_pb2_grpc.add_ArchiveServicer_to_server(
-            ArchiveService(
-                screening,
-                self.host,
-                self._open_archive_or_none,
-                Admission("archive calls", config.max_archive_calls, config.archive.connections_max),
-            ),
-            self._server,
-        )
-        admin_pb2_grpc.add_AdminServicer_to_server(
-            AdminService(self.host, self._load_again, lambda: self._archive_alive if self.config.store else None), self._server
-        )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SCREENING, ARCHIVE, ADMIN, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        self._add_services()
         self._bind()
         if self._metrics is not None:
-            counted = self._count_archive if config.store else None
+            counted = self._archive.count if config.store else None
             self._metrics.register(Gauges(self.host, asyncio.get_running_loop(), counted))
             log.info("metrics on %s", self._metrics.listen(config.metrics))
         self._tell_health()
         # Listening before loading: a supervisor sees NOT_SERVING and not a refused connection.
         await self._server.start()
-        self._named = await asyncio.to_thread(os.path.realpath, config.bundle)
         try:
-            bundle = await self.host.load()
+            bundle = await self._load(self.host)
+            for _, host in self._router.hosts():
+                if host is not self.host:
+                    await self._load(host)
             if config.store:
-                await self._open_archive(bundle)
+                await self._archive.open(bundle.manifest)
+                self.host.pinned_space = True
+                self._watch("archive", self._archive.watch)
+                if self._archive.measures_recall:
+                    self._watch("recall", self._archive.measure)
         except BaseException:
             await self.stop(drain=False)
             raise
         self.host.on_change = self._tell_health
-        self.host.test_regularly()
-        self._watch("link", self._watch_link)
+        for name, host in self._router.hosts():
+            host.test_regularly()
+            self._watch(f"{name} link", partial(self._watch_link, host))
         self._watch("memory", self._trim_regularly)
         self._tell_health()
         return bundle
+
+    def _add_services(self) -> None:
+        config = self.config
+        screening = ScreeningService(self._router, config, self._metrics)
+        screening_pb2_grpc.add_ScreeningServicer_to_server(screening, self._server)
+        archive_pb2_grpc.add_ArchiveServicer_to_server(
+            ArchiveService(
+                screening,
+                self.host,
+                self._archive.get,
+                Admission("archive calls", config.max_archive_calls, config.archive.connections_max),
+            ),
+            self._server,
+        )
+        admin_pb2_grpc.add_AdminServicer_to_server(
+            AdminService(self.host, self._load_again, lambda: self._archive.alive), self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (SCREENING, ARCHIVE, ADMIN, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+
+    def _routed(self) -> Router:
+        config = self.config
+        canary = None if config.canary is None else ModelHost(config.other_model(config.canary))
+        shadow = None
+        if config.shadow is not None:
+            host = ModelHost(config.other_model(config.shadow, shadow=True))
+            shadow = Shadow(host, partial(graded_as_served, config))
+        return Router(self.host, canary=canary, canary_share=config.canary_share, shadow=shadow)
 
     def _bind(self) -> None:
         config = self.config
@@ -150,45 +170,10 @@ class Server:
             raise ConfigError(f"can't listen on {config.address} ({error}); choose another with --address HOST:PORT") from None
         self.address = f"{host}:{bound}"
 
-    async def _open_archive(self, bundle: Bundle) -> None:
-        try:
-            from foveal_runtime.store import Archive
-        except ModuleNotFoundError as error:
-            raise ConfigError(f"--store needs {error.name!r}, which is not installed; install foveal[store]") from None
-        from foveal_runtime.store.patients import read_key
-
-        config, manifest = self.config, bundle.manifest
-        options = config.archive
-        if config.hash_patients is not None:
-            options = replace(options, patient_key=read_key(config.hash_patients))
-        self._archive = await Archive.open(
-            config.store,
-            space_id=manifest.space_id,
-            dim=manifest.embedding_dim,
-            collection=config.collection,
-            options=options,
-        )
-        self._archive_alive = True
-        self.host.pinned_space = True
-        archive = self._archive
-        self._watch("archive", lambda: self._watch_archive(archive))
-        if options.recall_every_s:
-            self._watch("recall", lambda: self._measure_archive(archive))
-
-    def _open_archive_or_none(self) -> Archive | None:
-        """The archive; None when none was asked for.
-
-        Raises:
-            LoadingError: it was asked for and is not open yet: the port answers before the start is over.
-        """
-        if self._archive is None and self.config.store:
-            raise LoadingError("the archive is not open yet; wait for the health service to say SERVING, and send again")
-        return self._archive
-
     def _tell_health(self) -> None:
         screening = self.host.healthy
         self._health.set(SCREENING, screening)
-        self._health.set(ARCHIVE, screening and self._archive is not None and self._archive_alive)
+        self._health.set(ARCHIVE, screening and bool(self._archive.alive))
         self._health.set(ADMIN, True)
         # The archive's health is the archive's alone: grading goes on without it.
         self._health.set("", screening)
@@ -206,43 +191,15 @@ class Server:
 
         self._watchers.append(asyncio.create_task(watching(), name=f"foveal-{name}"))
 
-    async def _watch_archive(self, archive: Archive) -> None:
-        while True:
-            await asyncio.sleep(_STORE_CHECK_S)
-            alive = await archive.alive()
-            if alive != self._archive_alive:
-                log.log(logging.INFO if alive else logging.ERROR, "store is %s", "back" if alive else "lost")
-                self._archive_alive = alive
-                self._tell_health()
-
-    async def _measure_archive(self, archive: Archive) -> None:
-        """Compare the approximate search with the exact one now and then, for `Stats` and the metrics."""
-        from foveal_runtime.store.monitor import measure_recall
-
-        every_s = self.config.archive.recall_every_s
-        wait_s = min(_FIRST_RECALL_S, every_s)
-        while True:
-            await asyncio.sleep(wait_s)
-            wait_s = every_s
-            try:
-                await measure_recall(archive, sample=archive.options.recall_sample)
-            except FovealError as error:
-                log.warning("recall could not be measured: %s", error)
-
-    async def _count_archive(self) -> Stats:
-        if self._archive is None:
-            raise UnavailableError("the archive is not open yet")
-        return await self._archive.stats()
-
     def _check_time(self, context: Any) -> None:
         self.host.model.batcher.check_time(1, context.time_remaining())
 
-    async def _watch_link(self) -> None:
+    async def _watch_link(self, host: ModelHost) -> None:
         """Load a new bundle when the symbolic link that was named at the start points elsewhere."""
         while True:
             await asyncio.sleep(_RELOAD_CHECK_S)
-            if await asyncio.to_thread(os.path.realpath, self.config.bundle) != self._named:
-                await self.reload()
+            if await asyncio.to_thread(os.path.realpath, host.path) != self._named[host]:
+                await self._reload(host)
 
     async def _trim_regularly(self) -> None:
         while True:
@@ -250,15 +207,22 @@ class Server:
             await asyncio.to_thread(trim)
 
     async def reload(self) -> None:
-        """Load the bundle again beside the current one, test it, and swap; keep the current one when that fails."""
+        """Load every bundle again beside the current one, test it, and swap; keep the current one where that fails."""
+        for _, host in self._router.hosts():
+            await self._reload(host)
+
+    async def _reload(self, host: ModelHost) -> None:
         try:
-            await self._load_again()
+            await self._load(host)
         except FovealError as error:
             log.error("new bundle is not served, the old one is kept: %s", error)
 
     async def _load_again(self) -> Bundle:
-        self._named = await asyncio.to_thread(os.path.realpath, self.config.bundle)
-        bundle = await self.host.load()
+        return await self._load(self.host)
+
+    async def _load(self, host: ModelHost) -> Bundle:
+        self._named[host] = await asyncio.to_thread(os.path.realpath, host.path)
+        bundle = await host.load()
         log.info("now serving bundle %s", bundle.sha256[:12])
         return bundle
 
@@ -276,10 +240,11 @@ class Server:
         over.cancel()
         await self._server.stop(_LAST_BYTES_S)
         await stopping
-        await self.host.close()
-        if self._archive is not None:
-            archive, self._archive = self._archive, None
-            await archive.close()
+        if self._router.shadow is not None:
+            await self._router.shadow.close()
+        for _, host in self._router.hosts():
+            await host.close()
+        await self._archive.close()
         if self._metrics is not None:
             await asyncio.to_thread(self._metrics.close)  # a scrape may be waiting for this loop
 

@@ -11,22 +11,15 @@ from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, 
 from foveal_runtime.engine.answers import Ask, check_trained
 from foveal_runtime.engine.grading import check_given, check_operating_point, grade
 from foveal_runtime.errors import ConfigError, FovealError, ImageError, InputError, StudyError, UntrainedError
-from foveal_runtime.rpc.grade_messages import exam_to, grade_to, study_with_eye
+from foveal_runtime.rpc.grade_messages import embed_result, exam_to, eye_of, grade_to, study_with_eye
 from foveal_runtime.rpc.limits import MAX_FILTER_NODES, MAX_PAGE_ENTRIES
-from foveal_runtime.rpc.messages import (
-    EYE_OF,
-    PROVIDER_TO,
-    embedding_to,
-    kinds_from,
-    known,
-    model_ref_to,
-    model_to,
-)
+from foveal_runtime.rpc.messages import PROVIDER_TO, kinds_from, model_ref_to, model_to
 from foveal_runtime.rpc.metrics import Observer, Unobserved
+from foveal_runtime.rpc.model_asked import model_asked
 from foveal_runtime.rpc.reading import ReadStudy, read_all
 from foveal_runtime.rpc.status import status_of
 from foveal_runtime.rpc.streams import patiently, repeated, windowed
-from foveal_runtime.serving.host import Model, threads_of
+from foveal_runtime.serving.host import Model
 from foveal_runtime.serving.request import Answer, Request
 from foveal_runtime.store.entry import MAX_IDS
 from foveal_runtime.store.searcher import MAX_K
@@ -38,25 +31,26 @@ if TYPE_CHECKING:
     from foveal_runtime.engine.grading import Grades
     from foveal_runtime.serving.config import ServeConfig
     from foveal_runtime.serving.host import ModelHost
+    from foveal_runtime.serving.router import Router
 
 log = logging.getLogger(__name__)
 
 
 class ScreeningService(screening_pb2_grpc.ScreeningServicer):
-    """Serves the model of a host."""
+    """Serves the models of a router."""
 
-    def __init__(self, host: ModelHost, config: ServeConfig, observer: Observer | None = None) -> None:
+    def __init__(self, router: Router, config: ServeConfig, observer: Observer | None = None) -> None:
         """Args:
-        host: of the model.
+        router: to the models.
         config: of the server.
         observer: told of every study; None tells nobody.
         """
-        self._host = host
+        self._router = router
         self._config = config
         self._observer: Observer = Unobserved() if observer is None else observer
 
     async def Grade(self, request: Any, context: Any) -> Any:
-        model = self._host.model
+        model = self._router.route_grading(*model_asked(context)).model
         point = self._point(model, request.operating_point)
         answers = await self.answer(model, request.studies, Ask(), context)
         return screening_pb2.GradeResponse(
@@ -68,7 +62,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         )
 
     async def Embed(self, request: Any, context: Any) -> Any:
-        model = self._host.model
+        model = self._router.route(*model_asked(context)).model
         ask = Ask(kinds_from(request.kinds), grade=False)
         answers = await self.answer(model, request.studies, ask, context)
         return screening_pb2.EmbedResponse(
@@ -79,7 +73,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         )
 
     async def GradeExam(self, request: Any, context: Any) -> Any:
-        model = self._host.model
+        model = self._router.route_grading(*model_asked(context)).model
         if Head.ICDR not in model.bundle.manifest.trained_heads:
             raise UntrainedError("this bundle's ICDR head was not trained, and a visit is judged by ICDR grades; use Grade")
         point = self._point(model, request.operating_point)
@@ -89,7 +83,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         photographs: list[tuple[Eye | None, Finding | None]] = []
         for i, (item, study, answer) in enumerate(zip(request.studies, studies, answers, strict=True)):
             try:
-                eye = _eye_of(item, answer)
+                eye = eye_of(item, answer)
             except StudyError as error:
                 results.append(screening_pb2.GradeResult(id=item.study.id, error=status_of(error, path=f"studies[{i}]")))
                 photographs.append((None, None))
@@ -102,9 +96,11 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         return exam_to(request.id, results, judge(photographs), model.bundle)
 
     async def GradeStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        host = self._router.route_grading(*model_asked(context))
+
         async def one(request: Any) -> Any:
-            point = self._point(self._host.model, request.operating_point)
-            model, answer = await self._patiently(request.study, Ask(), context)
+            point = self._point(host.model, request.operating_point)
+            model, answer = await self._patiently(host, request.study, Ask(), context)
             return screening_pb2.GradeStreamResponse(
                 result=self._graded(request.study.id, answer, model, "study", point),
                 model=model_ref_to(model.bundle),
@@ -121,8 +117,10 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
             yield response
 
     async def EmbedStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        host = self._router.route(*model_asked(context))
+
         async def one(request: Any) -> Any:
-            model, answer = await self._patiently(request.study, Ask(kinds_from(request.kinds), grade=False), context)
+            model, answer = await self._patiently(host, request.study, Ask(kinds_from(request.kinds), grade=False), context)
             return screening_pb2.EmbedStreamResponse(
                 result=embed_result(request.study.id, answer, "study"),
                 model=model_ref_to(model.bundle),
@@ -140,10 +138,10 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
 
     async def GetModel(self, request: Any, context: Any) -> Any:
         config = self._config
-        message = model_to(self._host.bundle)
-        served = self._host.served
+        host = self._router.route(*model_asked(context))
+        message, served = model_to(host.bundle), host.served
         message.provider = PROVIDER_TO[served.provider]
-        message.workers, message.threads = served.workers, threads_of(served)
+        message.workers, message.threads = served.workers, served.threads_each
         message.limits.CopyFrom(
             model_pb2.Limits(
                 max_message_bytes=config.max_message_bytes,
@@ -191,11 +189,13 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         window = self._config.stream_window
         return windowed(requests, one, failed, id_of=lambda r: str(r.study.id), field="id", window=window)
 
-    async def _patiently(self, study: study_pb2.Study, ask: Ask, context: Any) -> tuple[Model, Answer | FovealError]:
+    async def _patiently(
+        self, host: ModelHost, study: study_pb2.Study, ask: Ask, context: Any
+    ) -> tuple[Model, Answer | FovealError]:
         """`answer` for a study of a stream."""
 
         async def attempt() -> tuple[Model, Answer | FovealError]:
-            model = self._host.model
+            model = host.model
             (answer,) = await self.answer(model, [study], ask, context)
             return model, answer
 
@@ -240,6 +240,9 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                     raise outcome
                 answers[i] = outcome
         done_with = [answer for answer in answers if answer is not None]
+        if self._router.shadow is not None and model.bundle is self._router.default.bundle:
+            graded = [(request, done_with[i]) for i, request in requests if request.ask.grade]
+            self._router.shadow.compare(model, graded)
         for answer in done_with:
             self._observer.answered(answer)
         return done_with
@@ -296,29 +299,6 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         return asked or self._config.operating_point
 
 
-def _eye_of(item: screening_pb2.ExamStudy, answer: Answer | FovealError) -> Eye | None:
-    """Which eye a photograph of an exam shows; None for one that failed and whose eye nobody told.
-
-    Raises:
-        StudyError: nobody told, two places contradict each other, or a value that this server does not know.
-    """
-    told = known(EYE_OF, item.eye, "eye")
-    recorded = EYE_OF.get(item.study.record.eye)
-    if told is not None and recorded is not None and told is not recorded:
-        raise StudyError("eye and study.record.eye name different eyes; mend one of them", field="eye")
-    eye = told or recorded
-    if isinstance(answer, FovealError):
-        return eye
-    seen = answer.outcome.eye
-    if eye is None and seen is None:
-        raise StudyError("a photograph of an exam needs its eye; set it", field="eye")
-    if eye is not None and seen is not None and eye is not seen:
-        raise StudyError("eye contradicts the DICOM file's header; mend one of them", field="eye")
-    return eye or seen
-
-
-def embed_result(study_id: str, answer: Answer | FovealError, path: str) -> Any:
-    """The result message of one embedded study."""
-    if isinstance(answer, FovealError):
-        return screening_pb2.EmbedResult(id=study_id, error=status_of(answer, path=path))
-    return screening_pb2.EmbedResult(id=study_id, embedding=embedding_to(answer))
+def graded_as_served(config: ServeConfig, answer: Answer, model: Model) -> Grades:
+    """An answer's grades at the server's operating point, which a bundle that lacks it decides at its default one."""
+    return grade(answer.outcome, model.bundle.manifest, given=config.given, operating_point=config.operating_point)

@@ -11,6 +11,7 @@ from foveal_runtime.bundle.manifest import Evidence
 from foveal_runtime.bundle.shipped import how_to_serve
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.serving.request import BatchLimits, QueueLimits
+from foveal_runtime.serving.spec import ModelSpec
 from foveal_runtime.store.options import StoreOptions
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
@@ -26,10 +27,18 @@ class ServeConfig:
     """HOST:PORT to listen on; port 0 takes a free one."""
     provider: str = "cpu"
     """ONNX Runtime's execution provider: cpu, cuda or tensorrt."""
-    workers: int = 1
-    """Worker processes."""
+    workers: int = 0
+    """Worker processes; 0 are as many as `foveal compile` measured best, else one a core, as far as the memory holds them."""
     threads: int = 0
-    """Threads inside one graph call; 0 divides the cores among the workers."""
+    """Threads of a worker; 0 divides the cores among the workers."""
+    memory_mb: float = 0
+    """Megabytes that the worker processes may take together, shared pages once; 0 is half of what the machine has free."""
+    canary: Path | None = None
+    """A second bundle on trial, which answers `canary_share` of the calls that grade, while it is healthy."""
+    canary_share: float = 0.05
+    """Of the calls that grade, 0 to 1."""
+    shadow: Path | None = None
+    """A second bundle that grades what the first graded; its answers are compared and never sent (`foveal shadow report`)."""
     store: str = ""
     """Folder or postgresql:// URL of the archive; empty serves none."""
     collection: str = "default"
@@ -80,6 +89,26 @@ class ServeConfig:
     archive: StoreOptions = field(default_factory=StoreOptions)
 
     @property
+    def model(self) -> ModelSpec:
+        """The bundle and how it is served."""
+        return ModelSpec(**{f.name: getattr(self, f.name) for f in fields(ModelSpec) if f.name != "background"})
+
+    def other_model(self, bundle: Path, *, shadow: bool = False) -> ModelSpec:
+        """A bundle beside the first. A shadow works in one process, behind all others; operating points are the first's."""
+        if shadow:
+            return replace(
+                self.model,
+                bundle=bundle,
+                workers=1,
+                threads=1,
+                chosen=True,
+                cache_entries=0,
+                background=True,
+                operating_point="",
+            )
+        return replace(self.model, bundle=bundle)
+
+    @property
     def given(self) -> frozenset[Evidence]:
         """Evidence of the heads whose grades are answered."""
         also = ((Evidence.UNVERIFIED, self.allow_unverified), (Evidence.CHANCE, self.allow_untrained))
@@ -90,8 +119,9 @@ class ServeConfig:
         for name in ("address", "metrics"):
             if (name == "address" or self.metrics) and not _is_address(getattr(self, name)):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; give HOST:PORT, for example 127.0.0.1:50051")
-        if self.workers < 1 or self.threads < 0:
-            raise ConfigError(f"workers is {self.workers} and threads {self.threads}; at least 1 worker and 0 threads")
+        for name in ("workers", "threads", "memory_mb"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; want at least 1, or 0 to have it chosen")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError("TLS needs both --tls-cert and --tls-key; only one was given")
         if self.client_ca is not None and self.tls_cert is None:
@@ -104,6 +134,8 @@ class ServeConfig:
         for name in ("max_message_bytes", "max_studies", "max_image_pixels", "stream_window", "max_archive_calls"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want at least 1")
+        if not 0 <= self.canary_share <= 1:
+            raise ConfigError(f"canary_share is {self.canary_share:g}; want 0 to 1")
         for name in ("cache_entries", "drain_s", "self_test_every_s"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want 0 or more")
@@ -111,7 +143,7 @@ class ServeConfig:
 
 _MEASURED = ("workers", "threads")
 """What `foveal compile` measures, beside the studies of a batch."""
-_PATHS = ("bundle", "hash_patients", "tls_cert", "tls_key", "client_ca", "require_signature")
+_PATHS = ("bundle", "canary", "shadow", "hash_patients", "tls_cert", "tls_key", "client_ca", "require_signature")
 _TABLES: dict[str, type[Any]] = {"batch": BatchLimits, "queue": QueueLimits, "archive": StoreOptions}
 NOT_IN_A_FILE = ("patient_key",)
 """Secrets have files of their own (`hash_patients`)."""

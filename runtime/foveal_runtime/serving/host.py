@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.signing import read_public_key
 from foveal_runtime.engine.grading import check_operating_point
-from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.engine.session import provider_of
 from foveal_runtime.errors import (
     CheckFailed,
@@ -30,9 +29,11 @@ from foveal_runtime.serving.supervisor import Worker
 from foveal_runtime.serving.worker import Replay, WorkerSpec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from foveal_runtime.engine.compiled import Compiled
     from foveal_runtime.engine.selftest import SelfTestReport
-    from foveal_runtime.serving.config import ServeConfig
+    from foveal_runtime.serving.spec import ModelSpec
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Model:
 
     bundle: Bundle
     batcher: Batcher
-    config: ServeConfig
+    spec: ModelSpec
     """As it is served: with the workers, threads and batch that were measured for it, where nobody chose others."""
     compiled: Compiled | None = None
     first_test: tuple[float, SelfTestReport] | None = None
@@ -76,28 +77,16 @@ class HostStatus:
     """Process ids by name: `server`, `worker 0`, …"""
 
 
-def threads_of(config: ServeConfig) -> int:
-    """Threads inside one graph call: as configured, or the cores divided among the workers."""
-    return config.threads or max(1, usable_cores() // config.workers)
-
-
-CPU_ROWS = 2
-"""Rows in one graph call on a CPU. A larger call is no faster for each row, and its activations cost memory: an engine with
-`edge` FP32 takes 468, 319 and 291 MB with 16, 4 and 2 rows (docs/decisions.md)."""
-
-
-def most_rows(config: ServeConfig) -> int:
-    """Rows in one graph call."""
-    return min(config.batch.max_studies, CPU_ROWS) if config.provider == "cpu" else config.batch.max_studies
-
-
 class ModelHost:
     """Serves one model at a time."""
 
-    def __init__(self, config: ServeConfig) -> None:
-        self._config = config
+    def __init__(self, spec: ModelSpec) -> None:
+        """Args:
+        spec: of the bundle; nothing is opened yet.
+        """
+        self._spec = spec
         # Read once: a key file that is replaced while serving changes nothing.
-        self._key = None if config.require_signature is None else read_public_key(config.require_signature)
+        self._key = None if spec.require_signature is None else read_public_key(spec.require_signature)
         self._model: Model | None = None
         self._swapping = asyncio.Lock()
         self._drift: str = ""
@@ -109,6 +98,11 @@ class ModelHost:
         """True while an archive of the served space is open: another space is then refused."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when health may have changed."""
+
+    @property
+    def path(self) -> Path:
+        """Where the bundle was asked to be; a link may lead elsewhere by now."""
+        return self._spec.bundle
 
     @property
     def model(self) -> Model:
@@ -136,9 +130,9 @@ class ModelHost:
         return self._model.bundle
 
     @property
-    def served(self) -> ServeConfig:
-        """The configuration that the loaded bundle is served with."""
-        return self._config if self._model is None else self._model.config
+    def served(self) -> ModelSpec:
+        """How the loaded bundle is served."""
+        return self._spec if self._model is None else self._model.spec
 
     @property
     def healthy(self) -> bool:
@@ -173,7 +167,7 @@ class ModelHost:
                 while an archive is open. The current one goes on being served.
         """
         async with self._swapping:
-            bundle = await asyncio.to_thread(Bundle.open, self._config.bundle, signed_by=self._key, seal=True)
+            bundle = await asyncio.to_thread(Bundle.open, self._spec.bundle, signed_by=self._key, seal=True)
             try:
                 model = await self._start(bundle)
             except BaseException:
@@ -183,7 +177,7 @@ class ModelHost:
             self._last_test = model.first_test
             self._changed()
             if old is not None:
-                await old.batcher.drain(self._config.drain_s)
+                await old.batcher.drain(self._spec.drain_s)
                 await old.close()
             return bundle
 
@@ -193,7 +187,7 @@ class ModelHost:
         Raises:
             FovealError: see `load`.
         """
-        check_operating_point(bundle.manifest, self._config.operating_point)
+        check_operating_point(bundle.manifest, self._spec.operating_point)
         if self._model is not None and self.pinned_space:
             served = self._model.bundle.manifest.space_id
             if bundle.manifest.space_id != served:
@@ -201,12 +195,12 @@ class ModelHost:
                     f"{bundle.path} is of space {bundle.manifest.space_id[:12]}…, the open archive holds "
                     f"{served[:12]}…; serve it with a store of its own"
                 )
-        config = await asyncio.to_thread(planned, self._config, bundle)
-        compiled = await compiled_graphs(bundle, config.provider)
+        spec = await asyncio.to_thread(planned, self._spec, bundle)
+        compiled = await compiled_graphs(bundle, spec.provider)
         if compiled is not None and bundle.sealed is not None:
             bundle.sealed.drop([graph.file for graph in bundle.manifest.graphs.values()])  # nobody will load them
         tested: list[tuple[float, SelfTestReport]] = []
-        batcher = self._batcher(bundle, compiled, config, tested)
+        batcher = self._batcher(bundle, compiled, spec, tested)
         try:
             await batcher.start()
         except BaseException:
@@ -214,27 +208,25 @@ class ModelHost:
                 compiled.close()
             raise
         batcher.on_change(self._changed)
-        return Model(
-            bundle=bundle, batcher=batcher, config=config, compiled=compiled, first_test=tested[-1] if tested else None
-        )
+        return Model(bundle=bundle, batcher=batcher, spec=spec, compiled=compiled, first_test=tested[-1] if tested else None)
 
     def _batcher(
-        self, bundle: Bundle, compiled: Compiled | None, config: ServeConfig, tested: list[tuple[float, SelfTestReport]]
+        self, bundle: Bundle, compiled: Compiled | None, spec: ModelSpec, tested: list[tuple[float, SelfTestReport]]
     ) -> Batcher:
         """A batcher that has yet to start; `tested` gets the self-tests of its first workers."""
-        spec = WorkerSpec(
+        worker_spec = WorkerSpec(
             bundle=bundle,
-            provider=provider_of(config.provider).value,
-            threads=threads_of(config),
-            max_rows=most_rows(config),
-            limits=ImageLimits(max_pixels=config.max_image_pixels),
+            provider=provider_of(spec.provider).value,
+            threads=spec.threads_each,
+            max_rows=spec.max_rows,
+            limits=ImageLimits(max_pixels=spec.max_image_pixels),
             compiled=compiled,
         )
 
         async def start_worker() -> Worker:
             # Callers wait for a replacement: a few golden studies show that it is no other model and computes as it should.
-            fresh = replace(spec, replay=Replay.SOME if batcher.started else Replay.ALL)
-            worker = await Worker.start(fresh, start_timeout_s=config.start_timeout_s)
+            fresh = replace(worker_spec, replay=Replay.SOME if batcher.started else Replay.ALL)
+            worker = await Worker.start(fresh, start_timeout_s=spec.start_timeout_s)
             assert worker.ready is not None
             report = worker.ready.self_test
             if report is not None and not batcher.started:
@@ -246,12 +238,12 @@ class ModelHost:
 
         batcher = Batcher(
             start_worker,
-            workers=config.workers,
-            lanes=spec.lanes,
-            ahead=spec.lanes,  # a lane that waited for this process, busy refusing, would stand idle (docs/decisions.md)
-            batch=config.batch,
-            queue=config.queue,
-            cache_entries=config.cache_entries,
+            workers=spec.workers,
+            lanes=worker_spec.lanes,
+            ahead=worker_spec.lanes,  # a lane that waited for this process, busy refusing, would stand idle (docs/decisions.md)
+            batch=spec.batch,
+            queue=spec.queue,
+            cache_entries=spec.cache_entries,
         )
         return batcher
 
@@ -296,12 +288,12 @@ class ModelHost:
 
     def test_regularly(self) -> None:
         """Start the self-tests of `self_test_every_s`."""
-        if self._config.self_test_every_s > 0:
+        if self._spec.self_test_every_s > 0:
             self._tests = asyncio.create_task(self._test_for_ever())
 
     async def _test_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(self._config.self_test_every_s)
+            await asyncio.sleep(self._spec.self_test_every_s)
             try:
                 await self.self_test()
             except FovealError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,13 +13,23 @@ from typing import TYPE_CHECKING
 
 from foveal_runtime.engine.cachefolder import check_private, private_folder
 from foveal_runtime.engine.compiled import Compiled, entry_folder, find_compiled
+from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.errors import ConfigError, StaleError
+from foveal_runtime.serving.memory import free_bytes
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
-    from foveal_runtime.serving.config import ServeConfig
+    from foveal_runtime.serving.spec import ModelSpec
 
 log = logging.getLogger(__name__)
+
+_GOOD_ENOUGH = 0.9
+"""Of the best throughput: within it, a smaller batch answers sooner."""
+_SHARE_OF_FREE = 0.5
+"""Of the memory that the machine has free, for the workers."""
+_WORKER_MB, _TIMES_WEIGHTS = 60, 3
+"""What a worker is taken to need where nothing was measured: 56 MB with small graphs (benchmarks/worker_memory.py), and its own
+weights, packed for the processor beside the file's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,16 +40,34 @@ class Measurement:
     threads: int
     max_batch: int
     studies_per_s: float
+    memory_mb: float
+    """Of all its workers together after that, shared pages once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServePlan:
-    """The chosen setting, and all that were measured."""
+    """All settings that were measured."""
 
-    workers: int
-    threads: int
-    max_batch: int
     measured: tuple[Measurement, ...]
+
+    def choose(self, memory_mb: float) -> tuple[Measurement, str]:
+        """The setting to serve with, and why.
+
+        Args:
+            memory_mb: what the workers may take together.
+        """
+        fit = [m for m in self.measured if m.memory_mb <= memory_mb]
+        if not fit:
+            least = min(self.measured, key=lambda m: m.memory_mb)
+            return least, f"none fits into {memory_mb:.0f} MB; it takes the least, {least.memory_mb:.0f} MB"
+        best = max(fit, key=lambda m: m.studies_per_s)
+        good = [m for m in fit if m.studies_per_s >= _GOOD_ENOUGH * best.studies_per_s]
+        # Within the workers of the best: two that stand at the same speed differ in how long a lone study takes.
+        chosen = min((m for m in good if m.workers == best.workers), key=lambda m: (m.max_batch, -m.studies_per_s))
+        why = f"the fastest {best.studies_per_s:.1f} studies/s of what fits into {memory_mb:.0f} MB"
+        if chosen is not best:
+            why = f"within {1 - _GOOD_ENOUGH:.0%} of {why}, and a smaller batch answers sooner"
+        return chosen, why
 
 
 def write_plan(folder: Path, plan: ServePlan) -> Path:
@@ -58,21 +87,40 @@ def write_plan(folder: Path, plan: ServePlan) -> Path:
     return path
 
 
-def planned(config: ServeConfig, bundle: Bundle) -> ServeConfig:
-    """With the workers, threads and batch that `foveal compile` measured for this bundle on this machine, where it did and
-    nobody chose any of the three.
+def planned(spec: ModelSpec, bundle: Bundle) -> ModelSpec:
+    """With workers, threads and batch: as somebody chose, else as `foveal compile` measured, else a worker a core where the
+    memory holds them.
+
+    Args:
+        spec: as configured.
+        bundle: opened.
     """
-    if config.chosen:
-        return config
-    try:
-        plan = read_plan(entry_folder(bundle.sha256, config.provider))
-    except ConfigError as error:
-        log.warning("what `foveal compile` measured is not used: %s", error)
-        return config
-    if plan is None:
-        return config
-    batch = replace(config.batch, max_studies=plan.max_batch)
-    return replace(config, workers=plan.workers, threads=plan.threads, batch=batch)
+    budget_mb = budget_of(spec.memory_mb)
+    plan = None
+    if not spec.chosen:
+        try:
+            plan = read_plan(entry_folder(bundle.sha256, spec.provider))
+        except ConfigError as error:
+            log.warning("what `foveal compile` measured is not used: %s", error)
+    if plan is not None:
+        setting, why = plan.choose(budget_mb)
+        log.info("%d workers x %d threads, batch %d: %s", setting.workers, setting.threads, setting.max_batch, why)
+        batch = replace(spec.batch, max_studies=setting.max_batch)
+        return replace(spec, workers=setting.workers, threads=setting.threads, batch=batch)
+    if spec.workers:
+        return spec
+    if spec.provider != "cpu" or spec.threads:
+        return replace(spec, workers=1)
+    each_mb = _WORKER_MB + _TIMES_WEIGHTS * sum(bundle.graph_path(name).stat().st_size for name in bundle.manifest.graphs) / 1e6
+    return replace(spec, workers=max(1, min(usable_cores(), int(budget_mb / each_mb))))
+
+
+def budget_of(memory_mb: float) -> float:
+    """Megabytes that worker processes may take together: as asked, or for 0 half of what the machine has free."""
+    if memory_mb:
+        return memory_mb
+    free = free_bytes()
+    return math.inf if free is None else _SHARE_OF_FREE * free / 1e6
 
 
 def read_plan(folder: Path) -> ServePlan | None:
@@ -87,7 +135,7 @@ def read_plan(folder: Path) -> ServePlan | None:
     try:
         document = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
         measured = tuple(Measurement(**entry) for entry in document.pop("measured"))
-        return ServePlan(**document, measured=measured)
+        return ServePlan(measured=measured) if measured else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 

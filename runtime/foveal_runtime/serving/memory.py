@@ -1,9 +1,21 @@
-"""What glibc's allocator is told, so that a process that runs for years keeps what it uses. Elsewhere it does nothing."""
+"""Memory of the machine and of processes, and what glibc is told so that a process keeps what it uses. Linux alone tells."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import re
+from pathlib import Path
+
+from foveal_runtime.errors import ConfigError
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?b?)", re.IGNORECASE)
+_UNITS = {"": 1e6, "b": 1.0} | {
+    f"{prefix}{end}": base**power
+    for power, prefix in enumerate("kmgt", 1)
+    for base, ends in ((1000.0, ("", "b")), (1024.0, ("i", "ib")))
+    for end in ends
+}
 
 _M_ARENA_MAX = -8
 _ARENAS = 2
@@ -19,3 +31,44 @@ def trim() -> None:
     """Give free memory back to the system. Milliseconds; holes between live blocks go back too."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def free_bytes(*, proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What this process may still take: of the machine's memory, or of its control group's where that is less.
+
+    Args:
+        proc: where the kernel tells of memory; another folder in tests.
+        cgroup: this process's control group (version 2), as a container sees it.
+
+    Returns:
+        Bytes; None where nobody tells.
+    """
+    found: list[int] = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        line = next(line for line in (proc / "meminfo").read_text().splitlines() if line.startswith("MemAvailable:"))
+        found.append(int(line.split()[1]) * 1024)
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+        found.append(int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text()))
+    return max(0, min(found)) if found else None
+
+
+def megabytes(text: str) -> float:
+    """Megabytes of a size as people write it: `512MB`, `2 GB`, `1.5GiB`, or a plain number of megabytes.
+
+    Raises:
+        ConfigError: no such size, or none above 0.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    size = float(found[1]) * _UNITS[found[2].lower()] / 1e6 if found else 0.0
+    if size <= 0:
+        raise ConfigError(f"memory is {text!r}; give a size such as 512MB or 2GB")
+    return size
+
+
+def proportional_bytes(pid: int) -> int:
+    """Memory of a process, each shared page divided among those that share it; 0 where nobody tells."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0

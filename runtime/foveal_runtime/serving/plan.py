@@ -6,10 +6,13 @@ What is found is kept (`kept`) for who serves the bundle on this machine.
 from __future__ import annotations
 
 import asyncio
+import io
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foveal_runtime.serving.kept import Measurement, ServePlan
+from foveal_runtime.serving.memory import proportional_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,20 +24,8 @@ if TYPE_CHECKING:
 
 _BATCHES = (2, 4, 16)
 """The least is what one graph call takes on a CPU."""
-_GOOD_ENOUGH = 0.9
-"""Of the throughput of as many workers: within it, a smaller batch answers sooner."""
-_WORTH_A_WORKER = 0.6
-"""Of the best throughput: from there on, fewer workers are taken, since each holds the weights again."""
-
-
-def choose(measured: Sequence[Measurement]) -> ServePlan:
-    """The fewest workers that reach 60 % of the best throughput; then the smallest batch within 10 % of theirs."""
-    best = max(m.studies_per_s for m in measured)
-    workers = min(m.workers for m in measured if m.studies_per_s >= _WORTH_A_WORKER * best)
-    theirs = [m for m in measured if m.workers == workers]
-    good = [m for m in theirs if m.studies_per_s >= _GOOD_ENOUGH * max(m.studies_per_s for m in theirs)]
-    chosen = min(good, key=lambda m: (m.max_batch, -m.studies_per_s))
-    return ServePlan(workers=chosen.workers, threads=chosen.threads, max_batch=chosen.max_batch, measured=tuple(measured))
+_CAMERA_PX = 1536
+"""Longer side of the photographs that are sent: golden ones are kept small, and decoding is a good part of a study's time."""
 
 
 async def measure(
@@ -46,7 +37,7 @@ async def measure(
     seconds: float,
     note: Callable[[Measurement], None],
 ) -> ServePlan:
-    """Time workers × threads × batch on the bundle's golden photographs.
+    """Time workers x threads x batch on the bundle's golden photographs, enlarged to a camera's size.
 
     Args:
         bundle: an opened bundle.
@@ -64,7 +55,7 @@ async def measure(
     from foveal_runtime.study.study import Modality
 
     golden = read_golden(bundle).studies
-    studies = [study for study in golden if Modality.IMAGE in study.modalities] or list(golden)
+    studies = [_enlarged(study) for study in golden if Modality.IMAGE in study.modalities] or list(golden)
     measured: list[Measurement] = []
     for workers in sorted({1, max(1, cores // 2), cores} if provider == "cpu" else {1}):
         threads = max(1, cores // workers)
@@ -73,17 +64,40 @@ async def measure(
         try:
             for batch in _BATCHES:
                 rate = await _rate(lanes, studies, batch, seconds)
-                measured.append(Measurement(workers=workers, threads=threads, max_batch=batch, studies_per_s=round(rate, 2)))
+                memory = sum(proportional_bytes(worker.pid) for worker in pool)
+                measured.append(
+                    Measurement(
+                        workers=workers,
+                        threads=threads,
+                        max_batch=batch,
+                        studies_per_s=round(rate, 2),
+                        memory_mb=round(memory / 1e6, 1),
+                    )
+                )
                 note(measured[-1])
         finally:
             for worker in pool:
                 worker.close()
-    return choose(measured)
+    return ServePlan(measured=tuple(measured))
+
+
+def _enlarged(study: Study) -> Study:
+    """The study with its photograph as a camera would send it."""
+    from PIL import Image
+
+    assert study.image is not None
+    picture = Image.open(io.BytesIO(study.image)).convert("RGB")
+    scale = _CAMERA_PX / max(picture.size)
+    buffer = io.BytesIO()
+    picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC).save(
+        buffer, "JPEG", quality=90
+    )
+    return replace(study, image=buffer.getvalue())
 
 
 async def _start(bundle: Bundle, provider: str, threads: int, compiled: Compiled | None) -> Worker:
     from foveal_runtime.photo.imaging import ImageLimits
-    from foveal_runtime.serving.host import CPU_ROWS
+    from foveal_runtime.serving.spec import CPU_ROWS
     from foveal_runtime.serving.supervisor import Worker
     from foveal_runtime.serving.worker import Replay, WorkerSpec
 

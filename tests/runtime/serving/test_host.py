@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from foveal_runtime.engine.selftest import SelfTestReport
-from foveal_runtime.serving.config import ServeConfig
 from foveal_runtime.serving.host import ModelHost
+from foveal_runtime.serving.spec import ModelSpec
 
 PASSED = SelfTestReport(
     passed=True, studies=1, min_cosine=1.0, max_abs_embedding=0.0, max_abs_probability=0.0, icdr_flips=0, referable_flips=0,
@@ -30,7 +30,7 @@ class SlowTests:
 
 
 async def test_who_asks_for_a_self_test_as_the_last_who_waited_leaves_gets_one() -> None:
-    host, batcher = ModelHost(ServeConfig(bundle=Path("unused"))), SlowTests()
+    host, batcher = ModelHost(ModelSpec(bundle=Path("unused"))), SlowTests()
     host._model = SimpleNamespace(batcher=batcher)  # type: ignore[assignment]
     leaves = asyncio.create_task(host.self_test())
     while not batcher.begun:

@@ -1,0 +1,125 @@
+"""The archive of a server: opened for one space, watched, measured, counted, closed. Serves no call itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from foveal_runtime.errors import ConfigError, FovealError, LoadingError, UnavailableError
+
+if TYPE_CHECKING:
+    from foveal_runtime.bundle.manifest import Manifest
+    from foveal_runtime.serving.config import ServeConfig
+    from foveal_runtime.store import Archive, Stats
+
+log = logging.getLogger(__name__)
+
+_CHECK_S = 2.0
+_FIRST_RECALL_S = 60.0
+
+
+class ServedArchive:
+    """An archive that may have been asked for, and may be open."""
+
+    def __init__(self, config: ServeConfig, on_change: Callable[[], None]) -> None:
+        """Args:
+        config: of the server; opens nothing yet.
+        on_change: called when it was lost or is back.
+        """
+        self._config = config
+        self._on_change = on_change
+        self._archive: Archive | None = None
+        self._alive = False
+
+    @property
+    def alive(self) -> bool | None:
+        """Whether it answers; None when none was asked for."""
+        return self._alive if self._config.store else None
+
+    @property
+    def measures_recall(self) -> bool:
+        """Whether its approximate search is compared with the exact one now and then."""
+        return self._config.archive.recall_every_s > 0
+
+    async def open(self, manifest: Manifest) -> None:
+        """Open it for the vectors of a bundle.
+
+        Raises:
+            ConfigError: a library or the key is missing.
+            FovealError: the store is unusable, or holds another space.
+        """
+        try:
+            from foveal_runtime.store import Archive
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"--store needs {error.name!r}, which is not installed; install foveal[store]") from None
+        from foveal_runtime.store.patients import read_key
+
+        config = self._config
+        options = config.archive
+        if config.hash_patients is not None:
+            options = replace(options, patient_key=read_key(config.hash_patients))
+        self._archive = await Archive.open(
+            config.store,
+            space_id=manifest.space_id,
+            dim=manifest.embedding_dim,
+            collection=config.collection,
+            options=options,
+        )
+        self._alive = True
+
+    def get(self) -> Archive | None:
+        """The archive; None when none was asked for.
+
+        Raises:
+            LoadingError: it was asked for and is not open yet: the port answers before the start is over.
+        """
+        if self._archive is None and self._config.store:
+            raise LoadingError("the archive is not open yet; wait for the health service to say SERVING, and send again")
+        return self._archive
+
+    async def watch(self) -> None:
+        """Notice for ever when it is lost, and when it is back."""
+        while True:
+            await asyncio.sleep(_CHECK_S)
+            if self._archive is None:
+                continue
+            alive = await self._archive.alive()
+            if alive != self._alive:
+                log.log(logging.INFO if alive else logging.ERROR, "store is %s", "back" if alive else "lost")
+                self._alive = alive
+                self._on_change()
+
+    async def measure(self) -> None:
+        """Compare the approximate search with the exact one now and then, for `Stats` and the metrics."""
+        from foveal_runtime.store.monitor import measure_recall
+
+        every_s = self._config.archive.recall_every_s
+        wait_s = min(_FIRST_RECALL_S, every_s)
+        while True:
+            await asyncio.sleep(wait_s)
+            wait_s = every_s
+            if self._archive is None:
+                continue
+            try:
+                await measure_recall(self._archive, sample=self._archive.options.recall_sample)
+            except FovealError as error:
+                log.warning("recall could not be measured: %s", error)
+
+    async def count(self) -> Stats:
+        """What it holds.
+
+        Raises:
+            UnavailableError: it is not open yet.
+        """
+        if self._archive is None:
+            raise UnavailableError("the archive is not open yet")
+        return await self._archive.stats()
+
+    async def close(self) -> None:
+        """Idempotent."""
+        if self._archive is not None:
+            archive, self._archive = self._archive, None
+            await archive.close()
