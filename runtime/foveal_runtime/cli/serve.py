@@ -24,6 +24,7 @@ def serve(
     collection: str | None = None,
     hash_patients: Path | None = None,
     metrics: str | None = None,
+    traces: str | None = None,
     provider: str | None = None,
     workers: int | None = None,
     threads: int | None = None,
@@ -65,6 +66,7 @@ def serve(
         collection: collection of the archive to serve; made when it is new. Default "default".
         hash_patients: file with a key; patient references are stored and filtered as HMAC-SHA256 of themselves.
         metrics: HOST:PORT where Prometheus finds metrics; they hold no value of a caller.
+        traces: http:// or https://HOST:PORT of an OpenTelemetry collector (OTLP over gRPC); needs foveal[otel].
         provider: cpu (default), cuda or tensorrt.
         workers: worker processes; default: what `foveal compile` measured, else one a core, as far as the memory holds them.
         threads: threads of a worker; default: as measured, else the cores divided among the workers.
@@ -120,6 +122,7 @@ def serve(
             "collection": collection,
             "hash_patients": hash_patients,
             "metrics": metrics,
+            "traces": traces,
             "provider": provider,
             "workers": workers,
             "threads": threads,

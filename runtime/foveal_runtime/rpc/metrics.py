@@ -57,14 +57,21 @@ class Observer(Protocol):
         """An answer's grades were given."""
 
 
-class Unobserved:
-    """Counts nothing: a server without --metrics."""
+class Observers:
+    """Tells several, or nobody."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
 
     def answered(self, answer: Answer | FovealError) -> None:
         """See `Observer`."""
+        for observer in self._observers:
+            observer.answered(answer)
 
     def graded(self, grades: Grades) -> None:
         """See `Observer`."""
+        for observer in self._observers:
+            observer.graded(grades)
 
 
 class Metrics:

@@ -29,6 +29,11 @@ async def begin(context: Any) -> str:
     return name
 
 
+def current() -> str:
+    """The name of the call that runs; `-` outside of calls."""
+    return _current.get()
+
+
 class NamesCalls(logging.Filter):
     """Gives every record the name of its call, as `request_id` for the format."""
 

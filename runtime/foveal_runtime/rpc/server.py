@@ -27,9 +27,10 @@ from foveal_runtime.rpc.counts import check_counts, counts
 from foveal_runtime.rpc.gauges import Gauges
 from foveal_runtime.rpc.health_service import Health
 from foveal_runtime.rpc.keepalive import KEEPALIVE
-from foveal_runtime.rpc.metrics import Metrics
+from foveal_runtime.rpc.metrics import Metrics, Observers
 from foveal_runtime.rpc.served_archive import ServedArchive
 from foveal_runtime.rpc.service import ScreeningService, graded_as_served
+from foveal_runtime.rpc.traces import Traces
 from foveal_runtime.serving.host import ModelHost
 from foveal_runtime.serving.memory import few_arenas, trim
 from foveal_runtime.serving.router import Router
@@ -68,6 +69,7 @@ class Server:
         self._in_work = InWork()
         self._health = Health()
         self._metrics = Metrics() if config.metrics else None
+        self._traces = Traces(config.traces) if config.traces else None
         self.address = config.address
         """Where it listens; with port 0, the port it got."""
 
@@ -87,7 +89,7 @@ class Server:
         )
         self._in_work = boundary.in_work
         self._server = grpc.aio.server(
-            interceptors=(boundary,),
+            interceptors=(boundary,) if self._traces is None else (self._traces.interceptor(), boundary),
             options=(
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", config.max_message_bytes),
@@ -128,7 +130,9 @@ class Server:
 
     def _add_services(self) -> None:
         config = self.config
-        screening = ScreeningService(self._router, config, self._metrics)
+        screening = ScreeningService(
+            self._router, config, Observers(*(told for told in (self._metrics, self._traces) if told is not None))
+        )
         screening_pb2_grpc.add_ScreeningServicer_to_server(screening, self._server)
         archive_pb2_grpc.add_ArchiveServicer_to_server(
             ArchiveService(
@@ -247,6 +251,8 @@ class Server:
         await self._archive.close()
         if self._metrics is not None:
             await asyncio.to_thread(self._metrics.close)  # a scrape may be waiting for this loop
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.close)
 
     async def run(self, announce: Callable[[Server, Bundle], None]) -> None:
         """Serve until SIGTERM or SIGINT; SIGHUP loads the bundle again.

@@ -14,7 +14,7 @@ from foveal_runtime.errors import ConfigError, FovealError, ImageError, InputErr
 from foveal_runtime.rpc.grade_messages import embed_result, exam_to, eye_of, grade_to, study_with_eye
 from foveal_runtime.rpc.limits import MAX_FILTER_NODES, MAX_PAGE_ENTRIES
 from foveal_runtime.rpc.messages import PROVIDER_TO, kinds_from, model_ref_to, model_to
-from foveal_runtime.rpc.metrics import Observer, Unobserved
+from foveal_runtime.rpc.metrics import Observer, Observers
 from foveal_runtime.rpc.model_asked import model_asked
 from foveal_runtime.rpc.reading import ReadStudy, read_all
 from foveal_runtime.rpc.status import status_of
@@ -47,7 +47,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         """
         self._router = router
         self._config = config
-        self._observer: Observer = Unobserved() if observer is None else observer
+        self._observer: Observer = Observers() if observer is None else observer
 
     async def Grade(self, request: Any, context: Any) -> Any:
         model = self._router.route_grading(*model_asked(context)).model

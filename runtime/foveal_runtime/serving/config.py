@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from foveal_runtime.bundle.manifest import Evidence
 from foveal_runtime.bundle.shipped import how_to_serve
@@ -47,6 +48,8 @@ class ServeConfig:
     """Key file; patient references are then stored and filtered as HMAC-SHA256 of themselves."""
     metrics: str = ""
     """HOST:PORT where Prometheus finds metrics; empty offers none."""
+    traces: str = ""
+    """http:// or https://HOST:PORT of a collector that takes OpenTelemetry's traces over gRPC; empty sends none."""
     tls_cert: Path | None = None
     """PEM certificate chain of the server."""
     tls_key: Path | None = None
@@ -134,11 +137,23 @@ class ServeConfig:
         for name in ("max_message_bytes", "max_studies", "max_image_pixels", "stream_window", "max_archive_calls"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want at least 1")
+        self._check_traces()
         if not 0 <= self.canary_share <= 1:
             raise ConfigError(f"canary_share is {self.canary_share:g}; want 0 to 1")
         for name in ("cache_entries", "drain_s", "self_test_every_s"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want 0 or more")
+
+    def _check_traces(self) -> None:
+        if not self.traces:
+            return
+        found = urlsplit(self.traces)
+        if found.scheme not in ("http", "https") or not found.netloc or not _is_address(found.netloc):
+            raise ConfigError(f"traces is {self.traces!r}; give http:// or https://HOST:PORT of a collector")
+        if found.scheme == "http" and found.netloc.rpartition(":")[0] not in LOOPBACK and not self.insecure:
+            raise ConfigError(
+                f"traces would travel to {found.netloc} in plain text; give https://, or accept it with --insecure"
+            )
 
 
 _MEASURED = ("workers", "threads")
