@@ -7,6 +7,8 @@ import ctypes
 
 _M_ARENA_MAX = -8
 _ARENAS = 2
+TRIM_EVERY = 200
+"""Batches between two calls of `trim`; photographs of many sizes leave holes."""
 
 
 def few_arenas() -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from foveal_runtime.serving.jobs import Started, Waiting
 from foveal_runtime.serving.supervisor import Worker, WorkerLost
-from foveal_runtime.serving.worker import Started
 
 
 class FakeProcess:
@@ -48,6 +48,10 @@ class Child:
         number, _ = pickle.loads(await asyncio.to_thread(self._connection.recv_bytes))
         return int(number)
 
+    def close(self) -> None:
+        """As the end of the process does."""
+        self._connection.close()
+
     def says(self, number: int, answer: Any) -> None:
         self._connection.send_bytes(pickle.dumps((number, answer)))
 
@@ -56,7 +60,7 @@ class Child:
 def child() -> Iterator[Child]:
     made = Child()
     yield made
-    made._connection.close()
+    made.close()
 
 
 async def test_a_batch_that_was_sent_ahead_does_not_pay_for_the_one_before_it(child: Child) -> None:
@@ -89,3 +93,49 @@ async def test_a_worker_that_begins_nothing_at_all_is_noticed_too(child: Child) 
     with pytest.raises(WorkerLost) as lost:
         await child.worker.run([], [], timeout_s=0.2)
     assert lost.value.hung
+
+
+async def test_a_batch_that_waits_for_another_is_not_blamed_for_it(child: Child) -> None:
+    waiting = asyncio.create_task(child.worker.run([], [], timeout_s=0.3))
+    one = await child.asked()
+    hanging = asyncio.create_task(child.worker.run([], [], timeout_s=0.3))
+    two = await child.asked()
+    child.says(one, Started())
+    child.says(one, Waiting())
+    child.says(two, Started())
+    with pytest.raises(WorkerLost) as lost:
+        await hanging
+    assert lost.value.hung
+    child.close()
+    with pytest.raises(WorkerLost) as other:
+        await waiting
+    assert not other.value.hung
+
+
+async def test_batches_in_one_graph_call_hang_together(child: Child) -> None:
+    first = asyncio.create_task(child.worker.run([], [], timeout_s=0.3))
+    one = await child.asked()
+    second = asyncio.create_task(child.worker.run([], [], timeout_s=30))
+    two = await child.asked()
+    child.says(two, Started())
+    child.says(one, Started(also=(two,)))
+    with pytest.raises(WorkerLost) as lost:
+        await first
+    child.close()
+    with pytest.raises(WorkerLost) as other:
+        await second
+    assert lost.value.hung
+    assert other.value.hung
+
+
+async def test_a_batch_has_as_long_again_once_another_part_of_it_begins(child: Child) -> None:
+    begun: list[str] = []
+    running = asyncio.create_task(child.worker.run([], [], timeout_s=0.6, on_start=lambda: begun.append("begun")))
+    number = await child.asked()
+    child.says(number, Started())
+    await asyncio.sleep(0.4)
+    child.says(number, Started())
+    await asyncio.sleep(0.4)
+    child.says(number, [])
+    assert await running == []
+    assert begun == ["begun"]
