@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import os
-import pickle
 import socket
 import subprocess
 import sys
@@ -18,17 +18,23 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import FovealError, UnavailableError
 from foveal_runtime.serving.jobs import RunJob, SelfTestJob, Started, Waiting
+from foveal_runtime.serving.wire import Wire
 from foveal_runtime.serving.worker import Ready, WorkerSpec
 
 if TYPE_CHECKING:
     from foveal_runtime.engine.answers import Ask, Outcome
     from foveal_runtime.engine.selftest import SelfTestReport
     from foveal_runtime.study.study import Study
+
+
+log = logging.getLogger(__name__)
+
+_MAX_ANSWER_BYTES = 256 << 20
+"""Of one answer: a batch's vectors are a thousandth of it."""
 
 
 class WorkerLost(UnavailableError):
@@ -67,9 +73,9 @@ class _Question:
 class Worker:
     """A running worker. As many questions at a time as it has lanes, or as its pipeline holds; more wait in it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], connection: Connection) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
         self._process = process
-        self._connection = connection
+        self._wire = Wire(connection, max_bytes=_MAX_ANSWER_BYTES)
         # Threads of their own: pickling a batch of photographs and reading the answers must not hold up the event loop.
         self._sender = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{process.pid}")
         self._reader = threading.Thread(target=self._read, name=f"answers-{process.pid}", daemon=True)
@@ -100,7 +106,7 @@ class Worker:
                 env=env,
                 start_new_session=True,  # Ctrl-C is the server's to handle: it drains first
             )
-        worker = cls(process, Connection(ours.detach()))
+        worker = cls(process, ours)
         try:
             ready = await worker._ask(spec, start_timeout_s)
         except BaseException:
@@ -212,20 +218,24 @@ class Worker:
                 other.hung |= question.started is not None and other.started == question.started
 
     def _send(self, number: int, message: object) -> None:
-        # A worker that is gone is noticed by the reader.
-        with contextlib.suppress(OSError):
-            self._connection.send_bytes(pickle.dumps((number, message), protocol=5))
+        try:
+            self._wire.send((number, message))
+        except OSError:
+            # Half a message may have gone out, so it can't be asked anything more; that it is gone is noticed by the reader.
+            self._process.kill()
 
     def _read(self) -> None:
         try:
             while True:
-                number, answer = pickle.loads(self._connection.recv_bytes())
+                number, answer = self._wire.receive()
                 self._heard = time.monotonic()
                 self._note(number, answer)
         except (EOFError, OSError):
             self._break(_died())
         except Exception as nonsense:  # noqa: BLE001 - whatever it sent, its callers are told
-            self._break(nonsense)
+            log.error("a worker's answer can't be read (%s)", type(nonsense).__name__)
+            self._process.kill()
+            self._break(WorkerLost("a worker answered nonsense and was replaced; send again", hung=False))
 
     def _note(self, number: int, answer: object) -> None:
         if isinstance(answer, Started):
@@ -259,7 +269,7 @@ class Worker:
         self.kill()
         self._sender.shutdown(wait=True)
         self._reader.join()
-        self._connection.close()
+        self._wire.close()
 
 
 def _died() -> WorkerLost:

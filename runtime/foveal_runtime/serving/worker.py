@@ -12,8 +12,8 @@ from __future__ import annotations
 import gc
 import itertools
 import os
-import pickle
 import queue
+import socket
 import sys
 import threading
 import time
@@ -23,7 +23,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import Enum
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -32,6 +31,7 @@ from foveal_runtime.serving.isolation import prepare_alone, run_alone
 from foveal_runtime.serving.jobs import RunJob, SelfTestJob, Started
 from foveal_runtime.serving.memory import TRIM_EVERY, trim
 from foveal_runtime.serving.pipeline import Pipeline
+from foveal_runtime.serving.wire import Wire, WireError
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
@@ -47,6 +47,9 @@ _NICE = 5
 
 _SWITCH_S = 0.0005
 """How soon a lane that wants the interpreter gets it. The default is five milliseconds; decoding a photograph takes ten."""
+
+_MAX_JOB_BYTES = 16 << 30
+"""Of a batch; what may wait in the server is limited there."""
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -121,12 +124,12 @@ class Ready:
 def main() -> None:
     """Entry of the child process."""
     warnings.simplefilter("ignore")  # image libraries warn of every oddity of every hostile file
-    connection = Connection(int(sys.argv[1]))
+    wire = Wire(socket.socket(fileno=int(sys.argv[1])), max_bytes=_MAX_JOB_BYTES)
     jobs: _Jobs = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
+    threading.Thread(target=_listen, args=(wire, jobs), daemon=True).start()
     number, spec = jobs.get()
     assert isinstance(spec, WorkerSpec)
-    answer = _Answers(connection)
+    answer = _Answers(wire)
     started = time.perf_counter()
     try:
         engine = _load(spec)
@@ -200,26 +203,28 @@ def _step_back() -> None:
             os.setpriority(os.PRIO_PROCESS, int(thread.name), _NICE)
 
 
-def _listen(connection: Connection, jobs: _Jobs) -> None:
+def _listen(wire: Wire, jobs: _Jobs) -> None:
     while True:
         try:
-            jobs.put(pickle.loads(connection.recv_bytes()))
+            jobs.put(wire.receive())
         except (EOFError, OSError):
             # No clean-up: the main thread may be inside a graph, and there is nobody left to answer.
             os._exit(0)
+        except (WireError, MemoryError) as error:
+            sys.stderr.write(f"a worker can't read its server: {type(error).__name__}\n")
+            os._exit(1)
 
 
 class _Answers:
     """Sends the answer to the job of a number; lanes share the socket."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
         self._lock = threading.Lock()
 
     def __call__(self, number: int, answer: object) -> None:
-        data = pickle.dumps((number, answer), protocol=5)
         with self._lock:
-            self._connection.send_bytes(data)
+            self._wire.send((number, answer))
 
 
 def _load(spec: WorkerSpec) -> Engine:
