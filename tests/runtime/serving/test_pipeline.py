@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,14 @@ def line(bundle_path: Path) -> Iterator[Line]:
     made.close()
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for it."""
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.001)
+
+
 def note(name: str, text: str = "macula edema") -> Study:
     return Study(id=name, note=text)
 
@@ -124,8 +133,7 @@ def test_studies_of_two_jobs_share_a_graph_call_in_the_order_in_which_they_came(
     assert line.engine.entered.get(timeout=WAIT_S) == 1
     line.put(1, note("b"), note("c"))
     line.put(2, note("d"), note("e"), note("f"))
-    while line.pipeline.ahead < 5 or line.of(2) != [Started, Waiting]:
-        threading.Event().wait(0.001)
+    until(lambda: line.pipeline.ahead == 5 and line.of(2) == [Started, Waiting])
     line.engine.gate.set()
     assert len(line.answer(1)) == 2
     assert len(line.answer(2)) == 3
@@ -137,8 +145,7 @@ def test_a_job_is_said_to_wait_while_only_others_are_in_the_graphs(line: Line) -
     line.put(0, note("a"))
     line.engine.entered.get(timeout=WAIT_S)
     line.put(1, note("b"))
-    while line.of(1) != [Started, Waiting]:
-        threading.Event().wait(0.001)
+    until(lambda: line.of(1) == [Started, Waiting])
     line.engine.gate.set()
     line.answer(1)
     assert line.of(0) == [Started, Started, list]  # decoding, graphs
@@ -150,8 +157,7 @@ def test_a_call_names_all_the_jobs_whose_studies_it_holds(line: Line) -> None:
     line.engine.entered.get(timeout=WAIT_S)
     line.put(1, note("b"))
     line.put(2, note("c"))
-    while line.of(2) != [Started, Waiting]:
-        threading.Event().wait(0.001)
+    until(lambda: line.of(2) == [Started, Waiting])
     line.engine.gate.set()
     line.answer(2)
     assert (1, Started(also=(2,))) in line.told
@@ -162,8 +168,7 @@ def test_a_study_that_breaks_a_call_of_two_jobs_fails_alone(line: Line) -> None:
     line.engine.entered.get(timeout=WAIT_S)
     line.put(1, note("b"), note("c", "breaks"))
     line.put(2, note("d"), Study(id="e", image=b"no photograph"))
-    while line.of(2) != [Started, Waiting]:
-        threading.Event().wait(0.001)
+    until(lambda: line.of(2) == [Started, Waiting])
     line.engine.gate.set()
     assert [type(each) for each in line.answer(1)] == [Outcome, PoisonError]
     assert [type(each) for each in line.answer(2)] == [Outcome, ImageError]
@@ -179,8 +184,7 @@ def test_no_more_is_prepared_than_two_calls_take(line: Line) -> None:
     line.engine.on_prepare = look
     line.put(0, *[note(str(i)) for i in range(40)])
     line.engine.entered.get(timeout=WAIT_S)
-    while line.pipeline.ahead < 8:
-        threading.Event().wait(0.001)
+    until(lambda: line.pipeline.ahead == 8)
     line.engine.gate.set()
     assert len(line.answer(0)) == 40
     assert most == 8
@@ -191,8 +195,7 @@ def test_a_self_test_runs_after_what_came_before_it_and_ahead_of_what_came_later
     line.engine.entered.get(timeout=WAIT_S)
     line.put_self_test(1)
     line.put(2, note("b"))
-    while line.of(2) != [Started, Waiting]:
-        threading.Event().wait(0.001)
+    until(lambda: line.of(2) == [Started, Waiting])
     line.engine.gate.set()
     line.answer(2)
     answers = [(number, type(message)) for number, message in line.told if not isinstance(message, Started | Waiting)]
