@@ -130,9 +130,8 @@ class Server:
 
     def _add_services(self) -> None:
         config = self.config
-        screening = ScreeningService(
-            self._router, config, Observers(*(told for told in (self._metrics, self._traces) if told is not None))
-        )
+        observers = [told for told in (self._metrics, self._traces) if told is not None]
+        screening = ScreeningService(self._router, config, Observers(*observers))
         screening_pb2_grpc.add_ScreeningServicer_to_server(screening, self._server)
         archive_pb2_grpc.add_ArchiveServicer_to_server(
             ArchiveService(
@@ -144,7 +143,7 @@ class Server:
             self._server,
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
-            AdminService(self.host, self._load_again, lambda: self._archive.alive), self._server
+            AdminService(self.host, partial(self._load_again, self.host), lambda: self._archive.alive), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SCREENING, ARCHIVE, ADMIN, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
@@ -217,18 +216,18 @@ class Server:
 
     async def _reload(self, host: ModelHost) -> None:
         try:
-            await self._load(host)
+            await self._load_again(host)
         except FovealError as error:
             log.error("new bundle is not served, the old one is kept: %s", error)
 
-    async def _load_again(self) -> Bundle:
-        return await self._load(self.host)
+    async def _load_again(self, host: ModelHost) -> Bundle:
+        bundle = await self._load(host)
+        log.info("now serving bundle %s", bundle.sha256[:12])
+        return bundle
 
     async def _load(self, host: ModelHost) -> Bundle:
         self._named[host] = await asyncio.to_thread(os.path.realpath, host.path)
-        bundle = await host.load()
-        log.info("now serving bundle %s", bundle.sha256[:12])
-        return bundle
+        return await host.load()
 
     async def stop(self, *, drain: bool = True) -> None:
         """Refuse new calls, finish what was accepted within `drain_s`, and end everything. Idempotent."""

@@ -221,7 +221,9 @@ class ModelHost:
             max_rows=spec.max_rows,
             limits=ImageLimits(max_pixels=spec.max_image_pixels),
             compiled=compiled,
+            background=spec.background,
         )
+        lanes, ahead = worker_spec.batches
 
         async def start_worker() -> Worker:
             # Callers wait for a replacement: a few golden studies show that it is no other model and computes as it should.
@@ -239,8 +241,8 @@ class ModelHost:
         batcher = Batcher(
             start_worker,
             workers=spec.workers,
-            lanes=worker_spec.lanes,
-            ahead=worker_spec.lanes,  # a lane that waited for this process, busy refusing, would stand idle (docs/decisions.md)
+            lanes=lanes,
+            ahead=ahead,
             batch=spec.batch,
             queue=spec.queue,
             cache_entries=spec.cache_entries,

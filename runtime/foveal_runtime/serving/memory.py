@@ -19,6 +19,8 @@ _UNITS = {"": 1e6, "b": 1.0} | {
 
 _M_ARENA_MAX = -8
 _ARENAS = 2
+TRIM_EVERY = 200
+"""Batches between two calls of `trim`; photographs of many sizes leave holes."""
 
 
 def few_arenas() -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import os
-import pickle
 import socket
 import subprocess
 import sys
@@ -18,16 +18,23 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import FovealError, UnavailableError
-from foveal_runtime.serving.worker import Ready, RunJob, SelfTestJob, Started, WorkerSpec
+from foveal_runtime.serving.jobs import RunJob, SelfTestJob, Started, Waiting
+from foveal_runtime.serving.wire import Wire
+from foveal_runtime.serving.worker import Ready, WorkerSpec
 
 if TYPE_CHECKING:
     from foveal_runtime.engine.answers import Ask, Outcome
     from foveal_runtime.engine.selftest import SelfTestReport
     from foveal_runtime.study.study import Study
+
+
+log = logging.getLogger(__name__)
+
+_MAX_ANSWER_BYTES = 256 << 20
+"""Of one answer: a batch's vectors are a thousandth of it."""
 
 
 class WorkerLost(UnavailableError):
@@ -48,22 +55,27 @@ class _Question:
     def __init__(self, loop: asyncio.AbstractEventLoop, on_start: Callable[[], None]) -> None:
         self.answer: Future[object] = Future()
         self.started: float | None = None
-        """When the worker began with it, on the monotonic clock."""
+        """When the worker last began with it or a part of it, on the monotonic clock; None while it waits for others."""
+        self.hung = False
+        """It was in work together with the one whose time ran out."""
         self._loop, self._on_start = loop, on_start
+        self._begun = False
 
     def start(self, now: float) -> None:
         """Called by the thread that reads the worker's answers."""
         self.started = now
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-            self._loop.call_soon_threadsafe(self._on_start)
+        if not self._begun:
+            self._begun = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+                self._loop.call_soon_threadsafe(self._on_start)
 
 
 class Worker:
-    """A running worker. As many questions at a time as it has lanes; more wait in it."""
+    """A running worker. As many questions at a time as it has lanes, or as its pipeline holds; more wait in it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], connection: Connection) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
         self._process = process
-        self._connection = connection
+        self._wire = Wire(connection, max_bytes=_MAX_ANSWER_BYTES)
         # Threads of their own: pickling a batch of photographs and reading the answers must not hold up the event loop.
         self._sender = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{process.pid}")
         self._reader = threading.Thread(target=self._read, name=f"answers-{process.pid}", daemon=True)
@@ -94,7 +106,7 @@ class Worker:
                 env=env,
                 start_new_session=True,  # Ctrl-C is the server's to handle: it drains first
             )
-        worker = cls(process, Connection(ours.detach()))
+        worker = cls(process, ours)
         try:
             ready = await worker._ask(spec, start_timeout_s)
         except BaseException:
@@ -170,39 +182,71 @@ class Worker:
         self._sender.submit(self._send, number, message)
         asking = asyncio.wrap_future(question.answer)
         asking.add_done_callback(_retrieved)
-        # The watchdog is here and not in a thread, so that it also sees a worker that stopped reading. A batch's clock starts
-        # with the batch; one that waits in the worker is patient as long as the worker begins or ends others.
+        # The watchdog is here and not in a thread, so that it also sees a worker that stopped reading.
         asked = time.monotonic()
         while not asking.done():
-            since = question.started if question.started is not None else max(asked, self._heard)
-            left_s = since + timeout_s - time.monotonic()
+            left_s = self._begins(question, asked) + timeout_s - time.monotonic()
             if left_s <= 0:
+                self._blame(question)
                 await asyncio.to_thread(self.kill)
-                raise WorkerLost(f"a worker gave no answer for {timeout_s:g} s and was replaced; send again", hung=True)
+                break
             await asyncio.wait((asking,), timeout=left_s)
+        if question.hung:
+            raise WorkerLost(f"a worker gave no answer for {timeout_s:g} s and was replaced; send again", hung=True)
         found = asking.result()
         if isinstance(found, FovealError):
             raise found
         return found
 
+    def _begins(self, question: _Question, asked: float) -> float:
+        """When its watchdog's clock began.
+
+        A batch pays for its own time. While it waits for others, theirs are watched; with nothing in work it is patient as long
+        as the worker begins or ends anything.
+        """
+        if question.started is not None:
+            return question.started
+        with self._lock:
+            watched = any(other.started is not None for other in self._asked.values())
+        return time.monotonic() if watched else max(asked, self._heard)
+
+    def _blame(self, question: _Question) -> None:
+        """Its time ran out, and that of all that began with it: their studies share a graph call."""
+        question.hung = True
+        with self._lock:
+            for other in self._asked.values():
+                other.hung |= question.started is not None and other.started == question.started
+
     def _send(self, number: int, message: object) -> None:
-        # A worker that is gone is noticed by the reader.
-        with contextlib.suppress(OSError):
-            self._connection.send_bytes(pickle.dumps((number, message), protocol=5))
+        try:
+            self._wire.send((number, message))
+        except OSError:
+            # Half a message may have gone out, so it can't be asked anything more; that it is gone is noticed by the reader.
+            self._process.kill()
 
     def _read(self) -> None:
         try:
             while True:
-                number, answer = pickle.loads(self._connection.recv_bytes())
+                number, answer = self._wire.receive()
                 self._heard = time.monotonic()
-                if isinstance(answer, Started):
-                    self._asked[number].start(self._heard)
-                else:
-                    self._asked.pop(number).answer.set_result(answer)
+                self._note(number, answer)
         except (EOFError, OSError):
             self._break(_died())
         except Exception as nonsense:  # noqa: BLE001 - whatever it sent, its callers are told
-            self._break(nonsense)
+            log.error("a worker's answer can't be read (%s)", type(nonsense).__name__)
+            self._process.kill()
+            self._break(WorkerLost("a worker answered nonsense and was replaced; send again", hung=False))
+
+    def _note(self, number: int, answer: object) -> None:
+        if isinstance(answer, Started):
+            for each in (number, *answer.also):
+                self._asked[each].start(self._heard)
+        elif isinstance(answer, Waiting):
+            self._asked[number].started = None
+        else:
+            with self._lock:
+                question = self._asked.pop(number)
+            question.answer.set_result(answer)
 
     def _break(self, error: Exception) -> None:
         with self._lock:
@@ -225,7 +269,7 @@ class Worker:
         self.kill()
         self._sender.shutdown(wait=True)
         self._reader.join()
-        self._connection.close()
+        self._wire.close()
 
 
 def _died() -> WorkerLost:

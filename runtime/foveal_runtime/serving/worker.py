@@ -2,8 +2,9 @@
 
 Started by `supervisor` as `python -m foveal_runtime.serving.worker FD`, with one end of a socket. It has lanes, threads that
 share the weights and each take the next job: two batches in work keep two cores busy where one batch, shared out, would wait
-for its slower half. A thread reads the socket all the while: when the server is gone, however it went, that thread ends the
-process, even in the middle of a graph that never returns.
+for its slower half. A device that takes one batch at a time is kept busy by a pipeline instead. A thread reads the socket all
+the while: when the server is gone, however it went, that thread ends the process, even in the middle of a graph that never
+returns.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 import gc
 import itertools
 import os
-import pickle
 import queue
+import socket
 import sys
 import threading
 import time
@@ -22,37 +23,39 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import Enum
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from foveal_runtime.serving.memory import trim
+from foveal_runtime.errors import FovealError, UnavailableError
+from foveal_runtime.serving.isolation import prepare_alone, run_alone
+from foveal_runtime.serving.jobs import RunJob, SelfTestJob, Started
+from foveal_runtime.serving.memory import TRIM_EVERY, trim
+from foveal_runtime.serving.pipeline import Pipeline
+from foveal_runtime.serving.wire import Wire, WireError
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
-    from foveal_runtime.engine.answers import Ask, Outcome, Prepared
+    from foveal_runtime.engine.answers import Ask, Outcome
     from foveal_runtime.engine.compiled import Compiled
     from foveal_runtime.engine.engine import Engine
     from foveal_runtime.engine.selftest import SelfTestReport
-    from foveal_runtime.errors import FovealError
     from foveal_runtime.photo.imaging import ImageLimits
     from foveal_runtime.study.study import Study
 
 _NICE = 5
 """Below the server's own process, which refuses and answers in a millisecond where it need not wait for a graph to end."""
 
+_LAST_NICE = 19
+
 _SWITCH_S = 0.0005
 """How soon a lane that wants the interpreter gets it. The default is five milliseconds; decoding a photograph takes ten."""
 
-_TRIM_EVERY = 200
-"""Batches; photographs of many sizes leave holes."""
+_MAX_JOB_BYTES = 16 << 30
+"""Of a batch; what may wait in the server is limited there."""
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 _Jobs: TypeAlias = "queue.SimpleQueue[tuple[int, object]]"
-_Placed: TypeAlias = "tuple[int, _T | FovealError]"
-"""What came of the study at that place in its batch."""
-
 
 QUICK_STUDIES = 4
 """Golden studies that a worker replays at least before it takes the place of another."""
@@ -66,6 +69,15 @@ class Replay(Enum):
     """The fullest study and one of every modality, four at least: callers wait for a worker that replaces another."""
     NONE = "none"
     """For measuring speed alone."""
+
+
+class Flow(Enum):
+    """How jobs go through a worker."""
+
+    LANES = "lanes"
+    """Threads that each prepare and run a job of their own."""
+    PIPELINE = "pipeline"
+    """Threads that prepare studies of any job, and one loop that runs the graphs on those that are ready."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +96,10 @@ class WorkerSpec:
     """The bundle's graphs as compiled on this device, whose hashes the parent has checked; None loads the bundle's own."""
     replay: Replay = Replay.ALL
     """Golden studies to replay before reporting ready."""
+    flow: Flow | None = None
+    """None is what suits the provider."""
+    background: bool = False
+    """Nobody waits for its answers: it takes what processor time others leave."""
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -93,25 +109,19 @@ class WorkerSpec:
     @property
     def lanes(self) -> int:
         """Jobs in work at once, among which the threads are divided."""
-        return lanes_for(self.provider, self.threads)
+        return 1 if self.is_pipeline else lanes_for(self.provider, self.threads)
 
+    @property
+    def batches(self) -> tuple[int, int]:
+        """Batches in work at once, and batches handed over before there is room for them."""
+        # A pipeline decodes one while another is in its graphs. A lane that waited for the server's process, busy refusing,
+        # would stand idle (docs/decisions.md).
+        return (2, 0) if self.is_pipeline else (self.lanes, self.lanes)
 
-@dataclass(frozen=True, slots=True)
-class RunJob:
-    """Studies to run together."""
-
-    studies: tuple[Study, ...]
-    asks: tuple[Ask, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SelfTestJob:
-    """Replay the golden studies."""
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The job of that number is no longer waiting in the worker: what it takes from here on is its own."""
+    @property
+    def is_pipeline(self) -> bool:
+        """Whether studies are prepared beside the graphs, for the next call."""
+        return (self.flow or flow_for(self.provider)) is Flow.PIPELINE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,15 +135,13 @@ class Ready:
 def main() -> None:
     """Entry of the child process."""
     warnings.simplefilter("ignore")  # image libraries warn of every oddity of every hostile file
-    connection = Connection(int(sys.argv[1]))
+    wire = Wire(socket.socket(fileno=int(sys.argv[1])), max_bytes=_MAX_JOB_BYTES)
     jobs: _Jobs = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
+    threading.Thread(target=_listen, args=(wire, jobs), daemon=True).start()
     number, spec = jobs.get()
     assert isinstance(spec, WorkerSpec)
-    answer = _Answers(connection)
+    answer = _Answers(wire)
     started = time.perf_counter()
-    from foveal_runtime.errors import FovealError, UnavailableError
-
     try:
         engine = _load(spec)
         report = _warm_up(engine, spec)
@@ -143,68 +151,91 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the process's boundary: the parent must learn why
         answer(number, UnavailableError(f"worker can't start: {type(error).__name__}: {error}"))
         return
-    _step_back()
+    _step_back(_LAST_NICE if spec.background else _NICE)
     sys.setswitchinterval(_SWITCH_S)
     gc.collect()
     gc.freeze()  # what was loaded lives as long as the process
     # Loading leaves holes as large as the weights that were repacked: 69 MB with `base` INT8.
     trim()
     answer(number, Ready(self_test=report, load_s=time.perf_counter() - started))
-    for _ in range(spec.lanes - 1):
-        threading.Thread(target=_lane, args=(engine, spec, jobs, answer), daemon=True).start()
-    _lane(engine, spec, jobs, answer)
+    if spec.is_pipeline:
+        _side_by_side(*_stages(Pipeline(engine, answer), spec, jobs))
+    else:
+        _side_by_side(*[lambda: _lane(engine, spec, jobs, answer)] * spec.lanes)
 
 
 def _lane(engine: Engine, spec: WorkerSpec, jobs: _Jobs, answer: _Answers) -> None:
-    try:
-        crew = Crew(spec.threads // spec.lanes)
-        for turn in itertools.count(1):
-            number, job = jobs.get()
-            answer(number, Started())
-            if isinstance(job, RunJob):
-                answer(number, run_batch(engine, crew, job.studies, job.asks))
-                if turn % _TRIM_EVERY == 0:
-                    trim()
-            else:
-                assert isinstance(job, SelfTestJob)
-                from foveal_runtime.engine.selftest import self_test
+    """Run one job after the other."""
+    crew = Crew(spec.threads // spec.lanes)
+    for turn in itertools.count(1):
+        number, job = jobs.get()
+        answer(number, Started())
+        if isinstance(job, RunJob):
+            answer(number, run_batch(engine, crew, job.studies, job.asks))
+            if turn % TRIM_EVERY == 0:
+                trim()
+        else:
+            assert isinstance(job, SelfTestJob)
+            from foveal_runtime.engine.selftest import self_test
 
-                answer(number, self_test(engine))
+            answer(number, self_test(engine))
+
+
+def _stages(pipeline: Pipeline, spec: WorkerSpec, jobs: _Jobs) -> list[Callable[[], None]]:
+    def feed() -> None:
+        while True:
+            pipeline.put(*jobs.get())
+
+    return [feed, *[pipeline.decode] * spec.threads, pipeline.run_graphs]
+
+
+def _side_by_side(*loops: Callable[[], None]) -> None:
+    """Run loops that never return, the last in this thread; the process ends with the first that fails."""
+    for loop in loops[:-1]:
+        threading.Thread(target=_for_ever, args=(loop,), daemon=True).start()
+    _for_ever(loops[-1])
+
+
+def _for_ever(loop: Callable[[], None]) -> None:
+    try:
+        loop()
     except OSError:
         os._exit(0)  # the server is gone
-    except BaseException as error:  # noqa: BLE001 - told, and the process ends: a lane less, only the watchdog would notice
+    except BaseException as error:  # noqa: BLE001 - told, and the process ends: a loop less, only the watchdog would notice
         traceback.print_tb(error.__traceback__)
         sys.stderr.write(f"{type(error).__name__}\n")  # its text may hold what a caller sent
         os._exit(1)
 
 
-def _step_back() -> None:
+def _step_back(nice: int) -> None:
     """Lower the priority of every thread there is, once loaded: callers wait for a worker that starts."""
     if sys.platform == "linux":  # where a priority is a thread's own
         for thread in Path("/proc/self/task").iterdir():
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), _NICE)
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
 
 
-def _listen(connection: Connection, jobs: _Jobs) -> None:
+def _listen(wire: Wire, jobs: _Jobs) -> None:
     while True:
         try:
-            jobs.put(pickle.loads(connection.recv_bytes()))
+            jobs.put(wire.receive())
         except (EOFError, OSError):
             # No clean-up: the main thread may be inside a graph, and there is nobody left to answer.
             os._exit(0)
+        except (WireError, MemoryError) as error:
+            sys.stderr.write(f"a worker can't read its server: {type(error).__name__}\n")
+            os._exit(1)
 
 
 class _Answers:
     """Sends the answer to the job of a number; lanes share the socket."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
         self._lock = threading.Lock()
 
     def __call__(self, number: int, answer: object) -> None:
-        data = pickle.dumps((number, answer), protocol=5)
         with self._lock:
-            self._connection.send_bytes(data)
+            self._wire.send((number, answer))
 
 
 def _load(spec: WorkerSpec) -> Engine:
@@ -238,7 +269,12 @@ def graph_threads(threads: int) -> int:
 
 def lanes_for(provider: str, threads: int) -> int:
     """Jobs that a worker has in work at once: one a thread on the CPU; a GPU takes one batch at a time."""
-    return threads if provider == "cpu" else 1
+    return threads if flow_for(provider) is Flow.LANES else 1
+
+
+def flow_for(provider: str) -> Flow:
+    """The CPU decodes and runs graphs alike; a GPU would stand idle while a lane decodes."""
+    return Flow.LANES if provider == "cpu" else Flow.PIPELINE
 
 
 class Crew:
@@ -256,58 +292,20 @@ class Crew:
 
 def run_batch(engine: Engine, crew: Crew, studies: Sequence[Study], asks: Sequence[Ask]) -> list[Outcome | FovealError]:
     """An outcome or an error for each study; one that breaks its batch breaks alone."""
-    from foveal_runtime.errors import FovealError
 
-    def prepare(place: int) -> _Placed[Prepared]:
-        return place, _prepare(engine, studies[place])
-
-    def run(items: Sequence[_Placed[Prepared]]) -> list[_Placed[Outcome]]:
-        failed: list[_Placed[Outcome]] = [(place, item) for place, item in items if isinstance(item, FovealError)]
-        return failed + _run_or_halve(engine, [(p, item) for p, item in items if not isinstance(item, FovealError)], asks)
+    def run(places: Sequence[int]) -> list[Outcome | FovealError]:
+        items = crew.map(lambda place: prepare_alone(engine, studies[place]), places)
+        ready = [(item, asks[place]) for place, item in zip(places, items, strict=True) if not isinstance(item, FovealError)]
+        outcomes = iter(run_alone(engine, ready))
+        return [item if isinstance(item, FovealError) else next(outcomes) for item in items]
 
     # No more at once than one call takes: decoded photographs are large.
     places, rows = range(len(studies)), engine.max_rows
-    done = [run(crew.map(prepare, places[i : i + rows])) for i in range(0, len(places), rows)]
-    answers = dict(answer for part in done for answer in part)
-    return [_of_batch(answers[place], len(studies)) for place in places]
+    return [_of_batch(each, len(studies)) for i in range(0, len(places), rows) for each in run(places[i : i + rows])]
 
 
 def _of_batch(answer: Outcome | FovealError, studies: int) -> Outcome | FovealError:
-    from foveal_runtime.errors import FovealError
-
     return answer if isinstance(answer, FovealError) else replace(answer, batch_size=studies)
-
-
-def _prepare(engine: Engine, study: Study) -> Prepared | FovealError:
-    from foveal_runtime.errors import FovealError, ImageError, PoisonError
-
-    try:
-        return engine.prepare(study)
-    except FovealError as error:
-        return error
-    except MemoryError:
-        return ImageError("image needs more memory to decode than this server has; send it scaled down")
-    except Exception as error:  # noqa: BLE001 - decoders meet hostile bytes; a worker must not die of what they raise
-        return PoisonError(f"study can't be prepared ({type(error).__name__}); send an intact photograph")
-
-
-def _run_or_halve(engine: Engine, prepared: list[tuple[int, Prepared]], asks: Sequence[Ask]) -> list[_Placed[Outcome]]:
-    from foveal_runtime.errors import FovealError, PoisonError
-
-    if not prepared:
-        return []
-    try:
-        outcomes = engine.run_each([item for _, item in prepared], [asks[i] for i, _ in prepared])
-        return [(i, outcome) for (i, _), outcome in zip(prepared, outcomes, strict=True)]
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no base but Exception
-        if len(prepared) == 1:
-            if isinstance(error, FovealError):
-                return [(prepared[0][0], error)]
-            return [
-                (prepared[0][0], PoisonError(f"the model's graphs fail on this study ({type(error).__name__}); leave it out"))
-            ]
-    middle = len(prepared) // 2
-    return _run_or_halve(engine, prepared[:middle], asks) + _run_or_halve(engine, prepared[middle:], asks)
 
 
 if __name__ == "__main__":

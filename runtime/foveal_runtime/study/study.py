@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
+from typing import Any
 
 from foveal_runtime.errors import StudyError
 
@@ -111,6 +113,11 @@ class Study:
             present.add(Modality.STRUCTURED)
         return frozenset(present)
 
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """As usual, with the photograph wrapped, so that who pickles may take it out: `bytes` are copied into a pickle."""
+        image = self.image if self.image is None or protocol < 5 else pickle.PickleBuffer(self.image)
+        return _study, (self.id, image, self.note, self.record)
+
     def validate(self) -> None:
         """Check what can be checked without decoding.
 
@@ -138,3 +145,7 @@ class Study:
             note=self.note if Modality.TEXT in keep else None,
             record=self.record if Modality.STRUCTURED in keep else None,
         )
+
+
+def _study(id: str, image: bytes | None, note: str | None, record: Record | None) -> Study:
+    return Study(id=id, image=image, note=note, record=record)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from typing import Any
 
 import pytest
 from bundles import photograph
 
 from foveal_runtime._proto import study_pb2
+from foveal_runtime.engine.answers import Ask
 from foveal_runtime.errors import StudyError
 from foveal_runtime.rpc import reading
 from foveal_runtime.rpc.messages import study_to
 from foveal_runtime.rpc.reading import ReadStudy, read_all
+from foveal_runtime.serving.request import Request
 from foveal_runtime.study.study import Study
 
 
@@ -42,3 +45,24 @@ async def test_large_messages_are_not_read_on_the_event_loop(
     monkeypatch.setattr(reading, "_read", read)
     await read_all([study_to(Study(image=b"\xff\xd8" + bytes(size)))])
     assert (where == [threading.get_ident()]) is on_the_loop
+
+
+async def test_a_large_photograph_is_hashed_once_and_not_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    large: list[int] = []
+    true_sha256 = hashlib.sha256
+
+    def counted(data: bytes = b"") -> Any:
+        if len(data) >= 1 << 20:
+            large.append(threading.get_ident())
+        return true_sha256(data)
+
+    monkeypatch.setattr(hashlib, "sha256", counted)
+    (read,) = await read_all([study_to(Study(image=b"\xff\xd8" + bytes(1 << 20)))])
+    assert isinstance(read, ReadStudy)
+    request = Request(study=read.study, ask=Ask(), image_sha256=read.image_sha256)
+    assert request.key() == request.key()  # for the cache, and for the strikes
+    assert len(read.content_sha256) == 32  # for the archive
+    assert len(large) == 1
+    assert large != [threading.get_ident()]
+    assert Request(study=read.study, ask=Ask()).key() == request.key()
+    assert len(large) == 2
