@@ -7,8 +7,9 @@
 The server is a real `foveal serve` process with its cache off and the plan of `foveal compile`; the caller is this process and
 shares the cores, so it sends requests that were serialised before. Defined in the same run:
 
-- *engine*: studies a second of the worker's own code, in as many lanes, called in this process with the same batches;
-- *time of a full batch*: median answer time of one caller whose requests fill every lane: --batch studies, lanes x max_batch;
+- *engine*: studies a second of the worker's own code with the same batches, in as many processes and lanes, without
+  queue or gRPC;
+- *time of a full batch*: median answer time of one caller whose requests fill every lane: --batch studies;
 - *capacity*: studies a second of 32 callers that send one study each and wait for its answer, before the overload and after it;
 - open-loop calls hold one study, arrive at random (Poisson) times and carry a deadline.
 """
@@ -20,6 +21,7 @@ import asyncio
 import collections
 import itertools
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -28,8 +30,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,7 @@ from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, 
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.client.channel import open_aio_channel
 from foveal_runtime.engine.answers import Ask
+from foveal_runtime.engine.compiled import find_compiled
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.rpc.messages import study_to
 from foveal_runtime.serving.spec import CPU_ROWS
@@ -91,25 +95,63 @@ def memory_mb(pid: int) -> dict[str, float]:
     return {"rss_mb": round(rss / 1024, 1), "pss_mb": round(pss / 1024, 1), "processes": len(processes_of(pid))}
 
 
-def engine_rate(bundle: Path, photographs: list[bytes], batch: int, threads: int, seconds: float) -> float:
-    lanes = lanes_for("cpu", threads)
-    engine = Engine(Bundle.open(bundle), threads=graph_threads(threads), max_rows=CPU_ROWS)
+def _engine(bundle: Path, photographs: list[bytes], batch: int, threads: int) -> Callable[[float], float]:
+    """Studies a second of one worker's own code, in as many lanes, for so many seconds."""
+    opened = Bundle.open(bundle)
+    engine = Engine(opened, threads=graph_threads(threads), max_rows=CPU_ROWS, compiled=find_compiled(opened, "cpu"))
     studies = [Study(image=photographs[i % len(photographs)]) for i in range(batch)]
     asks = [Ask()] * batch
-    started = 0.0
-
-    def lane(_: int) -> int:
-        crew, done = Crew(1), 0
-        while time.perf_counter() - started < seconds:
-            run_batch(engine, crew, studies, asks)
-            done += batch
-        return done
-
     run_batch(engine, Crew(1), studies, asks)
-    with ThreadPoolExecutor(lanes) as pool:
+
+    def rate(seconds: float) -> float:
         started = time.perf_counter()
-        done = sum(pool.map(lane, range(lanes)))
-    return done / (time.perf_counter() - started)
+
+        def lane(_: int) -> int:
+            crew, done = Crew(1), 0
+            while time.perf_counter() - started < seconds:
+                run_batch(engine, crew, studies, asks)
+                done += batch
+            return done
+
+        lanes = lanes_for("cpu", threads)
+        with ThreadPoolExecutor(lanes) as pool:
+            done = sum(pool.map(lane, range(lanes)))
+        return done / (time.perf_counter() - started)
+
+    return rate
+
+
+def _engine_process(connection: Connection, *of_engine: Any) -> None:
+    rate = _engine(*of_engine)
+    connection.send(0.0)
+    while (seconds := connection.recv()) > 0:
+        connection.send(rate(seconds))
+
+
+class Engines:
+    """The engine without queue and gRPC, in as many processes as the server has workers."""
+
+    def __init__(self, bundle: Path, photographs: list[bytes], batch: int, workers: int, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        pairs = [context.Pipe() for _ in range(workers)]
+        self._ends = [ours for ours, _ in pairs]
+        self._processes = [
+            context.Process(target=_engine_process, args=(theirs, bundle, photographs, batch, threads)) for _, theirs in pairs
+        ]
+        for process in self._processes:
+            process.start()
+        for end in self._ends:
+            end.recv()
+
+    def rate(self, seconds: float) -> float:
+        for end in self._ends:
+            end.send(seconds)
+        return float(sum(end.recv() for end in self._ends))
+
+    def close(self) -> None:
+        for end, process in zip(self._ends, self._processes, strict=True):
+            end.send(0.0)
+            process.join()
 
 
 def graded(response: bytes) -> int:
@@ -198,19 +240,21 @@ async def load(args: argparse.Namespace, address: str, photographs: list[bytes],
     """Throughput, latency and overload."""
     caller = Caller(address, photographs, args.batch)
     model = await caller.model()
-    threads = model.threads * model.workers
     result["workers"], result["threads"] = model.workers, model.threads
+    lanes = 2 * model.workers * lanes_for("cpu", model.threads)  # as many as are handed out
+    engines = Engines(args.bundle, photographs, args.batch, model.workers, model.threads)
 
     async def engine() -> float:
-        return round(await asyncio.to_thread(engine_rate, args.bundle, photographs, args.batch, threads, args.seconds), 2)
+        return round(await asyncio.to_thread(engines.rate, args.seconds), 2)
 
-    await caller.closed([caller.batched], 2, 2)
+    await caller.closed([caller.batched], lanes, 2)
     # In turns: the machine's speed changes by a tenth within seconds.
     result["engine_per_s"], result["grpc_per_s"] = [], []
     for _ in range(_TURNS):
         result["engine_per_s"].append(await engine())
-        rate, _ = await caller.closed([caller.batched], 2, args.seconds)
+        rate, _ = await caller.closed([caller.batched], lanes, args.seconds)
         result["grpc_per_s"].append(round(rate, 2))
+    engines.close()
     result["grpc_against_engine"] = round(sum(result["grpc_per_s"]) / sum(result["engine_per_s"]), 3)
     _, times = await caller.closed([caller.batched], 1, args.seconds)
     full_batch_ms = statistics.median(times) * 1e3

@@ -192,8 +192,9 @@ def _halved_jpeg(image: Image.Image, image_bytes: bytes, spec: ImageSpec) -> Ima
         scale = scales.pop(0)
         image.draft("RGB", (width // scale, height // scale))
         picture = _upright(image)
-        if not scales or _field_side(picture, spec) >= spec.field_px:
-            return halved(picture, spec)
+        side = _field_side(picture, spec)
+        if not scales or side >= spec.field_px:
+            return _halved_by(picture, side, spec)
         image = Image.open(io.BytesIO(image_bytes), formats=FORMATS)
 
 
@@ -206,7 +207,11 @@ def halved(picture: Image.Image, spec: ImageSpec) -> Image.Image:
     """
     if spec.resample is Resample.BICUBIC:
         return picture
-    halvings = int(math.log2(max(1.0, _field_side(picture, spec) / spec.field_px)))
+    return _halved_by(picture, _field_side(picture, spec), spec)
+
+
+def _halved_by(picture: Image.Image, field_side: float, spec: ImageSpec) -> Image.Image:
+    halvings = int(math.log2(max(1.0, field_side / spec.field_px)))
     return picture.reduce(2**halvings) if halvings else picture
 
 

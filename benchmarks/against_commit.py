@@ -1,0 +1,102 @@
+"""Photographs graded a second through gRPC by this checkout and by another one, in turns of one run.
+
+    git worktree add /tmp/before COMMIT
+    python benchmarks/against_commit.py PHOTOS --before /tmp/before --before-bundle OLD --bundle NEW --turns 5 \\
+        --json benchmarks/results/against_commit.json
+
+Each turn starts a real `foveal serve` of either checkout (cache off, its own plan of `foveal compile`, measured before),
+sends it one photograph a call from 32 callers in a closed loop, and ends it. Client and server share the cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from runtime_load import Caller, load_photographs
+
+
+def environment(checkout: Path, cache: str) -> dict[str, str]:
+    rooms = ":".join(str(checkout / room) for room in ("runtime", "train", "export"))
+    return {**os.environ, "PYTHONPATH": rooms, "FOVEAL_CACHE": cache, "OMP_NUM_THREADS": "1"}
+
+
+def command(name: str, *words: str) -> list[str]:
+    return [sys.executable, "-m", "foveal_runtime.cli.main", name, *words]
+
+
+async def rate(checkout: Path, bundle: Path, cache: str, photographs: list[bytes], args: argparse.Namespace) -> float:
+    flags = ("--address", "127.0.0.1:0", "--cache-entries", "0", "--allow-unverified", "--allow-untrained")
+    process = subprocess.Popen(
+        command("serve", str(bundle), *flags), env=environment(checkout, cache), stderr=subprocess.PIPE, text=True, cwd="/"
+    )
+    try:
+        assert process.stderr is not None
+        lines = []
+        while (found := re.search(r"^serving .* on (\S+?)(,|$)", line := process.stderr.readline())) is None:
+            lines.append(line)
+            if not line:
+                raise SystemExit("".join(lines))
+        caller = Caller(found.group(1), photographs, 1)
+        await caller.closed(caller.single, args.callers, 2)
+        per_s, _ = await caller.closed(caller.single, args.callers, args.seconds)
+        await caller.channel.close()
+        return per_s
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+async def measure(args: argparse.Namespace) -> dict[str, object]:
+    photographs = load_photographs(args.photos, 32)
+    here = Path(__file__).resolve().parents[1]
+    rates: dict[str, list[float]] = {"before": [], "now": []}
+    sides = {"before": (args.before, args.before_bundle), "now": (here, args.bundle)}
+    with tempfile.TemporaryDirectory() as folder:
+        caches = {}
+        for side, (checkout, bundle) in sides.items():
+            caches[side] = f"{folder}/{side}"
+            Path(caches[side]).mkdir(mode=0o700)
+            subprocess.run(command("compile", str(bundle)), env=environment(checkout, caches[side]), check=True, cwd="/")
+        for turn in range(args.turns):
+            for side in ("before", "now") if turn % 2 == 0 else ("now", "before"):
+                rates[side].append(round(await rate(*sides[side], caches[side], photographs, args), 1))
+                print(side, rates[side][-1], file=sys.stderr)
+    ratios = [now / before for before, now in zip(rates["before"], rates["now"], strict=True)]
+    return {
+        "callers": args.callers,
+        "photographs": len(photographs),
+        "per_s": rates,
+        "ratio": {"median": round(statistics.median(ratios), 2), "least": round(min(ratios), 2), "most": round(max(ratios), 2)},
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--before", type=Path, required=True, help="checkout of the other commit")
+    parser.add_argument("--before-bundle", type=Path, required=True)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--callers", type=int, default=32)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    text = json.dumps(asyncio.run(measure(args)), indent=1)
+    print(text)
+    if args.json:
+        args.json.write_text(text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
