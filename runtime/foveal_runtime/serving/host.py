@@ -24,6 +24,7 @@ from foveal_runtime.errors import (
     UnavailableError,
 )
 from foveal_runtime.photo.imaging import ImageLimits
+from foveal_runtime.photo.site import read_site
 from foveal_runtime.serving.batching import Batcher
 from foveal_runtime.serving.kept import compiled_graphs, planned
 from foveal_runtime.serving.supervisor import Worker
@@ -98,6 +99,7 @@ class ModelHost:
         self._config = config
         # Read once: a key file that is replaced while serving changes nothing.
         self._key = None if config.require_signature is None else read_public_key(config.require_signature)
+        self._min_gradable = None if config.quality is None else read_site(config.quality).min_gradable
         self._model: Model | None = None
         self._swapping = asyncio.Lock()
         self._drift: str = ""
@@ -229,6 +231,7 @@ class ModelHost:
             max_rows=most_rows(config),
             limits=ImageLimits(max_pixels=config.max_image_pixels),
             compiled=compiled,
+            min_gradable=self._min_gradable,
         )
 
         async def start_worker() -> Worker:

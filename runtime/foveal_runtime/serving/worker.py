@@ -84,6 +84,8 @@ class WorkerSpec:
     """The bundle's graphs as compiled on this device, whose hashes the parent has checked; None loads the bundle's own."""
     replay: Replay = Replay.ALL
     """Golden studies to replay before reporting ready."""
+    min_gradable: float | None = None
+    """The clinic's threshold of the gradability check; None is the check's own."""
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -217,6 +219,7 @@ def _load(spec: WorkerSpec) -> Engine:
         limits=spec.limits,
         max_rows=spec.max_rows,
         compiled=spec.compiled,
+        min_gradable=spec.min_gradable,
     )
 
 

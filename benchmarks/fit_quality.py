@@ -1,0 +1,297 @@
+"""Fit the gradability check of the runtime, write its file, and report how it does on what was left out of the fit.
+
+    python benchmarks/fit_quality.py PATH_OF_IDRID --json benchmarks/results/fit_quality.json --write
+
+Pictures and their labels: quality_samples.py. A check is a few networks of one hidden layer over the numbers of
+`foveal_runtime.photo.measures`; its probabilities are calibrated by one temperature, fitted on photographs out of fold. Two
+reports: in five folds over the photographs (pictures of one photograph stay together), and besides with one kind of each family
+left out at a time, judged on photographs that the fit has not seen either. The threshold is the highest that
+refuses no more than `--refuse` of the photographs, as they are and recast, out of fold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.neural_network import MLPClassifier
+
+from foveal_runtime.photo import quality
+from foveal_runtime.photo.imaging import ImageSpec, photograph
+from foveal_runtime.photo.measures import NAMES, measure
+from foveal_runtime.photo.quality import VERDICTS, Check
+from outer_eyes import NOT_FUNDUS
+from quality_samples import Family, Sample, photographs, samples
+from recast import RECAST
+from spoilt import SPOILT
+
+SIDES_PX = (224, 288, 64)
+"""Sides of the bundles' squares in turn: they decide how far a photograph is halved before it is measured."""
+FOLDS = 5
+KINDS = {Family.RECAST: list(RECAST), Family.SPOILT: list(SPOILT), Family.NOT_FUNDUS: list(NOT_FUNDUS)}
+_REACH = quality._REACH
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Every sample's numbers, without its picture."""
+
+    features_NF: npt.NDArray[np.float32]
+    verdict_N: npt.NDArray[np.int64]
+    base_N: npt.NDArray[np.int64]
+    real_N: npt.NDArray[np.bool_]
+    family_N: npt.NDArray[np.object_]
+    kinds_N: list[tuple[str, ...]]
+
+    def has(self, kinds: set[tuple[Family, str]]) -> npt.NDArray[np.bool_]:
+        """Which samples are of one of those kinds."""
+        return np.array([any((f, k) in kinds for k in own) for f, own in zip(self.family_N, self.kinds_N, strict=True)])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """How a check is fitted."""
+
+    networks: int = 3
+    hidden: int = 24
+    decay: float = 3e-3
+    rounds: int = 120
+
+
+def measured(made: list[Sample]) -> Table:
+    """The numbers as the runtime would get them."""
+    features = [measure(photograph(s.jpeg, ImageSpec(side_px=SIDES_PX[i % len(SIDES_PX)]))) for i, s in enumerate(made)]
+    return Table(
+        features_NF=np.array(features, np.float32),
+        verdict_N=np.array([VERDICTS.index(s.quality) for s in made]),
+        base_N=np.array([s.base for s in made]),
+        real_N=np.array([s.real for s in made]),
+        family_N=np.array([s.family for s in made], object),
+        kinds_N=[s.kinds for s in made],
+    )
+
+
+def weights_of(table: Table, rows: npt.NDArray[np.bool_]) -> Floats:
+    """Half of the weight to what is gradable, a sixth of that to photographs as they are; the rest by verdict, evenly."""
+    weights = np.zeros(int(rows.sum()))
+    verdict, family = table.verdict_N[rows], table.family_N[rows]
+    for part, share in (
+        (family == Family.PHOTOGRAPH, 0.12),
+        (family == Family.RECAST, 0.40),
+        *(((verdict == v), 0.48 * s) for v, s in ((1, 0.17), (2, 0.30), (3, 0.17), (4, 0.36))),
+    ):
+        weights[part] = share / max(int(part.sum()), 1)
+    return weights * len(weights)
+
+
+def fit(table: Table, rows: npt.NDArray[np.bool_], shape: Shape, *, seed: int) -> Check:
+    """A check without calibration and threshold, fitted on some of the samples."""
+    features = table.features_NF[rows].astype(np.float64)
+    mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
+    standard = ((features - mean) / scale).clip(-_REACH, _REACH)
+    weights = weights_of(table, rows)
+    layers: list[list[Any]] = [[], [], [], []]
+    for i in range(shape.networks):
+        network = MLPClassifier(
+            (shape.hidden,), activation="tanh", alpha=shape.decay, learning_rate_init=3e-3, max_iter=shape.rounds,
+            batch_size=256, tol=0.0, n_iter_no_change=shape.rounds, random_state=seed * 100 + i,
+        )  # fmt: skip
+        warnings.simplefilter("ignore")  # it is stopped early, and says so each time
+        network.fit(standard, table.verdict_N[rows], sample_weight=weights)
+        assert list(network.classes_) == list(range(len(VERDICTS)))
+        for layer, value in zip(
+            layers, (network.coefs_[0], network.intercepts_[0], *(network.coefs_[1], network.intercepts_[1])), strict=True
+        ):
+            layer.append(value)
+    arrays = [np.array(layer, np.float32) for layer in layers]
+    return Check(
+        mean_F=mean.astype(np.float32), scale_F=scale.astype(np.float32), hidden_MFH=arrays[0], hidden_bias_MH=arrays[1],
+        verdict_MHV=arrays[2], verdict_bias_MV=arrays[3], min_gradable=0.5, identity="",
+    )  # fmt: skip
+
+
+def cooled(check: Check, temperature: float) -> Check:
+    """The check with its logits divided."""
+    by = np.float32(1 / temperature)
+    values = {name: getattr(check, name) for name in Check.__dataclass_fields__}
+    return Check(**values | {"verdict_MHV": check.verdict_MHV * by, "verdict_bias_MV": check.verdict_bias_MV * by})
+
+
+def judged(check: Check, table: Table, rows: npt.NDArray[np.bool_]) -> Floats:
+    """Probabilities of the verdicts, `p_NV`; the rule for black pictures included."""
+    p_NV = np.array([check.probabilities(f) for f in table.features_NF[rows]])
+    features_NF = table.features_NF[rows]
+    dark_N, pale_N = features_NF[:, quality._BRIGHT_P95] < quality._DARKEST, features_NF[:, quality._GROUND_LEVEL] == 1
+    p_NV[dark_N & ~pale_N] = (0, 1, 0, 0, 0)
+    p_NV[dark_N & pale_N] = (0, 0, 0, 0, 1)
+    return p_NV
+
+
+def fold_of(table: Table) -> npt.NDArray[np.int64]:
+    """Fold of each sample; bases in a drawn order, so that neighbours (two eyes of one person) spread as chance has it."""
+    order = np.random.default_rng(0).permutation(10_000)
+    return np.asarray(order[table.base_N % 10_000] % FOLDS)
+
+
+def out_of_fold(table: Table, shape: Shape) -> tuple[Floats, list[Check]]:
+    """Probabilities of every sample by a check that has seen no picture of its photograph."""
+    fold_N = fold_of(table)
+    p_NV = np.zeros((len(fold_N), len(VERDICTS)))
+    checks = []
+    for fold in range(FOLDS):
+        checks.append(fit(table, fold_N != fold, shape, seed=1 + fold))
+        p_NV[fold_N == fold] = judged(checks[-1], table, fold_N == fold)
+    return p_NV, checks
+
+
+def left_out_kinds(table: Table, shape: Shape, temperature: float, *, folds: int) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Probabilities of every sample of one kind, by a check that has seen neither its kind nor its photograph."""
+    fold_N = fold_of(table)
+    turns = [
+        [(family, kinds[i]) for family, kinds in KINDS.items() if i < len(kinds)] for i in range(max(map(len, KINDS.values())))
+    ]
+    single = np.array([len(own) == 1 for own in table.kinds_N])
+    p_NV, done = np.zeros((len(fold_N), len(VERDICTS))), np.zeros(len(fold_N), bool)
+    for turn, kinds in enumerate(turns):
+        left = table.has(set(kinds))
+        for fold in ((turn + i) % FOLDS for i in range(folds)):
+            check = cooled(fit(table, (fold_N != fold) & ~left, shape, seed=50 + fold), temperature)
+            rows = (fold_N == fold) & left & single
+            p_NV[rows], done[rows] = judged(check, table, rows), True
+    return p_NV, done
+
+
+def fit_temperature(checks: list[Check], table: Table) -> float:
+    """What the logits are divided by so that probabilities out of fold are right: the least cross-entropy."""
+    fold_N = fold_of(table)
+
+    def cost(temperature: float) -> float:
+        total = 0.0
+        for fold, check in enumerate(checks):
+            rows = fold_N == fold
+            p_N = judged(cooled(check, temperature), table, rows)[:, 0].clip(1e-6, 1 - 1e-6)
+            good = table.verdict_N[rows] == 0
+            total -= float((weights_of(table, rows) * np.where(good, np.log(p_N), np.log(1 - p_N))).sum())
+        return total
+
+    return min((float(t) for t in np.geomspace(0.6, 4, 14)), key=cost)
+
+
+def threshold_for(p_N: Floats, refuse: float) -> float:
+    """The highest that refuses no more than that share, rounded down."""
+    return float(np.floor(np.sort(p_N)[int(refuse * len(p_N))] * 100) / 100)
+
+
+def report(table: Table, p_NV: Floats, rows: npt.NDArray[np.bool_], threshold: float) -> dict[str, Any]:
+    """Refused of each family and kind, and how often the reason was right where it was refused."""
+    refused = p_NV[:, 0] < threshold
+    reason = 1 + p_NV[:, 1:].argmax(axis=1)
+    document: dict[str, Any] = {}
+    for family in Family:
+        own = rows & (table.family_N == family)
+        parts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for i in np.flatnonzero(own):
+            kind = " + ".join(table.kinds_N[i]) if len(table.kinds_N[i]) < 2 else "two at once"
+            parts[f"{kind or 'photographs'}{'' if table.real_N[i] or family is Family.NOT_FUNDUS else ' (drawn)'}"][0] += int(
+                refused[i]
+            )
+            parts[f"{kind or 'photographs'}{'' if table.real_N[i] or family is Family.NOT_FUNDUS else ' (drawn)'}"][1] += 1
+        bad = own & refused & (table.verdict_N > 0)
+        document[family.value] = {
+            "refused": int((own & refused).sum()),
+            "of": int(own.sum()),
+            "of real photographs": [int((own & refused & table.real_N).sum()), int((own & table.real_N).sum())],
+            "reason right": round(float((reason[bad] == table.verdict_N[bad]).mean()), 4) if bad.any() else None,
+            "kinds": dict(sorted(parts.items())),
+        }
+    return document
+
+
+def show(title: str, document: dict[str, Any]) -> None:
+    """The report as text; kinds that are worse than asked."""
+    print(title)
+    for family, found in document.items():
+        real, right = found["of real photographs"], found["reason right"]
+        share = found["refused"] / max(found["of"], 1)
+        print(
+            f"  {family}: {found['refused']} of {found['of']} refused, {share:.2%}; real {real[0]} of {real[1]}; reason {right}"
+        )
+        good = family in (Family.PHOTOGRAPH.value, Family.RECAST.value)
+        for kind, (refused, total) in found["kinds"].items():
+            if (refused / total > 0.02) if good else (refused / total < 0.97):
+                print(f"      {kind:40s} {refused} of {total}")
+
+
+def document_of(check: Check) -> dict[str, Any]:
+    """The check's file, without the threshold."""
+    arrays = {name: getattr(check, name) for name in quality.ARRAYS}
+    return {
+        "format_version": quality._FORMAT,
+        "features": list(NAMES),
+        "verdicts": [v.name for v in VERDICTS],
+        **{
+            name: json.loads(json.dumps(np.vectorize(lambda v: float(f"{v:.4g}"))(array).tolist()))
+            for name, array in arrays.items()
+        },
+    }
+
+
+def main() -> int:
+    """Make, measure, fit, report, and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--drawn", type=int, default=160, help="fundi to draw")
+    parser.add_argument("--recast", type=int, default=6, help="pictures of each photograph that are recast")
+    parser.add_argument("--spoilt", type=int, default=7, help="pictures of each photograph that are spoilt")
+    parser.add_argument("--others", type=int, default=50, help="pictures of each kind that is no fundus")
+    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--refuse", type=float, default=0.01, help="of the photographs, as they are and recast")
+    parser.add_argument("--folds-left-out", type=int, default=FOLDS, help="folds in which kinds are left out")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--write", action="store_true", help="write the runtime's file")
+    args = parser.parse_args()
+    started, shape = time.monotonic(), Shape()
+    made = samples(
+        photographs(args.folder), drawn=args.drawn, recast=args.recast, spoilt=args.spoilt, others=args.others, seed=args.seed
+    )
+    table = measured(list(made))
+    print(f"{len(table.base_N)} pictures measured in {time.monotonic() - started:.0f} s", flush=True)
+    _, checks = out_of_fold(table, shape)
+    temperature = fit_temperature(checks, table)
+    fold_N = fold_of(table)
+    p_NV = np.zeros((len(fold_N), len(VERDICTS)))
+    for fold, check in enumerate(checks):
+        p_NV[fold_N == fold] = judged(cooled(check, temperature), table, fold_N == fold)
+    threshold = threshold_for(p_NV[table.verdict_N == 0, 0], args.refuse)
+    everything = np.ones(len(fold_N), bool)
+    document = {
+        "pictures": len(fold_N), "temperature": round(temperature, 3), "min_gradable": threshold,
+        "five folds": report(table, p_NV, everything, threshold),
+    }  # fmt: skip
+    show(f"temperature {temperature:.2f}, threshold {threshold}; photographs out of fold", document["five folds"])
+    p_NV, done = left_out_kinds(table, shape, temperature, folds=args.folds_left_out)
+    document["kinds left out"] = report(table, p_NV, done, threshold)
+    show("kind and photograph out of the fit", document["kinds left out"])
+    final = cooled(fit(table, everything, shape, seed=9), temperature)
+    if args.write:
+        path = Path(quality.__file__).with_name("quality.json")
+        path.write_text(json.dumps(document_of(final) | {"min_gradable": threshold}, separators=(",", ":")) + "\n")
+        print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+    if args.json:
+        args.json.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"{time.monotonic() - started:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
