@@ -17,7 +17,8 @@ import sys
 import time
 import warnings
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from sklearn.neural_network import MLPClassifier
 from foveal_runtime.photo import quality
 from foveal_runtime.photo.imaging import ImageSpec, photograph
 from foveal_runtime.photo.measures import NAMES, measure
-from foveal_runtime.photo.quality import VERDICTS, Check
+from foveal_runtime.photo.quality import VERDICTS, Check, Quality
 from outer_eyes import NOT_FUNDUS
 from quality_samples import Family, Sample, photographs, samples
 from recast import RECAST
@@ -37,6 +38,7 @@ from spoilt import SPOILT
 SIDES_PX = (224, 288, 64)
 """Sides of the bundles' squares in turn: they decide how far a photograph is halved before it is measured."""
 FOLDS = 5
+OTHER = VERDICTS.index(Quality.NOT_FUNDUS)
 KINDS = {Family.RECAST: list(RECAST), Family.SPOILT: list(SPOILT), Family.NOT_FUNDUS: list(NOT_FUNDUS)}
 _REACH = quality._REACH
 Floats = npt.NDArray[np.float64]
@@ -63,21 +65,30 @@ class Shape:
     """How a check is fitted."""
 
     networks: int = 3
-    hidden: int = 24
+    hidden: int = 40
     decay: float = 3e-3
-    rounds: int = 120
+    rounds: int = 60
+    unfamiliar: float = 0.003
+    """Of the gradable photographs, those that are unlike the others."""
+    oddities: int = 2000
+    """Rows that no photograph has, against kinds of which nobody thought."""
+    oddity_weight: float = 0.05
+    """Of the weight of all others."""
 
 
-def measured(made: list[Sample]) -> Table:
-    """The numbers as the runtime would get them."""
-    features = [measure(photograph(s.jpeg, ImageSpec(side_px=SIDES_PX[i % len(SIDES_PX)]))) for i, s in enumerate(made)]
+def measured(made: Iterable[Sample]) -> Table:
+    """The numbers as the runtime would get them; the pictures themselves are let go."""
+    features, kept = [], []
+    for i, sample in enumerate(made):
+        features.append(measure(photograph(sample.jpeg, ImageSpec(side_px=SIDES_PX[i % len(SIDES_PX)]))))
+        kept.append(replace(sample, jpeg=b""))
     return Table(
         features_NF=np.array(features, np.float32),
-        verdict_N=np.array([VERDICTS.index(s.quality) for s in made]),
-        base_N=np.array([s.base for s in made]),
-        real_N=np.array([s.real for s in made]),
-        family_N=np.array([s.family for s in made], object),
-        kinds_N=[s.kinds for s in made],
+        verdict_N=np.array([VERDICTS.index(s.quality) for s in kept]),
+        base_N=np.array([s.base for s in kept]),
+        real_N=np.array([s.real for s in kept]),
+        family_N=np.array([s.family for s in kept], object),
+        kinds_N=[s.kinds for s in kept],
     )
 
 
@@ -97,9 +108,14 @@ def weights_of(table: Table, rows: npt.NDArray[np.bool_]) -> Floats:
 def fit(table: Table, rows: npt.NDArray[np.bool_], shape: Shape, *, seed: int) -> Check:
     """A check without calibration and threshold, fitted on some of the samples."""
     features = table.features_NF[rows].astype(np.float64)
-    mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
+    good = features[table.verdict_N[rows] == 0]
+    mean, scale = good.mean(axis=0), np.maximum(good.std(axis=0), 1e-2)
+    whiten, usual = _familiar(((good - mean) / scale).clip(-quality._FAR, quality._FAR), shape)
     standard = ((features - mean) / scale).clip(-_REACH, _REACH)
-    weights = weights_of(table, rows)
+    weights, verdict = weights_of(table, rows), table.verdict_N[rows]
+    odd = _oddities(standard, verdict, shape.oddities, np.random.default_rng(seed))
+    standard, verdict = np.concatenate((standard, odd)), np.concatenate((verdict, np.full(len(odd), OTHER)))
+    weights = np.concatenate((weights, np.full(len(odd), shape.oddity_weight * weights.sum() / max(len(odd), 1))))
     layers: list[list[Any]] = [[], [], [], []]
     for i in range(shape.networks):
         network = MLPClassifier(
@@ -107,7 +123,7 @@ def fit(table: Table, rows: npt.NDArray[np.bool_], shape: Shape, *, seed: int) -
             batch_size=256, tol=0.0, n_iter_no_change=shape.rounds, random_state=seed * 100 + i,
         )  # fmt: skip
         warnings.simplefilter("ignore")  # it is stopped early, and says so each time
-        network.fit(standard, table.verdict_N[rows], sample_weight=weights)
+        network.fit(standard, verdict, sample_weight=weights)
         assert list(network.classes_) == list(range(len(VERDICTS)))
         for layer, value in zip(
             layers, (network.coefs_[0], network.intercepts_[0], *(network.coefs_[1], network.intercepts_[1])), strict=True
@@ -115,16 +131,39 @@ def fit(table: Table, rows: npt.NDArray[np.bool_], shape: Shape, *, seed: int) -
             layer.append(value)
     arrays = [np.array(layer, np.float32) for layer in layers]
     return Check(
-        mean_F=mean.astype(np.float32), scale_F=scale.astype(np.float32), hidden_MFH=arrays[0], hidden_bias_MH=arrays[1],
-        verdict_MHV=arrays[2], verdict_bias_MV=arrays[3], min_gradable=0.5, identity="",
+        mean_F=mean.astype(np.float32),
+        scale_F=scale.astype(np.float32),
+        hidden_MFH=arrays[0],
+        hidden_bias_MH=arrays[1],
+        verdict_MHV=arrays[2],
+        verdict_bias_MV=arrays[3],
+        whiten_FF=whiten.astype(np.float32),
+        usual=usual,
+        min_gradable=0.5,
+        identity="",
     )  # fmt: skip
+
+
+def _familiar(good: Floats, shape: Shape) -> tuple[Floats, float]:
+    """What whitens gradable photographs' numbers, and how far from their mean nearly all of them lie."""
+    covariance = np.cov(good.T) + 0.05 * np.eye(good.shape[1])  # numbers that hardly vary must not decide
+    whiten = np.linalg.cholesky(np.linalg.inv(covariance))
+    return whiten, round(float(np.quantile(np.linalg.norm(good @ whiten, axis=1), 1 - shape.unfamiliar)), 3)
+
+
+def _oddities(standard: Floats, verdict: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> Floats:
+    """Photographs' numbers, some of which are another picture's: each is seen somewhere, together they are nowhere."""
+    good = np.flatnonzero(verdict == 0)
+    odd = standard[rng.choice(good, count)]
+    taken = standard[rng.integers(len(standard), size=odd.shape), np.arange(odd.shape[1])]
+    share = rng.uniform(0.15, 0.6, (count, 1))
+    return np.where(rng.random(odd.shape) < share, taken, odd)
 
 
 def cooled(check: Check, temperature: float) -> Check:
     """The check with its logits divided."""
     by = np.float32(1 / temperature)
-    values = {name: getattr(check, name) for name in Check.__dataclass_fields__}
-    return Check(**values | {"verdict_MHV": check.verdict_MHV * by, "verdict_bias_MV": check.verdict_bias_MV * by})
+    return replace(check, verdict_MHV=check.verdict_MHV * by, verdict_bias_MV=check.verdict_bias_MV * by)
 
 
 def judged(check: Check, table: Table, rows: npt.NDArray[np.bool_]) -> Floats:
@@ -239,6 +278,8 @@ def document_of(check: Check) -> dict[str, Any]:
         "format_version": quality._FORMAT,
         "features": list(NAMES),
         "verdicts": [v.name for v in VERDICTS],
+        "usual": check.usual,
+        "min_gradable": check.min_gradable,
         **{
             name: json.loads(json.dumps(np.vectorize(lambda v: float(f"{v:.4g}"))(array).tolist()))
             for name, array in arrays.items()
@@ -246,46 +287,70 @@ def document_of(check: Check) -> dict[str, Any]:
     }
 
 
+def study(table: Table, shape: Shape, *, refuse: float, folds: int) -> tuple[Check, dict[str, Any]]:
+    """The check that is fitted on everything, its threshold set, and the report on what was left out."""
+    fold_N, everything = fold_of(table), np.ones(len(table.base_N), bool)
+    _, checks = out_of_fold(table, shape)
+    temperature = fit_temperature(checks, table)
+    p_NV = np.zeros((len(fold_N), len(VERDICTS)))
+    for fold, check in enumerate(checks):
+        p_NV[fold_N == fold] = judged(cooled(check, temperature), table, fold_N == fold)
+    threshold = threshold_for(p_NV[table.verdict_N == 0, 0], refuse)
+    document: dict[str, Any] = {
+        "pictures": len(fold_N),
+        "temperature": round(temperature, 3),
+        "min_gradable": threshold,
+        "five folds": report(table, p_NV, everything, threshold),
+    }
+    show(f"temperature {temperature:.2f}, threshold {threshold}; photographs out of fold", document["five folds"])
+    kind_NV, done_N = left_out_kinds(table, shape, temperature, folds=folds)
+    document["kinds left out"] = report(table, kind_NV, done_N, threshold)
+    show("kind and photograph out of the fit", document["kinds left out"])
+    document["refused by threshold"] = {
+        str(least): {
+            name: {f.value: round(float((p[rows & (table.family_N == f), 0] < least).mean()), 4) for f in families}
+            for name, p, rows, families in (
+                ("five folds", p_NV, everything, tuple(Family)),
+                ("kinds left out", kind_NV, done_N, tuple(KINDS)),
+            )
+        }
+        for least in (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
+    }
+    for least, shares in document["refused by threshold"].items():
+        print(f"  {least}: {shares}")
+    final = replace(cooled(fit(table, everything, shape, seed=9), temperature), min_gradable=threshold)
+    return final, document
+
+
 def main() -> int:
     """Make, measure, fit, report, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--drawn", type=int, default=160, help="fundi to draw")
+    parser.add_argument("--drawn", type=int, default=140, help="fundi to draw")
     parser.add_argument("--recast", type=int, default=6, help="pictures of each photograph that are recast")
-    parser.add_argument("--spoilt", type=int, default=7, help="pictures of each photograph that are spoilt")
-    parser.add_argument("--others", type=int, default=50, help="pictures of each kind that is no fundus")
-    parser.add_argument("--seed", type=int, default=2)
-    parser.add_argument("--refuse", type=float, default=0.01, help="of the photographs, as they are and recast")
-    parser.add_argument("--folds-left-out", type=int, default=FOLDS, help="folds in which kinds are left out")
+    parser.add_argument("--spoilt", type=int, default=6, help="pictures of each photograph that are spoilt")
+    parser.add_argument("--others", type=int, default=40, help="pictures of each kind that is no fundus")
+    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--refuse", type=float, default=0.0125, help="of the photographs, as they are and recast")
+    parser.add_argument("--folds-left-out", type=int, default=1, help="folds in which each kind is left out, 1 to 5")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", action="store_true", help="write the runtime's file")
     args = parser.parse_args()
-    started, shape = time.monotonic(), Shape()
+    started = time.monotonic()
     made = samples(
-        photographs(args.folder), drawn=args.drawn, recast=args.recast, spoilt=args.spoilt, others=args.others, seed=args.seed
+        photographs(args.folder),
+        drawn=args.drawn,
+        recast=args.recast,
+        spoilt=args.spoilt,
+        others=args.others,
+        seed=args.seed,
     )
-    table = measured(list(made))
+    table = measured(made)
     print(f"{len(table.base_N)} pictures measured in {time.monotonic() - started:.0f} s", flush=True)
-    _, checks = out_of_fold(table, shape)
-    temperature = fit_temperature(checks, table)
-    fold_N = fold_of(table)
-    p_NV = np.zeros((len(fold_N), len(VERDICTS)))
-    for fold, check in enumerate(checks):
-        p_NV[fold_N == fold] = judged(cooled(check, temperature), table, fold_N == fold)
-    threshold = threshold_for(p_NV[table.verdict_N == 0, 0], args.refuse)
-    everything = np.ones(len(fold_N), bool)
-    document = {
-        "pictures": len(fold_N), "temperature": round(temperature, 3), "min_gradable": threshold,
-        "five folds": report(table, p_NV, everything, threshold),
-    }  # fmt: skip
-    show(f"temperature {temperature:.2f}, threshold {threshold}; photographs out of fold", document["five folds"])
-    p_NV, done = left_out_kinds(table, shape, temperature, folds=args.folds_left_out)
-    document["kinds left out"] = report(table, p_NV, done, threshold)
-    show("kind and photograph out of the fit", document["kinds left out"])
-    final = cooled(fit(table, everything, shape, seed=9), temperature)
+    check, document = study(table, Shape(), refuse=args.refuse, folds=args.folds_left_out)
     if args.write:
         path = Path(quality.__file__).with_name("quality.json")
-        path.write_text(json.dumps(document_of(final) | {"min_gradable": threshold}, separators=(",", ":")) + "\n")
+        path.write_text(json.dumps(document_of(check), separators=(",", ":")) + "\n")
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
     if args.json:
         args.json.write_text(json.dumps(document, indent=1) + "\n")

@@ -226,6 +226,22 @@ def food(rng: Rng) -> Picture:
     return picture_of(np.asarray(image.filter(ImageFilter.GaussianBlur(1.5)), np.float32) * (1 + 0.15 * _cloud(rng)[..., None]))
 
 
+def cup(rng: Rng) -> Picture:
+    """Coffee from above: a brown disc in a pale ring, on a table."""
+    image = wood(rng) if rng.random() < 0.6 else Image.new("RGB", (SIDE, SIDE), _any(rng))
+    draw, (x, y), radius = ImageDraw.Draw(image), rng.uniform(220, 420, 2), rng.uniform(110, 240)
+    for share, colour in (
+        (1.5, rng.uniform(150, 250, 3)),
+        (1.0, rng.uniform(180, 255, 3)),
+        (0.88, _warm(rng) * rng.uniform(0.3, 0.8)),
+    ):
+        r = share * radius
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=tuple(int(v) for v in colour))
+    return picture_of(
+        np.asarray(image.filter(ImageFilter.GaussianBlur(2)), np.float32) * (1 + 0.1 * _cloud(rng, 40)[..., None])
+    )
+
+
 def wood(rng: Rng) -> Picture:
     stretch = np.asarray(
         Image.fromarray(rng.normal(0, 1, (6, 160)).astype(np.float32)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
@@ -351,7 +367,7 @@ DRAWN: dict[str, Callable[[Rng], Picture]] = {
     f.__name__.replace("_", " "): f
     for f in (
         noise, blank, black, gradient, page, bar_chart, pie_chart, scan, ultrasound, oct_slice, chart, screen, sky, sunset,
-        skin, face, plain_disc, clouded_disc, ball, moon, food, wood, bricks, grass, warm_texture, tree, leaf, cracks,
+        skin, face, plain_disc, clouded_disc, ball, moon, food, cup, wood, bricks, grass, warm_texture, tree, leaf, cracks,
         histology, dermoscopy, endoscopy, eardrum, traffic,
     )
 }  # fmt: skip

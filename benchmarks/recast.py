@@ -66,6 +66,10 @@ def _small(photo: Picture, rng: Rng) -> Picture:
     return as_jpeg(photo, width=int(rng.integers(320, 640)), quality=int(rng.integers(50, 90)))
 
 
+def _tiny(photo: Picture, rng: Rng) -> Picture:
+    return as_jpeg(photo, width=int(rng.integers(180, 320)), quality=int(rng.integers(75, 95)))
+
+
 def _soft(photo: Picture, rng: Rng) -> Picture:
     return photo.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.0)) * unit_px(photo)))
 
@@ -251,6 +255,7 @@ def _camera(camera: Camera, photo: Picture, rng: Rng) -> Picture:
 
 RECAST: dict[str, tuple[str, Kind]] = {
     "small file": ("focus", _small),
+    "tiny file": ("focus", _tiny),
     "soft lens": ("focus", _soft),
     "cast: warm": ("colour", partial(_cast, (1.0, 0.8, 0.5), (1.25, 1.0, 0.8))),
     "cast: green": ("colour", partial(_cast, (0.8, 1.05, 0.8), (0.95, 1.25, 1.1))),

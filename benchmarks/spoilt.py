@@ -38,7 +38,7 @@ def _defocus(photo: Picture, rng: Rng) -> Picture:
 
 
 def _motion(photo: Picture, rng: Rng) -> Picture:
-    length, angle = rng.uniform(7, 18) * unit_px(photo), rng.uniform(0, np.pi)
+    length, angle = rng.uniform(6, 18) * unit_px(photo), rng.uniform(0, np.pi)
     steps = np.linspace(-0.5, 0.5, max(8, int(length))) * length
     return picture_of(_shifted_mean(pixels_of(photo), [(round(s * np.cos(angle)), round(s * np.sin(angle))) for s in steps]))
 

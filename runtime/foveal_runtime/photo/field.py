@@ -73,7 +73,7 @@ class Field:
 
 def planes_of(picture: Image.Image) -> Planes:
     """The channels of an RGB picture."""
-    red_HW, green_HW, blue_HW = (np.asarray(channel) for channel in picture.split())
+    red_HW, green_HW, blue_HW = np.asarray(picture).transpose(2, 0, 1).copy()
     return red_HW, green_HW, blue_HW
 
 
@@ -112,6 +112,7 @@ def _ground(planes: Planes) -> Ground:
     like = (np.abs(darkest - level) < 12) & (brightest - level < 36)
     if level > _PALE and float(like.mean()) > _PALE_SHARE:
         return Ground(True, level, 0.8 * level)
-    brightest_HW = np.maximum(np.maximum(planes[0], planes[1]), planes[2]).ravel()
-    place = int(0.9 * (brightest_HW.size - 1))
-    return Ground(False, 0.0, max(_BLACK, _BLACK_SHARE * float(np.partition(brightest_HW, place)[place])))
+    red, green, blue = (plane[::2, ::2] for plane in planes)
+    brightest = np.maximum(np.maximum(red, green), blue).ravel()
+    place = int(0.9 * (brightest.size - 1))
+    return Ground(False, 0.0, max(_BLACK, _BLACK_SHARE * float(np.partition(brightest, place)[place])))

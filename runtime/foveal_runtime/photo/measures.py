@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from foveal_runtime.photo.field import Field, Ground, Planes, find_field, planes_of
-from foveal_runtime.photo.imaging import Bool, Float32
+from foveal_runtime.photo.imaging import Bool, Float32, UInt8
 from foveal_runtime.photo.texture import TINY, Named, quantiles, texture
 
 _Any = TypeVar("_Any", bound=np.generic)
@@ -71,6 +71,7 @@ def measure(picture: Image.Image) -> Float32:
     inside_HW = lit_HW & (parts_HW >= 0)
     if int(inside_HW.sum()) < _LEAST_LIT:
         return _vector(nothing)
+    brightest_HW = np.maximum(np.maximum(planes[0], planes[1]), planes[2])
     red_N, green_N, blue_N = (plane[inside_HW].astype(np.float32) for plane in planes)
     core_HW = _eroded(inside_HW) * frame.of(_inner(frame.side_px))
     fine, frame = _copy(picture.getchannel("G"), field, _FINE_PX)
@@ -81,11 +82,11 @@ def measure(picture: Image.Image) -> Float32:
             "small_file": math.log2(min(1.0, 2 * field.radius / _FINE_PX)),
         }
         | _geometry(lit_HW, parts_HW)
-        | _ground(planes, parts_HW >= 0, field.ground)
-        | _light(red_N, green_N, blue_N, parts_HW[inside_HW])
+        | _ground(brightest_HW, parts_HW >= 0, field.ground)
+        | _light(red_N, green_N, brightest_HW[inside_HW].astype(np.float32), parts_HW[inside_HW])
         | _colour(red_N, green_N, blue_N)
         | _absorption(planes, core_HW)
-        | texture(np.asarray(fine).astype(np.float32), _enlarged(core_HW, fine.size))
+        | texture(np.asarray(fine).astype(np.float32), core_HW)
     )
 
 
@@ -153,12 +154,12 @@ def _geometry(lit_HW: Bool, parts_HW: _Parts) -> Named:
     lit_S = _sums(parts_HW[inside_HW]).sum(axis=1)
     # A sector that the photograph hardly reaches says nothing.
     reached = there_S > 0.25 * there_S.max()
-    places = [np.flatnonzero(mask.any(axis=axis)) for mask, axis in ((disc_HW, 0), (disc_HW, 1))]
+    height, width = lit_HW.shape
+    down, across = inside_HW.sum(axis=1, dtype=np.float32), inside_HW.sum(axis=0, dtype=np.float32)
     offset = [
-        float(inside_HW.sum(axis=axis) @ np.arange(inside_HW.shape[1 - axis])) / lit - (place[0] + place[-1]) / 2
-        for axis, place in enumerate(places)
+        float(counts @ np.arange(counts.size, dtype=np.float32)) / lit - (counts.size - 1) / 2 for counts in (down, across)
     ]
-    side = max(disc_HW.shape)
+    side = max(height, width)
     return {
         "disc_lit": lit / disc,
         "disc_cover": lit / (math.pi * (side / 2) ** 2),
@@ -168,18 +169,17 @@ def _geometry(lit_HW: Bool, parts_HW: _Parts) -> Named:
     }
 
 
-def _ground(planes: Planes, disc_HW: Bool, ground: Ground) -> Named:
+def _ground(brightest_HW: UInt8, disc_HW: Bool, ground: Ground) -> Named:
     """How light and how uneven it is round the disc, in the brightest channel; paper counts as black."""
-    around = ~disc_HW
-    if not around.any():
+    around_N = brightest_HW[~disc_HW].astype(np.float32)
+    if not around_N.size:
         return {"ground_level": 0.0}
-    brightest_N = np.maximum(np.maximum(planes[0][around], planes[1][around]), planes[2][around]).astype(np.float32)
-    level = max(ground.level - float(brightest_N.mean()), 0.0) if ground.pale else float(brightest_N.mean())
-    return {"ground_level": level / 255, "ground_spread": float(brightest_N.std()) / 255}
+    mean = float(around_N.mean())
+    level = max(ground.level - mean, 0.0) if ground.pale else mean
+    return {"ground_level": level / 255, "ground_spread": float(around_N.std()) / 255}
 
 
-def _light(red_N: Float32, green_N: Float32, blue_N: Float32, parts_N: _Parts) -> Named:
-    brightest_N = np.maximum(np.maximum(red_N, green_N), blue_N)
+def _light(red_N: Float32, green_N: Float32, brightest_N: Float32, parts_N: _Parts) -> Named:
     p05, p50, p95 = quantiles(brightest_N, 0.05, 0.5, 0.95)
     counts = _sums(parts_N)
     sums = _sums(parts_N, green_N + red_N)
@@ -242,9 +242,3 @@ def _eroded(mask_HW: Bool) -> Float32:
     middle = mask_HW[1:-1, 1:-1] & mask_HW[:-2, 1:-1] & mask_HW[2:, 1:-1] & mask_HW[1:-1, :-2] & mask_HW[1:-1, 2:]
     kept[1:-1, 1:-1] = middle
     return kept
-
-
-def _enlarged(plane_HW: Float32, size: tuple[int, int]) -> Float32:
-    (width, height), (h, w) = size, plane_HW.shape
-    large_HW: Float32 = plane_HW[np.arange(height) * h // height][:, np.arange(width) * w // width]
-    return large_HW

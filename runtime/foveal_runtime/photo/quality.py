@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -26,8 +27,10 @@ from foveal_runtime.photo.measures import NAMES, measure
 
 _FILE = Path(__file__).with_name("quality.json")
 _FORMAT = 1
-_REACH = 4.0
+_REACH = 5.0
 """Standard deviations beyond which a number says no more: what lies farther out was never seen."""
+_FAR = 8.0
+"""The same for the distance from all that is gradable."""
 _BRIGHT_P95 = NAMES.index("bright_p95")
 _GROUND_LEVEL = NAMES.index("ground_level")
 _DARKEST = 20 / 255
@@ -58,10 +61,15 @@ class Check:
 
     mean_F: Float32
     scale_F: Float32
+    """Mean and deviation of the numbers of gradable photographs."""
     hidden_MFH: Float32
     hidden_bias_MH: Float32
     verdict_MHV: Float32
     verdict_bias_MV: Float32
+    whiten_FF: Float32
+    """Makes the numbers of gradable photographs uncorrelated and of deviation 1."""
+    usual: float
+    """Distance from the gradable ones' mean, in deviations, within which nearly all of them lie."""
     min_gradable: float
     """Probability of being gradable from which a photograph passes."""
     identity: str
@@ -74,7 +82,14 @@ class Check:
         logits_MV = np.einsum("mh,mhv->mv", hidden_MH, self.verdict_MHV) + self.verdict_bias_MV
         odds_MV = np.exp(logits_MV - logits_MV.max(axis=1, keepdims=True))
         p_V: Float32 = (odds_MV / odds_MV.sum(axis=1, keepdims=True)).mean(axis=0)
+        p_V[0] *= self._familiar(features_F)
+        p_V[-1] += 1 - p_V.sum()
         return p_V
+
+    def _familiar(self, features_F: Float32) -> np.float32:
+        """1 for numbers as gradable photographs have them, 0 for what is unlike all of them: networks guess there."""
+        far = np.linalg.norm(((features_F - self.mean_F) / self.scale_F).clip(-_FAR, _FAR) @ self.whiten_FF)
+        return np.float32(1 / (1 + math.exp(min(float(far) - self.usual, 50.0))))
 
 
 ARRAYS = tuple(name for name in Check.__dataclass_fields__ if name[-1].isupper())
@@ -90,7 +105,9 @@ def shipped_check() -> Check:
     assert tuple(document["features"]) == NAMES, "quality.json was fitted on other numbers; run benchmarks/fit_quality.py"
     assert document["verdicts"] == [quality.name for quality in VERDICTS]
     arrays = {name: np.asarray(document[name], np.float32) for name in ARRAYS}
-    return Check(**arrays, min_gradable=document["min_gradable"], identity=hashlib.sha256(data).hexdigest()[:16])
+    return Check(
+        **arrays, usual=document["usual"], min_gradable=document["min_gradable"], identity=hashlib.sha256(data).hexdigest()[:16]
+    )
 
 
 @dataclass(frozen=True, slots=True)

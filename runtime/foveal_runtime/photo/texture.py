@@ -27,8 +27,14 @@ def quantiles(values_N: Float32, *shares: float) -> list[float]:
     return [float(ordered[int(share * (ordered.size - 1))]) for share in shares]
 
 
-def texture(green_HW: Float32, weight_HW: Float32) -> Named:
-    """Focus and vessels of the green plane, where the weight is 1."""
+def texture(green_HW: Float32, weight_hw: Float32) -> Named:
+    """Focus and vessels of the green plane.
+
+    Args:
+        green_HW: green; it is overwritten.
+        weight_hw: 1 where it counts, in a copy of any size. A border of it is 0.
+    """
+    weight_HW = _scaled(weight_hw, green_HW.shape)
     level = float(np.vdot(green_HW, weight_HW)) / max(float(weight_HW.sum()), 1.0)
     green_HW *= np.float32(1 / max(level, 1.0))
     twist = _twist(green_HW, weight_HW)
@@ -37,25 +43,33 @@ def texture(green_HW: Float32, weight_HW: Float32) -> Named:
     lines: Named = {}
     for octave in range(_OCTAVES):
         if octave:
-            green_HW, weight_HW = _halved(green_HW), np.floor(_halved(weight_HW))
+            green_HW = _halved(green_HW)
+            weight_HW = _scaled(weight_hw, green_HW.shape)
         if octave == 1:
             lines = _lines(green_HW, weight_HW)
-        found, peak = _bends(green_HW, weight_HW)
+        found, peak = _bends(green_HW, weight_HW, step=3 if octave == 0 else 2)
         peaks.append(peak)
         for way, deviation in zip(ways, found, strict=True):
             way.append(math.log(deviation + TINY))
     return _focus(ways, peaks, math.log(twist + TINY)) | lines
 
 
-def _bends(plane_HW: Float32, weight_HW: Float32) -> tuple[list[float], float]:
-    """Deviations of the second difference, in every other row: across, down and on both diagonals; and how peaked the first
+def _scaled(plane_HW: Float32, shape: tuple[int, ...]) -> Float32:
+    """The plane at another size, by its nearest values."""
+    (height, width), (h, w) = shape, plane_HW.shape
+    scaled_HW: Float32 = plane_HW[np.arange(height) * h // height][:, np.arange(width) * w // width]
+    return scaled_HW
+
+
+def _bends(plane_HW: Float32, weight_HW: Float32, *, step: int) -> tuple[list[float], float]:
+    """Deviations of the second difference, in every so many rows: across, down and on both diagonals; and how peaked the first
     two are."""
-    weight = np.ascontiguousarray(weight_HW[1:-1:2, 1:-1])
+    weight = np.ascontiguousarray(weight_HW[1:-1:step, 1:-1])
     total = max(float(weight.sum()), 1.0)
-    twice = plane_HW[1:-1:2, 1:-1] * np.float32(2)
+    above, here, below = plane_HW[:-2:step], plane_HW[1:-1:step], plane_HW[2::step]
+    twice = here[:, 1:-1] * np.float32(2)
     bend = np.empty_like(twice)
     deviations, peak = [], 0.0
-    above, here, below = plane_HW[:-2:2], plane_HW[1:-1:2], plane_HW[2::2]
     for i, (before, after) in enumerate(
         (
             (here[:, :-2], here[:, 2:]),
@@ -77,10 +91,10 @@ def _bends(plane_HW: Float32, weight_HW: Float32) -> tuple[list[float], float]:
 
 def _twist(plane_HW: Float32, weight_HW: Float32) -> float:
     """Deviation of the mixed difference: noise has as much of it as of any other, lines have less."""
-    rows = plane_HW.shape[0] // 2 * 2
-    slope = plane_HW[1:rows:2] - plane_HW[:rows:2]
+    rows = plane_HW.shape[0] // 3 * 3
+    slope = plane_HW[1:rows:3] - plane_HW[:rows:3]
     twist = slope[:, 1:] - slope[:, :-1]
-    weight = weight_HW[1:rows:2, 1:]
+    weight = weight_HW[1:rows:3, 1:]
     twist *= weight
     return math.sqrt(float(np.vdot(twist, twist)) / max(float(weight.sum()), 1.0))
 
@@ -110,15 +124,15 @@ def _focus(ways: list[list[float]], peaks: list[float], twist: float) -> Named:
 
 
 def _lines(green_HW: Float32, weight_HW: Float32) -> Named:
-    """Dark and bright lines three pixels away from their sides, in four directions, in every other row."""
+    """Dark and bright lines three pixels away from their sides, in four directions, in every third row."""
     rows, columns = green_HW.shape
     if rows < 16 or columns < 16:
         return {}
-    middle = green_HW[3:-3:2, 3:-3]
+    middle = green_HW[3:-3:3, 3:-3]
 
     def bend(dy: int, dx: int) -> Float32:
         def shifted(y: int, x: int) -> Float32:
-            return green_HW[3 + y : rows - 3 + y : 2, 3 + x : columns - 3 + x]
+            return green_HW[3 + y : rows - 3 + y : 3, 3 + x : columns - 3 + x]
 
         both = shifted(dy, dx) + shifted(-dy, -dx)
         both *= np.float32(0.5)
@@ -126,7 +140,7 @@ def _lines(green_HW: Float32, weight_HW: Float32) -> Named:
         return both
 
     level, steep, rising, sinking = bend(0, 3), bend(3, 0), bend(2, -2), bend(2, 2)
-    inside = weight_HW[3:-3:2, 3:-3] > 0
+    inside = weight_HW[3:-3:3, 3:-3] > 0
     if int(inside.sum()) < _LEAST:
         return {}
     most = np.maximum(np.maximum(level, steep), np.maximum(rising, sinking))[inside]
