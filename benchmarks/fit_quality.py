@@ -16,7 +16,6 @@ import json
 import sys
 import time
 import warnings
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from foveal_runtime.photo.imaging import ImageSpec, photograph
 from foveal_runtime.photo.measures import NAMES, measure
 from foveal_runtime.photo.quality import VERDICTS, Check, Quality
 from outer_eyes import NOT_FUNDUS
+from quality_report import Floats, Table, report, show
 from quality_samples import Family, Sample, photographs, samples
 from recast import RECAST
 from spoilt import SPOILT
@@ -41,23 +41,6 @@ FOLDS = 5
 OTHER = VERDICTS.index(Quality.NOT_FUNDUS)
 KINDS = {Family.RECAST: list(RECAST), Family.SPOILT: list(SPOILT), Family.NOT_FUNDUS: list(NOT_FUNDUS)}
 _REACH = quality._REACH
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Table:
-    """Every sample's numbers, without its picture."""
-
-    features_NF: npt.NDArray[np.float32]
-    verdict_N: npt.NDArray[np.int64]
-    base_N: npt.NDArray[np.int64]
-    real_N: npt.NDArray[np.bool_]
-    family_N: npt.NDArray[np.object_]
-    kinds_N: list[tuple[str, ...]]
-
-    def has(self, kinds: set[tuple[Family, str]]) -> npt.NDArray[np.bool_]:
-        """Which samples are of one of those kinds."""
-        return np.array([any((f, k) in kinds for k in own) for f, own in zip(self.family_N, self.kinds_N, strict=True)])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,46 +212,6 @@ def fit_temperature(checks: list[Check], table: Table) -> float:
 def threshold_for(p_N: Floats, refuse: float) -> float:
     """The highest that refuses no more than that share, rounded down."""
     return float(np.floor(np.sort(p_N)[int(refuse * len(p_N))] * 100) / 100)
-
-
-def report(table: Table, p_NV: Floats, rows: npt.NDArray[np.bool_], threshold: float) -> dict[str, Any]:
-    """Refused of each family and kind, and how often the reason was right where it was refused."""
-    refused = p_NV[:, 0] < threshold
-    reason = 1 + p_NV[:, 1:].argmax(axis=1)
-    document: dict[str, Any] = {}
-    for family in Family:
-        own = rows & (table.family_N == family)
-        parts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        for i in np.flatnonzero(own):
-            kind = " + ".join(table.kinds_N[i]) if len(table.kinds_N[i]) < 2 else "two at once"
-            parts[f"{kind or 'photographs'}{'' if table.real_N[i] or family is Family.NOT_FUNDUS else ' (drawn)'}"][0] += int(
-                refused[i]
-            )
-            parts[f"{kind or 'photographs'}{'' if table.real_N[i] or family is Family.NOT_FUNDUS else ' (drawn)'}"][1] += 1
-        bad = own & refused & (table.verdict_N > 0)
-        document[family.value] = {
-            "refused": int((own & refused).sum()),
-            "of": int(own.sum()),
-            "of real photographs": [int((own & refused & table.real_N).sum()), int((own & table.real_N).sum())],
-            "reason right": round(float((reason[bad] == table.verdict_N[bad]).mean()), 4) if bad.any() else None,
-            "kinds": dict(sorted(parts.items())),
-        }
-    return document
-
-
-def show(title: str, document: dict[str, Any]) -> None:
-    """The report as text; kinds that are worse than asked."""
-    print(title)
-    for family, found in document.items():
-        real, right = found["of real photographs"], found["reason right"]
-        share = found["refused"] / max(found["of"], 1)
-        print(
-            f"  {family}: {found['refused']} of {found['of']} refused, {share:.2%}; real {real[0]} of {real[1]}; reason {right}"
-        )
-        good = family in (Family.PHOTOGRAPH.value, Family.RECAST.value)
-        for kind, (refused, total) in found["kinds"].items():
-            if (refused / total > 0.02) if good else (refused / total < 0.97):
-                print(f"      {kind:40s} {refused} of {total}")
 
 
 def document_of(check: Check) -> dict[str, Any]:

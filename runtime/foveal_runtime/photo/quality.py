@@ -77,18 +77,18 @@ class Check:
 
     def probabilities(self, features_F: Float32) -> Float32:
         """Of each verdict, `p_V`."""
-        standard_F = ((features_F - self.mean_F) / self.scale_F).clip(-_REACH, _REACH)
-        hidden_MH = np.tanh(np.einsum("f,mfh->mh", standard_F, self.hidden_MFH) + self.hidden_bias_MH)
-        logits_MV = np.einsum("mh,mhv->mv", hidden_MH, self.verdict_MHV) + self.verdict_bias_MV
+        standard_F = (features_F - self.mean_F) / self.scale_F
+        hidden_MH = np.tanh(standard_F.clip(-_REACH, _REACH) @ self.hidden_MFH + self.hidden_bias_MH)
+        logits_MV = (hidden_MH[:, None] @ self.verdict_MHV)[:, 0] + self.verdict_bias_MV
         odds_MV = np.exp(logits_MV - logits_MV.max(axis=1, keepdims=True))
         p_V: Float32 = (odds_MV / odds_MV.sum(axis=1, keepdims=True)).mean(axis=0)
-        p_V[0] *= self._familiar(features_F)
+        p_V[0] *= self._familiar(standard_F)
         p_V[-1] += 1 - p_V.sum()
         return p_V
 
-    def _familiar(self, features_F: Float32) -> np.float32:
+    def _familiar(self, standard_F: Float32) -> np.float32:
         """1 for numbers as gradable photographs have them, 0 for what is unlike all of them: networks guess there."""
-        far = np.linalg.norm(((features_F - self.mean_F) / self.scale_F).clip(-_FAR, _FAR) @ self.whiten_FF)
+        far = np.linalg.norm(standard_F.clip(-_FAR, _FAR) @ self.whiten_FF)
         return np.float32(1 / (1 + math.exp(min(float(far) - self.usual, 50.0))))
 
 
