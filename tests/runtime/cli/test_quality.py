@@ -62,7 +62,7 @@ def test_fit_takes_the_unusable_folder_out_of_the_usable_one(clinic: Path, tmp_p
 
 def test_check_with_a_clinics_threshold_goes_by_it(clinic: Path, tmp_path: Path) -> None:
     out = tmp_path / "clinic.json"
-    foveal("quality", "fit", str(clinic), "--out", str(out))
+    foveal("quality", "fit", str(clinic), "--unusable", str(clinic / "unusable"), "--out", str(out))
     document = json.loads(out.read_text()) | {"min_gradable": 0.99999}
     out.write_text(json.dumps(document))
     done = foveal("quality", "check", str(clinic / "00.jpg"), "--quality", str(out))
@@ -80,7 +80,7 @@ def test_a_server_goes_by_the_clinics_threshold_and_a_malformed_one_stops_it(
     bundle_path: Path, clinic: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "clinic.json"
-    foveal("quality", "fit", str(clinic), "--out", str(out))
+    foveal("quality", "fit", str(clinic), "--unusable", str(clinic / "unusable"), "--out", str(out))
     document = json.loads(out.read_text())
     out.write_text(json.dumps(document | {"min_gradable": 0.99999}))
     with RunningServer(bundle_path, "--quality", str(out)) as server:
