@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
+from PIL import Image, ImageDraw
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from foveal_runtime import __version__
@@ -50,16 +50,27 @@ RECORD = Record(age_years=61.0, sex=Sex.FEMALE, eye=Eye.LEFT, diabetes_years=12.
 
 
 def photograph(seed: int = 0, *, width: int = 320, height: int = 240, format: str = "JPEG") -> bytes:
-    """A bright textured disc on black: enough of a fundus for preprocessing."""
+    """A drawn fundus: disc, macula, vessels, uneven light. Enough for preprocessing and for the gradability check."""
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    radius = min(width, height) * 0.48
-    inside = (x - width / 2) ** 2 + (y - height / 2) ** 2 < radius**2
-    texture = np.zeros((height, width))
-    for octave in (8, 2):  # coarse shading and fine vessels, so that the focus check has something to see
-        grains = Image.fromarray(rng.integers(0, 255, (height // octave, width // octave), dtype=np.uint8))
-        texture += np.asarray(grains.resize((width, height), Image.Resampling.BICUBIC), np.float64) / 510 - 0.25
-    rgb = np.stack([(150 + 90 * texture) * inside, (80 + 70 * texture) * inside, (40 + 30 * texture) * inside], axis=-1)
+    size, radius = (width, height), min(width, height) * 0.48
+    y, x = (np.mgrid[:height, :width] - np.array([height, width]).reshape(2, 1, 1) / 2) / radius
+    side = 1 if rng.random() < 0.5 else -1
+    vessels = Image.new("L", (2 * width, 2 * height))
+    draw = ImageDraw.Draw(vessels)
+    for vessel in range(24):
+        angle, bend, along = rng.uniform(0, 2 * np.pi), rng.uniform(-0.6, 0.6), np.linspace(0, 1.6, 24)
+        across, down = 0.5 * side + along * np.cos(angle + bend * along), along * np.sin(angle + bend * along)
+        points = [(float(width + 2 * radius * a), float(height + 2 * radius * b)) for a, b in zip(across, down, strict=True)]
+        draw.line(points, fill=255 if vessel % 2 else 150, width=max(1, round(radius * rng.uniform(0.015, 0.05))))
+    macula = np.exp(-((x + 0.1 * side) ** 2 + y**2) / 0.03)
+    blood = np.maximum(np.asarray(vessels.resize(size, Image.Resampling.BOX), np.float64) / 255, 0.6 * macula)
+    light = (1.05 - 0.35 * (x * x + y * y)) * (x * x + y * y < 1)
+    for cells, depth in (((18, 14), 0.16), ((width // 2, height // 2), 0.06)):
+        grains = Image.fromarray(rng.integers(0, 255, cells[::-1], dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+        light *= 1 + depth * (np.asarray(grains) / 255 - 0.5)
+    disc = np.exp(-((((x - 0.5 * side) ** 2 + y**2) / 0.018) ** 2))
+    colours = ((185, 60, 0.2), (92, 110, 0.45), (45, 80, 0.35))  # of the retina, what the disc adds, what blood takes
+    rgb = np.stack([light * (level + glow * disc) * (1 - taken * blood) for level, glow, taken in colours], axis=-1)
     buffer = io.BytesIO()
     Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(buffer, format, quality=92)
     return buffer.getvalue()

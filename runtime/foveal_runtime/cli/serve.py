@@ -42,6 +42,7 @@ def serve(
     allow_unverified: Annotated[bool, Parameter(negative=())] = False,
     allow_untrained: Annotated[bool, Parameter(negative=())] = False,
     require_signature: Path | None = None,
+    quality: Path | None = None,
     cache_entries: int | None = None,
     self_test_every: Annotated[float | None, Parameter(name="--self-test-every")] = None,
     drain: Annotated[float | None, Parameter(name="--drain")] = None,
@@ -89,6 +90,7 @@ def serve(
         allow_untrained: also answer with grades that held-out studies can't tell from chance (a model that is hardly trained);
             each answer then names those heads.
         require_signature: PEM public key; a bundle that it has not signed is refused, also when it is loaded later.
+        quality: the clinic's threshold of the gradability check, as `foveal quality fit` wrote it.
         cache_entries: answers to equal studies kept; 0 keeps none.
         self_test_every: seconds between two self-tests; 0 tests at the start alone. Default 3600.
         drain: seconds that accepted work may take after SIGTERM. Default 30.
@@ -139,6 +141,7 @@ def serve(
             "allow_unverified": allow_unverified or None,
             "allow_untrained": allow_untrained or None,
             "require_signature": require_signature,
+            "quality": quality,
             "cache_entries": cache_entries,
             "self_test_every_s": self_test_every,
             "drain_s": drain,

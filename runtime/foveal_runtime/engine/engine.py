@@ -61,6 +61,7 @@ class Engine:
         max_rows: int = 32,
         compiled: Compiled | None = None,
         exact: bool = False,
+        min_gradable: float | None = None,
     ) -> None:
         """Load the graphs.
 
@@ -72,6 +73,7 @@ class Engine:
             max_rows: rows in one graph call; more are split, which bounds memory.
             compiled: the bundle's graphs as compiled on this device; None loads the bundle's own.
             exact: add INT8 products in 32 bits on every processor: for export, which judges what another will compute.
+            min_gradable: probability from which a photograph passes the gradability check; None is the check's own.
 
         Raises:
             ConfigError: the provider is not available, or the bundle is for processors with VNNI and this one has none.
@@ -81,6 +83,7 @@ class Engine:
         self.manifest: Manifest = bundle.manifest
         self.provider = provider_of(provider)
         self._limits = ImageLimits() if limits is None else limits
+        self._min_gradable = min_gradable
         built_for = [shape.max[0] for graph in self.manifest.graphs.values() for shape in graph.shapes.values()]
         self.max_rows = min([max_rows, *built_for])
         cores = usable_cores() if threads is None else threads
@@ -120,7 +123,7 @@ class Engine:
                 subset = study.modalities
             else:
                 picture = photograph(image, self.manifest.image, self._limits)
-            quality = assess(picture)
+            quality = assess(picture, self._min_gradable)
             pixels_CHW = standardise(square(picture, self.manifest.image), self.manifest.image)
         if Modality.TEXT in subset:
             assert study.note is not None

@@ -66,6 +66,8 @@ class ServeConfig:
     """Answer with grades that held-out studies can't tell from chance; each answer then names those heads."""
     require_signature: Path | None = None
     """PEM public key (Ed25519); a bundle that it has not signed is refused, at the start and at every reload."""
+    quality: Path | None = None
+    """The clinic's threshold of the gradability check, as `foveal quality fit` wrote it; read once, at the start."""
     max_message_bytes: int = 64 << 20
     """Largest request and answer."""
     max_studies: int = 256
@@ -158,7 +160,7 @@ class ServeConfig:
 
 _MEASURED = ("workers", "threads")
 """What `foveal compile` measures, beside the studies of a batch."""
-_PATHS = ("bundle", "canary", "shadow", "hash_patients", "tls_cert", "tls_key", "client_ca", "require_signature")
+_PATHS = ("bundle", "canary", "shadow", "hash_patients", "tls_cert", "tls_key", "client_ca", "require_signature", "quality")
 _TABLES: dict[str, type[Any]] = {"batch": BatchLimits, "queue": QueueLimits, "archive": StoreOptions}
 NOT_IN_A_FILE = ("patient_key",)
 """Secrets have files of their own (`hash_patients`)."""

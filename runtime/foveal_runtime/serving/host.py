@@ -23,6 +23,7 @@ from foveal_runtime.errors import (
     UnavailableError,
 )
 from foveal_runtime.photo.imaging import ImageLimits
+from foveal_runtime.photo.site import read_site
 from foveal_runtime.serving.batching import Batcher
 from foveal_runtime.serving.kept import compiled_graphs, planned
 from foveal_runtime.serving.supervisor import Worker
@@ -87,6 +88,7 @@ class ModelHost:
         self._spec = spec
         # Read once: a key file that is replaced while serving changes nothing.
         self._key = None if spec.require_signature is None else read_public_key(spec.require_signature)
+        self._min_gradable = None if spec.quality is None else read_site(spec.quality).min_gradable
         self._model: Model | None = None
         self._swapping = asyncio.Lock()
         self._drift: str = ""
@@ -222,6 +224,7 @@ class ModelHost:
             limits=ImageLimits(max_pixels=spec.max_image_pixels),
             compiled=compiled,
             background=spec.background,
+            min_gradable=self._min_gradable,
         )
         lanes, ahead = worker_spec.batches
 

@@ -35,6 +35,8 @@ class ModelSpec:
     """Has to be one of the bundle's; empty is the default one of each modality subset."""
     require_signature: Path | None = None
     """PEM public key that has to have signed the bundle."""
+    quality: Path | None = None
+    """A clinic's own threshold of the gradability check (`foveal quality fit`); None is the check's."""
     max_image_pixels: int = 100_000_000
     """Pixels of one photograph, from its header."""
     cache_entries: int = 1024

@@ -100,6 +100,8 @@ class WorkerSpec:
     """None is what suits the provider."""
     background: bool = False
     """Nobody waits for its answers: it takes what processor time others leave."""
+    min_gradable: float | None = None
+    """The clinic's threshold of the gradability check; None is the check's own."""
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -248,6 +250,7 @@ def _load(spec: WorkerSpec) -> Engine:
         limits=spec.limits,
         max_rows=spec.max_rows,
         compiled=spec.compiled,
+        min_gradable=spec.min_gradable,
     )
 
 
