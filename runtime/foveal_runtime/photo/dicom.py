@@ -24,7 +24,18 @@ from foveal_runtime.photo.imaging import ImageLimits, UInt8
 from foveal_runtime.study.study import Eye, Record, Sex
 
 _MAGIC_AT = 128
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_META, _TRANSFER_SYNTAX = b"\x02\0", b"\x10\0"
+_MAX_META = 64
+"""Elements of the file's meta information; the standard has 15."""
+_BARE = (b"\x02\0\0\0UL", b"\x08\0\x05\0CS", b"\x08\0\x08\0CS", b"\x08\0\x16\0UI")
+"""How files begin that were written without the preamble: with the first elements of a data set."""
+_PHOTOGRAPHIC = ("OP", "XC", "OT", "")
+"""Modalities of photographs: ophthalmic, of a common camera, other, and unsaid."""
+_OLDEST_YEARS = 120.0
+_NO_DATE = ("19000101", "18991230", "18991231", "18000101", "17000101")
+"""What programs write for a birth date that nobody knows."""
+_DARK, _NEUTRAL, _NEAR_NEUTRAL = 24, 128, 24
 _YEAR_APART = 1.0
 """Ages that differ by no more are the same: a request counts years, a header days."""
 _DAYS_A_YEAR = 365.2425
@@ -41,8 +52,24 @@ class DicomPhotograph:
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether the bytes are a DICOM file (part 10)."""
-    return data[_MAGIC_AT : _MAGIC_AT + 4] == b"DICM"
+    """Whether the bytes are a DICOM file (part 10), or a data set that was written without its preamble."""
+    return data[_MAGIC_AT : _MAGIC_AT + 4] == b"DICM" or data.startswith(_BARE)
+
+
+def _transfer_syntax(data: bytes) -> str:
+    """Of the file's meta information, little-endian with explicit types (PS3.10, section 7.1); empty where it has none."""
+    place = _MAGIC_AT + 4
+    for _ in range(_MAX_META):
+        group, element, kind = data[place : place + 2], data[place + 2 : place + 4], data[place + 4 : place + 6]
+        if group != _META or len(data) < place + 12:
+            break
+        long = kind in (b"OB", b"UN", b"OW", b"SQ", b"UT")
+        length = int.from_bytes(data[place + 8 : place + 12] if long else data[place + 6 : place + 8], "little")
+        place += 12 if long else 8
+        if element == _TRANSFER_SYNTAX:
+            return data[place : place + length].rstrip(b"\0 ").decode("ascii", "replace")
+        place += length
+    return ""
 
 
 def read_dicom(data: bytes, limits: ImageLimits) -> DicomPhotograph:
@@ -60,14 +87,21 @@ def read_dicom(data: bytes, limits: ImageLimits) -> DicomPhotograph:
         ) from None
     # pydicom logs and warns with the values it stumbles over.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    if _DEFLATED in data:
+    if data[_MAGIC_AT : _MAGIC_AT + 4] != b"DICM":
+        raise ImageError("DICOM data set has no preamble, so how it is written is a guess; send it as a file of DICOM part 10")
+    if _transfer_syntax(data) == _DEFLATED:
         raise ImageError("image is deflated DICOM, whose size can't be known before it is unpacked; send it uncompressed")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(io.BytesIO(data))
             _check(dataset, limits)
-            picture = Image.fromarray(_to_rgb(dataset, pixel_array(dataset)))
+            if "JPEG" in dataset.file_meta.TransferSyntaxUID.name:
+                dataset.PlanarConfiguration = 0  # JPEG interleaves, whatever the header says (PS3.5, section 8.2.1)
+            rgb_HWC = _to_rgb(dataset, pixel_array(dataset))
+            picture = Image.fromarray(rgb_HWC)
+            if _is_mislabelled_ycc(dataset, rgb_HWC):
+                picture = Image.frombytes("YCbCr", picture.size, picture.tobytes()).convert("RGB")
             record = _record(dataset)
     except StudyError:
         raise
@@ -78,6 +112,8 @@ def read_dicom(data: bytes, limits: ImageLimits) -> DicomPhotograph:
 
 def _check(dataset: Any, limits: ImageLimits) -> None:
     """Refuse what must not be unpacked, before it is."""
+    if _text(dataset, "Modality") not in _PHOTOGRAPHIC:
+        raise ImageError("DICOM file is of a modality that takes no photographs; send one of OP, XC or OT")
     rows, columns = int(dataset.get("Rows", 0) or 0), int(dataset.get("Columns", 0) or 0)
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
     if not rows or not columns or "PixelData" not in dataset:
@@ -128,6 +164,28 @@ def _to_rgb(dataset: Any, array: npt.NDArray[Any]) -> UInt8:
     raise ImageError("DICOM image's photometric interpretation has no agreed conversion to RGB; send RGB")
 
 
+def _is_mislabelled_ycc(dataset: Any, rgb_HWC: UInt8) -> bool:
+    """Whether a JPEG frame that is labelled RGB holds YCbCr, as some devices write it. Pydicom heeds the frame's own word.
+
+    Colour that is sampled more coarsely is no RGB. Else a photograph's dark border tells: luminance 0 goes with neutral colour.
+    """
+    if dataset.PhotometricInterpretation != "RGB" or "JPEG Baseline" not in dataset.file_meta.TransferSyntaxUID.name:
+        return False
+    from pydicom.encaps import generate_frames
+
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    image: Any = Image.open(io.BytesIO(frame), formats=("JPEG",))
+    layers = image.layer
+    if len(layers) != 3 or "jfif" in image.info or "adobe" in image.info or [layer[0] for layer in layers] == list(b"RGB"):
+        return False
+    if len({layer[1:3] for layer in layers}) > 1:
+        return True
+    dark_NC = rgb_HWC[rgb_HWC[..., 0] < _DARK]
+    if dark_NC.shape[0] < 0.01 * rgb_HWC.shape[0] * rgb_HWC.shape[1]:
+        return False
+    return bool((np.abs(np.median(dark_NC[:, 1:], axis=0) - _NEUTRAL) < _NEAR_NEUTRAL).all())
+
+
 def _record(dataset: Any) -> Record:
     sex = {"M": Sex.MALE, "F": Sex.FEMALE}.get(_text(dataset, "PatientSex"))
     side = _text(dataset, "ImageLaterality") or _text(dataset, "Laterality")
@@ -135,11 +193,17 @@ def _record(dataset: Any) -> Record:
 
 
 def _age_years(dataset: Any) -> float | None:
-    """PatientAge; where a device writes none, as many do, the years from birth to the photograph."""
+    """PatientAge; where a device writes none, as many do, the years from birth to the photograph.
+
+    None where both are missing or nobody has that age: devices and programs write placeholders.
+    """
     age = re.fullmatch(r"(\d{1,3})([YMWD])", _text(dataset, "PatientAge"))
     if age:
-        return int(age.group(1)) / {"Y": 1, "M": 12, "W": _DAYS_A_YEAR / 7, "D": _DAYS_A_YEAR}[age.group(2)]
-    born = _date(_text(dataset, "PatientBirthDate"))
+        told = int(age.group(1)) / {"Y": 1, "M": 12, "W": _DAYS_A_YEAR / 7, "D": _DAYS_A_YEAR}[age.group(2)]
+        if told <= _OLDEST_YEARS:
+            return told
+    birth = _text(dataset, "PatientBirthDate")
+    born = None if birth[:8] in _NO_DATE else _date(birth)
     taken = next(
         (
             day
@@ -148,7 +212,10 @@ def _age_years(dataset: Any) -> float | None:
         ),
         None,
     )
-    return None if born is None or taken is None or taken < born else (taken - born).days / _DAYS_A_YEAR
+    if born is None or taken is None or taken < born:
+        return None
+    years = (taken - born).days / _DAYS_A_YEAR
+    return years if years <= _OLDEST_YEARS else None
 
 
 def _text(dataset: Any, name: str) -> str:
