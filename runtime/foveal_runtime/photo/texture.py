@@ -70,14 +70,13 @@ def _bends(plane_HW: Float32, weight_HW: Float32, *, step: int) -> tuple[list[fl
     twice = here[:, 1:-1] * np.float32(2)
     bend = np.empty_like(twice)
     deviations, peak = [], 0.0
-    for i, (before, after) in enumerate(
-        (
-            (here[:, :-2], here[:, 2:]),
-            (above[:, 1:-1], below[:, 1:-1]),
-            (above[:, :-2], below[:, 2:]),
-            (above[:, 2:], below[:, :-2]),
-        )
-    ):
+    pairs = (
+        (here[:, :-2], here[:, 2:]),
+        (above[:, 1:-1], below[:, 1:-1]),
+        (above[:, :-2], below[:, 2:]),
+        (above[:, 2:], below[:, :-2]),
+    )
+    for i, (before, after) in enumerate(pairs):
         np.add(before, after, out=bend)
         np.subtract(twice, bend, out=bend)
         np.multiply(bend, weight, out=bend)
