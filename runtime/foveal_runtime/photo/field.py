@@ -23,8 +23,8 @@ _PALE = 70
 _PALE_SHARE = 0.6
 """Of the photograph's rim that has the ground's colour, where there is a ground at all."""
 
-Planes = tuple[UInt8, UInt8, UInt8]
-"""Red, green and blue, each `_HW`."""
+Planes = UInt8
+"""Red, green and blue one after the other, `_3HW`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,7 @@ class Field:
 
 def planes_of(picture: Image.Image) -> Planes:
     """The channels of an RGB picture."""
-    red_HW, green_HW, blue_HW = np.asarray(picture).transpose(2, 0, 1).copy()
-    return red_HW, green_HW, blue_HW
+    return np.asarray(picture).transpose(2, 0, 1).copy()
 
 
 def find_field(picture: Image.Image) -> Field:
@@ -105,8 +104,8 @@ def _reduced(picture: Image.Image, factor: int) -> Image.Image:
 
 
 def _ground(planes: Planes) -> Ground:
-    rims = [np.concatenate((p[0], p[-1], p[1:-1, 0], p[1:-1, -1])) for p in planes]
-    darkest, brightest = np.minimum(np.minimum(*rims[:2]), rims[2]), np.maximum(np.maximum(*rims[:2]), rims[2])
+    rim_3N = np.concatenate((planes[:, 0], planes[:, -1], planes[:, 1:-1, 0], planes[:, 1:-1, -1]), axis=1)
+    darkest, brightest = rim_3N.min(axis=0), rim_3N.max(axis=0)
     level = float(np.partition(darkest, darkest.size // 2)[darkest.size // 2])
     # Paper is light, nearly grey, and the same nearly everywhere round the field.
     like = (np.abs(darkest - level) < 12) & (brightest - level < 36)

@@ -72,7 +72,7 @@ def measure(picture: Image.Image) -> Float32:
     if int(inside_HW.sum()) < _LEAST_LIT:
         return _vector(nothing)
     brightest_HW = np.maximum(np.maximum(planes[0], planes[1]), planes[2])
-    red_N, green_N, blue_N = (plane[inside_HW].astype(np.float32) for plane in planes)
+    red_N, green_N, blue_N = planes[:, inside_HW].astype(np.float32)
     core_HW = _eroded(inside_HW) * frame.of(_inner(frame.side_px))
     fine, frame = _copy(picture.getchannel("G"), field, _FINE_PX)
     return _vector(
@@ -202,7 +202,8 @@ def _light(red_N: Float32, green_N: Float32, brightest_N: Float32, parts_N: _Par
 
 
 def _colour(red_N: Float32, green_N: Float32, blue_N: Float32) -> Named:
-    red_green, blue_green = np.log((red_N + 4) / (green_N + 4)), np.log((blue_N + 4) / (green_N + 4))
+    by_green = 1 / (green_N + 4)
+    red_green, blue_green = np.log((red_N + 4) * by_green), np.log((blue_N + 4) * by_green)
     low_r, middle_r, high_r = quantiles(red_green, 0.1, 0.5, 0.9)
     low_b, middle_b, high_b = quantiles(blue_green, 0.1, 0.5, 0.9)
     brightest, darkest = np.maximum(np.maximum(red_N, green_N), blue_N), np.minimum(np.minimum(red_N, green_N), blue_N)
@@ -221,13 +222,16 @@ def _colour(red_N: Float32, green_N: Float32, blue_N: Float32) -> Named:
 def _absorption(planes: Planes, core_HW: Float32) -> Named:
     """How red's and blue's small contrast goes with green's: correlation, and slope of relative contrasts."""
     weight_HW = core_HW[2:-2, 2:-2]
-    details = []
-    for plane_HW in planes:
-        p = plane_HW.astype(np.float32)
-        around = p[:-4, 2:-2] + p[4:, 2:-2] + p[2:-2, :-4] + p[2:-2, 4:]
-        level = float(np.vdot(p, core_HW)) / max(float(core_HW.sum()), 1.0)
-        details.append((p[2:-2, 2:-2] - np.float32(0.25) * around) * weight_HW / np.float32(max(level, 1.0)))
-    rr, gg, bb, rg, bg = (float(np.vdot(details[i], details[j])) + TINY for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (2, 1)))
+    p = planes.astype(np.float32)
+    detail = p[:, :-4, 2:-2] + p[:, 4:, 2:-2]
+    detail += p[:, 2:-2, :-4]
+    detail += p[:, 2:-2, 4:]
+    detail *= np.float32(-0.25)
+    detail += p[:, 2:-2, 2:-2]
+    detail *= weight_HW
+    detail_3N, levels = detail.reshape(3, -1), p.reshape(3, -1) @ core_HW.ravel() / max(float(core_HW.sum()), 1.0)
+    products = detail_3N @ detail_3N.T / np.outer(np.maximum(levels, 1), np.maximum(levels, 1)) + TINY
+    (rr, rg, _), (_, gg, bg), (_, _, bb) = products.tolist()
     return {
         "red_with_green": rg / math.sqrt(rr * gg),
         "blue_with_green": bg / math.sqrt(bb * gg),

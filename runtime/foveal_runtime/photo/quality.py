@@ -33,8 +33,9 @@ _FAR = 8.0
 """The same for the distance from all that is gradable."""
 _BRIGHT_P95 = NAMES.index("bright_p95")
 _GROUND_LEVEL = NAMES.index("ground_level")
-_DARKEST = 20 / 255
-"""Of the photograph's bright end; below it there is nothing to judge."""
+_DARKEST = 36 / 255
+"""Of the photograph's bright end; what lies below it is too dark, whatever the networks say. The darkest photograph of the fit
+that passes for gradable, a pigmented fundus, has 60 / 255."""
 
 
 class Quality(Enum):

@@ -9,8 +9,10 @@ Shapes: H, W pixels; weights are 1 where the plane counts, else 0.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from foveal_runtime.photo.imaging import Float32
 
@@ -47,37 +49,40 @@ def texture(green_HW: Float32, weight_hw: Float32) -> Named:
             weight_HW = _scaled(weight_hw, green_HW.shape)
         if octave == 1:
             lines = _lines(green_HW, weight_HW)
-        found, peak = _bends(green_HW, weight_HW, step=3 if octave == 0 else 2)
+        found, peak = _bends(green_HW, weight_HW, step=3 if octave == 0 else 2, oblique=octave + 1 < _OCTAVES)
         peaks.append(peak)
-        for way, deviation in zip(ways, found, strict=True):
+        for way, deviation in zip(ways, found, strict=False):
             way.append(math.log(deviation + TINY))
     return _focus(ways, peaks, math.log(twist + TINY)) | lines
 
 
 def _scaled(plane_HW: Float32, shape: tuple[int, ...]) -> Float32:
     """The plane at another size, by its nearest values."""
-    (height, width), (h, w) = shape, plane_HW.shape
-    scaled_HW: Float32 = plane_HW[np.arange(height) * h // height][:, np.arange(width) * w // width]
+    scaled_HW: Float32 = plane_HW[_nearest(shape[0], plane_HW.shape[0])][:, _nearest(shape[1], plane_HW.shape[1])]
     return scaled_HW
 
 
-def _bends(plane_HW: Float32, weight_HW: Float32, *, step: int) -> tuple[list[float], float]:
-    """Deviations of the second difference, in every so many rows: across, down and on both diagonals; and how peaked the first
-    two are."""
+@lru_cache(maxsize=256)
+def _nearest(size: int, of: int) -> npt.NDArray[np.int64]:
+    return np.arange(size) * of // size
+
+
+def _bends(plane_HW: Float32, weight_HW: Float32, *, step: int, oblique: bool) -> tuple[list[float], float]:
+    """Deviations of the second difference, in every so many rows: across, down and on both diagonals if need be; and how peaked
+    the first two are."""
     weight = np.ascontiguousarray(weight_HW[1:-1:step, 1:-1])
     total = max(float(weight.sum()), 1.0)
     above, here, below = plane_HW[:-2:step], plane_HW[1:-1:step], plane_HW[2::step]
     twice = here[:, 1:-1] * np.float32(2)
     bend = np.empty_like(twice)
     deviations, peak = [], 0.0
-    for i, (before, after) in enumerate(
-        (
-            (here[:, :-2], here[:, 2:]),
-            (above[:, 1:-1], below[:, 1:-1]),
-            (above[:, :-2], below[:, 2:]),
-            (above[:, 2:], below[:, :-2]),
-        )
-    ):
+    pairs = (
+        (here[:, :-2], here[:, 2:]),
+        (above[:, 1:-1], below[:, 1:-1]),
+        (above[:, :-2], below[:, 2:]),
+        (above[:, 2:], below[:, :-2]),
+    )
+    for i, (before, after) in enumerate(pairs if oblique else pairs[:2]):
         np.add(before, after, out=bend)
         np.subtract(twice, bend, out=bend)
         np.multiply(bend, weight, out=bend)

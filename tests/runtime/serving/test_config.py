@@ -40,3 +40,10 @@ def test_each_flag_allows_one_kind_of_evidence() -> None:
     assert given[False, False] == {Evidence.PROVEN}
     assert given[True, False] == {Evidence.PROVEN, Evidence.UNVERIFIED}
     assert given[False, True] == {Evidence.PROVEN, Evidence.CHANCE}
+
+
+def test_the_clinics_threshold_may_stand_in_the_file_and_a_flag_wins(tmp_path: Path) -> None:
+    (tmp_path / "serve.toml").write_text('bundle = "b"\nquality = "clinic.json"')
+    assert read_config(tmp_path / "serve.toml", {}).quality == Path("clinic.json")
+    assert read_config(tmp_path / "serve.toml", {"quality": Path("other.json")}).quality == Path("other.json")
+    assert ServeConfig(bundle=Path("b")).quality is None
