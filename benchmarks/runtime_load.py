@@ -3,6 +3,7 @@
     foveal compile BUNDLE
     python benchmarks/runtime_load.py BUNDLE PHOTOS --json benchmarks/results/runtime_load_edge_int8.json
     python benchmarks/runtime_load.py BUNDLE PHOTOS --only mixed --requests 20000 --json …
+    python benchmarks/runtime_load.py BUNDLE PHOTOS --only mixed --requests 20000 --leak     # has to end with exit code 1
 
 The server is a real `foveal serve` process with its cache off and the plan of `foveal compile`; the caller is this process and
 shares the cores, so it sends requests that were serialised before. Defined in the same run:
@@ -57,11 +58,36 @@ def load_photographs(folder: Path, count: int) -> list[bytes]:
     return [file.read_bytes() for file in files[:: max(1, len(files) // count)][:count]]
 
 
-def start_server(bundle: Path, flags: list[str]) -> tuple[subprocess.Popen[str], str, float]:
+_LEAKING = """
+import os
+from foveal_runtime.cli.main import main
+from foveal_runtime.rpc.service import ScreeningService
+kept, grade = [], ScreeningService.Grade
+async def leaking(self, request, context):
+    kept.append(os.urandom(1024))
+    return await grade(self, request, context)
+ScreeningService.Grade = leaking
+main()
+"""
+"""A server that keeps a kilobyte of every request: the measure of memory has to find it."""
+_FLAT_KB = 0.5
+"""Growth of a request up to which memory is called flat."""
+
+
+def growth_kb(requests: list[int], megabytes: list[float]) -> float:
+    """Kilobytes a request: the median slope between all pairs of samples (Theil and Sen), which no step or spike moves."""
+    slopes = [
+        (megabytes[j] - megabytes[i]) * 1024 / (requests[j] - requests[i])
+        for i in range(len(requests))
+        for j in range(i + 1, len(requests))
+    ]
+    return statistics.median(slopes)
+
+
+def start_server(bundle: Path, flags: list[str], *, leak: bool = False) -> tuple[subprocess.Popen[str], str, float]:
     command = [
         sys.executable,
-        "-m",
-        "foveal_runtime.cli.main",
+        *(("-c", _LEAKING) if leak else ("-m", "foveal_runtime.cli.main")),
         "serve",
         str(bundle),
         "--address",
@@ -310,13 +336,16 @@ async def mixed(args: argparse.Namespace, pid: int, address: str, photographs: l
     left = args.requests
     outcomes: collections.Counter[str] = collections.Counter()
     samples = [memory_mb(pid)]
+    at = [0]
+    every = max(1, args.requests // 100)
 
     async def call() -> None:
         nonlocal left
         while left > 0:
             left -= 1
-            if left % (args.requests // 20) == 0:
+            if left % every == 0:
                 samples.append(memory_mb(pid))
+                at.append(args.requests - left)
             request = screening_pb2.GradeRequest(studies=[next(studies) for _ in range(rng.choice((1, 1, 1, 4)))])
             for item in (await stub.Grade(request, timeout=3600)).results:
                 outcomes[item.WhichOneof("outcome") or "neither"] += 1
@@ -325,7 +354,8 @@ async def mixed(args: argparse.Namespace, pid: int, address: str, photographs: l
     await asyncio.gather(*(call() for _ in range(8)))
     await channel.close()
     pss, rss = ([sample[kind] for sample in samples] for kind in ("pss_mb", "rss_mb"))
-    half = len(samples) // 2
+    warm = len(samples) // 3
+    growth = growth_kb(at[warm:], pss[warm:])
     return {
         "requests": args.requests,
         "outcomes": dict(outcomes),
@@ -334,13 +364,14 @@ async def mixed(args: argparse.Namespace, pid: int, address: str, photographs: l
         "rss_mb": rss,
         "highest_pss_mb": max(pss),
         "highest_rss_mb": max(rss),
-        "second_half_growth_mb": round(max(pss[half:]) - max(pss[2:half]), 1),
+        "growth_kb_a_request": round(growth, 2),
+        "flat": growth <= _FLAT_KB,
     }
 
 
 async def measure(args: argparse.Namespace, photographs: list[bytes]) -> dict[str, Any]:
     result: dict[str, Any] = {"bundle": args.bundle.name, "batch": args.batch, "cores": len(os.sched_getaffinity(0))}
-    process, address, start_s = start_server(args.bundle, args.flags.split())
+    process, address, start_s = start_server(args.bundle, args.flags.split(), leak=args.leak)
     try:
         result["start_s"] = round(start_s, 2)
         result["memory_at_start"] = memory_mb(process.pid)
@@ -366,6 +397,7 @@ def main() -> int:
     parser.add_argument("--overload-seconds", type=float, default=120)
     parser.add_argument("--deadline", type=float, default=2.0, help="seconds, of each call under overload")
     parser.add_argument("--requests", type=int, default=20_000, help="of the mixed kind")
+    parser.add_argument("--leak", action="store_true", help="plant a leak of 1 kB a request: --only mixed has to fail then")
     parser.add_argument("--flags", default="", help="more flags of foveal serve")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -374,7 +406,7 @@ def main() -> int:
     print(text)
     if args.json:
         args.json.write_text(text + "\n")
-    return 0
+    return 0 if result.get("mixed", {"flat": True})["flat"] else 1
 
 
 if __name__ == "__main__":
