@@ -127,8 +127,8 @@ def _check_files(folder: Path, holders: dict[str, Holder]) -> None:
     for path in sorted(folder.iterdir()):
         if path.suffix in _PICKLES:
             raise DataError(
-                f"checkpoint {folder} holds pickles ({path.name!r}), as older foveals wrote them; reading one runs what it says,"
-                " so it is refused: train again without --resume, or finish this run with the foveal that began it"
+                f"checkpoint {folder} holds pickles ({path.name!r}), as older foveals wrote them; reading one runs what it"
+                " says, so it is refused: train again without --resume, or finish this run with the foveal that began it"
             )
         known = path.name == _STATE or (
             path.suffix in SUFFIXES and (path.stem in holders or path.stem.removeprefix(_GENERATORS).isdigit())
