@@ -30,6 +30,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+_MESSAGE_CHARS = 1200
+"""Of a message that names what others wrote."""
+
 
 class FovealError(Exception):
     """Base of every error foveal raises on purpose.
@@ -121,9 +124,20 @@ class PreconditionError(FovealError):
 
 
 class BundleError(PreconditionError):
-    """A bundle is missing, changed since it was written, or of another schema version."""
+    """A bundle is missing, changed since it was written, or of another schema version.
+
+    Its message is one line that any terminal may get: names in it are whoever's who wrote the bundle.
+    """
 
     reason = "BUNDLE_INVALID"
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        text = text if len(text) <= _MESSAGE_CHARS else f"{text[: _MESSAGE_CHARS * 2 // 3]} … {text[-_MESSAGE_CHARS // 3 :]}"
+        return "".join(
+            letter if letter.isprintable() else letter.encode("unicode_escape", "backslashreplace").decode("ascii")
+            for letter in text
+        )
 
 
 class SignatureError(BundleError):

@@ -7,15 +7,19 @@ tokenizer.json, golden/, parity.json, plan.json, MODEL_CARD.md. No pickle anywhe
 from __future__ import annotations
 
 import hashlib
-import json
+import mmap
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from foveal_runtime.bundle.graphfile import check_graph
 from foveal_runtime.bundle.manifest import SCHEMA_VERSION, Manifest
 from foveal_runtime.bundle.sealed import Sealed
 from foveal_runtime.bundle.signing import SIGNATURE, PublicKey, check_signature
+from foveal_runtime.bundle.strictjson import parse_json
 from foveal_runtime.errors import BundleError
 
 MANIFEST = "manifest.json"
@@ -23,6 +27,11 @@ TOKENIZER = "tokenizer.json"
 PARITY = "parity.json"
 GOLDEN = "golden"
 _CHUNK_BYTES = 1 << 20
+_MAX_MANIFEST_BYTES = 4 << 20
+_MAX_GRAPH_BYTES = 2 << 30
+"""Protobuf's own limit: a larger file is no ONNX model."""
+_MAX_FILE_BYTES = 256 << 20
+"""Of every other file; a sparse one could claim any size, and would be hashed for hours."""
 
 
 def sha256_file(path: Path) -> str:
@@ -57,7 +66,8 @@ class Bundle:
             seal: keep copies of all files and hash those: for who goes on loading from it. Close `sealed` in the end.
 
         Raises:
-            BundleError: missing, of another schema version, changed since it was written, or with files missing or added.
+            BundleError: missing, of another schema version, changed since it was written, with files missing, added or linked,
+                or with a graph that reaches out of its file.
             SignatureError: not signed by `signed_by`.
         """
         try:
@@ -75,15 +85,22 @@ class Bundle:
             raise BundleError(f"no bundle at {root}: there is no such folder; name one that `foveal export` wrote")
         if not manifest_path.is_file():
             raise BundleError(f"{root} is no bundle: {MANIFEST} is missing; name a folder that `foveal export` wrote")
+        _check_plain(root)
+        if (size := manifest_path.stat().st_size) > _MAX_MANIFEST_BYTES:
+            raise BundleError(f"{manifest_path} has {size} bytes, {_MAX_MANIFEST_BYTES} are the limit; export the bundle again")
         raw = manifest_path.read_bytes()
         if signed_by is not None:
             check_signature(root, raw, signed_by)
         manifest = _parse(raw, root)
-        listed = {**{g.file: g.sha256 for g in manifest.graphs.values()}, **manifest.files}
+        graphs = {graph.file: graph for graph in manifest.graphs.values()}
+        listed = {**{name: graph.sha256 for name, graph in graphs.items()}, **manifest.files}
         sealed = Sealed() if seal else None
         try:
             for name, expected in listed.items():
+                _check_size(root, name, graphs[name].bytes if name in graphs else None)
                 _check_file(root, name, expected, sealed)
+            for name in graphs:
+                _check_graph(root, name, sealed)
             _check_nothing_added(root, {*listed, MANIFEST, SIGNATURE})
         except BaseException:
             if sealed is not None:
@@ -127,11 +144,14 @@ class Bundle:
 
 
 def _parse(raw: bytes, root: Path) -> Manifest:
+    path = root / MANIFEST
     try:
-        document = json.loads(raw)
-        version = document["schema_version"]
-    except (ValueError, KeyError, TypeError):
-        raise BundleError(f"{root / MANIFEST} is damaged: it is no JSON object with a schema_version; export again") from None
+        document = parse_json(raw, most_bytes=_MAX_MANIFEST_BYTES)
+    except ValueError as error:
+        raise BundleError(f"{path} is damaged: {error}; export the bundle again") from None
+    if not isinstance(document, dict) or "schema_version" not in document:
+        raise BundleError(f"{path} is damaged: it is no JSON object with a schema_version; export again")
+    version = document["schema_version"]
     if version != SCHEMA_VERSION:
         newer = isinstance(version, int) and version > SCHEMA_VERSION
         mend = "upgrade foveal, or export again with this one" if newer else "export again with this foveal"
@@ -141,20 +161,59 @@ def _parse(raw: bytes, root: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{root / MANIFEST} is damaged at {where!r}: {first['msg']}; export the bundle again") from None
+        why = first["msg"].removeprefix("Value error, ")
+        at = f" at {where!r}" if where else ""
+        raise BundleError(f"{root / MANIFEST} is damaged{at}: {why}; export the bundle again") from None
+
+
+def _check_plain(root: Path) -> None:
+    """Refuse links, pipes and devices: a link may lead to any file of this machine, and reading a pipe never ends."""
+    for path in root.rglob("*"):
+        kind = path.lstat().st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+            what = "a link" if stat.S_ISLNK(kind) else "no file"
+            raise BundleError(f"{path} is {what}; a bundle holds plain files alone: copy what it leads to, or export again")
+
+
+def _check_size(root: Path, name: str, graph_bytes: int | None) -> None:
+    """Refuse a file outside the bundle, a missing one, and one of another size than it may have, before it is read."""
+    path = root / name
+    if Path(name).is_absolute() or ".." in Path(name).parts or Path(name).as_posix() != name:
+        raise BundleError(f"{root / MANIFEST} names a file outside the bundle ({name!r}); do not trust this bundle")
+    if not path.is_file():
+        raise BundleError(f"{path} is missing, the manifest names it; copy the bundle again as a whole")
+    size = path.stat().st_size
+    if graph_bytes is not None and size != graph_bytes:
+        raise BundleError(
+            f"{path} was changed: {size} bytes where the manifest says {graph_bytes}; copy or export the bundle again"
+        )
+    limit = _MAX_FILE_BYTES if graph_bytes is None else _MAX_GRAPH_BYTES
+    if size > limit:
+        raise BundleError(f"{path} has {size} bytes, {limit} are the limit; export the bundle again")
 
 
 def _check_file(root: Path, name: str, expected: str, sealed: Sealed | None) -> None:
     path = root / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise BundleError(f"{root / MANIFEST} names a file outside the bundle ({name!r}); do not trust this bundle")
-    if not path.is_file():
-        raise BundleError(f"{path} is missing, the manifest names it; copy the bundle again as a whole")
     got = sha256_file(path) if sealed is None else sealed.add(name, path)
     if got != expected:
         raise BundleError(
             f"{path} was changed: SHA-256 {got[:12]}… where the manifest says {expected[:12]}…; copy or export the bundle again"
         )
+
+
+def _check_graph(root: Path, name: str, sealed: Sealed | None) -> None:
+    """Refuse a graph that would read other files or run for ever."""
+    descriptor = os.open(root / name, os.O_RDONLY) if sealed is None else sealed.descriptors[name]
+    try:
+        if os.fstat(descriptor).st_size == 0:
+            raise ValueError("it is empty")
+        # Not closed here: views of it live as long as an error's frames. It goes with the last of them.
+        check_graph(memoryview(mmap.mmap(descriptor, 0, mmap.MAP_PRIVATE, mmap.PROT_READ)))
+    except ValueError as error:
+        raise BundleError(f"graph {root / name} is not used: {error}; export the bundle again") from None
+    finally:
+        if sealed is None:
+            os.close(descriptor)
 
 
 def _check_nothing_added(root: Path, known: set[str]) -> None:

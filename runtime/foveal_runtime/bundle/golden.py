@@ -12,11 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal_runtime.bundle.bundle import GOLDEN, Bundle
+from foveal_runtime.bundle.strictjson import parse_json
 from foveal_runtime.errors import BundleError
 from foveal_runtime.study.study import Eye, Modality, Record, Sex, Study, subset_name
 
 STUDIES = "studies.json"
 OUTPUTS = "golden.safetensors"
+
+_MAX_STUDIES_BYTES = 16 << 20
+_MAX_STUDIES = 1000
+"""Exports write 35 or fewer; each start replays them all."""
+_GRADES = 5
 
 Float32 = npt.NDArray[np.float32]
 
@@ -77,31 +83,44 @@ def read_golden(bundle: Bundle) -> Golden:
     Raises:
         BundleError: missing, or the studies and the outputs do not fit together.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        entries = json.loads(bundle.read(f"{GOLDEN}/{STUDIES}"))
+        entries = parse_json(bundle.read(f"{GOLDEN}/{STUDIES}"), most_bytes=_MAX_STUDIES_BYTES, texts=True)
+        if not isinstance(entries, list) or not 1 <= len(entries) <= _MAX_STUDIES:
+            raise ValueError(f"there are not 1 to {_MAX_STUDIES} studies")
         studies = tuple(_study(bundle, entry) for entry in entries)
         outputs = load(bundle.read(f"{GOLDEN}/{OUTPUTS}"))
         golden = Golden(
             studies=studies,
-            joint_ND=outputs["joint"].astype(np.float32),
-            cls_NMD=outputs["cls"].astype(np.float32),
-            icdr_NG=outputs["icdr"].astype(np.float32),
-            sdrg_NG=outputs["sdrg"].astype(np.float32),
+            joint_ND=_output(outputs, "joint"),
+            cls_NMD=_output(outputs, "cls"),
+            icdr_NG=_output(outputs, "icdr"),
+            sdrg_NG=_output(outputs, "sdrg"),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise BundleError(f"golden studies of {bundle.path} can't be read ({type(error).__name__}); export again") from error
-    counts = {len(studies), len(golden.joint_ND), len(golden.cls_NMD), len(golden.icdr_NG), len(golden.sdrg_NG)}
-    if len(counts) != 1 or not studies:
-        raise BundleError(f"golden studies of {bundle.path}: {len(studies)} studies do not fit their outputs; export again")
+    count, dim = len(studies), bundle.manifest.embedding_dim
+    shapes = (golden.joint_ND.shape, golden.cls_NMD.shape, golden.icdr_NG.shape, golden.sdrg_NG.shape)
+    if shapes != ((count, dim), (count, len(Modality), dim), (count, _GRADES), (count, _GRADES)):
+        raise BundleError(f"golden studies of {bundle.path}: {count} studies do not fit their outputs; export again")
     return golden
+
+
+def _output(outputs: dict[str, Any], name: str) -> Float32:
+    array = outputs[name]
+    if array.dtype != np.float32 or not np.isfinite(array).all():
+        raise ValueError(f"{name} is not finite float32")
+    return np.asarray(array, np.float32)
 
 
 def _study(bundle: Bundle, entry: dict[str, Any]) -> Study:
     image = entry.get("image")
     if image is not None and Path(image).name != image:
         raise ValueError("image lies outside the golden folder")
+    if not isinstance(entry["id"], str) or not entry["id"].isprintable():
+        raise ValueError("a study's id is no plain text")
     study = Study(
         id=entry["id"],
         image=bundle.read(f"{GOLDEN}/{image}") if image is not None else None,

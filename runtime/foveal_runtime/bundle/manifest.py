@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 from foveal_runtime.bundle.agreement import TIE_MARGIN
 from foveal_runtime.photo.imaging import ImageSpec
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import TextSpec
-from foveal_runtime.study.record import FeatureStats
+from foveal_runtime.study.record import FEATURES, FeatureStats
 from foveal_runtime.study.study import Modality, Subset, subset_of
 
 SCHEMA_VERSION = 1
@@ -47,8 +47,16 @@ FUSION = "fusion"
 """Name of the fusion graph; the encoders' graphs are named by their modality."""
 
 
+Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
+Name = Annotated[str, Field(max_length=200)]
+_MAX_DIM = 4000
+"""What the archive can index."""
+_MAX_TOKENS = 8192
+_LEAST_STD, _LARGEST = 1e-6, 1e6
+
+
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class Tensor(_Model):
@@ -64,10 +72,10 @@ class Tensor(_Model):
 class ShapeRange(_Model):
     """Shapes of one input that an engine is built for (a TensorRT optimisation profile)."""
 
-    min: tuple[int, ...]
-    opt: tuple[int, ...]
+    min: tuple[PositiveInt, ...] = Field(min_length=1)
+    opt: tuple[PositiveInt, ...] = Field(min_length=1)
     """What it is tuned for."""
-    max: tuple[int, ...]
+    max: tuple[PositiveInt, ...] = Field(min_length=1)
 
 
 class Graph(_Model):
@@ -75,7 +83,7 @@ class Graph(_Model):
 
     file: str
     sha256: str
-    bytes: int
+    bytes: NonNegativeInt
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     one_at_a_time: bool = False
@@ -104,7 +112,7 @@ class OperatingPoint(_Model):
 class SubsetCalibration(_Model):
     """What makes the logits of one modality subset readable as probabilities."""
 
-    temperature: dict[Head, float] = {}
+    temperature: dict[Head, Temperature] = {}
     """Divides the logits before the softmax (Guo et al. 2017); fitted on validation data. 1.0 where absent."""
     operating_points: tuple[OperatingPoint, ...] = ()
     """The first is the default one."""
@@ -198,14 +206,14 @@ class Manifest(_Model):
     """A bundle's manifest.json."""
 
     schema_version: Literal[1] = 1
-    foveal_version: str
-    profile: str
+    foveal_version: Name
+    profile: Name
     precision: Precision
     target: Target = Target.ONNX
     cpu: Cpu | None = None
     """What the arithmetic is right for; None in older bundles, see `runs_on`."""
-    space_id: str
-    embedding_dim: int
+    space_id: str = Field(pattern=r"^[A-Za-z0-9:_.-]{1,128}$")
+    embedding_dim: int = Field(ge=1, le=_MAX_DIM)
     graphs: dict[str, Graph]
     """By name: `image`, `text`, `structured` (those that were trained) and `fusion`."""
     files: dict[str, str]
@@ -229,6 +237,26 @@ class Manifest(_Model):
     """Summary of parity.json: what was compared and how large the differences were."""
     made_with: dict[str, str] = {}
     """Versions of the libraries that wrote it."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        """Refuse numbers that would be divided by, or allocated, before anything computes with them."""
+        names = set(map(str, Modality))
+        if FUSION not in self.graphs or not self.graphs.keys() - {FUSION} or not self.graphs.keys() <= {*names, FUSION}:
+            raise ValueError("graphs are not fusion and at least one of image, text and structured")
+        trained = {part for subset in self.trained_subsets for part in subset.split("+")}
+        if not trained <= names or not (trained | set(map(str, self.aligned))) <= self.graphs.keys():
+            raise ValueError("a trained subset has a modality without a graph")
+        numbers = (*self.image.mean, *self.image.std, *self.features.fill, *self.features.mean, *self.features.std)
+        if not all(abs(each) <= _LARGEST for each in numbers):
+            raise ValueError("means, deviations or fills are no usable numbers")
+        if min((*self.image.std, *self.features.std), default=0.0) < _LEAST_STD:
+            raise ValueError(f"a standard deviation is below {_LEAST_STD:g}")
+        if {len(self.features.fill), len(self.features.mean), len(self.features.std)} != {len(FEATURES)}:
+            raise ValueError(f"features are not {len(FEATURES)}")
+        if not (3 <= self.text.max_tokens <= _MAX_TOKENS and 1 <= self.text.kept_tokens <= _MAX_TOKENS):
+            raise ValueError(f"text has no 3 to {_MAX_TOKENS} tokens")
+        return self
 
     @property
     def runs_on(self) -> Cpu:

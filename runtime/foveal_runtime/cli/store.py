@@ -140,10 +140,10 @@ def index(location: str, /, *, collection: str = "default", json: Json = False) 
 
 @app.command
 def dump(location: str, target: Path, /, *, json: Json = False) -> None:
-    """Write all collections to a plain SQL file, as of one moment, while serving goes on.
+    """Write all collections to a file in pg_dump's custom format, as of one moment, while serving goes on.
 
     For example:
-        foveal store dump /var/lib/foveal/store backup-2026-11-23.sql
+        foveal store dump /var/lib/foveal/store backup-2026-11-23.dump
 
     Args:
         location: store folder or postgresql:// URL.
@@ -169,25 +169,31 @@ def dump(location: str, target: Path, /, *, json: Json = False) -> None:
 
 @app.command
 def restore(location: str, source: Path, /, *, json: Json = False) -> None:
-    """Fill an empty store from a dump, all or nothing, and bring its schema up to date.
+    """Fill an empty store from a dump, all or nothing, bring its schema up to date, and build the indexes that are due.
+
+    The file's rows are loaded; nothing that it says is run.
 
     For example:
-        foveal store restore /var/lib/foveal/new-store backup-2026-11-23.sql
+        foveal store restore /var/lib/foveal/new-store backup-2026-11-23.dump
 
     Args:
         location: a new folder, or the URL of an empty database.
-        source: a file that `foveal store dump` wrote.
+        source: a file that `foveal store dump` wrote, also the plain SQL of an older foveal.
         json: print one JSON document: the collections.
     """
 
     async def work() -> list[str]:
-        from foveal_runtime.store import StoreOptions, backup, schema
+        from foveal_runtime.store import Archive, StoreOptions, backup, schema
         from foveal_runtime.store.database import Database
 
-        database = await Database.open(location, StoreOptions(maintain=False), attach=True)
+        options = StoreOptions(maintain=False)
+        database = await Database.open(location, options, attach=True)
         try:
             await backup.restore(database, source)
-            return [each.name for each in await database.as_owner(schema.all_collections)]
+            found = await database.as_owner(schema.all_collections)
+            for each in found:
+                await Archive(database, each, options).build_indexes()
+            return [each.name for each in found]
         finally:
             await database.close()
 

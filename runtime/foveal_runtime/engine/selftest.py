@@ -19,6 +19,7 @@ from foveal_runtime.bundle.manifest import Manifest
 from foveal_runtime.engine.answers import Outcome, VectorKind, trained_kinds
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.grading import calibration_of, operating_point_of
+from foveal_runtime.errors import BundleError, FovealError
 from foveal_runtime.study.labels import Head, softmax
 from foveal_runtime.study.study import Study, subset_name
 
@@ -83,11 +84,19 @@ def self_test(engine: Engine, golden: Golden | None = None, *, manifest: Manifes
         manifest: whose tolerances and calibration judge; None is the engine's.
 
     Raises:
-        BundleError: the bundle has no usable golden studies.
+        BundleError: the bundle has no usable golden studies, or its graphs can't compute them.
     """
     golden = read_golden(engine.bundle) if golden is None else golden
     judged_by = engine.manifest if manifest is None else manifest
-    return replay(lambda studies, kinds: engine.run([engine.prepare(s) for s in studies], kinds=kinds), judged_by, golden)
+    try:
+        return replay(lambda studies, kinds: engine.run([engine.prepare(s) for s in studies], kinds=kinds), judged_by, golden)
+    except FovealError:
+        raise
+    except Exception as error:
+        # Which libraries raise what on a graph or a tokenizer that does not fit, no list holds.
+        raise BundleError(
+            f"golden studies of {engine.bundle.path} can't be computed ({type(error).__name__}); export the bundle again"
+        ) from error
 
 
 def replay(run: Runner, manifest: Manifest, golden: Golden) -> SelfTestReport:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy.typing as npt
 
 from foveal_runtime.bundle.bundle import Bundle
-from foveal_runtime.bundle.manifest import FUSION, Cpu, Graph, Manifest, Target
+from foveal_runtime.bundle.manifest import FUSION, Cpu, Graph, Manifest, Target, Tensor
 from foveal_runtime.engine.compiled import Compiled
 from foveal_runtime.engine.ort import ort_module
 from foveal_runtime.engine.processor import Processor, this_processor
@@ -22,6 +22,16 @@ from foveal_runtime.errors import BundleError, ConfigError
 from foveal_runtime.study.study import Modality
 
 Array = npt.NDArray[Any]
+
+_KINDS = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(bool)": "bool",
+}
+"""ONNX Runtime's spelling, and the manifest's."""
 
 
 def provider_of(name: str) -> Provider:
@@ -187,6 +197,9 @@ def open_session(bundle: Bundle, name: str, source: Path | bytes, options: Any, 
         )
     session.disable_fallback()
     _check_names(spec, {i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()})
+    for tensor in (*spec.inputs, *spec.outputs):
+        found = next(each for each in (*session.get_inputs(), *session.get_outputs()) if each.name == tensor.name)
+        _check_tensor(spec, tensor, found.type, found.shape)
     return GraphSession(
         name=name,
         one_at_a_time=spec.one_at_a_time,
@@ -201,4 +214,16 @@ def _check_names(spec: Graph, inputs: set[str], outputs: set[str]) -> None:
         raise BundleError(
             f"graph {spec.file} has inputs {sorted(inputs)} and outputs {sorted(outputs)} where the manifest says "
             f"{sorted(expected_in)} and {sorted(expected_out)}; export the bundle again"
+        )
+
+
+def _check_tensor(spec: Graph, tensor: Tensor, kind: str, shape: list[int | str | None]) -> None:
+    """Refuse an input or output that is not what the manifest says of it; axes without a number fit every one."""
+    same_kind = _KINDS.get(kind, kind) == tensor.dtype
+    same_rank = len(shape) == len(tensor.shape)
+    pairs = zip(shape, tensor.shape, strict=False)
+    if not same_kind or not same_rank or any(a != b for a, b in pairs if isinstance(a, int) and isinstance(b, int)):
+        raise BundleError(
+            f"graph {spec.file} has {tensor.name} as {_KINDS.get(kind, kind)} {shape} where the manifest says {tensor.dtype} "
+            f"{list(tensor.shape)}; export the bundle again"
         )

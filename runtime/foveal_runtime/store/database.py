@@ -50,7 +50,8 @@ class Database:
         self._pool: AsyncConnectionPool[AsyncConnection] | None = None
         self._probe = Probe(app)
         self.halfvec_oid = 0
-        self._extension_schema = "public"
+        self.extension_schema = "public"
+        """Where pgvector's types live."""
 
     @classmethod
     async def open(cls, location: str | Path, options: StoreOptions, *, attach: bool = False) -> Database:
@@ -124,7 +125,7 @@ class Database:
             found = await schema.schema_version(connection)
             schema.check_version(found)
             if found < schema.SCHEMA_VERSION or granted is not None:
-                await schema.migrate(connection, extension_schema=self._extension_schema, app_role=granted)
+                await schema.migrate(connection, extension_schema=self.extension_schema, app_role=granted)
 
         await self.as_owner(prepare)
 
@@ -163,7 +164,7 @@ class Database:
                 f"pgvector at {self.place} is version {row[0]}, {'.'.join(map(str, OLDEST_PGVECTOR))} or newer is needed;"
                 " upgrade it, then run ALTER EXTENSION vector UPDATE"
             )
-        self._extension_schema = row[1]
+        self.extension_schema = row[1]
         cursor = await connection.execute(
             "SELECT t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace"
             " WHERE t.typname = 'halfvec' AND n.nspname = %s",
@@ -197,7 +198,7 @@ class Database:
         vectors.register(connection, self.halfvec_oid)
         settings = {
             "statement_timeout": str(round(self._options.statement_timeout_s * 1000)),
-            "search_path": sql.Identifier(self._extension_schema).as_string(connection) + ", pg_temp",
+            "search_path": sql.Identifier(self.extension_schema).as_string(connection) + ", pg_temp",
             "hnsw.ef_search": str(self._options.ef_search),
             "hnsw.iterative_scan": "relaxed_order",
             # Plans depend on the vector, k and filter at hand; a generic plan knows none of them.
@@ -207,7 +208,7 @@ class Database:
             "datestyle": "ISO",
         }
         # The library is loaded first: its settings do not exist before.
-        await connection.execute("SELECT '[1]'::" + sql.Identifier(self._extension_schema).as_string(connection) + ".halfvec")
+        await connection.execute("SELECT '[1]'::" + sql.Identifier(self.extension_schema).as_string(connection) + ".halfvec")
         await connection.execute(
             "SELECT " + ", ".join(["set_config(%s, %s, false)"] * len(settings)),
             [part for pair in settings.items() for part in pair],

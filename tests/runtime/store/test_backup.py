@@ -32,24 +32,25 @@ async def test_a_dump_restores_to_the_same_store(store_parent: Path) -> None:
         # Another process would attach to the running server in the same way.
         beside = await Database.open(store_parent / "one", QUIET, attach=True)
         assert beside.server is None
-        await backup.dump(beside, store_parent / "dump.sql")
+        await backup.dump(beside, store_parent / "kept.dump")
         with pytest.raises(ConfigError, match="exists; name a new file"):
-            await backup.dump(beside, store_parent / "dump.sql")
+            await backup.dump(beside, store_parent / "kept.dump")
         with pytest.raises(PreconditionError, match="already has 1 collections"):
-            await backup.restore(beside, store_parent / "dump.sql")
+            await backup.restore(beside, store_parent / "kept.dump")
         await beside.close()
     finally:
         await archive.close()
-    assert (store_parent / "dump.sql").stat().st_mode & 0o077 == 0
-    (store_parent / "broken.sql").write_text((store_parent / "dump.sql").read_text().replace("COPY foveal.v1_image", "COPX", 1))
+    assert (store_parent / "kept.dump").stat().st_mode & 0o077 == 0
+    whole = (store_parent / "kept.dump").read_bytes()
+    (store_parent / "broken.dump").write_bytes(whole[: len(whole) * 3 // 4])
 
     database = await Database.open(store_parent / "two", QUIET)
     try:
         with pytest.raises(ConfigError, match="does not exist"):
-            await backup.restore(database, store_parent / "nothing.sql")
-        with pytest.raises(StoreError, match="psql failed"):
-            await backup.restore(database, store_parent / "broken.sql")
-        await backup.restore(database, store_parent / "dump.sql")
+            await backup.restore(database, store_parent / "nothing.dump")
+        with pytest.raises(StoreError, match="damaged"):
+            await backup.restore(database, store_parent / "broken.dump")
+        await backup.restore(database, store_parent / "kept.dump")
     finally:
         await database.close()
     again = await Archive.open(store_parent / "two", space_id=SPACE, options=QUIET)

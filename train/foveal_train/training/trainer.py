@@ -1,7 +1,7 @@
 """The training loop: epochs, schedule, early stop, moving average, checkpoints. Knows nothing of data sets or of runs.
 
 Under `torchrun` every process takes its share of each step's rows, and contrastive losses see the rows of all.
-`accelerate` carries mixed precision, gradient accumulation and checkpoints; `transformers.Trainer` was weighed and left
+`accelerate` carries mixed precision and several processes; `transformers.Trainer` was weighed and left
 (docs/decisions.md). Everything random draws from torch's global generator, whose state is part of a checkpoint.
 """
 
@@ -27,7 +27,7 @@ from foveal_train.model.model import MultimodalModel
 from foveal_train.training import checkpoint
 from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.batch import Means, check_finite, loss_values, make_batch
-from foveal_train.training.checkpoint import LoopState
+from foveal_train.training.checkpoint import Holder, LoopState
 from foveal_train.training.cpu_speed import Float32Depthwise, kept_memory
 from foveal_train.training.frozen import FrozenStates, frozen_states
 from foveal_train.training.losses import MISSING, class_weights
@@ -132,9 +132,6 @@ class Trainer:
         keeps_best = config.keep is Keep.BEST and studies.validation is not None
         self._best = AveragedModel(model) if keeps_best else None
         self._objective, self._optimizer = self._accelerator.prepare(self._own, optimizer)
-        for holder in (self._scheduler, self._average, self._best):
-            if holder is not None:
-                self._accelerator.register_for_checkpointing(holder)
         self._train_states: FrozenStates | None = None
         self._validation_states: FrozenStates | None = None
         if config.cache_frozen:
@@ -275,6 +272,17 @@ class Trainer:
         if isinstance(self._scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             self._scheduler.step(loss)
 
+    def _holders(self) -> dict[str, Holder]:
+        """What has a state that a checkpoint keeps."""
+        holders: dict[str, Holder | None] = {
+            "objective": self._own,
+            "optimizer": self._optimizer,
+            "scheduler": self._scheduler,
+            "average": self._average,
+            "best": self._best,
+        }
+        return {name: holder for name, holder in holders.items() if holder is not None}
+
     def save(self) -> None:
         """Write a checkpoint, where there is a folder for it.
 
@@ -282,14 +290,14 @@ class Trainer:
             DataError: the disk is full or the folder can't be written.
         """
         if self.out is not None:
-            checkpoint.save(self._accelerator, self.state, self.out)
+            checkpoint.save(self._accelerator, self._holders(), self.state, self.out)
 
     def resume(self) -> bool:
         """Go on from the checkpoint in `out`; whether there was one.
 
         Raises:
-            DataError: it is damaged.
+            DataError: it is damaged, or holds anything but safetensors and JSON.
         """
-        found = checkpoint.load(self._accelerator, self.out) if self.out is not None else None
+        found = checkpoint.load(self._accelerator, self._holders(), self.out) if self.out is not None else None
         self.state = found or self.state
         return found is not None
