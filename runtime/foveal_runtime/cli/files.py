@@ -24,7 +24,7 @@ def named_files(names: Sequence[Path]) -> list[Path]:
         InputError: a folder holds no photograph.
         OSError: a folder can't be read.
     """
-    from foveal_runtime.study.folder import DICOM_SUFFIXES, IMAGE_SUFFIXES, photographs_in
+    from foveal_runtime.study.photographs import DICOM_SUFFIXES, IMAGE_SUFFIXES, photographs_in
 
     suffixes = (*IMAGE_SUFFIXES, *DICOM_SUFFIXES)
     found: list[Path] = []

@@ -53,12 +53,14 @@ class CheckReport:
     refused: tuple[Problem, ...]
     """Photographs that can't be decoded, or are refused by the runtime's limits."""
     problems: tuple[Problem, ...]
+    table_faults: tuple[str, ...]
+    """What is wrong with the table as a whole: a column of grades that is not read."""
     remarks: tuple[str, ...]
 
     @property
     def faults(self) -> int:
         """How many things need mending: 0 is a clean bill."""
-        return len(self.problems) + len(self.refused) + sum(d.harmful for d in self.duplicates)
+        return len(self.problems) + len(self.refused) + len(self.table_faults) + sum(d.harmful for d in self.duplicates)
 
 
 def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = None) -> CheckReport:
@@ -96,6 +98,7 @@ def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = Non
         duplicates=tuple(_duplicates(samples, fingerprints)),
         refused=tuple(refused),
         problems=dataset.problems,
+        table_faults=dataset.faults,
         remarks=dataset.remarks,
     )
 
