@@ -11,6 +11,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 DICOM_SUFFIXES = (".dcm", ".dicom")
 """Of photographs that `foveal grade` sends as they are; data sets and `foveal index` read none."""
 
+HIDDEN = "hidden"
+
 _FOLDERS = {
     "@eadir": "a Synology server's thumbnails",
     "__macosx": "macOS's notes on files",
@@ -83,14 +85,14 @@ def skipped_lines(skipped: Iterable[Skipped], *, listed: int = 20) -> list[str]:
 
 def _folder_reason(name: str) -> str:
     if name.startswith("."):
-        return "hidden"
+        return HIDDEN
     return _FOLDERS.get(name.lower(), "")
 
 
 def _file_reason(name: str, suffixes: tuple[str, ...]) -> str:
     """Why a file is no photograph; "" for one."""
     if name.startswith("."):
-        return "hidden"
+        return HIDDEN
     suffix = Path(name.lower()).suffix
     if suffix in suffixes:
         return ""

@@ -215,7 +215,7 @@ def _check(cells: list[str], lines: list[str], width: int, last: int, delimiter:
     own = _shape(cells[0])
     for line in lines[1:]:
         found = line.split(delimiter)
-        if len(found) > max(1, width // 2) and _shape(found[0]) in {own, *shapes}:
+        if len(found) > max(1, width // 2) and _shape(found[0].strip(' "')) in {own, *shapes}:
             raise _BadLine("has a quote that closes in a later row, or lines in quotes that look like rows")
 
 

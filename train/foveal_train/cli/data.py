@@ -154,10 +154,15 @@ def _as_text(report: CheckReport) -> str:
     lines += [f"  remark         {remark}" for remark in report.remarks]
     lines += [f"table: {fault}" for fault in report.table_faults]
     duplicates = [f"same photograph: {', '.join(d.ids)}{_why(d)}" for d in report.duplicates]
+    near = [
+        f"{' and '.join(n.ids)} agree by {n.agreement:.0%}{f' (of {n.patients} patients)' if n.patients > 1 else ''}"
+        for n in report.near_duplicates
+    ]
     for title, items in (
         ("unusable rows", grouped(report.problems)),
         ("refused files", [str(p) for p in report.refused]),
         ("duplicates", duplicates),
+        ("nearly the same", near),
     ):
         count = len(report.problems) if title == "unusable rows" else len(items)
         lines.append(f"{title}: {count or 'none'}")

@@ -1,8 +1,9 @@
 """Notes in place of notes: a short sentence for each flag that is present (paper, section III-A), and notes without the label.
 
 Such a note holds nothing but flags, so it names the label ("Diabetic retinopathy is present."): `without_dr` drops every
-sentence that names diabetic retinopathy, its stages or diabetic macular disease, or may do so (`dr_terms`). A sentence on macular edema alone stays:
-edema is a finding of its own (vein occlusion and surgery cause it too), though it correlates with the grade.
+sentence that names diabetic retinopathy, its stages or diabetic macular disease, or may do so (`dr_terms`). A sentence on
+macular edema alone stays: edema is a finding of its own (vein occlusion and surgery cause it too), though it correlates with
+the grade.
 """
 
 from __future__ import annotations
