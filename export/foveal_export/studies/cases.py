@@ -17,6 +17,7 @@ from foveal_runtime.errors import DataError
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Modality, Study, Subset, subset_name
 from foveal_train.data import Sample, load
+from foveal_train.data.source import parse_spec
 from foveal_train.runs.run import Run
 from foveal_train.training.losses import MISSING
 
@@ -90,6 +91,8 @@ def choose(run: Run, specs: Sequence[str] | None) -> Chosen:
     wanted = tuple(specs) if specs else run.info.data
     if not wanted:
         raise DataError(f"run {run.path} names no data of its own; give some with --data SPEC")
+    if not specs and (gone := [spec for spec in wanted if not parse_spec(spec).path.exists()]):
+        raise DataError(f"the run's data set {gone[0]} is not there any more; say where it is now with --data KIND:PATH")
     samples = _unique(sample for spec in wanted for sample in load(spec, skip_bad=True).samples)
     split = run.split
     train, validation, test = (frozenset(split.get(name, ())) for name in ("train", "validation", "test"))

@@ -8,23 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foveal_runtime.cli.layout import printable
 from foveal_runtime.cli.study_file import SUFFIX, read_photograph, read_study
 from foveal_runtime.errors import InputError
 
 if TYPE_CHECKING:
+    from foveal_runtime.study.photographs import Skipped
     from foveal_runtime.study.study import Record, Study
 
 
-def named_files(names: Sequence[Path]) -> list[Path]:
+def named_files(names: Sequence[Path], skipped: list[Skipped] | None = None) -> list[Path]:
     """The files themselves, and for a folder the photographs in it and below, by their path.
 
-    Files of a folder that are no photographs by their suffix are left alone; how many is said on stderr.
+    Args:
+        names: files and folders.
+        skipped: gets every file of a folder that is left out, with the reason; without it their number goes to stderr.
 
     Raises:
         InputError: a folder holds no photograph.
         OSError: a folder can't be read.
     """
-    from foveal_runtime.study.folder import DICOM_SUFFIXES, IMAGE_SUFFIXES, photographs_in
+    from foveal_runtime.study.photographs import DICOM_SUFFIXES, HIDDEN, IMAGE_SUFFIXES, search
 
     suffixes = (*IMAGE_SUFFIXES, *DICOM_SUFFIXES)
     found: list[Path] = []
@@ -32,19 +36,24 @@ def named_files(names: Sequence[Path]) -> list[Path]:
         if not name.is_dir():
             found.append(name)
             continue
-        photographs = photographs_in(name, suffixes)
+        photographs, others = search(name, suffixes)
         if not photographs:
             raise InputError(f"{name} holds no photograph ({', '.join(suffixes)}); name the folder that does")
         found += photographs.values()
-        others = sum(1 for path in name.rglob("*") if path.is_file() and not _hidden(path, name)) - len(photographs)
-        if others:
-            files = "1 file" if others == 1 else f"{others} files"
+        if skipped is not None:
+            skipped += others
+        elif count := sum(each.why != HIDDEN for each in others):
+            files = "1 file" if count == 1 else f"{count} files"
             sys.stderr.write(f"{name}: {files} left alone, by the suffix no photograph\n")
     return found
 
 
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+def report_skipped(skipped: Sequence[Skipped]) -> None:
+    """What was left out and why, a line a file on stderr."""
+    from foveal_runtime.study.photographs import skipped_lines
+
+    for line in skipped_lines(skipped):
+        sys.stderr.write(f"skipped: {printable(line)}\n")
 
 
 def read_file(file: Path, *, study_id: str, note: str | None, record: Record | None) -> Study:

@@ -13,13 +13,14 @@ from foveal_runtime.cli.client import Connection, Patient
 from foveal_runtime.cli.csv_rows import GRADE_COLUMNS, Csv, grade_row, one_format, print_csv
 from foveal_runtime.cli.document import Json, print_json
 from foveal_runtime.cli.failures import report_failures
-from foveal_runtime.cli.files import named_files, read_file
+from foveal_runtime.cli.files import named_files, read_file, report_skipped
 from foveal_runtime.cli.layout import width
 from foveal_runtime.cli.progress import Progress
 from foveal_runtime.cli.waiting import Patience
 from foveal_runtime.errors import FovealError
 
 if TYPE_CHECKING:
+    from foveal_runtime.study.photographs import Skipped
     from foveal_runtime.study.study import Study
 
 _WORTH_A_BAR = 9
@@ -39,6 +40,7 @@ def grade(
     """Grade photographs with a running server.
 
     A folder stands for every photograph in it and below it, by their path; links to folders are not followed.
+    What is left out (HEIC, hidden files, a server's thumbnails) is listed at the end on stderr.
 
     Prints a table on a screen and a line per photograph elsewhere; with --csv a row per photograph; with --json a list with an
     object per photograph: file, status ("OK", or a gRPC code with message), verdict, quality, icdr, sdrg, referable, what was
@@ -63,7 +65,8 @@ def grade(
         json: print one JSON document.
     """
     one_format(csv=csv, json=json)
-    found, known, link = named_files(files), patient or Patient(), connection or Connection()
+    skipped: list[Skipped] = []
+    found, known, link = named_files(files, skipped), patient or Patient(), connection or Connection()
     rows: list[Answered] = []
     with _answers(found, known, operating_point, link) as answers:
         if csv:
@@ -78,6 +81,7 @@ def grade(
         print_json([grade_document(row.file, row.answer, row.model) for row in rows])
     elif not csv and width():
         _print_table(rows)
+    report_skipped(skipped)
     return report_failures((row.file, row.answer) for row in rows)
 
 

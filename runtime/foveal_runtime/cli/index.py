@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +13,10 @@ from cyclopts import Parameter
 
 from foveal_runtime.cli.client import Connection, Kind
 from foveal_runtime.cli.document import Json, print_json
+from foveal_runtime.cli.files import report_skipped
+from foveal_runtime.cli.layout import printable
 from foveal_runtime.cli.progress import Progress
-from foveal_runtime.cli.study_file import read_photograph
+from foveal_runtime.cli.study_file import is_text, read_photograph
 from foveal_runtime.cli.waiting import Patience
 from foveal_runtime.errors import FovealError, ImageError, InputError
 
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
 
     from foveal_runtime.client import Client
     from foveal_runtime.engine.answers import VectorKind
+    from foveal_runtime.study.photographs import Skipped
     from foveal_runtime.study.study import Record, Subset
 
+_BAD_LISTED = 5
 _KNOWN_AT_ONCE = 500
 """Ids asked for in one call when looking for what is already stored."""
 
@@ -56,6 +60,8 @@ def index(
     kind: Annotated[list[Kind] | None, Parameter(negative=())] = None,
     site: str = "",
     skip_bad: Annotated[bool, Parameter(negative=())] = False,
+    columns: Path | None = None,
+    own_patients: Annotated[bool, Parameter(negative=())] = False,
     connection: Connection | None = None,
     json: Json = False,
 ) -> int:
@@ -75,6 +81,8 @@ def index(
         kind: vectors to store; may be repeated. Default image and joint.
         site: stored with every photograph whose row names none, to filter by.
         skip_bad: index the rest of a data set that has unusable rows.
+        columns: mapping file (TOML): what the table's own columns and words mean (docs/datasets.md).
+        own_patients: let a row without a patient be a patient of its own instead of an unusable row.
         connection: how to reach the server.
         json: print one JSON document with the counts.
     """
@@ -83,7 +91,7 @@ def index(
     from foveal_runtime.rpc.messages import KIND_TO
     from foveal_runtime.rpc.status import error_of
 
-    photographs = _photographs(source, skip_bad=skip_bad)
+    photographs, skipped = _photographs(source, columns, own_patients=own_patients, skip_bad=skip_bad)
     kinds = [VectorKind(name) for name in kind or ["image", "joint"]]
     stored = known = 0
     failures: dict[str, FovealError] = {}
@@ -110,7 +118,7 @@ def index(
                         continue
                     try:
                         entry = _entry(digest, photograph, site, trained)
-                    except ImageError as error:
+                    except InputError as error:
                         failures[str(photograph.path)] = error
                         continue
                     yield archive_pb2.UpsertStreamRequest(entry=entry, kinds=[KIND_TO[each] for each in kinds])
@@ -122,31 +130,39 @@ def index(
                 stored += 1
             advance(1)
     counts = {"photographs": len(photographs), "stored": stored, "already_stored": known, "failed": len(failures)}
-    _print_summary(counts, failures, json=json)
+    _print_summary(counts, failures, skipped, json=json)
     return 2 if failures else 0
 
 
-def _print_summary(counts: dict[str, int], failures: dict[str, FovealError], *, json: bool) -> None:
+def _print_summary(counts: dict[str, int], failures: dict[str, FovealError], skipped: Sequence[Skipped], *, json: bool) -> None:
+    report_skipped(skipped)
     for path, error in sorted(failures.items()):
-        sys.stderr.write(f"error: {path}: {error}\n")
+        sys.stderr.write(f"error: {printable(path)}: {error}\n")
     if json:
-        print_json({**counts, "failures": {path: str(error) for path, error in failures.items()}})
+        said = {path: str(error) for path, error in failures.items()}
+        print_json({**counts, "failures": said, "skipped": {str(each.path): each.why for each in skipped}})
     else:
         sys.stdout.write(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items()) + "\n")
 
 
-def _photographs(source: str, *, skip_bad: bool) -> list[_Photograph]:
+def _photographs(
+    source: str, columns: Path | None, *, own_patients: bool, skip_bad: bool
+) -> tuple[list[_Photograph], tuple[Skipped, ...]]:
+    """What is to be indexed, and the files of a folder that are left out."""
     kind, colon, rest = source.partition(":")
     path = Path(rest if colon and kind == "folder" else source).expanduser()
     if path.exists() or kind == "folder" or not colon:
         from foveal_runtime.study.folder import read_folder
+        from foveal_runtime.study.mapping import ColumnMap, Reading, read_map
+        from foveal_runtime.study.problem import grouped
 
-        folder = read_folder(path)
+        mapping = ColumnMap() if columns is None else read_map(columns)
+        folder = read_folder(path, Reading(columns=mapping, own_patients=own_patients))
         if folder.bad_rows and not skip_bad:
-            first = folder.bad_rows[0]
+            listed = "; ".join(grouped(folder.bad_rows)[:_BAD_LISTED])
             raise InputError(
-                f"{source} has {len(folder.bad_rows)} unusable rows, the first in line {first.row} ({first.what}); "
-                f"mend them, or add --skip-bad"
+                f"{source} has {len(folder.bad_rows)} unusable rows: {listed}; "
+                f"mend them, say what unknown codes mean (--columns), or add --skip-bad"
             )
         return [
             _Photograph(
@@ -160,10 +176,12 @@ def _photographs(source: str, *, skip_bad: bool) -> list[_Photograph]:
                 acquired=r.acquired,
             )
             for r in folder.rows
-        ]
+        ], folder.skipped
     from foveal_runtime.cli.rooms import import_room
 
-    dataset = import_room("foveal_train.data.source", extra="train").load(source, skip_bad=skip_bad)
+    room = import_room("foveal_train.data.source", extra="train")
+    spec = room.with_options(source, columns=columns, own_patients=own_patients)
+    dataset = room.load(spec, skip_bad=skip_bad)
     return [
         _Photograph(
             path=s.image_path,
@@ -175,7 +193,7 @@ def _photographs(source: str, *, skip_bad: bool) -> list[_Photograph]:
         )
         for s in dataset.samples
         if s.image_path is not None
-    ]
+    ], ()
 
 
 def _trained(client: Client) -> list[Subset]:
@@ -226,6 +244,8 @@ def _entry(digest: str, photograph: _Photograph, site: str, trained: list[Subset
     from foveal_runtime.study.study import Study
 
     record, icdr = photograph.record, photograph.icdr
+    if not is_text(str(photograph.path.resolve())):
+        raise InputError("its name, or a folder's above it, holds bytes that are no UTF-8; rename it")
     facts = archive_pb2.Facts(
         id=digest,
         patient=photograph.patient,

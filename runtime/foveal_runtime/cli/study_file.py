@@ -32,6 +32,8 @@ def read_photograph(file: Path) -> bytes:
     """
     try:
         data = file.read_bytes()
+    except ValueError:
+        raise ImageError("its name holds a NUL; write the photograph's path") from None
     except FileNotFoundError:
         raise ImageError("there is no such file; check the path") from None
     except OSError as error:
@@ -39,6 +41,11 @@ def read_photograph(file: Path) -> bytes:
     if not data:
         raise ImageError("the file is empty; copy it again")
     return data
+
+
+def is_text(value: str) -> bool:
+    """False for what no message and no archive takes: a NUL, or a surrogate that is no character."""
+    return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def read_study(file: Path) -> Study:
@@ -53,6 +60,8 @@ def read_study(file: Path) -> Study:
         document = json.loads(file.read_text(encoding="utf-8")) if size <= _MAX_BYTES else None
     except OSError as error:
         raise InputError(f"the study file can't be read ({error.strerror}); check the path") from None
+    except RecursionError:
+        raise InputError("the study file is nested too deeply; write an object with image, note and record") from None
     except ValueError:
         raise InputError("the study file is no JSON; write an object with image, note and record") from None
     if size > _MAX_BYTES:
@@ -94,6 +103,8 @@ def _text(parts: Mapping[str, Any], name: str) -> str | None:
     value = parts.get(name)
     if value is not None and not isinstance(value, str):
         raise InputError(f"{name} is not text; write it in quotes, or leave it out")
+    if value is not None and not is_text(value):
+        raise InputError(f"{name} holds a NUL or half a character (a lone surrogate); write the file anew, as UTF-8")
     return value
 
 
@@ -102,7 +113,10 @@ def _number(fields: Mapping[str, Any], name: str) -> float | None:
     # True is an int in Python.
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise InputError(f"record.{name} is not a number; write years, or leave it out when unknown")
-    return None if value is None else float(value)
+    try:
+        return None if value is None else float(value)
+    except OverflowError:
+        raise InputError(f"record.{name} is too large; write years, or leave it out when unknown") from None
 
 
 def _flag(fields: Mapping[str, Any], name: str) -> bool | None:

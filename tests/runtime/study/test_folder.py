@@ -9,8 +9,9 @@ from PIL import Image
 
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.codes import BadCode, flag, integer_code, years
-from foveal_runtime.study.folder import SPELLINGS, read_folder
+from foveal_runtime.study.folder import read_folder
 from foveal_runtime.study.study import Eye, Sex
+from foveal_runtime.study.synonyms import SPELLINGS
 
 
 @pytest.fixture

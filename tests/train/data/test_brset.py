@@ -115,7 +115,7 @@ def test_rows_whose_flag_contradicts_the_grade_are_kept_and_counted(tmp_path: Pa
         ({"patient_age": "430"}, "patient_age is no number of years"),
         ({"patient_id": ""}, "patient_id is empty"),
         ({"diabetic_retinopathy": "2"}, "diabetic_retinopathy has the unknown code '2'"),
-        ({"image_id": "img09999"}, "img09999.jpg is missing"),
+        ({"image_id": "img09999"}, "photograph is not in the folder"),
         ({"image_id": "img00001"}, "occurs in an earlier row"),
     ],
 )

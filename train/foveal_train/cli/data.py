@@ -88,6 +88,8 @@ def check(
     spec: str,
     /,
     *,
+    columns: Path | None = None,
+    own_patients: Annotated[bool, Parameter(negative=())] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
     """Read a data set as training would and report on it: counts, grades, missing values, duplicates, refused files.
@@ -103,13 +105,19 @@ def check(
     ----------
     spec
         KIND:PATH; the kinds are brset, mbrset, deepeyenet, idrid and folder.
+    columns
+        Mapping file (TOML): what the table's own columns and words mean; docs/datasets.md shows one.
+    own_patients
+        Let a row without a patient be a patient of its own instead of an unusable row.
     as_json
         Print one JSON document and nothing else on stdout.
     """
     from foveal_runtime.errors import CheckFailed
     from foveal_train.data import load
     from foveal_train.data.check import check as check_dataset
+    from foveal_train.data.source import with_options
 
+    spec = with_options(spec, columns=columns, own_patients=own_patients)
     dataset = load(spec, skip_bad=True)
     with progress_bar("decoding") as progress:
         report = check_dataset(dataset, progress=progress)
@@ -120,13 +128,17 @@ def check(
         print(_as_text(report))  # noqa: T201
     if report.faults:
         things = "thing needs" if report.faults == 1 else "things need"
-        raise CheckFailed(f"{spec}: {report.faults} {things} mending, as listed; or let training skip bad rows (--skip-bad)")
+        unknown = any(problem.accepted for problem in report.problems)
+        mend = "say what unknown codes mean (--columns map.toml)" if unknown else "let training skip bad rows (--skip-bad)"
+        raise CheckFailed(f"{spec}: {report.faults} {things} mending, as listed; or {mend}")
 
 
 _LISTED = 50
 
 
 def _as_text(report: CheckReport) -> str:
+    from foveal_runtime.study.problem import grouped
+
     lines = [f"{report.name}: {report.images} photographs of {report.patients} patients"]
     for title, counts in (
         ("ICDR grade", report.icdr),
@@ -140,13 +152,20 @@ def _as_text(report: CheckReport) -> str:
         lines.append(f"  {title:<14} {told}")
     lines.append(f"  {'notes':<14} {report.distinct_notes} distinct")
     lines += [f"  remark         {remark}" for remark in report.remarks]
+    lines += [f"table: {fault}" for fault in report.table_faults]
     duplicates = [f"same photograph: {', '.join(d.ids)}{_why(d)}" for d in report.duplicates]
+    near = [
+        f"{' and '.join(n.ids)} agree by {n.agreement:.0%}{f' (of {n.patients} patients)' if n.patients > 1 else ''}"
+        for n in report.near_duplicates
+    ]
     for title, items in (
-        ("unusable rows", [str(p) for p in report.problems]),
+        ("unusable rows", grouped(report.problems)),
         ("refused files", [str(p) for p in report.refused]),
         ("duplicates", duplicates),
+        ("nearly the same", near),
     ):
-        lines.append(f"{title}: {len(items) or 'none'}")
+        count = len(report.problems) if title == "unusable rows" else len(items)
+        lines.append(f"{title}: {count or 'none'}")
         lines += [f"  {item}" for item in items[:_LISTED]]
         if len(items) > _LISTED:
             lines.append(f"  and {len(items) - _LISTED} more; --json lists all")

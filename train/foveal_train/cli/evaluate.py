@@ -206,7 +206,9 @@ def _measure(
 
 def _folder_name(specs: list[str]) -> str:
     """`evaluation-idrid-test` for `idrid:data/idrid-test`."""
-    names = ["-".join((spec.partition(":")[0], Path(spec.partition(":")[2]).name)) for spec in specs]
+    from foveal_train.data.source import parse_spec
+
+    names = ["-".join((found.kind.value, found.path.name)) for found in map(parse_spec, specs)]
     return "evaluation-" + "+".join("".join(c if c.isalnum() or c in "-_." else "_" for c in name) for name in names)
 
 

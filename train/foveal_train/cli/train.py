@@ -23,6 +23,8 @@ def train(
     set_: Annotated[list[str] | None, Parameter(name=["--set"], negative=(), consume_multiple=False)] = None,
     resume: bool = False,
     skip_bad: bool = False,
+    columns: Path | None = None,
+    own_patients: Annotated[bool, Parameter(negative=())] = False,
     tensorboard: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -51,6 +53,8 @@ def train(
         set_: Override one key of the recipe as key=value; repeat for several.
         resume: Go on where the last checkpoint of --out (by default the newest unfinished run) stood.
         skip_bad: Leave unusable rows and photographs out instead of refusing the data set.
+        columns: Mapping file (TOML): what the tables' own columns and words mean; docs/datasets.md shows one.
+        own_patients: Let a row without a patient be a patient of its own instead of an unusable row.
         tensorboard: Write every loss, loss weight and learning rate to RUN/tensorboard after each epoch; curves.svg, which
             shows them all, is written at the end in any case.
         json: Print one JSON document on stdout: the run's folder, its parameters and its held-out metrics.
@@ -62,13 +66,16 @@ def train(
         raise ConfigError("several processes train together, but each would choose a folder of its own; name one with --out")
     chosen = load_recipe(recipe, tuple(set_ or ()))
     folder = out or (_unfinished() if resume else RUNS / f"{Path(recipe).stem}-{datetime.now():%Y%m%d-%H%M%S}")
+    from foveal_train.data.source import with_options
     from foveal_train.paper.parameters import count_recipe
     from foveal_train.pipeline import train as run_training
     from foveal_train.runs.run import METRICS_FILE
     from foveal_train.training.progress import ProgressReporter
 
+    # A run is exported from any folder, so its data sets are named from the root.
+    specs = [with_options(spec, columns=columns, own_patients=own_patients, absolute=True) for spec in data]
     with ProgressReporter(chosen.optimiser.epochs, quiet=bool(int(os.environ.get("RANK", "0")))) as reporter:
-        run = run_training(chosen, data, folder, resume=resume, skip_bad=skip_bad, tensorboard=tensorboard, reporter=reporter)
+        run = run_training(chosen, specs, folder, resume=resume, skip_bad=skip_bad, tensorboard=tensorboard, reporter=reporter)
     if int(os.environ.get("RANK", "0")):
         return  # of several processes the first one alone writes and reports
     metrics = json_module.loads((run.path / METRICS_FILE).read_text(encoding="utf-8"))

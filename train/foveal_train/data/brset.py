@@ -12,9 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foveal_runtime.errors import DataError
-from foveal_runtime.study.codes import BadCode, flag, integer_code, is_missing, years
+from foveal_runtime.study.codes import BadCode, code, flag, integer_code, is_missing, years
+from foveal_runtime.study.finder import Finder
+from foveal_runtime.study.folder import BLANK_PATIENT
 from foveal_runtime.study.labels import GRADES
+from foveal_runtime.study.mapping import ColumnMap, Reading
+from foveal_runtime.study.photographs import photographs_in
+from foveal_runtime.study.problem import row_list
 from foveal_runtime.study.study import Eye, Record, Sex
+from foveal_runtime.study.synonyms import EYES, ICDR, SDRG, SEXES
 from foveal_runtime.study.table import Table, read_table, require_columns
 from foveal_train.data.notes import Finding, note_of, without_dr
 from foveal_train.data.sample import Dataset, Labels, Problem, Sample
@@ -65,13 +71,13 @@ _NO_DURATION = frozenset({"não", "nao", "no"})
 """What stands in `diabetes_time_y` of people without diabetes."""
 
 
-def read(path: Path, spec: str) -> Dataset:
+def read(path: Path, spec: str, reading: Reading) -> Dataset:
     """Read a release below the folder `path`, or the table at `path`, images beside it in fundus_photos/.
 
     Raises:
         DataError: no table or several, a column missing, or a table whose name and header are of two releases.
     """
-    table, release = _find_table(path)
+    table, release = _find_table(path, reading.columns)
     used = [
         "image_id", "patient_id", "camera", "patient_age", "diabetes_time_y", release.insulin, "patient_sex", "exam_eye",
         "diabetes", "DR_SDRG", "DR_ICDR", *(release.column_of(f) for f in Finding),
@@ -80,16 +86,30 @@ def read(path: Path, spec: str) -> Dataset:
     folder = table.path.parent / IMAGES
     if not folder.is_dir():
         raise DataError(f"{folder} is not there; BRSET's photographs belong beside {table.path.name} in {IMAGES}/")
-    images = {file.stem: file for file in sorted(folder.iterdir()) if file.suffix.lower() in (".jpg", ".jpeg", ".png")}
+    images = photographs_in(folder)
+    find = Finder(images)
     samples: list[Sample] = []
-    problems: list[Problem] = []
+    problems: list[Problem] = list(table.bad)
     disagreeing = 0
     seen: set[str] = set()
+    own: list[int] = []
     for row, cells in table.rows:
+        name = ""
         try:
-            sample = _sample(row, cells, release, images, seen)
+            if not cells["image_id"]:
+                raise BadCode("image_id is empty")
+            name = find(cells["image_id"])
+            if name in seen:
+                raise BadCode("image_id occurs in an earlier row")
+            seen.add(name)
+            if blank := is_missing(cells["patient_id"]):
+                # Without it the image could land on both sides of the split.
+                if not reading.own_patients:
+                    raise BadCode(f"patient_id {BLANK_PATIENT}")
+                own.append(row)
+            sample = _sample(row, images[name], images[name].stem if blank else cells["patient_id"], cells, release)
         except BadCode as bad:
-            problems.append(Problem(row=row, id=cells["image_id"], what=str(bad)))
+            problems.append(bad.problem(row, images[name].stem if name else find.label(cells["image_id"])))
             continue
         samples.append(sample)
         if sample.labels.icdr is not None:
@@ -98,6 +118,8 @@ def read(path: Path, spec: str) -> Dataset:
     if disagreeing:
         rows = "1 row" if disagreeing == 1 else f"{disagreeing} rows"
         remarks.append(f"{rows}: diabetic_retinopathy and DR_ICDR disagree; the grade is the label")
+    if own:
+        remarks.append(f"each of these rows has no patient and is one of its own: {row_list(own)}")
     if unlisted := len(images.keys() - seen):
         remarks.append(f"{unlisted} photographs are in no row and are not read")
     return Dataset(
@@ -109,35 +131,24 @@ def read(path: Path, spec: str) -> Dataset:
     )
 
 
-def _sample(row: int, cells: Mapping[str, str], release: Release, images: Mapping[str, Path], seen: set[str]) -> Sample:
-    """The sample of one row; its image's name is added to those `seen`.
+def _sample(row: int, image: Path, patient: str, cells: Mapping[str, str], release: Release) -> Sample:
+    """The sample of one row.
 
     Raises:
         BadCode: the row can't be used.
     """
-    stem = cells["image_id"].removesuffix(".jpg")
-    if not stem:
-        raise BadCode("image_id is empty")
-    if stem in seen:
-        raise BadCode("image_id occurs in an earlier row")
-    seen.add(stem)
-    if is_missing(cells["patient_id"]):
-        # Without it the image could land on both sides of the split.
-        raise BadCode("patient_id is empty")
     findings = tuple(f for f in Finding if _is_present(release.column_of(f), cells))
     labels = Labels(
-        icdr=integer_code("DR_ICDR", cells["DR_ICDR"], range(GRADES)),
-        sdrg=integer_code("DR_SDRG", cells["DR_SDRG"], range(GRADES)),
+        icdr=integer_code("DR_ICDR", cells["DR_ICDR"], range(GRADES), ICDR),
+        sdrg=integer_code("DR_SDRG", cells["DR_SDRG"], range(GRADES), SDRG),
         macular_edema=int(Finding.MACULAR_EDEMA in findings),
     )
     record = _record(cells, release)
-    if stem not in images:
-        raise BadCode(f"image {IMAGES}/{stem}.jpg is missing")
     note = note_of(findings)
     return Sample(
-        id=stem,
-        patient_id=f"brset:{cells['patient_id']}",
-        image_path=images[stem],
+        id=image.stem,
+        patient_id=f"brset:{patient}",
+        image_path=image,
         note=note,
         note_without_dr=without_dr(note),
         record=record,
@@ -148,7 +159,7 @@ def _sample(row: int, cells: Mapping[str, str], release: Release, images: Mappin
     )
 
 
-def _find_table(path: Path) -> tuple[Table, Release]:
+def _find_table(path: Path, mapping: ColumnMap) -> tuple[Table, Release]:
     names = [release.table for release in RELEASES]
     if path.is_file():
         file = path
@@ -163,7 +174,7 @@ def _find_table(path: Path) -> tuple[Table, Release]:
                 f"name the one to read: brset:{files[0]}"
             )
         file = files[0]
-    table = read_table(file)
+    table = read_table(file, mapping)
     by_name = next((r for r in RELEASES if r.table == file.name), None)
     by_header = next((r for r in RELEASES if r.matches(table)), None)
     release = by_header if by_name is None else by_name
@@ -180,17 +191,15 @@ def _find_table(path: Path) -> tuple[Table, Release]:
 
 
 def _is_present(column: str, cells: Mapping[str, str]) -> bool:
-    return bool(integer_code(column, cells[column], range(2)))
+    return bool(flag(column, cells[column]))
 
 
 def _record(cells: Mapping[str, str], release: Release) -> Record:
     duration = cells["diabetes_time_y"]
-    sex = integer_code("patient_sex", cells["patient_sex"], _SEX)
-    eye = integer_code("exam_eye", cells["exam_eye"], _EYE)
     return Record(
         age_years=years("patient_age", cells["patient_age"]),
-        sex=None if sex is None else _SEX[sex],
-        eye=None if eye is None else _EYE[eye],
+        sex=code("patient_sex", cells["patient_sex"], SEXES, _SEX),
+        eye=code("exam_eye", cells["exam_eye"], EYES, _EYE),
         diabetes_years=None if duration.casefold() in _NO_DURATION else years("diabetes_time_y", duration),
         insulin=flag(release.insulin, cells[release.insulin]),
         diabetes=flag("diabetes", cells["diabetes"]),

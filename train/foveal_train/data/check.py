@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from foveal_runtime.errors import DataError, ImageError
 from foveal_runtime.photo.imaging import ImageSpec, decode
 from foveal_runtime.study.record import FEATURES
+from foveal_train.data.near import Bits, near_pairs, perceptual_hash
 from foveal_train.data.sample import Dataset, Problem, Sample
 
 _SPEC = ImageSpec()
@@ -33,6 +34,16 @@ class Duplicate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NearDuplicate:
+    """Two photographs that look alike, by their perceptual hash: perhaps one, at two exposures."""
+
+    ids: tuple[str, str]
+    patients: int
+    agreement: float
+    """Share of the hash that agrees (`foveal_train.data.near`)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CheckReport:
     """Counts are of usable rows; what was left out stands in `problems` and `refused`."""
 
@@ -50,15 +61,19 @@ class CheckReport:
     findings: dict[str, int]
     cameras: dict[str, int]
     duplicates: tuple[Duplicate, ...]
+    near_duplicates: tuple[NearDuplicate, ...]
+    """For a person to look at: no faults, and kept apart by no split."""
     refused: tuple[Problem, ...]
     """Photographs that can't be decoded, or are refused by the runtime's limits."""
     problems: tuple[Problem, ...]
+    table_faults: tuple[str, ...]
+    """What is wrong with the table as a whole: a column of grades that is not read."""
     remarks: tuple[str, ...]
 
     @property
     def faults(self) -> int:
         """How many things need mending: 0 is a clean bill."""
-        return len(self.problems) + len(self.refused) + sum(d.harmful for d in self.duplicates)
+        return len(self.problems) + len(self.refused) + len(self.table_faults) + sum(d.harmful for d in self.duplicates)
 
 
 def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = None) -> CheckReport:
@@ -70,6 +85,7 @@ def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = Non
     """
     samples = dataset.samples
     fingerprints: list[str | None] = []
+    hashes: list[Bits | None] = []
     refused: list[Problem] = []
     # Pillow decodes without holding the interpreter's lock.
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
@@ -77,8 +93,10 @@ def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = Non
             if isinstance(result, Problem):
                 refused.append(result)
                 fingerprints.append(None)
+                hashes.append(None)
             else:
-                fingerprints.append(result)
+                fingerprints.append(result[0])
+                hashes.append(result[1])
             if progress is not None:
                 progress(done, len(samples))
     return CheckReport(
@@ -94,22 +112,24 @@ def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = Non
         findings=dict(Counter(f for s in samples for f in s.findings).most_common()),
         cameras=dict(Counter(s.camera for s in samples if s.camera).most_common()),
         duplicates=tuple(_duplicates(samples, fingerprints)),
+        near_duplicates=tuple(_near(samples, fingerprints, hashes)),
         refused=tuple(refused),
         problems=dataset.problems,
+        table_faults=dataset.faults,
         remarks=dataset.remarks,
     )
 
 
-def _fingerprint(sample: Sample) -> str | Problem | None:
-    """Hash of the decoded pixels; a problem where there are none; None for a sample without an image."""
+def _fingerprint(sample: Sample) -> tuple[str | None, Bits | None] | Problem:
+    """Hash of the decoded pixels, and the perceptual one; a problem where there are none."""
     try:
         image_bytes = sample.image_bytes()
         if image_bytes is None:
-            return None
+            return None, None
         rgb_HWC = decode(image_bytes, _SPEC)
     except (ImageError, DataError) as error:
         return Problem(row=sample.row, id=sample.id, what=str(error))
-    return hashlib.sha256(repr(rgb_HWC.shape).encode() + rgb_HWC.tobytes()).hexdigest()
+    return hashlib.sha256(repr(rgb_HWC.shape).encode() + rgb_HWC.tobytes()).hexdigest(), perceptual_hash(rgb_HWC)
 
 
 def _grades(grades: Iterable[int | None]) -> dict[str, int]:
@@ -139,3 +159,15 @@ def _duplicates(samples: tuple[Sample, ...], fingerprints: list[str | None]) -> 
         for group in groups.values()
         if len(group) > 1
     ]
+
+
+def _near(samples: tuple[Sample, ...], fingerprints: list[str | None], hashes: list[Bits | None]) -> Iterator[NearDuplicate]:
+    hashed = [(i, bits) for i, bits in enumerate(hashes) if bits is not None]
+    for i, j, agreement in near_pairs([bits for _, bits in hashed]):
+        one, other = hashed[i][0], hashed[j][0]
+        if fingerprints[one] != fingerprints[other]:
+            yield NearDuplicate(
+                ids=(samples[one].id, samples[other].id),
+                patients=len({samples[one].patient_id, samples[other].patient_id}),
+                agreement=round(agreement, 3),
+            )

@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from foveal_runtime.study.folder import read_folder
+from foveal_runtime.study.mapping import Reading
+from foveal_runtime.study.problem import row_list
 from foveal_train.data.notes import without_dr
-from foveal_train.data.sample import Dataset, Labels, Problem, Sample
+from foveal_train.data.sample import Dataset, Labels, Sample
 
 
-def read(path: Path, spec: str) -> Dataset:
+def read(path: Path, spec: str, reading: Reading) -> Dataset:
     """Read a folder of photographs and at most one CSV (`foveal_runtime.study.folder`).
 
     Raises:
         DataError: see `read_folder`.
     """
-    folder = read_folder(path)
+    folder = read_folder(path, reading)
     samples = tuple(
         Sample(
             id=row.id,
@@ -35,10 +37,18 @@ def read(path: Path, spec: str) -> Dataset:
         remarks.append(f"columns that are not used: {', '.join(folder.unused_columns)}")
     if folder.unlisted_images:
         remarks.append(f"{folder.unlisted_images} photographs are in no row and are not read")
+    if folder.own_patients:
+        remarks.append(f"each of these rows has no patient and is one of its own: {row_list(folder.own_patients)}")
+    unread = [
+        f"the column {column!r} looks like a grade and is not read; say what it is in a mapping file (--columns): "
+        f'"{column}" = "icdr", or "" to leave it out'
+        for column in folder.unread_grades
+    ]
     return Dataset(
         name="folder",
         spec=spec,
         samples=samples,
-        problems=tuple(Problem(row=bad.row, id=bad.id, what=bad.what) for bad in folder.bad_rows),
+        problems=folder.bad_rows,
         remarks=tuple(remarks),
+        faults=tuple(unread),
     )

@@ -9,6 +9,11 @@ from pathlib import Path
 
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.codes import BadCode, integer_code
+from foveal_runtime.study.finder import Finder
+from foveal_runtime.study.labels import GRADES
+from foveal_runtime.study.mapping import Reading
+from foveal_runtime.study.photographs import photographs_in
+from foveal_runtime.study.synonyms import ICDR
 from foveal_runtime.study.table import read_table, require_columns
 from foveal_train.data.sample import Dataset, Labels, Problem, Sample
 
@@ -21,42 +26,60 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "Risk of macular edema": (),
 }
 CAMERA = "Kowa VX-10 alpha"
+_DEPTH, _WIDTH = 4, 200
+"""Folders looked into for the labels, down and across."""
 
 
-def read(root: Path, spec: str) -> Dataset:
-    """Read the training set below `root`, which is the data set's folder or its part B.
+def read(root: Path, spec: str, reading: Reading) -> Dataset:
+    """Read the training set below `root`: the data set's folder, its part B, or a folder that unpacking put around them.
 
     Raises:
         DataError: the layout or a column is missing.
     """
-    base = next((b for b in (root, root / _PART) if (b / _LABELS).is_file()), None)
-    if base is None:
-        raise DataError(
-            f"{root} holds no IDRiD grading labels (looked for {_PART}/{_LABELS}); "
-            "give the folder that contains 'B. Disease Grading'"
-        )
-    table = read_table(base / _LABELS)
+    base = _base(root)
+    table = read_table(base / _LABELS, reading.columns)
     column = require_columns(table, _COLUMNS)
     samples: list[Sample] = []
-    problems: list[Problem] = []
+    problems: list[Problem] = list(table.bad)
     seen: set[str] = set()
+    folder = base / _IMAGES
+    images = photographs_in(folder) if folder.is_dir() else {}
+    find = Finder(images)
     for row, cells in table.rows:
-        name = cells[column["Image name"]]
-        path = base / _IMAGES / f"{name}.jpg"
+        cell, name = cells[column["Image name"]], ""
         try:
-            if not name:
+            if not cell:
                 raise BadCode("image name is empty")
+            path = images[find(cell)]
+            name = path.stem
             if name in seen:
                 raise BadCode("image occurs in an earlier row")
             seen.add(name)
             labels = Labels(
-                icdr=integer_code("Retinopathy grade", cells[column["Retinopathy grade"]], range(5)),
+                icdr=integer_code("Retinopathy grade", cells[column["Retinopathy grade"]], range(GRADES), ICDR),
                 macular_edema=integer_code("Risk of macular edema", cells[column["Risk of macular edema"]], range(3)),
             )
-            if not path.is_file():
-                raise BadCode(f"image {path.name} is missing")
         except BadCode as bad:
-            problems.append(Problem(row=row, id=name, what=str(bad)))
+            problems.append(bad.problem(row, name or find.label(cell)))
             continue
         samples.append(Sample(id=name, patient_id=f"idrid:{name}", image_path=path, labels=labels, camera=CAMERA, row=row))
     return Dataset(name="idrid", spec=spec, samples=tuple(samples), problems=tuple(problems))
+
+
+def _base(root: Path) -> Path:
+    """The folder that holds part B's labels: at most three folders deep, since archives unpack into one of their own.
+
+    Raises:
+        DataError: none, or several.
+    """
+    level = [root]
+    for _ in range(_DEPTH):
+        if found := [folder for folder in level if (folder / _LABELS).is_file()]:
+            if len(found) > 1:
+                raise DataError(f"{root} holds the labels of IDRiD twice ({found[0]}, {found[1]}); name the folder of one")
+            return found[0]
+        level = [d for folder in level for d in sorted(folder.iterdir()) if d.is_dir() and d.name[0] not in ".@"][:_WIDTH]
+    raise DataError(
+        f"{root} holds no IDRiD grading labels (looked for {_PART}/{_LABELS}); "
+        "give the folder that contains 'B. Disease Grading'"
+    )

@@ -6,12 +6,19 @@ made from these two as for BRSET. Everyone in this data set has diabetes, so the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from foveal_runtime.errors import DataError
-from foveal_runtime.study.codes import BadCode, flag, integer_code, is_missing, word_code, years
+from foveal_runtime.study.codes import BadCode, code, flag, integer_code, is_missing, years
+from foveal_runtime.study.finder import Finder
+from foveal_runtime.study.folder import BLANK_PATIENT
 from foveal_runtime.study.labels import GRADES
-from foveal_runtime.study.study import Eye, Record, Sex
+from foveal_runtime.study.mapping import Reading
+from foveal_runtime.study.photographs import photographs_in
+from foveal_runtime.study.problem import row_list
+from foveal_runtime.study.study import Record, Sex
+from foveal_runtime.study.synonyms import EYES, ICDR, SEXES
 from foveal_runtime.study.table import read_table, require_columns
 from foveal_train.data.notes import Finding, note_of, without_dr
 from foveal_train.data.sample import Dataset, Labels, Problem, Sample
@@ -21,67 +28,85 @@ IMAGES = "images"
 CAMERA = "Phelcom Eyer"
 _USED = ("patient", "file", "age", "sex", "dm_time", "insulin", "laterality", "final_icdr", "final_edema")
 _SEX = {0: Sex.FEMALE, 1: Sex.MALE}
-_EYE = {"right": Eye.RIGHT, "left": Eye.LEFT}
+KNOWN_GAPS = frozenset({"985.1.jpg"})
+"""Photographs that the published release (1.0) names in its table and does not hold."""
 
 
-def read(path: Path, spec: str) -> Dataset:
-    """Read `labels_mbrset.csv` and `images/` below `path`.
+def read(path: Path, spec: str, reading: Reading) -> Dataset:
+    """Read `labels_mbrset.csv` and `images/` below `path`, or the table at `path` with images/ beside it.
 
     Raises:
         DataError: the table, the folder or a column is missing.
     """
-    if not (path / TABLE).is_file():
+    file = path if path.is_file() else path / TABLE
+    if not file.is_file():
         raise DataError(f"{path} holds no {TABLE}; give the folder of an mBRSET release")
-    if not (path / IMAGES).is_dir():
-        raise DataError(f"{path / IMAGES} is not there; mBRSET's photographs belong beside {TABLE} in {IMAGES}/")
-    table = read_table(path / TABLE)
+    folder = file.parent / IMAGES
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not there; mBRSET's photographs belong beside {file.name} in {IMAGES}/")
+    table = read_table(file, reading.columns)
     require_columns(table, dict.fromkeys(_USED, ()))
     samples: list[Sample] = []
-    problems: list[Problem] = []
+    problems: list[Problem] = list(table.bad)
+    images = photographs_in(folder)
+    find = Finder(images)
     seen: set[str] = set()
+    gaps: list[str] = []
+    own: list[int] = []
     for row, cells in table.rows:
-        name = cells["file"]
+        name = ""
         try:
-            if not name:
+            if not cells["file"]:
                 raise BadCode("file is empty")
+            if cells["file"] in KNOWN_GAPS and cells["file"] not in images:
+                gaps.append(cells["file"])
+                continue
+            name = find(cells["file"])
             if name in seen:
                 raise BadCode("file occurs in an earlier row")
             seen.add(name)
-            if is_missing(cells["patient"]):
-                raise BadCode("patient is empty")
-            icdr = integer_code("final_icdr", cells["final_icdr"], range(GRADES))
-            edema = flag("final_edema", cells["final_edema"])
-            sex = integer_code("sex", cells["sex"], _SEX)
-            record = Record(
-                age_years=years("age", cells["age"]),
-                sex=None if sex is None else _SEX[sex],
-                eye=word_code("laterality", cells["laterality"], _EYE),
-                diabetes_years=years("dm_time", cells["dm_time"]),
-                insulin=flag("insulin", cells["insulin"]),
-                diabetes=True,
-            )
-            image_path = path / IMAGES / name
-            if not image_path.is_file():
-                raise BadCode(f"image {IMAGES}/{name} is missing")
+            if blank := is_missing(cells["patient"]):
+                if not reading.own_patients:
+                    raise BadCode(f"patient {BLANK_PATIENT}")
+                own.append(row)
+            samples.append(_sample(row, name, images[name], name if blank else cells["patient"], cells))
         except BadCode as bad:
-            problems.append(Problem(row=row, id=name, what=str(bad)))
-            continue
-        findings = [Finding.DIABETIC_RETINOPATHY] if icdr else []
-        if edema:
-            findings.append(Finding.MACULAR_EDEMA)
-        note = note_of(findings)
-        samples.append(
-            Sample(
-                id=name,
-                patient_id=f"mbrset:{cells['patient'].removesuffix('.0')}",
-                image_path=image_path,
-                note=note,
-                note_without_dr=without_dr(note),
-                record=record,
-                labels=Labels(icdr=icdr, macular_edema=None if edema is None else int(edema)),
-                camera=CAMERA,
-                findings=tuple(f.value for f in findings),
-                row=row,
-            )
-        )
-    return Dataset(name="mbrset", spec=spec, samples=tuple(samples), problems=tuple(problems))
+            problems.append(bad.problem(row, name or find.label(cells["file"])))
+    remarks = [f"known gap of the release: {name} is in its table and not among its photographs" for name in gaps]
+    if own:
+        remarks.append(f"each of these rows has no patient and is one of its own: {row_list(own)}")
+    return Dataset(name="mbrset", spec=spec, samples=tuple(samples), problems=tuple(problems), remarks=tuple(remarks))
+
+
+def _sample(row: int, name: str, path: Path, patient: str, cells: Mapping[str, str]) -> Sample:
+    """The sample of one row.
+
+    Raises:
+        BadCode: a cell that means nothing known.
+    """
+    icdr = integer_code("final_icdr", cells["final_icdr"], range(GRADES), ICDR)
+    edema = flag("final_edema", cells["final_edema"])
+    record = Record(
+        age_years=years("age", cells["age"]),
+        sex=code("sex", cells["sex"], SEXES, _SEX),
+        eye=code("laterality", cells["laterality"], EYES),
+        diabetes_years=years("dm_time", cells["dm_time"]),
+        insulin=flag("insulin", cells["insulin"]),
+        diabetes=True,
+    )
+    findings = [Finding.DIABETIC_RETINOPATHY] if icdr else []
+    if edema:
+        findings.append(Finding.MACULAR_EDEMA)
+    note = note_of(findings)
+    return Sample(
+        id=name,
+        patient_id=f"mbrset:{patient.removesuffix('.0')}",
+        image_path=path,
+        note=note,
+        note_without_dr=without_dr(note),
+        record=record,
+        labels=Labels(icdr=icdr, macular_edema=None if edema is None else int(edema)),
+        camera=CAMERA,
+        findings=tuple(f.value for f in findings),
+        row=row,
+    )

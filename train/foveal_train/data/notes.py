@@ -1,8 +1,9 @@
 """Notes in place of notes: a short sentence for each flag that is present (paper, section III-A), and notes without the label.
 
 Such a note holds nothing but flags, so it names the label ("Diabetic retinopathy is present."): `without_dr` drops every
-sentence that names diabetic retinopathy, its stages or diabetic macular disease. A sentence on macular edema alone stays:
-edema is a finding of its own (vein occlusion and surgery cause it too), though it correlates with the grade.
+sentence that names diabetic retinopathy, its stages or diabetic macular disease, or may do so (`dr_terms`). A sentence on
+macular edema alone stays: edema is a finding of its own (vein occlusion and surgery cause it too), though it correlates with
+the grade.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from enum import StrEnum
+
+from foveal_train.data.dr_terms import names_dr
 
 
 class Finding(StrEnum):
@@ -46,12 +49,8 @@ SENTENCES: dict[Finding, str] = {
     Finding.OTHER: "Other findings are present.",
 }
 
-# English and Portuguese; DR, NPDR, PDR and DME as abbreviations in capitals alone ("Dr." is a title).
-_NAMES_DR = re.compile(
-    r"(?i:diabetic\s+(?:retin|macul|eye)\w*|proliferative\s+(?:diabetic\s+)?retinopath\w*|retinopatia\s+diab\w+"
-    r"|retinopath\w+,?\s+diabetic)|\b(?:N?PDR|DR|DME)\b"
-)
-_SENTENCE_END = re.compile(r"(?<=[.!?;\n])\s+")
+# "Seen by Dr. Smith." is one sentence.
+_SENTENCE_END = re.compile(r"(?<=[.!?;\n])(?<!\bDr\.)(?<!\bDra\.)\s+")
 
 
 def note_of(findings: Collection[Finding]) -> str:
@@ -61,4 +60,4 @@ def note_of(findings: Collection[Finding]) -> str:
 
 def without_dr(note: str) -> str:
     """The note without the sentences that name diabetic retinopathy or diabetic macular disease; "" may remain."""
-    return " ".join(s for s in _SENTENCE_END.split(note) if not _NAMES_DR.search(s)).strip()
+    return " ".join(s for s in _SENTENCE_END.split(note) if not names_dr(s)).strip()

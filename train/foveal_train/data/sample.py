@@ -9,6 +9,8 @@ from types import EllipsisType
 
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.labels import GRADES
+from foveal_runtime.study.problem import Problem as Problem
+from foveal_runtime.study.problem import grouped
 from foveal_runtime.study.study import Record, Study
 
 
@@ -81,20 +83,6 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Problem:
-    """A row that is no sample. Never holds patient values beyond the id and the code at fault."""
-
-    row: int
-    """Line of the table, the header being line 1; 0 where there is no table."""
-    id: str
-    what: str
-
-    def __str__(self) -> str:
-        where = f"row {self.row}" if self.row else "file"
-        return f"{where} ({self.id}): {self.what}" if self.id else f"{where}: {self.what}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
     """Samples in the order of the table, and what was skipped."""
 
@@ -106,6 +94,8 @@ class Dataset:
     """Rows that were skipped; empty unless skipping was asked for."""
     remarks: tuple[str, ...] = ()
     """Known quirks that were read as the documentation says, counted; no row is lost by them."""
+    faults: tuple[str, ...] = ()
+    """What is wrong with a table as a whole, for example a column of grades that is not read."""
 
 
 _LISTED = 20
@@ -113,15 +103,20 @@ _LISTED = 20
 
 def problems_text(problems: Sequence[Problem]) -> str:
     """A sentence on what was skipped, the first ones listed."""
-    listed = "; ".join(str(problem) for problem in problems[:_LISTED])
-    more = f"; and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
     rows = "row or photograph was" if len(problems) == 1 else "rows or photographs were"
-    return f"{len(problems)} {rows} skipped: {listed}{more}."
+    return f"{len(problems)} {rows} skipped: {_listed(problems)}."
 
 
 def refuse(spec: str, problems: list[Problem]) -> DataError:
-    """One error that lists the first rows at fault."""
-    listed = "; ".join(str(problem) for problem in problems[:_LISTED])
-    more = f"; and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
+    """One error that lists the rows at fault, equal faults in one line."""
     rows = "row is" if len(problems) == 1 else "rows are"
-    return DataError(f"{spec}: {len(problems)} {rows} unusable: {listed}{more}. Correct them, or skip them (--skip-bad)")
+    mend = "Correct them, or skip them (--skip-bad)"
+    if any(problem.accepted for problem in problems):
+        # Skipping could drop every left eye.
+        mend = "Say in a mapping file what the unknown codes mean (--columns map.toml, docs/datasets.md), correct the rest"
+    return DataError(f"{spec}: {len(problems)} {rows} unusable: {_listed(problems)}. {mend}")
+
+
+def _listed(problems: Sequence[Problem]) -> str:
+    lines = grouped(problems)
+    return "; ".join(lines[:_LISTED]) + (f"; and {len(lines) - _LISTED} more" if len(lines) > _LISTED else "")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from foveal_runtime.bundle.manifest import TrainedOn
 from foveal_train.data import Sample
+from foveal_train.data.source import parse_spec
 from foveal_train.data.synthetic.writer import MARKER
 from foveal_train.runs.run import RunInfo
 
@@ -38,5 +38,6 @@ def with_provenance(info: RunInfo, train: Sequence[Sample]) -> RunInfo:
 
 
 def _name(spec: str) -> str:
-    kind, _, path = spec.partition(":")
-    return f"generated ({kind} form)" if (Path(path) / MARKER).is_file() else kind
+    found = parse_spec(spec)
+    kind = found.kind.value
+    return f"generated ({kind} form)" if (found.path / MARKER).is_file() else kind
