@@ -6,7 +6,8 @@ Pictures and their labels: quality_samples.py. A check is a few networks of one 
 `foveal_runtime.photo.measures`; its probabilities are calibrated by one temperature, fitted on photographs out of fold. Two
 reports: in five folds over the photographs (pictures of one photograph stay together), and besides with one kind of each family
 left out at a time, judged on photographs that the fit has not seen either. The threshold is the highest that
-refuses no more than `--refuse` of the photographs, as they are and recast, out of fold.
+refuses no more than `--refuse` of the photographs, as they are and recast, out of fold; or `--min-gradable`, chosen from the
+report's table of thresholds.
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ def document_of(check: Check) -> dict[str, Any]:
     }
 
 
-def study(table: Table, shape: Shape, *, refuse: float, folds: int) -> tuple[Check, dict[str, Any]]:
+def study(table: Table, shape: Shape, *, refuse: float, least: float | None, folds: int) -> tuple[Check, dict[str, Any]]:
     """The check that is fitted on everything, its threshold set, and the report on what was left out."""
     fold_N, everything = fold_of(table), np.ones(len(table.base_N), bool)
     _, checks = out_of_fold(table, shape)
@@ -238,7 +239,7 @@ def study(table: Table, shape: Shape, *, refuse: float, folds: int) -> tuple[Che
     p_NV = np.zeros((len(fold_N), len(VERDICTS)))
     for fold, check in enumerate(checks):
         p_NV[fold_N == fold] = judged(cooled(check, temperature), table, fold_N == fold)
-    threshold = threshold_for(p_NV[table.verdict_N == 0, 0], refuse)
+    threshold = threshold_for(p_NV[table.verdict_N == 0, 0], refuse) if least is None else least
     document: dict[str, Any] = {
         "pictures": len(fold_N),
         "temperature": round(temperature, 3),
@@ -250,17 +251,17 @@ def study(table: Table, shape: Shape, *, refuse: float, folds: int) -> tuple[Che
     document["kinds left out"] = report(table, kind_NV, done_N, threshold)
     show("kind and photograph out of the fit", document["kinds left out"])
     document["refused by threshold"] = {
-        str(least): {
-            name: {f.value: round(float((p[rows & (table.family_N == f), 0] < least).mean()), 4) for f in families}
+        str(at): {
+            name: {f.value: round(float((p[rows & (table.family_N == f), 0] < at).mean()), 4) for f in families}
             for name, p, rows, families in (
                 ("five folds", p_NV, everything, tuple(Family)),
                 ("kinds left out", kind_NV, done_N, tuple(KINDS)),
             )
         }
-        for least in (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
+        for at in (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
     }
-    for least, shares in document["refused by threshold"].items():
-        print(f"  {least}: {shares}")
+    for at, shares in document["refused by threshold"].items():
+        print(f"  {at}: {shares}")
     final = replace(cooled(fit(table, everything, shape, seed=9), temperature), min_gradable=threshold)
     return final, document
 
@@ -275,6 +276,7 @@ def main() -> int:
     parser.add_argument("--others", type=int, default=40, help="pictures of each kind that is no fundus")
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--refuse", type=float, default=0.0125, help="of the photographs, as they are and recast")
+    parser.add_argument("--min-gradable", type=float, help="the threshold itself, instead of what --refuse comes to")
     parser.add_argument("--folds-left-out", type=int, default=1, help="folds in which each kind is left out, 1 to 5")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", action="store_true", help="write the runtime's file")
@@ -290,7 +292,7 @@ def main() -> int:
     )
     table = measured(made)
     print(f"{len(table.base_N)} pictures measured in {time.monotonic() - started:.0f} s", flush=True)
-    check, document = study(table, Shape(), refuse=args.refuse, folds=args.folds_left_out)
+    check, document = study(table, Shape(), refuse=args.refuse, least=args.min_gradable, folds=args.folds_left_out)
     if args.write:
         path = Path(quality.__file__).with_name("quality.json")
         path.write_text(json.dumps(document_of(check), separators=(",", ":")) + "\n")

@@ -75,6 +75,7 @@ def samples(files: list[Path], *, drawn: int, recast: int, spoilt: int, others: 
         yield Sample(family=Family.PHOTOGRAPH, kinds=(), quality=Quality.GRADABLE, jpeg=jpeg_of(photo, rng), **common)
         names = list(RECAST)
         for i in range(recast):
+            rng = np.random.default_rng([seed, base, 1, i])
             # Each kind in its turn: random choice would leave some of them rare.
             kinds = (names[(base * recast + i) % len(names)],)
             if i % 4 == 3:
@@ -84,6 +85,7 @@ def samples(files: list[Path], *, drawn: int, recast: int, spoilt: int, others: 
                 picture = RECAST[kind][1](picture, rng)
             yield Sample(family=Family.RECAST, kinds=kinds, quality=Quality.GRADABLE, jpeg=jpeg_of(picture, rng), **common)
         for i in range(spoilt):
+            rng = np.random.default_rng([seed, base, 2, i])
             kind = list(SPOILT)[(base * spoilt + i) % len(SPOILT)]
             before = str(rng.choice(names)) if i % 2 else ""
             quality, spoil = SPOILT[kind]

@@ -71,11 +71,16 @@ def _tiny(photo: Picture, rng: Rng) -> Picture:
 
 
 def _soft(photo: Picture, rng: Rng) -> Picture:
-    return photo.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.0)) * unit_px(photo)))
+    return photo.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 0.9)) * unit_px(photo)))
 
 
 def _cast(low: tuple[float, float, float], high: tuple[float, float, float], photo: Picture, rng: Rng) -> Picture:
     return picture_of(pixels_of(photo) * rng.uniform(low, high).astype(np.float32))
+
+
+def _any_cast(photo: Picture, rng: Rng) -> Picture:
+    gains = np.array([1.0, np.exp(rng.uniform(-0.4, 0.7)), np.exp(rng.uniform(-0.6, 1.6))], np.float32)
+    return picture_of(pixels_of(photo) * gains / np.float32(max(1.0, gains[1])))
 
 
 def _green_leads(photo: Picture, rng: Rng) -> Picture:
@@ -262,6 +267,7 @@ RECAST: dict[str, tuple[str, Kind]] = {
     "cast: blue": ("colour", partial(_cast, (0.8, 0.9, 1.3), (0.95, 1.1, 1.8))),
     "cast: pink": ("colour", partial(_cast, (1.0, 0.7, 1.1), (1.2, 0.9, 1.5))),
     "cast: pale": ("colour", partial(_cast, (0.9, 1.0, 1.15), (1.0, 1.2, 1.5))),
+    "cast: any": ("colour", _any_cast),
     "green leads in places": ("colour", _green_leads),
     "blue leads in places": ("colour", _blue_leads),
     "white balanced": ("colour", _balanced),

@@ -39,6 +39,8 @@ def _defocus(photo: Picture, rng: Rng) -> Picture:
 
 def _motion(photo: Picture, rng: Rng) -> Picture:
     length, angle = rng.uniform(6, 18) * unit_px(photo), rng.uniform(0, np.pi)
+    if rng.random() < 0.4:  # straight across or down leaves the other direction wholly sharp, and is hardest to see
+        angle = np.pi / 2 * rng.integers(2)
     steps = np.linspace(-0.5, 0.5, max(8, int(length))) * length
     return picture_of(_shifted_mean(pixels_of(photo), [(round(s * np.cos(angle)), round(s * np.sin(angle))) for s in steps]))
 
@@ -92,7 +94,7 @@ def _fogged(photo: Picture, rng: Rng) -> Picture:
 
 
 def _dark(photo: Picture, rng: Rng) -> Picture:
-    return picture_of(pixels_of(photo) * rng.uniform(0.06, 0.14))
+    return picture_of(pixels_of(photo) * rng.uniform(0.05, 0.15))
 
 
 def _dark_gamma(photo: Picture, rng: Rng) -> Picture:
@@ -243,7 +245,7 @@ def _banded(photo: Picture, rng: Rng) -> Picture:
 
 FOCUS, LIGHT, FIELD, OTHER = Quality.OUT_OF_FOCUS, Quality.TOO_DARK, Quality.FIELD_MISSING, Quality.NOT_FUNDUS
 SPOILT: dict[str, tuple[Quality, Kind]] = {
-    "blurred a little": (FOCUS, partial(_gaussian, 1.8, 3.0)),
+    "blurred a little": (FOCUS, partial(_gaussian, 1.5, 3.0)),
     "blurred": (FOCUS, partial(_gaussian, 3.0, 10.0)),
     "blurred by defocus": (FOCUS, _defocus),
     "blurred by motion": (FOCUS, _motion),
