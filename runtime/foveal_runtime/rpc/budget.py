@@ -18,8 +18,8 @@ COPIES = 3
 """Of a message in this process at its worst: as gRPC received it, as bytes, and parsed; later parsed, and as a photograph."""
 _MEMORY_SHARE = 4
 """One part in so many of the free memory is for messages: workers, PostgreSQL and other programs have the rest."""
-_LEAST_MESSAGES = 4
-"""Of the largest: two of one caller arrive while another caller's do."""
+_LEAST_MESSAGES = 2
+"""Of the largest: one of a stream arrives while that of another call does."""
 _RETRY_S = 0.5
 
 
@@ -68,7 +68,7 @@ class ByteBudget:
         largest_bytes: of one message.
         """
         self._largest = largest_bytes
-        self.total = max(total_bytes, 2 * largest_bytes)
+        self.total = max(total_bytes, _LEAST_MESSAGES * largest_bytes)
         self._held: defaultdict[Share, int] = defaultdict(int)
         self._bulk = 0
         self.used = 0

@@ -19,7 +19,7 @@ _RETRY_S = 1.0
 _size: ContextVar[int | None] = ContextVar("foveal_message_bytes", default=None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Received:
     """What the deserialiser made of a message."""
 
@@ -67,7 +67,8 @@ class Inbox:
             reservation.release()
             raise
         reservation.arrived(received.size_bytes)
-        message = received.message
+        # gRPC holds what it handed out until the next comes.
+        message, received.message = received.message, None
         if isinstance(message, InputError):
             reservation.release()
             raise message

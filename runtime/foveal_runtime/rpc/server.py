@@ -34,6 +34,7 @@ from foveal_runtime.rpc.served_archive import ServedArchive
 from foveal_runtime.rpc.service import ScreeningService, graded_as_served
 from foveal_runtime.rpc.shares import CallShares
 from foveal_runtime.rpc.traces import Traces
+from foveal_runtime.serving import oom
 from foveal_runtime.serving.host import ModelHost
 from foveal_runtime.serving.memory import few_arenas, free_bytes, trim
 from foveal_runtime.serving.router import Router
@@ -294,6 +295,7 @@ class Server:
             announce: called once the server is SERVING.
         """
         few_arenas()
+        oom.sooner(oom.SERVER)
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
         starting = asyncio.create_task(self.start())
