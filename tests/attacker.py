@@ -130,10 +130,11 @@ def main() -> None:
         threads = [threading.Thread(target=attack, args=work, daemon=True) for _ in range(given.connections)]
         for thread in threads:
             thread.start()
-        print("attacking", flush=True)
+        sys.stdout.write("attacking\n")
+        sys.stdout.flush()
         for thread in threads:
             thread.join()
-        print(json.dumps(counted), flush=True)
+        sys.stdout.write(json.dumps(counted))
 
     if given.elsewhere:
         with from_elsewhere(given.address) as address:

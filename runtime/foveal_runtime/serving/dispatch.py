@@ -173,9 +173,9 @@ class Dispatcher:
             if tested is not None:
                 self._start_test(tested)
                 continue
-            # Streamed studies are not handed over ahead while callers come who wait: those would stand behind them.
+            # While several callers are about, nothing is handed over ahead: who comes next would stand behind it.
             now = asyncio.get_running_loop().time()
-            most = self._lanes if self._line.yields(now) else self._most
+            most = self._lanes if self._line.contended(now) else self._most
             free = [h for h in able if h.busy < most and not h.alone]
             if not len(self._line) or not free:
                 break

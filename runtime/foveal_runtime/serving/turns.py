@@ -60,9 +60,9 @@ class Turns(Generic[_T]):
         return self._counts[True]
 
     @property
-    def bulk_alone(self) -> bool:
-        """Whether nothing waits but items of streams."""
-        return not self._counts[False] and not self._again
+    def shares(self) -> set[Share]:
+        """Those that have items."""
+        return set().union(*self._queues)
 
     def others(self, share: Share) -> int:
         """Shares that have items, but for this one."""

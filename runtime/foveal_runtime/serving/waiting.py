@@ -6,7 +6,6 @@ Times are the event loop's, which is monotonic: a wall clock that jumps moves no
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,8 +27,9 @@ _NEWEST_SHARE = 0.2
 """Of the newest batch in the running mean of seconds a study."""
 _ABOUT_S = 2.0
 """Since the last study that somebody waited for: another is likely to come."""
-_BULK_BATCH_S = 0.02
-"""That a batch of streamed studies may hold up a caller who comes meanwhile; one study is always run."""
+_SHARED_BATCH_S = 0.02
+"""That a batch may take while several callers are about: who comes next waits for it, and who is in it for its last study. On a
+CPU a larger batch is no faster; on a GPU this is one of ten studies. One study is always run."""
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
@@ -71,7 +71,7 @@ class WaitingLine:
         self._batch = batch
         self._turns = Turns[Job]()
         self._bytes = 0
-        self._asked_at = -math.inf  # when a study that somebody waits for came or was taken last
+        self._asked: dict[Share, float] = {}  # by whom a study was asked for that somebody waits for, and when last
         self.s_per_study = _FIRST_GUESS_S
         """Running mean over the batches, in one lane."""
 
@@ -93,13 +93,15 @@ class WaitingLine:
         """Whether what comes next may run beside nothing else."""
         return bool(len(self)) and self._turns.first().group is not None
 
-    def yields(self, now: float) -> bool:
-        """Whether all that waits is streamed, and has to leave room for callers who may come at any moment.
+    def contended(self, now: float) -> bool:
+        """Whether callers of several shares are about: none of them may have a worker for long at once.
 
         Args:
             now: on the event loop's clock.
         """
-        return bool(len(self)) and self._turns.bulk_alone and now - self._asked_at < _ABOUT_S
+        for share in [share for share, at in self._asked.items() if now - at >= _ABOUT_S]:
+            del self._asked[share]
+        return len(self._asked.keys() | self._turns.shares) > 1
 
     def wait_s(self, running: int, lanes: int) -> float:
         """Seconds until a study that came now would be started, in so many lanes that have so many studies in work."""
@@ -129,7 +131,7 @@ class WaitingLine:
             self._turns.append(job)
         self._bytes += weight
         if not share.bulk:
-            self._asked_at = max(job.enqueued for job in jobs)
+            self._asked[share] = jobs[0].enqueued
 
     def _check_size(self, studies: int, weight: int) -> None:
         limits = self._limits
@@ -216,8 +218,8 @@ class WaitingLine:
         pixels = chars = 0
         limits = self._batch
         most = min(limits.max_studies, -(-len(self) // max(1, lanes)))
-        if self.yields(now):
-            most = min(most, max(1, int(_BULK_BATCH_S / self.s_per_study)))
+        if self.contended(now):
+            most = min(most, max(1, int(_SHARED_BATCH_S / self.s_per_study)))
         while len(self) and len(batch) < most:
             job = self._turns.first()
             if job.future.done():

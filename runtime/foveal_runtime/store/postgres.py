@@ -25,8 +25,9 @@ from foveal_runtime.store.runas import RunAs, check_reach, choose
 
 _log = logging.getLogger(__name__)
 _OOM_BELOW = (200, 500)
-"""How much lower than foveal's `oom_score_adj` that of PostgreSQL's processes is, and how much lower still the postmaster's: when
-memory runs out, the kernel takes foveal's workers and not the archive's. PostgreSQL documents the two variables (section 18.4)."""
+"""How much lower than foveal's `oom_score_adj` that of PostgreSQL's processes is, and how much lower still the postmaster's:
+when memory runs out, the kernel takes foveal's workers and not the archive's. The two variables are PostgreSQL's own (manual,
+section 18.4)."""
 _FAILURE_COUNTS_S = 60.0
 """A death longer ago than this no longer explains why a connection fails."""
 
