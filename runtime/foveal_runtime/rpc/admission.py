@@ -25,9 +25,8 @@ class Admission:
         self._mean_s = 0.05
         self.in_work = 0
 
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Be one of them.
+    def check(self) -> None:
+        """Refuse one that would not be let in now.
 
         Raises:
             OverloadedError: as many as may be are in work.
@@ -37,6 +36,15 @@ class Admission:
                 f"{self.in_work} {self._what} are in work and {self._limit} may; send again later",
                 retry_after_s=max(0.05, self._mean_s * self.in_work / self._side_by_side / 2),
             )
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Be one of them.
+
+        Raises:
+            OverloadedError: as many as may be are in work.
+        """
+        self.check()
         self.in_work += 1
         began = time.monotonic()
         try:

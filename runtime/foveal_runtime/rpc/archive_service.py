@@ -30,7 +30,7 @@ from foveal_runtime.rpc.messages import KIND_OF, KIND_TO, known, model_ref_to, q
 from foveal_runtime.rpc.pages import filled, page_size, place_of, token_of
 from foveal_runtime.rpc.reading import ReadStudy
 from foveal_runtime.rpc.status import status_of
-from foveal_runtime.rpc.streams import patiently, windowed
+from foveal_runtime.rpc.streams import Requests, patiently, windowed
 from foveal_runtime.store.entry import Entry, check_entries, check_ids
 from foveal_runtime.store.filter import AllOf, Column, Equals, Not, conjunction
 
@@ -87,7 +87,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
         results = await self._upsert(model, request.entries, request.kinds, request.space_id, context)
         return archive_pb2.UpsertResponse(results=results, model=model_ref_to(model.bundle))
 
-    async def UpsertStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    async def UpsertStream(self, requests: Requests, context: Any) -> AsyncIterator[Any]:
         async def one(request: Any) -> Any:
             async def attempt() -> Any:
                 with self._admission():

@@ -13,14 +13,20 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from grpc_status import rpc_status
 
 from foveal_runtime.errors import FovealError, InputError
-from foveal_runtime.rpc import request_id
+from foveal_runtime.rpc import request_id, shares
+from foveal_runtime.rpc.budget import ByteBudget
+from foveal_runtime.rpc.inbox import Inbox, Received
+from foveal_runtime.rpc.shares import CallShares
 from foveal_runtime.rpc.status import status_of
+from foveal_runtime.serving.turns import Share
 
 log = logging.getLogger(__name__)
 Observe = Callable[[str, str, float], None]
 Admit = Callable[[Any], None]
 Check = Callable[[Any], None]
 Unary = Callable[[Any, Any], Awaitable[Any]]
+_PATIENCE_S = 5.0
+"""That a call of one message waits for room at most, and half of its own time: streams wait as long as it takes."""
 
 
 class InWork:
@@ -52,11 +58,15 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self,
         observe: Observe = lambda name, outcome, seconds: None,
         *,
+        budget: ByteBudget,
+        calls: CallShares,
         admit: Mapping[str, Admit] | None = None,
         check: Check = lambda request: None,
     ) -> None:
         """Args:
         observe: told of every call that ended: its name, `OK` or the error's class, and how long it took.
+        budget: of the bytes that are received and unanswered.
+        calls: how many may be in work.
         admit: by the name of a unary call, what is asked with its context before its message is received, and may raise a
             `FovealError`: under overload most of what a refusal costs is receiving photographs that nobody will look at.
         check: raises a `FovealError` for a message that nobody may walk.
@@ -66,6 +76,7 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self.in_work = InWork()
         """Our own calls; those of other services, such as watchers of the health service, are not waited for."""
         self._admit = admit or {}
+        self._budget, self._calls = budget, calls
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         handler = await continuation(handler_call_details)
@@ -75,94 +86,95 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if handler.unary_unary is not None:
             # On the wire a call of one message is a stream of one. Served as a stream, it can be refused without reading it,
             # and one whose photograph still arrives is in work.
-            admit = self._admit.get(name, lambda context: None)
             return grpc.stream_unary_rpc_method_handler(
-                _unary(name, _single(handler.unary_unary, admit), self._observe, self.in_work),
+                self._unary(name, _single(handler.unary_unary)),
                 _parsed(handler.request_deserializer, self._check),
                 handler.response_serializer,
             )
         return grpc.stream_stream_rpc_method_handler(
-            _stream(name, handler.stream_stream, self._observe, self.in_work),
+            self._stream(name, handler.stream_stream),
             _parsed(handler.request_deserializer, self._check),
             handler.response_serializer,
         )
 
+    def _unary(self, name: str, behaviour: Unary) -> Unary:
+        admit = self._admit.get(name, lambda context: None)
 
-def _parsed(deserialise: Callable[[bytes], Any], check: Check) -> Callable[[bytes], Any]:
+        async def call(requests: AsyncIterator[Received], context: Any) -> Any:
+            started = time.perf_counter()
+            caller = await _begin(context, bulk=False)
+            left_s = context.time_remaining()
+            wait_s = _PATIENCE_S if left_s is None else min(_PATIENCE_S, left_s / 2)
+            inbox = Inbox(requests, self._budget, caller, wait_s)
+            try:
+                with self.in_work, self._calls(caller):
+                    admit(context)
+                    response = await behaviour(inbox, context)
+            except asyncio.CancelledError:
+                _ended(name, "cancelled", started, self._observe)
+                raise
+            except Exception as error:  # noqa: BLE001 - the RPC boundary
+                await _abort(name, error, context, started, self._observe)
+            finally:
+                inbox.close()
+            _ended(name, "OK", started, self._observe)
+            return response
+
+        return call
+
+    def _stream(
+        self, name: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]]
+    ) -> Callable[[Any, Any], AsyncIterator[Any]]:
+        async def call(requests: AsyncIterator[Received], context: Any) -> AsyncIterator[Any]:
+            started = time.perf_counter()
+            caller = await _begin(context, bulk=True)
+            inbox = Inbox(requests, self._budget, caller)
+            try:
+                with self.in_work, self._calls(caller):
+                    async for response in behaviour(inbox, context):
+                        yield response
+            except asyncio.CancelledError:
+                _ended(name, "cancelled", started, self._observe)
+                raise
+            except Exception as error:  # noqa: BLE001 - the RPC boundary
+                await _abort(name, error, context, started, self._observe)
+            finally:
+                inbox.close()
+            _ended(name, "OK", started, self._observe)
+
+        return call
+
+
+def _parsed(deserialise: Callable[[bytes], Any], check: Check) -> Callable[[bytes], Received]:
     """A deserialiser that returns the error it should raise: raised there, gRPC would call it INTERNAL, without details."""
 
-    def parse(data: bytes) -> Any:
+    def parse(data: bytes) -> Received:
         try:
             message = deserialise(data)
             check(message)
         except DecodeError:
-            return InputError("request is no message of this call; compare with proto/foveal/v1, and send text as UTF-8")
+            message = InputError("request is no message of this call; compare with proto/foveal/v1, and send text as UTF-8")
         except InputError as error:
-            return error
-        return message
+            message = error
+        return Received(message, len(data))
 
     return parse
 
 
-def _valid(request: Any) -> Any:
-    if isinstance(request, InputError):
-        raise request
-    return request
-
-
-async def _each_valid(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    async for request in requests:
-        yield _valid(request)
-
-
-def _single(behaviour: Unary, admit: Admit) -> Unary:
+def _single(behaviour: Unary) -> Unary:
     """A call of one message, of the stream that it arrives in."""
 
     async def call(requests: AsyncIterator[Any], context: Any) -> Any:
-        admit(context)
         async for request in requests:
-            return await behaviour(_valid(request), context)
+            return await behaviour(request, context)
         raise InputError("call has no message; send one")
 
     return call
 
 
-def _unary(name: str, behaviour: Unary, observe: Observe, in_work: InWork) -> Unary:
-    async def call(request: Any, context: Any) -> Any:
-        started = time.perf_counter()
-        await request_id.begin(context)
-        try:
-            with in_work:
-                response = await behaviour(request, context)
-        except asyncio.CancelledError:
-            _ended(name, "cancelled", started, observe)
-            raise
-        except Exception as error:  # noqa: BLE001 - the RPC boundary
-            await _abort(name, error, context, started, observe)
-        _ended(name, "OK", started, observe)
-        return response
-
-    return call
-
-
-def _stream(
-    name: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]], observe: Observe, in_work: InWork
-) -> Callable[[Any, Any], AsyncIterator[Any]]:
-    async def call(requests: Any, context: Any) -> AsyncIterator[Any]:
-        started = time.perf_counter()
-        await request_id.begin(context)
-        try:
-            with in_work:
-                async for response in behaviour(_each_valid(requests), context):
-                    yield response
-        except asyncio.CancelledError:
-            _ended(name, "cancelled", started, observe)
-            raise
-        except Exception as error:  # noqa: BLE001 - the RPC boundary
-            await _abort(name, error, context, started, observe)
-        _ended(name, "OK", started, observe)
-
-    return call
+async def _begin(context: Any, *, bulk: bool) -> Share:
+    await request_id.begin(context)
+    return shares.begin(context, bulk=bulk)
 
 
 async def _abort(name: str, error: Exception, context: Any, started: float, observe: Observe) -> None:

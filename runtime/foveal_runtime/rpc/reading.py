@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from foveal_runtime._proto import study_pb2
 from foveal_runtime.errors import FovealError
 from foveal_runtime.photo.header import peek_pixels
+from foveal_runtime.rpc.inbox import message_bytes
 from foveal_runtime.rpc.messages import study_from
 from foveal_runtime.study.study import Study
 
@@ -35,7 +36,10 @@ class ReadStudy:
 
 async def read_all(messages: Sequence[study_pb2.Study]) -> list[ReadStudy | FovealError]:
     """Each message's study, or what is wrong with it."""
-    if sum(message.ByteSize() for message in messages) < _LARGE_BYTES:
+    size = message_bytes()
+    if size is None:
+        size = sum(message.ByteSize() for message in messages)
+    if size < _LARGE_BYTES:
         return [_read(message) for message in messages]
     return await asyncio.to_thread(lambda: [_read(message) for message in messages])
 

@@ -17,10 +17,12 @@ from grpc_reflection.v1alpha import reflection
 
 from foveal_runtime._proto import admin_pb2, admin_pb2_grpc, archive_pb2, archive_pb2_grpc, screening_pb2, screening_pb2_grpc
 from foveal_runtime.errors import ConfigError, FovealError
+from foveal_runtime.rpc import shares
 from foveal_runtime.rpc.address import check_free
 from foveal_runtime.rpc.admin_service import AdminService
 from foveal_runtime.rpc.admission import Admission
 from foveal_runtime.rpc.archive_service import ArchiveService
+from foveal_runtime.rpc.budget import ByteBudget, chosen_total
 from foveal_runtime.rpc.call import Boundary, InWork
 from foveal_runtime.rpc.certificates import server_credentials
 from foveal_runtime.rpc.counts import check_counts, counts
@@ -30,9 +32,11 @@ from foveal_runtime.rpc.keepalive import KEEPALIVE
 from foveal_runtime.rpc.metrics import Metrics, Observers
 from foveal_runtime.rpc.served_archive import ServedArchive
 from foveal_runtime.rpc.service import ScreeningService, graded_as_served
+from foveal_runtime.rpc.shares import CallShares
 from foveal_runtime.rpc.traces import Traces
+from foveal_runtime.serving import oom
 from foveal_runtime.serving.host import ModelHost
-from foveal_runtime.serving.memory import few_arenas, trim
+from foveal_runtime.serving.memory import few_arenas, free_bytes, trim
 from foveal_runtime.serving.router import Router
 from foveal_runtime.serving.shadow import Shadow
 
@@ -50,7 +54,8 @@ _TRIM_EVERY_S = 5.0
 _WATCH_AGAIN_S = 1.0
 _LAST_BYTES_S = 0.5
 """For answers that are on their way when the last call is over."""
-_QUEUED = ("Grade", "GradeExam", "Embed")
+_UNASKED_BYTES = 64 << 10
+_QUEUED = ("Grade", "GradeExam", "Embed", "Upsert")
 """Unary calls that wait for a worker."""
 
 
@@ -67,6 +72,10 @@ class Server:
         self._named: dict[ModelHost, str] = {}  # where each model's path led when it was last loaded
         self._server: Any = None
         self._in_work = InWork()
+        self._archive_calls = Admission("archive calls", config.max_archive_calls, config.archive.connections_max)
+        largest = config.max_message_bytes
+        total = config.max_received_bytes or chosen_total(free_bytes(), largest, config.queue.max_bytes)
+        self._budget = ByteBudget(total, largest)
         self._health = Health()
         self._metrics = Metrics() if config.metrics else None
         self._traces = Traces(config.traces) if config.traces else None
@@ -84,16 +93,26 @@ class Server:
         observe = {} if self._metrics is None else {"observe": self._metrics.call_ended}
         boundary = Boundary(
             **observe,
-            admit=dict.fromkeys(_QUEUED, self._check_time),
+            budget=self._budget,
+            calls=CallShares(
+                config.max_calls, config.max_calls_per_caller or -(-config.max_calls // 2), config.max_calls_per_s
+            ),
+            admit=self._admits(),
             check=partial(check_counts, limits=counts(config.max_studies)),
         )
         self._in_work = boundary.in_work
         self._server = grpc.aio.server(
             interceptors=(boundary,) if self._traces is None else (self._traces.interceptor(), boundary),
+            # Ours are refused before that, with a time after which to come back; this bounds those of other services too.
+            maximum_concurrent_rpcs=2 * config.max_calls,
             options=(
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", config.max_message_bytes),
                 ("grpc.so_reuseport", 0),  # two servers on one port would share the callers between them
+                # Of a message that nobody has asked for yet, so much is received and no more: by itself, gRPC would let a fast
+                # sender fill megabytes. What is asked for may come as fast as it will.
+                ("grpc.http2.bdp_probe", 0),
+                ("grpc.http2.lookahead_bytes", _UNASKED_BYTES),
                 *KEEPALIVE.server_settings(),
             ),
         )
@@ -138,7 +157,7 @@ class Server:
                 screening,
                 self.host,
                 self._archive.get,
-                Admission("archive calls", config.max_archive_calls, config.archive.connections_max),
+                self._archive_calls,
             ),
             self._server,
         )
@@ -194,8 +213,24 @@ class Server:
 
         self._watchers.append(asyncio.create_task(watching(), name=f"foveal-{name}"))
 
-    def _check_time(self, context: Any) -> None:
-        self.host.model.batcher.check_time(1, context.time_remaining())
+    def _admits(self) -> dict[str, Callable[[Any], None]]:
+        """What is asked before the message of a call is received, by its name."""
+
+        def to_queue(context: Any) -> None:
+            self.host.model.batcher.check(1, context.time_remaining(), shares.current())
+
+        def to_archive(context: Any) -> None:
+            self._archive_calls.check()
+
+        def to_both(context: Any) -> None:
+            to_archive(context)
+            to_queue(context)
+
+        archive = {method.name for method in archive_pb2.DESCRIPTOR.services_by_name["Archive"].methods}
+        return {
+            name: to_queue if name not in archive else to_both if name in _QUEUED else to_archive
+            for name in archive.union(_QUEUED)
+        }
 
     async def _watch_link(self, host: ModelHost) -> None:
         """Load a new bundle when the symbolic link that was named at the start points elsewhere."""
@@ -260,6 +295,7 @@ class Server:
             announce: called once the server is SERVING.
         """
         few_arenas()
+        oom.sooner(oom.SERVER)
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
         starting = asyncio.create_task(self.start())

@@ -11,6 +11,7 @@ from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, 
 from foveal_runtime.engine.answers import Ask, check_trained
 from foveal_runtime.engine.grading import check_given, check_operating_point, grade
 from foveal_runtime.errors import ConfigError, FovealError, ImageError, InputError, StudyError, UntrainedError
+from foveal_runtime.rpc import shares
 from foveal_runtime.rpc.grade_messages import embed_result, exam_to, eye_of, grade_to, study_with_eye
 from foveal_runtime.rpc.limits import MAX_FILTER_NODES, MAX_PAGE_ENTRIES
 from foveal_runtime.rpc.messages import PROVIDER_TO, kinds_from, model_ref_to, model_to
@@ -18,7 +19,7 @@ from foveal_runtime.rpc.metrics import Observer, Observers
 from foveal_runtime.rpc.model_asked import model_asked
 from foveal_runtime.rpc.reading import ReadStudy, read_all
 from foveal_runtime.rpc.status import status_of
-from foveal_runtime.rpc.streams import patiently, repeated, windowed
+from foveal_runtime.rpc.streams import Requests, patiently, repeated, windowed
 from foveal_runtime.serving.host import Model
 from foveal_runtime.serving.request import Answer, Request
 from foveal_runtime.store.entry import MAX_IDS
@@ -95,7 +96,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                 photographs.append((eye, self._finding(answer, model, point)))
         return exam_to(request.id, results, judge(photographs), model.bundle)
 
-    async def GradeStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    async def GradeStream(self, requests: Requests, context: Any) -> AsyncIterator[Any]:
         host = self._router.route_grading(*model_asked(context))
 
         async def one(request: Any) -> Any:
@@ -116,7 +117,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         async for response in self._windowed(requests, one, failed):
             yield response
 
-    async def EmbedStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    async def EmbedStream(self, requests: Requests, context: Any) -> AsyncIterator[Any]:
         host = self._router.route(*model_asked(context))
 
         async def one(request: Any) -> Any:
@@ -185,7 +186,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         answers = iter(await self.answer_read(model, [(each, ask) for each in read], context))
         return [repeated("id") if i in again else next(answers) for i in range(len(messages))]
 
-    def _windowed(self, requests: Any, one: Any, failed: Any) -> AsyncIterator[Any]:
+    def _windowed(self, requests: Requests, one: Any, failed: Any) -> AsyncIterator[Any]:
         window = self._config.stream_window
         return windowed(requests, one, failed, id_of=lambda r: str(r.study.id), field="id", window=window)
 
@@ -205,10 +206,11 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         """Each message's study, or what is wrong with it.
 
         Raises:
+            OverloadedError: the queue has no room for them.
             DeadlineError: they could only be answered too late.
         """
         if messages:
-            model.batcher.check_time(len(messages), context.time_remaining())
+            model.batcher.check(len(messages), context.time_remaining(), shares.current())
         return await read_all(messages)
 
     async def answer_read(
@@ -228,7 +230,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                 answers[i] = error
         if requests:
             deadline_s = context.time_remaining()
-            futures = model.batcher.submit([r for _, r in requests], deadline_s=deadline_s)
+            futures = model.batcher.submit([r for _, r in requests], deadline_s=deadline_s, share=shares.current())
             try:
                 done = await asyncio.gather(*futures, return_exceptions=True)
             finally:

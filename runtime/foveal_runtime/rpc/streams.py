@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from foveal_runtime.errors import FovealError, OverloadedError, StudyError
 
 _T = TypeVar("_T")
 
 
+class Requests(Protocol):
+    """A caller's stream that counts what is unanswered."""
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Its messages, valid ones alone."""
+        ...
+
+    def answered(self, message: Any, /) -> None:
+        """The answer of one of them was sent."""
+        ...
+
+
 async def windowed(
-    requests: AsyncIterator[Any],
+    requests: Requests,
     one: Callable[[Any], Awaitable[_T]],
     failed: Callable[[Any, FovealError], _T],
     *,
@@ -30,15 +42,15 @@ async def windowed(
         field: where that id stands inside what `failed` names.
         window: bound on what is in work or waits to be sent.
     """
-    ready: asyncio.Queue[_T | BaseException | None] = asyncio.Queue()
+    ready: asyncio.Queue[tuple[Any, _T] | BaseException | None] = asyncio.Queue()
     room = asyncio.Semaphore(window)
     in_work: set[str] = set()
 
     async def work(request: Any, own_id: str) -> None:
         try:
-            await ready.put(await one(request))
+            await ready.put((request, await one(request)))
         except FovealError as error:
-            await ready.put(failed(request, error))
+            await ready.put((request, failed(request, error)))
         except Exception as error:  # noqa: BLE001 - handed to the RPC's boundary through the queue
             await ready.put(error)
         finally:
@@ -48,14 +60,20 @@ async def windowed(
         end: Exception | None = None
         async with asyncio.TaskGroup() as group:
             try:
-                async for request in requests:
-                    await room.acquire()
+                messages = aiter(requests)
+                while True:
+                    await room.acquire()  # before the message is received
+                    try:
+                        request = await anext(messages)
+                    except StopAsyncIteration:
+                        break
                     own_id = id_of(request)
                     if own_id and own_id in in_work:
-                        await ready.put(failed(request, repeated(field)))
+                        await ready.put((request, failed(request, repeated(field))))
                         continue
                     in_work.add(own_id)
                     group.create_task(work(request, own_id))
+                    del request  # while the next one is waited for, this one may be answered and freed
             except Exception as error:  # noqa: BLE001 - handed to the RPC's boundary, after the answers to what came before
                 end = error
         await ready.put(end)
@@ -65,7 +83,10 @@ async def windowed(
         while (item := await ready.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            yield item
+            request, answer = item
+            yield answer
+            requests.answered(request)
+            del item, request, answer
             room.release()
     finally:
         reader.cancel()

@@ -16,6 +16,7 @@ from foveal_runtime.serving.dispatch import Dispatcher
 from foveal_runtime.serving.pool import Pool, WorkerLike
 from foveal_runtime.serving.request import Answer, BatchLimits, QueueLimits, Request
 from foveal_runtime.serving.strikes import Strikes, poison_error
+from foveal_runtime.serving.turns import NOBODY, Share
 from foveal_runtime.serving.waiting import Job, WaitingLine
 
 if TYPE_CHECKING:
@@ -113,22 +114,30 @@ class Batcher:
 
     # --- admission ----------------------------------------------------------------------------------------------------
 
-    def check_time(self, studies: int, deadline_s: float | None) -> None:
-        """Refuse before anything is read of a request that could only come too late: refusing has to be cheap.
+    def check(self, studies: int, deadline_s: float | None, share: Share = NOBODY) -> None:
+        """Refuse before anything is received or read of a request that would not be let in: refusing has to be cheap.
 
         Raises:
+            OverloadedError: the queue has no room.
             DeadlineError: the queue can't be worked off before the deadline.
         """
-        self._line.check_time(
-            studies, deadline_s=deadline_s, running=self._dispatcher.running, lanes=self._dispatcher.live_lanes
+        self._line.check(
+            studies,
+            share=share,
+            deadline_s=deadline_s,
+            running=self._dispatcher.running,
+            lanes=self._dispatcher.live_lanes,
         )
 
-    def submit(self, requests: Sequence[Request], *, deadline_s: float | None = None) -> list[asyncio.Future[Answer]]:
+    def submit(
+        self, requests: Sequence[Request], *, deadline_s: float | None = None, share: Share = NOBODY
+    ) -> list[asyncio.Future[Answer]]:
         """Admit studies, all or none of them.
 
         Args:
             requests: at least one.
             deadline_s: seconds the caller will wait; None is for ever.
+            share: whose they are.
 
         Returns:
             A future a study, each of which will be resolved; cancel one to drop the study.
@@ -159,7 +168,13 @@ class Batcher:
             else:
                 deadline = None if deadline_s is None else now + deadline_s
                 job = Job(
-                    request=request, key=key, size_bytes=request.size_bytes, deadline=deadline, enqueued=now, future=future
+                    request=request,
+                    key=key,
+                    size_bytes=request.size_bytes,
+                    deadline=deadline,
+                    enqueued=now,
+                    future=future,
+                    share=share,
                 )
                 if self._strikes.suspect(key):
                     job.group = object()  # of which it is the only member

@@ -89,6 +89,15 @@ class ServeConfig:
     read, not by hand."""
     max_archive_calls: int = 64
     """Archive calls in work, those that wait for a connection included; further ones are refused and told when to come back."""
+    max_received_bytes: int = 0
+    """Bytes of messages that arrive or wait for their answers, of all calls together; for each that arrives the largest message
+    is set aside. The process takes up to three times as much. 0 is chosen from what is free: a quarter of the memory."""
+    max_calls: int = 1024
+    """Calls in work, streams included; further ones are refused and told when to come back."""
+    max_calls_per_caller: int = 0
+    """Of them, those of one caller (a client certificate's name, else an address); 0 is half."""
+    max_calls_per_s: float = 0.0
+    """Calls a second of one caller; 0 is no limit."""
     batch: BatchLimits = field(default_factory=BatchLimits)
     queue: QueueLimits = field(default_factory=QueueLimits)
     archive: StoreOptions = field(default_factory=StoreOptions)
@@ -136,13 +145,15 @@ class ServeConfig:
                 f"{self.address} is reached from other machines and photographs would travel in plain text; give --tls-cert "
                 f"and --tls-key, listen on 127.0.0.1, or accept it with --insecure"
             )
-        for name in ("max_message_bytes", "max_studies", "max_image_pixels", "stream_window", "max_archive_calls"):
+        for name in ("max_message_bytes", "max_studies", "max_image_pixels", "stream_window", "max_archive_calls", "max_calls"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want at least 1")
         self._check_traces()
         if not 0 <= self.canary_share <= 1:
             raise ConfigError(f"canary_share is {self.canary_share:g}; want 0 to 1")
-        for name in ("cache_entries", "drain_s", "self_test_every_s"):
+        for name in (
+            "cache_entries", "drain_s", "self_test_every_s", "max_received_bytes", "max_calls_per_caller", "max_calls_per_s",
+        ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want 0 or more")
 

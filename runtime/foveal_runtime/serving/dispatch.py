@@ -173,14 +173,17 @@ class Dispatcher:
             if tested is not None:
                 self._start_test(tested)
                 continue
-            free = [h for h in able if h.busy < self._most and not h.alone]
+            # While several callers are about, nothing is handed over ahead: who comes next would stand behind it.
+            now = asyncio.get_running_loop().time()
+            most = self._lanes if self._line.contended(now) else self._most
+            free = [h for h in able if h.busy < most and not h.alone]
             if not len(self._line) or not free:
                 break
             hands = min(free, key=lambda h: h.busy)
             if hands.busy and self._line.alone_next:
                 break
             lanes = self.live_lanes - sum(h.busy for h in able)
-            batch = self._line.take(asyncio.get_running_loop().time(), lanes=lanes)
+            batch = self._line.take(now, lanes=lanes)
             if batch:
                 hands.running.append(batch)
                 self._spawn(self._run(hands, batch))

@@ -24,6 +24,7 @@ from foveal_runtime.errors import (
 )
 from foveal_runtime.photo.imaging import ImageLimits
 from foveal_runtime.photo.site import read_site
+from foveal_runtime.serving import oom
 from foveal_runtime.serving.batching import Batcher
 from foveal_runtime.serving.kept import compiled_graphs, planned
 from foveal_runtime.serving.supervisor import Worker
@@ -232,6 +233,7 @@ class ModelHost:
             # Callers wait for a replacement: a few golden studies show that it is no other model and computes as it should.
             fresh = replace(worker_spec, replay=Replay.SOME if batcher.started else Replay.ALL)
             worker = await Worker.start(fresh, start_timeout_s=spec.start_timeout_s)
+            oom.sooner(oom.WORKER - oom.SERVER, worker.pid)
             assert worker.ready is not None
             report = worker.ready.self_test
             if report is not None and not batcher.started:

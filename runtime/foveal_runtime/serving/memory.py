@@ -40,7 +40,7 @@ def free_bytes(*, proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgrou
 
     Args:
         proc: where the kernel tells of memory; another folder in tests.
-        cgroup: this process's control group (version 2), as a container sees it.
+        cgroup: where control groups are mounted; a container sees its own there, other processes find theirs below it.
 
     Returns:
         Bytes; None where nobody tells.
@@ -49,9 +49,24 @@ def free_bytes(*, proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgrou
     with contextlib.suppress(OSError, ValueError, IndexError):
         line = next(line for line in (proc / "meminfo").read_text().splitlines() if line.startswith("MemAvailable:"))
         found.append(int(line.split()[1]) * 1024)
-    with contextlib.suppress(OSError, ValueError):  # "max" is no number
-        found.append(int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text()))
+    for folder, most, used in _groups(proc, cgroup):
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number
+            found.append(int((folder / most).read_text()) - int((folder / used).read_text()))
     return max(0, min(found)) if found else None
+
+
+def _groups(proc: Path, cgroup: Path) -> list[tuple[Path, str, str]]:
+    """Control groups that bound this process, with the names of their files, of version 2 and of version 1."""
+    of_2, of_1 = ("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    found = [(cgroup, *of_2), (cgroup / "memory", *of_1)]
+    with contextlib.suppress(OSError, ValueError):
+        for line in (proc / "self" / "cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                found.append((cgroup / path.lstrip("/"), *of_2))
+            elif "memory" in controllers.split(","):
+                found.append((cgroup / "memory" / path.lstrip("/"), *of_1))
+    return found
 
 
 def megabytes(text: str) -> float:

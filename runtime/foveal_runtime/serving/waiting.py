@@ -6,12 +6,12 @@ Times are the event loop's, which is monotonic: a wall clock that jumps moves no
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import DeadlineError, FovealError, InputError, OverloadedError
+from foveal_runtime.serving.turns import NOBODY, Share, Turns
 
 if TYPE_CHECKING:
     from foveal_runtime.serving.request import Answer, BatchLimits, QueueLimits, Request
@@ -25,6 +25,11 @@ _FIRST_GUESS_S = 0.05
 """Seconds a study until the first batch was timed."""
 _NEWEST_SHARE = 0.2
 """Of the newest batch in the running mean of seconds a study."""
+_ABOUT_S = 2.0
+"""Since the last study that somebody waited for: another is likely to come."""
+_SHARED_BATCH_S = 0.02
+"""That a batch may take while several callers are about: who comes next waits for it, and who is in it for its last study. On a
+CPU a larger batch is no faster; on a GPU this is one of ten studies. One study is always run."""
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
@@ -38,6 +43,7 @@ class Job:
     """On the event loop's clock."""
     enqueued: float
     future: asyncio.Future[Answer]
+    share: Share = NOBODY
     group: object = None
     """Jobs of one group run together and with nobody else: halves of a batch that killed its worker."""
 
@@ -50,7 +56,11 @@ def refuse(jobs: Sequence[Job], error: FovealError) -> None:
 
 
 class WaitingLine:
-    """First in, first out, within limits. Whoever takes a batch tells how long it took."""
+    """First in, first out within a share, in turns between shares, within limits. Whoever takes a batch tells how long it took.
+
+    A share is a caller's studies that somebody waits for, or those that it streams. Streamed ones fill half of the line at
+    most, and get one place in `turns.BULK_TURN` while others wait.
+    """
 
     def __init__(self, limits: QueueLimits, batch: BatchLimits) -> None:
         """Args:
@@ -59,13 +69,14 @@ class WaitingLine:
         """
         self._limits = limits
         self._batch = batch
-        self._jobs: deque[Job] = deque()
+        self._turns = Turns[Job]()
         self._bytes = 0
+        self._asked: dict[Share, float] = {}  # by whom a study was asked for that somebody waits for, and when last
         self.s_per_study = _FIRST_GUESS_S
         """Running mean over the batches, in one lane."""
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._turns)
 
     @property
     def size_bytes(self) -> int:
@@ -80,11 +91,21 @@ class WaitingLine:
     @property
     def alone_next(self) -> bool:
         """Whether what comes next may run beside nothing else."""
-        return bool(self._jobs) and self._jobs[0].group is not None
+        return bool(len(self)) and self._turns.first().group is not None
+
+    def contended(self, now: float) -> bool:
+        """Whether callers of several shares are about: none of them may have a worker for long at once.
+
+        Args:
+            now: on the event loop's clock.
+        """
+        for share in [share for share, at in self._asked.items() if now - at >= _ABOUT_S]:
+            del self._asked[share]
+        return len(self._asked.keys() | self._turns.shares) > 1
 
     def wait_s(self, running: int, lanes: int) -> float:
         """Seconds until a study that came now would be started, in so many lanes that have so many studies in work."""
-        return (len(self._jobs) + running) * self.s_per_study / max(1, lanes)
+        return (len(self) + running) * self.s_per_study / max(1, lanes)
 
     def admit(self, jobs: Sequence[Job], *, deadline_s: float | None, running: int, lanes: int) -> None:
         """Let all of these in, or none.
@@ -102,45 +123,71 @@ class WaitingLine:
         """
         if not jobs:
             return
+        share = jobs[0].share
+        weight = sum(job.size_bytes for job in jobs)
+        self._check_size(len(jobs), weight)
+        self.check(len(jobs), share=share, deadline_s=deadline_s, running=running, lanes=lanes, size_bytes=weight)
+        for job in jobs:
+            self._turns.append(job)
+        self._bytes += weight
+        if not share.bulk:
+            self._asked[share] = jobs[0].enqueued
+
+    def _check_size(self, studies: int, weight: int) -> None:
+        limits = self._limits
+        if studies > limits.max_studies or weight > limits.max_bytes:
+            raise InputError(
+                f"request has {studies} studies of {weight} bytes, the queue holds {limits.max_studies} studies and "
+                f"{limits.max_bytes} bytes at most; send them in parts"
+            )
+
+    def check(
+        self, studies: int, *, share: Share, deadline_s: float | None, running: int, lanes: int, size_bytes: int = 0
+    ) -> None:
+        """Whether so many studies would be let in now.
+
+        Raises:
+            OverloadedError: there is no room.
+            DeadlineError: they would come too late.
+        """
         try:
-            self._check(jobs, deadline_s, running, lanes)
+            self._check_room(studies, size_bytes, share, running, lanes)
+            self.check_time(studies, deadline_s=deadline_s, running=running, lanes=lanes, share=share)
         except (OverloadedError, DeadlineError):
             # Those whose callers have gone take up room until their turn comes: without them it is tried once more.
             if not self._drop_abandoned():
                 raise
-            self._check(jobs, deadline_s, running, lanes)
-        self._jobs.extend(jobs)
-        self._bytes += sum(job.size_bytes for job in jobs)
+            self._check_room(studies, size_bytes, share, running, lanes)
+            self.check_time(studies, deadline_s=deadline_s, running=running, lanes=lanes, share=share)
 
-    def _check(self, jobs: Sequence[Job], deadline_s: float | None, running: int, lanes: int) -> None:
-        limits = self._limits
-        wait_s = self.wait_s(running, lanes)
-        weight = sum(job.size_bytes for job in jobs)
-        if len(jobs) > limits.max_studies or weight > limits.max_bytes:
-            raise InputError(
-                f"request has {len(jobs)} studies of {weight} bytes, the queue holds {limits.max_studies} studies and "
-                f"{limits.max_bytes} bytes at most; send them in parts"
-            )
+    def _check_room(self, studies: int, size_bytes: int, share: Share, running: int, lanes: int) -> None:
+        most, most_bytes = self._limits.max_studies, self._limits.max_bytes
+        waiting, waiting_bytes = len(self), self._bytes
+        if share.bulk:
+            most, most_bytes = max(1, most // 2), max(1, most_bytes // 2)
+            waiting = self._turns.bulk
+        elif others := self._turns.others(share):
+            mine_bytes = sum(job.size_bytes for job in self._turns.queue(share))
+            part, part_bytes = most // (others + 1), most_bytes // (others + 1)
+            if len(self._turns.queue(share)) + studies <= part and mine_bytes + size_bytes <= part_bytes:
+                # Beside callers who filled the line, one that holds less than its part of it finds room.
+                most, most_bytes = 2 * most, 2 * most_bytes
+        retry_s = max(self.wait_s(running, lanes) / 2, 0.05)
         # A request as large as the line would never find it empty: at most half full, the line takes one that does not fit.
-        if len(self._jobs) + len(jobs) > limits.max_studies and len(self._jobs) > limits.max_studies // 2:
+        if waiting + studies > most and waiting > most // 2:
+            raise OverloadedError(f"{waiting} studies are waiting and {most} may; send again later", retry_after_s=retry_s)
+        if waiting_bytes + size_bytes > most_bytes and waiting_bytes > most_bytes // 2:
             raise OverloadedError(
-                f"{len(self._jobs)} studies are waiting and {limits.max_studies} may; send again later",
-                retry_after_s=max(wait_s / 2, 0.05),
+                f"{waiting_bytes} bytes are waiting and {most_bytes} may; send again later", retry_after_s=retry_s
             )
-        if self._bytes + weight > limits.max_bytes and self._bytes > limits.max_bytes // 2:
-            raise OverloadedError(
-                f"{self._bytes} bytes are waiting and {limits.max_bytes} may; send again later",
-                retry_after_s=max(wait_s / 2, 0.05),
-            )
-        self.check_time(len(jobs), deadline_s=deadline_s, running=running, lanes=lanes)
 
-    def check_time(self, studies: int, *, deadline_s: float | None, running: int, lanes: int) -> None:
+    def check_time(self, studies: int, *, deadline_s: float | None, running: int, lanes: int, share: Share = NOBODY) -> None:
         """Whether so many studies could be answered in time.
 
         Raises:
             DeadlineError: they would come too late.
         """
-        depth = len(self._jobs) + running
+        depth = self._turns.before(share, studies) + running
         # All lanes work off what was there before and what comes now; no study takes less than its own time.
         shared = (depth + studies) / max(1, lanes)
         answer_s = self.s_per_study * max(1.0, shared) * _MARGIN
@@ -151,14 +198,13 @@ class WaitingLine:
             )
 
     def _drop_abandoned(self) -> bool:
-        kept = deque(job for job in self._jobs if not job.future.done())
-        dropped = len(kept) < len(self._jobs)
-        self._jobs, self._bytes = kept, sum(job.size_bytes for job in kept)
-        return dropped
+        dropped = self._turns.drop(lambda job: job.future.done())
+        self._bytes -= sum(job.size_bytes for job in dropped)
+        return bool(dropped)
 
     def put_back(self, jobs: Sequence[Job]) -> None:
         """Put jobs that were taken at the head again, in their order, whatever the limits say."""
-        self._jobs.extendleft(reversed(jobs))
+        self._turns.put_back(jobs)
         self._bytes += sum(job.size_bytes for job in jobs)
 
     def take(self, now: float, *, lanes: int = 1) -> list[Job]:
@@ -171,9 +217,11 @@ class WaitingLine:
         batch: list[Job] = []
         pixels = chars = 0
         limits = self._batch
-        most = min(limits.max_studies, -(-len(self._jobs) // max(1, lanes)))
-        while self._jobs and len(batch) < most:
-            job = self._jobs[0]
+        most = min(limits.max_studies, -(-len(self) // max(1, lanes)))
+        if self.contended(now):
+            most = min(most, max(1, int(_SHARED_BATCH_S / self.s_per_study)))
+        while len(self) and len(batch) < most:
+            job = self._turns.first()
             if job.future.done():
                 self._drop_first()
                 continue
@@ -191,9 +239,9 @@ class WaitingLine:
         return batch
 
     def _drop_first(self) -> None:
-        self._bytes -= self._jobs.popleft().size_bytes
+        self._bytes -= self._turns.pop().size_bytes
 
     def clear(self, error: FovealError) -> None:
         """Tell everybody who waits."""
-        jobs, self._jobs, self._bytes = list(self._jobs), deque(), 0
+        jobs, self._bytes = self._turns.drop(lambda job: True), 0
         refuse(jobs, error)

@@ -24,6 +24,10 @@ from foveal_runtime.store.datafolder import DataFolder, FolderLock, write_config
 from foveal_runtime.store.runas import RunAs, check_reach, choose
 
 _log = logging.getLogger(__name__)
+_OOM_BELOW = (200, 500)
+"""How much lower than foveal's `oom_score_adj` that of PostgreSQL's processes is, and how much lower still the postmaster's:
+when memory runs out, the kernel takes foveal's workers and not the archive's. The two variables are PostgreSQL's own (manual,
+section 18.4)."""
 _FAILURE_COUNTS_S = 60.0
 """A death longer ago than this no longer explains why a connection fails."""
 
@@ -32,7 +36,16 @@ _FAILURE_COUNTS_S = 60.0
 # and exec may not run in a process with threads.
 _LAUNCHER = """
 import ctypes, os, signal, sys
-parent, uid, gid = map(int, sys.argv[1:4])
+parent, uid, gid, below, further = map(int, sys.argv[1:6])
+try:  # as root, or where foveal has raised its own: the system lets it take back what it had
+    score = "/proc/self/oom_score_adj"
+    with open(score, "r+b", 0) as file:
+        base = max(-999, int(file.read()) - below)
+        file.write(b"%d" % base)
+        os.environ.update(PG_OOM_ADJUST_FILE=score, PG_OOM_ADJUST_VALUE=str(base))
+        file.write(b"%d" % max(-999, base - further))
+except OSError:
+    pass
 if uid >= 0:
     os.setgroups([]); os.setgid(gid); os.setuid(uid)
 if sys.platform.startswith("linux"):
@@ -40,7 +53,7 @@ if sys.platform.startswith("linux"):
 if os.getppid() != parent:
     sys.exit("foveal is gone")
 os.umask(0o077)
-os.execv(sys.argv[4], sys.argv[4:])
+os.execv(sys.argv[6], sys.argv[6:])
 """
 
 
@@ -211,7 +224,7 @@ class EmbeddedPostgres:
         ids = (user.uid, user.gid) if user.switched else (-1, -1)
         with self._folder.start_log.open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), str(ids[0]), str(ids[1]), *self._command()],
+                [sys.executable, "-I", "-S", "-c", _LAUNCHER, *map(str, (os.getpid(), *ids, *_OOM_BELOW)), *self._command()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
