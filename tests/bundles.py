@@ -61,15 +61,15 @@ def photograph(seed: int = 0, *, width: int = 320, height: int = 240, format: st
         angle, bend, along = rng.uniform(0, 2 * np.pi), rng.uniform(-0.6, 0.6), np.linspace(0, 1.6, 24)
         across, down = 0.5 * side + along * np.cos(angle + bend * along), along * np.sin(angle + bend * along)
         points = [(float(width + 2 * radius * a), float(height + 2 * radius * b)) for a, b in zip(across, down, strict=True)]
-        draw.line(points, fill=255 if vessel % 2 else 150, width=max(1, round(radius * rng.uniform(0.015, 0.05))))
+        draw.line(points, fill=255 if vessel % 2 else 150, width=max(1, round(radius * rng.uniform(0.02, 0.06))))
     macula = np.exp(-((x + 0.1 * side) ** 2 + y**2) / 0.03)
     blood = np.maximum(np.asarray(vessels.resize(size, Image.Resampling.BOX), np.float64) / 255, 0.6 * macula)
     light = (1.05 - 0.35 * (x * x + y * y)) * (x * x + y * y < 1)
-    for cells, depth in (((18, 14), 0.16), ((width // 2, height // 2), 0.06)):
+    for cells, depth in (((18, 14), 0.16), ((60, 45), 0.05), ((width // 2, height // 2), 0.15)):
         grains = Image.fromarray(rng.integers(0, 255, cells[::-1], dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
         light *= 1 + depth * (np.asarray(grains) / 255 - 0.5)
     disc = np.exp(-((((x - 0.5 * side) ** 2 + y**2) / 0.018) ** 2))
-    colours = ((185, 60, 0.2), (92, 110, 0.45), (45, 80, 0.35))  # of the retina, what the disc adds, what blood takes
+    colours = ((185, 60, 0.25), (92, 110, 0.5), (45, 80, 0.4))  # of the retina, what the disc adds, what blood takes
     rgb = np.stack([light * (level + glow * disc) * (1 - taken * blood) for level, glow, taken in colours], axis=-1)
     buffer = io.BytesIO()
     Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(buffer, format, quality=92)
