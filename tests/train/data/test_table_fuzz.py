@@ -22,7 +22,7 @@ from foveal_train.data.brset import RELEASES
 
 ROWS = 10
 """Rows of a table."""
-WORDS = "zyqora wexalin pluvent orbimak sterivo quandel myrth fosbel".split()
+WORDS = ["zyqora", "wexalin", "pluvent", "orbimak", "sterivo", "quandel", "myrth", "fosbel"]
 GRADES = {
     0: ("0", "0.0", "No DR", "normal", "sem RD"),
     1: ("1", "1.0", "Mild", "leve", "mild NPDR", "RDNP leve"),
@@ -250,7 +250,8 @@ def judge(spec: str, truth: list[Person], spoiled: Spoiled) -> tuple[int, int]:
         dataset = load(spec, skip_bad=True)
         samples, problems, said = dataset.samples, dataset.problems, [*dataset.remarks, *dataset.faults]
     except DataError as error:
-        assert len(spoiled.touched) >= 1, error
+        if not spoiled.touched:
+            raise
         samples, problems, said = (), (), [str(error)]
     by_id = {sample.id: sample for sample in samples}
     assert len(by_id) == len(samples)
