@@ -10,7 +10,7 @@ import argparse
 import ast
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -22,6 +22,7 @@ from foveal_runtime.cli.environment import VARIABLES
 from foveal_runtime.cli.main import build_app
 from foveal_runtime.rpc.gauges import FIGURES
 from foveal_runtime.serving.config import NOT_IN_A_FILE, ServeConfig
+from foveal_runtime.study import synonyms
 from foveal_train.training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +63,7 @@ def pages() -> dict[str, str]:
         "errors": error_page(),
         "metrics": metrics_page(),
         "environment": environment_page(),
+        "synonyms": synonyms_page(),
     }
 
 
@@ -175,6 +177,32 @@ def environment_page() -> str:
     """Every variable that foveal reads or that its documentation tells to set."""
     rows = [f"| `{name}` | {text} |\n" for name, text in sorted(VARIABLES.items())]
     return "# Environment variables\n\n| name | what it does |\n| --- | --- |\n" + "".join(rows)
+
+
+def synonyms_page() -> str:
+    """Every word of a clinic's table that is understood."""
+    parts = [
+        "# Words of tables\n\nWhat a column of `folder:` may be called and what the cells of every data set may say. Case, "
+        "accents, punctuation and blanks do not matter. A mapping file (docs/datasets.md) adds to them.\n\n## Columns\n\n"
+        "| field | spellings |\n| --- | --- |\n",
+        *(f"| `{field}` | {', '.join(spellings)} |\n" for field, spellings in synonyms.SPELLINGS.items()),
+    ]
+    tables: dict[str, Mapping[str, Any]] = {
+        "ICDR grades": synonyms.ICDR,
+        "SDRG levels": synonyms.SDRG,
+        "Macular edema": synonyms.EDEMA,
+        "Eyes": synonyms.EYES,
+        "Sexes": synonyms.SEXES,
+        "Yes and no": synonyms.YES_NO,
+    }
+    for title, words in tables.items():
+        by_value: dict[Any, list[str]] = {}
+        for word, value in words.items():
+            by_value.setdefault(value, []).append(word)
+        parts.append(f"\n## {title}\n\n| value | words |\n| --- | --- |\n")
+        parts += [f"| {str(value).lower()} | {', '.join(several)} |\n" for value, several in by_value.items()]
+    missing = ", ".join(sorted(filter(None, synonyms.MISSING)))
+    return "".join(parts) + f"\n## Empty cells\n\nA cell of punctuation alone (`-`, `?`), and: {missing}.\n"
 
 
 if __name__ == "__main__":

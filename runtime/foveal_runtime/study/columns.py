@@ -63,7 +63,8 @@ def columns_of(table: Table, mapping: ColumnMap) -> dict[str, str]:
         DataError: no column for the photograph, two for one field, or a mapping to or of a field that does not exist.
     """
     known = ", ".join(SPELLINGS)
-    for target in [*filter(None, mapping.columns.values()), *mapping.values]:
+    own = {fold_header(column) for column in table.columns}
+    for target in [*filter(None, mapping.columns.values()), *(name for name in mapping.values if name not in own)]:
         if fold_header(target) not in _FIELD_OF:
             raise DataError(f"the mapping file names the field {target!r}; known are {known}")
     columns: dict[str, str] = {}

@@ -33,7 +33,7 @@ class Finder:
             folded = _fold(name)
             for key in {folded, _stem(folded), *_ends(folded), *map(_stem, _ends(folded))}:
                 self._by.setdefault(key, set()).add(name)
-        self._patterns = {_pattern(_stem(_fold(name))) for name in self._names}
+        self._patterns = {_pattern(_stem(_fold(name)).rpartition("/")[2]) for name in self._names}
         self._asked = 0
 
     def __call__(self, cell: str) -> str:
@@ -78,7 +78,7 @@ class Finder:
         """The cell where it is made like a photograph's name, else "": what stands there may be a patient's."""
         bare = cell.strip()
         named = PurePosixPath(bare.casefold()).suffix in SUFFIXES and not any(c.isspace() for c in bare)
-        return bare[:100] if bare and (named or _pattern(_stem(_fold(bare))) in self._patterns) else ""
+        return bare[:100] if bare and (named or _pattern(_stem(_fold(bare)).rpartition("/")[2]) in self._patterns) else ""
 
 
 def _pattern(name: str) -> str:

@@ -94,7 +94,8 @@ def _read_table(path: Path, images: dict[str, Path], reading: Reading) -> Folder
     own: list[int] = []
     seen: set[str] = set()
     for line, cells in table.rows:
-        values = {field: cells[column] for field, column in columns.items()}
+        # The mapping file may call the column by its name in the table, which is done, or by its field.
+        values = {field: reading.columns.value(field, cells[column]) for field, column in columns.items()}
         name = ""
         try:
             name = find(values["file"])
@@ -110,6 +111,9 @@ def _read_table(path: Path, images: dict[str, Path], reading: Reading) -> Folder
             rows.append(row_of(line, name, images[name], values, reading.columns.dates))
         except BadCode as error:
             bad.append(error.problem(line, name or find.label(values["file"])))
+    if not columns.keys() & {"icdr", "icdr_left", "icdr_right"}:
+        # A patient's grade is the worse eye's: beside the eyes' grades it is not needed, alone it is not the photograph's.
+        columns.pop("icdr_patient", None)
     unused = [c for c in table.columns if c not in columns.values()]
     return Folder(
         rows=tuple(rows),

@@ -7,7 +7,7 @@ dates = "day-first"         # or "month-first", when 03/04/2024 occurs
 "Grau final" = "icdr"
 "Qualidade" = ""
 
-[values.icdr]               # by the reader's column: a word = what it means; "" is missing
+[values.icdr]               # by either name of the column: a word = what it means; "" is missing
 "R2" = 2
 [values.eye]
 "1" = "right"
@@ -36,7 +36,7 @@ class ColumnMap:
     columns: Mapping[str, str] = field(default_factory=dict)
     """Folded name of the table's column to the reader's column; "" leaves the column out."""
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Folded name of the reader's column to folded words and what stands in their place."""
+    """Folded name of the column, the table's or the reader's, to folded words and what stands in their place."""
     dates: str = ""
     """What 03/04/2024 means: "" refuses it, `day-first`, `month-first`."""
     encoding: str = "utf-8"

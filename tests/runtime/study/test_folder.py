@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.codes import BadCode, flag, integer_code, years
 from foveal_runtime.study.folder import read_folder
+from foveal_runtime.study.mapping import ColumnMap, Reading
 from foveal_runtime.study.study import Eye, Sex
 from foveal_runtime.study.synonyms import SPELLINGS
 
@@ -140,3 +142,121 @@ def test_flags_and_grades_refuse_other_codes() -> None:
     for bad in ("5", "-1", "2.5", "two", "1e400"):
         with pytest.raises(BadCode):
             integer_code("grade", bad, range(5))
+
+
+@pytest.mark.parametrize(
+    ("column", "typed", "field", "value"),
+    [
+        ("grade", "Mild", "icdr", 1), ("grade", "PDR", "icdr", 4), ("grade", "No DR", "icdr", 0), ("Grau", "leve", "icdr", 1),
+        ("Grau", "RDNP grave", "icdr", 3), ("grade", "3,0", "icdr", 3), ("SDRG", "R2", "sdrg", 2),
+        ("adjudicated_dr_grade", "2", "icdr", 2), ("adjudicated_dme", "1", "macular_edema", 1),
+        ("edema", "sim", "macular_edema", 1),
+        ("note", "nan", "note", None), ("note", "NULL", "note", None), ("note", "NA", "note", None),
+        ("note", "-", "note", None),
+        ("acquired", "25/12/2024", "acquired", date(2024, 12, 25)),
+        ("data do exame", "3 de abril de 2024", "acquired", date(2024, 4, 3)),
+        ("date", "2024-04-03 10:22:01", "acquired", date(2024, 4, 3)), ("date", "20240403", "acquired", date(2024, 4, 3)),
+        ("date", "03.04.2024", "acquired", date(2024, 4, 3)), ("date", "03-Apr-2024", "acquired", date(2024, 4, 3)),
+    ],
+)  # fmt: skip
+def test_words_of_clinics_are_read(column: str, typed: str, field: str, value: object, folder: Path) -> None:
+    (folder / "labels.csv").write_text(f"id;{column}\na.jpg;{typed}\n")
+    (row,) = read_folder(folder).rows
+    assert getattr(row, field) == value
+
+
+@pytest.mark.parametrize(
+    ("typed", "eye"),
+    [(t, Eye.RIGHT) for t in ("OD", "D", "right eye", "Olho direito", "R", "o.d.")]
+    + [(t, Eye.LEFT) for t in ("OS", "OE", "E", "left eye", "ESQUERDO", "O.E.")],
+)
+def test_eyes_are_read_in_english_and_portuguese(typed: str, eye: Eye, folder: Path) -> None:
+    (folder / "labels.csv").write_text(f"Imagem;Olho\na.jpg;{typed}\n")
+    (row,) = read_folder(folder).rows
+    assert row.record is not None
+    assert row.record.eye is eye
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("file;grade\na.jpg;R2\n", "level of another scale (R2)"),
+        ("file;grade\na.jpg;none\n", "may be grade 0 or no grade"),
+        ("file;date\na.jpg;03/04/2024\n", "may be two different days"),
+        ("file;date\na.jpg;30/30/2024\n", "no date of the form"),
+        ("file;sex\na.jpg;M\nb.PNG;H\n", "may be mulher"),
+        ("file;patient\na.jpg;\n", "patient is empty"),
+        ("file;left eye DR level;right eye DR level\na.jpg;1;2\n", "no column says which eye"),
+        ("file;eye\na.jpg;OU\n", "accepted: right, r, od"),
+    ],
+)
+def test_what_can_be_read_two_ways_is_refused(text: str, what: str, folder: Path) -> None:
+    (folder / "labels.csv").write_text(text)
+    assert what in str(read_folder(folder).bad_rows[0])
+
+
+def test_a_number_that_may_be_an_age_and_a_text_that_may_be_a_note_are_not_repeated(folder: Path) -> None:
+    (folder / "labels.csv").write_text("file;grade;eye\na.jpg;61;\nb.PNG;1;haemorrhages seen in both eyes\n")
+    text = "\n".join(map(str, read_folder(folder).bad_rows))
+    assert "61" not in text
+    assert "haemorrhages" not in text
+    assert "2" in text
+
+
+def test_a_mapping_file_gives_words_their_meaning(folder: Path) -> None:
+    (folder / "labels.csv").write_text("file;Grau;Olho;Dia\na.jpg;R2;1;03/04/2024\nb.PNG;x;2;05/04/2024\n")
+    mapping = ColumnMap(
+        columns={"dia": "acquired"},
+        values={"grau": {"r2": "2", "x": ""}, "olho": {"1": "right", "2": "left"}},
+        dates="day-first",
+    )
+    first, second = read_folder(folder, Reading(columns=mapping)).rows
+    assert (first.icdr, second.icdr, first.acquired) == (2, None, date(2024, 4, 3))
+    assert second.record is not None
+    assert second.record.eye is Eye.LEFT
+    with pytest.raises(DataError, match="names the field 'grad'"):
+        read_folder(folder, Reading(columns=ColumnMap(columns={"dia": "grad"})))
+
+
+def test_a_blank_patient_is_its_own_by_flag_and_listed(folder: Path) -> None:
+    (folder / "labels.csv").write_text("file;patient\na.jpg;\nb.PNG;7\n")
+    assert [bad.row for bad in read_folder(folder).bad_rows] == [2]
+    found = read_folder(folder, Reading(own_patients=True))
+    assert [row.patient_id for row in found.rows] == ["a.jpg", "7"]
+    assert found.own_patients == (2,)
+
+
+def test_a_grade_that_is_not_read_is_named(folder: Path) -> None:
+    (folder / "labels.csv").write_text(
+        "file,reader2_dr_grade,image quality level,severidade,ward\na.jpg,1,2,Mild,3\nb.PNG,0,1,No DR,1\n"
+    )
+    assert read_folder(folder).unread_grades == ("reader2_dr_grade", "severidade")
+    (folder / "labels.csv").write_text("file,patient_DR_Level\na.jpg,1\nb.PNG,0\n")
+    assert read_folder(folder).unread_grades == ("patient_DR_Level",)
+
+
+def test_deepdrids_table_is_read_with_the_eye_that_its_columns_tell(tmp_path: Path) -> None:
+    (tmp_path / "Images" / "4").mkdir(parents=True)
+    for name in ("4_l1", "4_r1"):
+        Image.new("RGB", (40, 40), (130, 70, 30)).save(tmp_path / "Images" / "4" / f"{name}.jpg")
+    (tmp_path / "t.csv").write_text(
+        "patient_id,image_id,image_path,Overall quality,left_eye_DR_Level,right_eye_DR_Level,patient_DR_Level,Clarity\n"
+        "4,4_l1,\\regular-fundus-training\\4\\4_l1.jpg,0,3,,4,6\n4,4_r1,\\regular-fundus-training\\4\\4_r1.jpg,0,,4,4,8\n"
+    )
+    found = read_folder(tmp_path)
+    assert [(r.icdr, r.record.eye if r.record else None, r.patient_id) for r in found.rows] == [
+        (3, Eye.LEFT, "4"),
+        (4, Eye.RIGHT, "4"),
+    ]
+    assert found.unread_grades == ()
+
+
+def test_thumbnails_and_what_is_no_photograph_are_left_out_with_the_reason(folder: Path) -> None:
+    for name in ("@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "c.HEIC", ".DS_Store", "__MACOSX/._a.jpg", "._a.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    found = read_folder(folder)
+    assert [row.id for row in found.rows] == ["a.jpg", "b.PNG", "visit 2/c.jpg"]
+    why = {each.path.name: each.why for each in found.skipped}
+    assert why.keys() == {"@eaDir", "c.HEIC", ".DS_Store", "__MACOSX", "._a.jpg"}
+    assert "convert it to JPEG" in why["c.HEIC"]

@@ -93,3 +93,14 @@ def test_synth_prints_one_json_document_and_keeps_progress_off_stdout(
     assert document["spec"] == f"brset:{out}"
     check(document["spec"])
     assert document["images"] == 4
+
+
+def test_a_column_of_grades_that_is_not_read_fails_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.effect_mandelbrot((48, 48), (-2, -2, 2, 2), 30).convert("RGB").save(tmp_path / "a.png")
+    (tmp_path / "labels.csv").write_text("image,second_reader_dr_grade\na.png,2\n")
+    with pytest.raises(CheckFailed, match="1 thing needs mending"):
+        check(f"folder:{tmp_path}")
+    assert "looks like a grade and is not read" in capsys.readouterr().out
+    (tmp_path / "map.toml").write_text('[columns]\nsecond_reader_dr_grade = "icdr"\n')
+    check(f"folder:{tmp_path}", columns=tmp_path / "map.toml")
+    assert "ICDR grade     2: 1" in capsys.readouterr().out

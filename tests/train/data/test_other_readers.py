@@ -13,6 +13,7 @@ import pytest
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.study import Eye, Sex
 from foveal_train.data import load
+from foveal_train.data.source import with_options
 
 Jpeg = Callable[[int], bytes]
 
@@ -150,3 +151,80 @@ def test_a_table_that_is_no_text_is_refused(copied: Path) -> None:
     shutil.copyfile(next((copied / "fundus_photos").iterdir()), copied / "labels_brset.csv")
     with pytest.raises(DataError, match=r"no CSV in UTF-8|no BRSET release|lacks the columns"):
         load(f"brset:{copied}")
+
+
+MBRSET = "patient,file,age,sex,dm_time,insulin,laterality,final_icdr,final_edema\n"
+
+
+def mbrset_of(root: Path, rows: str, jpeg: Jpeg, *names: str) -> Path:
+    (root / "images").mkdir()
+    for number, name in enumerate(names):
+        (root / "images" / name).write_bytes(jpeg(number))
+    (root / "labels_mbrset.csv").write_text(MBRSET + rows)
+    return root
+
+
+def test_mbrsets_known_gap_is_reported_and_not_fatal(tmp_path: Path, jpeg: Jpeg) -> None:
+    rows = "1,1.1.jpg,66,0,,,OD,2,yes\n985,985.1.jpg,50,1,,,left,0,no\n"
+    root = mbrset_of(tmp_path, rows, jpeg, "1.1.jpg")
+    dataset = load(f"mbrset:{root}")
+    assert [s.id for s in dataset.samples] == ["1.1.jpg"]
+    assert dataset.remarks == ("known gap of the release: 985.1.jpg is in its table and not among its photographs",)
+    assert load(f"mbrset:{root / 'labels_mbrset.csv'}").samples == dataset.samples
+    (root / "labels_mbrset.csv").write_text(MBRSET + rows + "2,2.1.jpg,50,1,,,left,0,no\n")
+    with pytest.raises(DataError, match=r"row 4 \(2\.1\.jpg\): photograph is not in the folder"):
+        load(f"mbrset:{root}")
+
+
+def test_idrid_is_found_in_the_folders_that_unpacking_made(tmp_path: Path, jpeg: Jpeg) -> None:
+    idrid_of(tmp_path / "B.%20Disease%20Grading", "IDRiD_001,3,2\n", jpeg, ("IDRiD_001",))
+    assert [s.id for s in load(f"idrid:{tmp_path}").samples] == ["IDRiD_001"]
+    idrid_of(tmp_path / "B. Disease Grading", "IDRiD_001,3,2\n", jpeg, ("IDRiD_001",))
+    with pytest.raises(DataError, match="labels of IDRiD twice"):
+        load(f"idrid:{tmp_path}")
+
+
+def test_deepeyenet_is_read_with_its_files_inside_eyenet0420_and_as_one_object(tmp_path: Path, jpeg: Jpeg) -> None:
+    spec = deepeyenet(tmp_path, jpeg)
+    before = load(spec).samples
+    file = tmp_path / "DeepEyeNet_train.json"
+    entries = json.loads(file.read_text())
+    file.write_text(json.dumps({name: entry for item in entries for name, entry in item.items()}))
+    assert load(spec).samples == before
+    file.rename(tmp_path / "eyenet0420" / file.name)
+    assert [s.id for s in load(spec).samples] == [s.id for s in before]
+    assert [s.id for s in load(f"{spec}/eyenet0420").samples] == [s.id for s in before]
+
+
+def test_a_deepeyenet_file_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "DeepEyeNet_test.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="can't be read as JSON"):
+        load(f"deepeyenet:{tmp_path}")
+
+
+def test_flags_are_written_into_a_spec_and_read_from_it(tmp_path: Path, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
+    (tmp_path / "labels.csv").write_text("file;Grau;patient\na;R3;\n")
+    (tmp_path / "map.toml").write_text("[values.icdr]\nR3 = 3\n")
+    monkeypatch.chdir(tmp_path)
+    spec = with_options("folder:.", columns=Path("map.toml"), own_patients=True, absolute=True)
+    monkeypatch.chdir("/")
+    assert spec == f"folder:{tmp_path}?columns={tmp_path}/map.toml&own-patients"
+    dataset = load(spec)
+    assert [(s.labels.icdr, s.patient_id) for s in dataset.samples] == [(3, "folder:a.jpg")]
+    assert dataset.remarks == ("each of these rows has no patient and is one of its own: 2",)
+    with pytest.raises(DataError, match="has the option 'x'"):
+        load(f"{spec}&x")
+
+
+def test_fifteen_unknown_eyes_are_one_line_that_says_what_is_accepted(tmp_path: Path, jpeg: Jpeg) -> None:
+    rows = []
+    for i in range(15):
+        (tmp_path / f"{i:02d}.jpg").write_bytes(jpeg(i))
+        rows.append(f"{i:02d}.jpg;{'XE' if i % 2 else 'right'}\n")
+    (tmp_path / "labels.csv").write_text("file;eye\n" + "".join(rows))
+    with pytest.raises(DataError) as refused:
+        load(f"folder:{tmp_path}")
+    assert str(refused.value).count("unknown code") == 2
+    assert str(refused.value).count("accepted: right, r, od") == 1
+    assert "--skip-bad" not in str(refused.value)
