@@ -20,14 +20,19 @@ import numpy.typing as npt
 from PIL import Image
 
 from foveal_runtime.errors import ImageError, StudyError
+from foveal_runtime.photo.elements import is_dicom, walk_dicom
 from foveal_runtime.photo.imaging import ImageLimits, UInt8
+from foveal_runtime.photo.jpeg import walk_jpeg
+from foveal_runtime.photo.walk import strips
 from foveal_runtime.study.study import Eye, Record, Sex
 
-_MAGIC_AT = 128
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _YEAR_APART = 1.0
 """Ages that differ by no more are the same: a request counts years, a header days."""
 _DAYS_A_YEAR = 365.2425
+
+
+__all__ = ["DicomPhotograph", "filled", "is_dicom", "read_dicom"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,11 +43,6 @@ class DicomPhotograph:
     """RGB."""
     record: Record
     """Age, sex and eye, as far as the header has them."""
-
-
-def is_dicom(data: bytes) -> bool:
-    """Whether the bytes are a DICOM file (part 10)."""
-    return data[_MAGIC_AT : _MAGIC_AT + 4] == b"DICM"
 
 
 def read_dicom(data: bytes, limits: ImageLimits) -> DicomPhotograph:
@@ -58,6 +58,7 @@ def read_dicom(data: bytes, limits: ImageLimits) -> DicomPhotograph:
         raise ImageError(
             "image is DICOM, which this server does not read; install foveal[dicom] on it, or send a JPEG"
         ) from None
+    limits.check_decoded(walk_dicom(data))
     # pydicom logs and warns with the values it stumbles over.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     if _DEFLATED in data:
@@ -101,6 +102,8 @@ def _check(dataset: Any, limits: ImageLimits) -> None:
     if "JPEG" in syntax.name:
         # What the file says of its size binds nobody: the compressed frame has a header of its own.
         frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        if frame[:2] == b"\xff\xd8":
+            limits.check_decoded(walk_jpeg(frame))
         size = Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size
         if size != (columns, rows):
             raise ImageError("DICOM image is of another size than its header says; send an intact file")
@@ -119,7 +122,12 @@ def _to_rgb(dataset: Any, array: npt.NDArray[Any]) -> UInt8:
         raise ImageError("DICOM image has signed pixels or more than 16 bits; send 8 or 16 bits a channel")
     # By table: arithmetic in floating point would take eight times the photograph's memory.
     eight_bits = np.round(np.arange(2**bits) * (255.0 / (2**bits - 1))).astype(np.uint8)
-    eight = array if bits == 8 and array.dtype == np.uint8 else eight_bits[np.minimum(array, 2**bits - 1)]
+    if bits == 8 and array.dtype == np.uint8:
+        eight = array
+    else:
+        eight = np.empty(array.shape, np.uint8)
+        for rows in strips(*array.shape[:2]):
+            eight[rows] = eight_bits[np.minimum(array[rows], 2**bits - 1)]
     if kind.startswith("MONOCHROME") and eight.ndim == 2:
         grey = 255 - eight if kind == "MONOCHROME1" else eight
         return np.repeat(grey[..., None], 3, axis=2)
