@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from attacks.bombs import BOMBS, Bomb, scans, segment
 from bundles import photograph as drawn
 from dicoms import dicom
 from PIL import Image
 
+from attacks.bombs import BOMBS, Bomb, scans, segment
 from foveal_runtime.errors import ImageError
 from foveal_runtime.photo.dicom import is_dicom, read_dicom
 from foveal_runtime.photo.header import peek_pixels

@@ -43,7 +43,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _within_16_bits(image: Image.Image) -> bool:
     low, high = image.getextrema()
-    return 0 <= int(low) and int(high) <= 65_535  # type: ignore[arg-type]
+    return int(low) >= 0 and int(high) <= 65_535  # type: ignore[arg-type]
 
 
 def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:

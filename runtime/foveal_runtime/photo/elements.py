@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+
 from foveal_runtime.photo.walk import Structure, refuse_beyond
 
 MAX_ELEMENTS = 8192

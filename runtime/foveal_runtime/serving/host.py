@@ -219,7 +219,8 @@ class ModelHost:
             provider=provider_of(spec.provider).value,
             threads=spec.threads_each,
             max_rows=spec.max_rows,
-            limits=ImageLimits(max_pixels=spec.max_image_pixels),
+            limits=ImageLimits(max_pixels=spec.max_image_pixels, max_decoded_bytes=spec.batch.max_decoded_bytes),
+            decode_cpu_s=spec.batch.decode_cpu_s,
             compiled=compiled,
             background=spec.background,
         )
