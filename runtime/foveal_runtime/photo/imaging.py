@@ -133,8 +133,8 @@ class ImageLimits:
         """
         if structure.decoded_bytes > self.max_decoded_bytes:
             raise ImageError(
-                f"image takes {structure.decoded_bytes >> 20} MB to decode, over the limit of {self.max_decoded_bytes >> 20} MB; "
-                f"send it scaled down, or as 8-bit RGB"
+                f"image takes {structure.decoded_bytes >> 20} MB to decode, over the limit of {self.max_decoded_bytes >> 20} "
+                f"MB; send it scaled down, or as 8-bit RGB"
             )
 
 

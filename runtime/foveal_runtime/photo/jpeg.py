@@ -1,7 +1,7 @@
 """The markers of a JPEG, up to the end of its picture: scans, segments, filler and size are bounded. Decodes nothing.
 
-A progressive JPEG is decoded once a scan, whole, so that half a megabyte of empty scans can take minutes; Pillow reads filler and
-what lies between segments byte by byte, in Python.
+A progressive JPEG is decoded once a scan, whole, so that half a megabyte of empty scans can take minutes; Pillow reads filler
+and what lies between segments byte by byte, in Python.
 """
 
 from __future__ import annotations

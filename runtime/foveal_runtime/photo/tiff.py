@@ -129,8 +129,7 @@ def _decoded_bytes(data: bytes, kind: _Kind, entries: dict[int, _Entry]) -> int:
     width, height, bits, samples = first(_WIDTH, 0), first(_HEIGHT, 0), first(_BITS, 1), first(_SAMPLES, 1)
     packed = max(1, samples * bits // 8)
     picture = packed if samples == 1 else RGB_BYTES
-    copies = (samples, bits) != (3, 8)
-    copies += first(_ORIENTATION, 1) != 1
+    copies = ((samples, bits) != (3, 8)) + (first(_ORIENTATION, 1) != 1)  # to RGB, and upright
     part = 0
     if first(_COMPRESSION, 1) != 1:  # libtiff unpacks a whole strip or tile at a time
         rows = min(first(_ROWS, height), height)

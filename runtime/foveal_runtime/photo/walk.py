@@ -1,4 +1,4 @@
-"""What a walk through a file's structure finds, how it refuses, and how a picture is gone through in strips. Knows no format."""
+"""What a walk through a file's structure finds, how it refuses, and how strips of a picture are taken. Knows no format."""
 
 from __future__ import annotations
 
