@@ -27,7 +27,7 @@ from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.engine.providers import Provider
 from foveal_runtime.engine.session import GraphSession, open_sessions, provider_of
 from foveal_runtime.errors import UntrainedError
-from foveal_runtime.photo.dicom import filled, is_dicom, read_dicom
+from foveal_runtime.photo.dicom import filled, is_dicom, read_dicom, told_by_header
 from foveal_runtime.photo.imaging import Float32, ImageLimits, halved, photograph, square, standardise
 from foveal_runtime.photo.quality import Quality, assess
 from foveal_runtime.photo.structure import check_structure
@@ -135,7 +135,7 @@ class Engine:
             if is_dicom(image):
                 given = study.record or Record()
                 study = self._with_header(study, header)
-                from_header = _found(given, study.record or Record(), header)
+                from_header = told_by_header(given, study.record or Record(), header)
                 subset = study.modalities
         if Modality.TEXT in subset:
             assert study.note is not None
@@ -300,14 +300,6 @@ class Engine:
             buckets.setdefault(-(-length // bucket_tokens), []).append(row)
         step = self.max_rows
         return [bucket[i : i + step] for bucket in buckets.values() for i in range(0, len(bucket), step)]
-
-
-def _found(given: Record, used: Record, header: Record) -> tuple[str, ...]:
-    """Fields that a record left out and a header told; the eye also where no record was made of it: exams go by it."""
-    names = [
-        f"record.{name}" for name in ("age_years", "sex") if getattr(given, name) is None and getattr(used, name) is not None
-    ]
-    return (*names, "record.eye") if given.eye is None and header.eye is not None else tuple(names)
 
 
 @contextlib.contextmanager

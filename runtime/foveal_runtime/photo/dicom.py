@@ -32,7 +32,7 @@ _YEAR_APART = 1.0
 _DAYS_A_YEAR = 365.2425
 
 
-__all__ = ["DicomPhotograph", "filled", "is_dicom", "read_dicom"]
+__all__ = ["DicomPhotograph", "filled", "is_dicom", "read_dicom", "told_by_header"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,6 +190,14 @@ def filled(given: Record | None, header: Record) -> Record:
         sex=given.sex or header.sex,
         eye=given.eye or header.eye,
     )
+
+
+def told_by_header(given: Record, used: Record, header: Record) -> tuple[str, ...]:
+    """Fields that a record left out and a header told; the eye also where no record was made of it: exams go by it."""
+    names = [
+        f"record.{name}" for name in ("age_years", "sex") if getattr(given, name) is None and getattr(used, name) is not None
+    ]
+    return (*names, "record.eye") if given.eye is None and header.eye is not None else tuple(names)
 
 
 def _contradiction(field: str) -> StudyError:

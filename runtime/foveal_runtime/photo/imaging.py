@@ -109,8 +109,7 @@ class ImageLimits:
     max_pixels: int = 100_000_000
     """Width times height from the file's header; a guard against decompression bombs."""
     max_decoded_bytes: int = 1 << 30
-    """What decoding may take at once, of one photograph and of all that a process decodes side by side: the decoded format
-    and all between it and RGB."""
+    """What decoding may take at once, of one photograph and of all that a process decodes side by side."""
     min_side_px: int = 32
     """A photograph smaller than this in either direction can't be graded."""
 
@@ -142,8 +141,7 @@ def open_header(image_bytes: bytes, limits: ImageLimits = ImageLimits()) -> Imag
     """Open a photograph without decoding its pixels.
 
     Raises:
-        ImageError: not one of `FORMATS`, too small, too many pixels, more than one frame, of more parts than a photograph has,
-            or of a format that takes too much memory.
+        ImageError: not one of `FORMATS`, too small, too large, of too many parts, or more than one frame.
     """
     structure = check_structure(image_bytes)
     try:

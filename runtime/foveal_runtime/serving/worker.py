@@ -1,10 +1,9 @@
 """The child process that decodes, tokenises and runs the graphs. Knows nothing of queues, deadlines or gRPC.
 
-Started by `supervisor` as `python -m foveal_runtime.serving.worker FD [FD]`, with one end of a socket and, on Linux, a page for
-`decodeclock`. It has lanes, threads that share the weights and each take the next job: two batches in work keep two cores busy
-where one batch, shared out, would wait for its slower half. A device that takes one batch at a time is kept busy by a pipeline
-instead. A thread reads the socket all the while: when the server is gone, however it went, that thread ends the process, even in
-the middle of a graph that never returns.
+Started by `supervisor` as `python -m foveal_runtime.serving.worker FD [FD]`: a socket's end and a page for `decodeclock`. It
+has lanes, threads that share the weights and each take the next job: two batches in work keep two cores busy where one, shared
+out, would wait for its slower half. A device that takes one batch at a time is kept busy by a pipeline. A thread reads the
+socket all the while: when the server is gone, that thread ends the process, even in the middle of a graph that never returns.
 """
 
 from __future__ import annotations
