@@ -50,7 +50,7 @@ def test_what_no_photograph_is_like_is_refused_at_once(bomb: Bomb) -> None:
     assert time.thread_time() - began < AT_ONCE_S
 
 
-@pytest.mark.parametrize("name", ["jpeg-5000-scans", "png-4-million-empty-idat", "tiff-100000-directories"])
+@pytest.mark.parametrize("name", ["jpeg-5000-scans", "png-4-million-empty-idat"])
 def test_without_the_walk_the_decoder_is_at_it_for_long(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: the guard is what refuses."""
     import foveal_runtime.photo.imaging as imaging
@@ -59,7 +59,7 @@ def test_without_the_walk_the_decoder_is_at_it_for_long(name: str, monkeypatch: 
     monkeypatch.setattr(imaging, "check_structure", lambda data: Structure(decoded_bytes=0, content=()))
     data = next(bomb for bomb in BOMBS if bomb.name == name).data
     began = time.thread_time()
-    with contextlib.suppress(ImageError):  # a hundred thousand frames, counted
+    with contextlib.suppress(ImageError):
         read(data)
     assert time.thread_time() - began > AT_ONCE_S
 
