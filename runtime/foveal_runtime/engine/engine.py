@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL.Image import Image
 
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.manifest import FUSION, Manifest
 from foveal_runtime.engine.answers import Ask, Outcome, Prepared, VectorKind, check_trained
+from foveal_runtime.engine.budget import MemoryBudget
 from foveal_runtime.engine.compiled import Compiled
 from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.engine.providers import Provider
 from foveal_runtime.engine.session import GraphSession, open_sessions, provider_of
 from foveal_runtime.errors import UntrainedError
-from foveal_runtime.photo.dicom import filled, is_dicom, read_dicom
+from foveal_runtime.photo.dicom import filled, is_dicom, read_dicom, told_by_header
 from foveal_runtime.photo.imaging import Float32, ImageLimits, halved, photograph, square, standardise
 from foveal_runtime.photo.quality import Quality, assess
+from foveal_runtime.photo.structure import check_structure
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import NoteTokeniser, pad_notes
 from foveal_runtime.study.record import encode_record
@@ -84,14 +88,23 @@ class Engine:
         self.provider = provider_of(provider)
         self._limits = ImageLimits() if limits is None else limits
         self._min_gradable = min_gradable
+        self._budget = MemoryBudget(self._limits.max_decoded_bytes)
         built_for = [shape.max[0] for graph in self.manifest.graphs.values() for shape in graph.shapes.values()]
         self.max_rows = min([max_rows, *built_for])
         cores = usable_cores() if threads is None else threads
         self._sessions = open_sessions(bundle, self.provider, cores, compiled, exact=exact)
         self._tokenise = NoteTokeniser(bundle.tokenizer_json, self.manifest.text) if Modality.TEXT in self._sessions else None
 
-    def prepare(self, study: Study) -> Prepared:
+    def prepare(
+        self,
+        study: Study,
+        decoding: Callable[[int], AbstractContextManager[None]] = lambda size_bytes: contextlib.nullcontext(),
+    ) -> Prepared:
         """Decode, tokenise and standardise one study.
+
+        Args:
+            study: whatever a caller sent.
+            decoding: entered with the photograph's size in bytes while it is decoded.
 
         Raises:
             StudyError: no modality, or one that is malformed; `ImageError` for the photograph.
@@ -114,17 +127,19 @@ class Engine:
         if Modality.IMAGE in subset:
             assert study.image is not None
             image = study.image
+            structure = check_structure(image)
+            self._limits.check_decoded(structure)
+            with self._budget.hold(structure.decoded_bytes):
+                with decoding(len(image)):
+                    picture, header = self._picture(image)
+                quality = assess(picture, self._min_gradable)
+                pixels_CHW = standardise(square(picture, self.manifest.image), self.manifest.image)
+                del picture
             if is_dicom(image):
-                dicom = read_dicom(image, self._limits)
-                picture = halved(dicom.picture, self.manifest.image)
-                header, given = dicom.record, study.record or Record()
+                given = study.record or Record()
                 study = self._with_header(study, header)
-                from_header = _found(given, study.record or Record(), header)
+                from_header = told_by_header(given, study.record or Record(), header)
                 subset = study.modalities
-            else:
-                picture = photograph(image, self.manifest.image, self._limits)
-            quality = assess(picture, self._min_gradable)
-            pixels_CHW = standardise(square(picture, self.manifest.image), self.manifest.image)
         if Modality.TEXT in subset:
             assert study.note is not None
             assert self._tokenise is not None
@@ -146,6 +161,13 @@ class Engine:
             from_header=from_header,
             prepare_ms=(time.perf_counter() - started) * 1e3,
         )
+
+    def _picture(self, image: bytes) -> tuple[Image, Record]:
+        """The photograph as it is resampled from, and what its header knows of the record."""
+        if not is_dicom(image):
+            return photograph(image, self.manifest.image, self._limits), Record()
+        dicom = read_dicom(image, self._limits)
+        return halved(dicom.picture, self.manifest.image), dicom.record
 
     def _with_header(self, study: Study, header: Record) -> Study:
         """The study with the record's gaps filled from a DICOM header, unless that makes a subset that was not trained, or
@@ -227,7 +249,7 @@ class Engine:
         """Tokens_TD, CLS first and padding cut off, of every study that has the modality."""
         session = self._sessions[modality]
         rows = [i for i, item in enumerate(prepared) if modality in item.subset]
-        lengths = [_note_tokens(prepared[i]) for i in rows] if modality is Modality.TEXT else [0] * len(rows)
+        lengths = [int(_given(prepared[i].ids_T).size) for i in rows] if modality is Modality.TEXT else [0] * len(rows)
         tokens: dict[int, Float32] = {}
         for group in self._groups(session, rows, lengths, TEXT_BUCKET_TOKENS):
             if modality is Modality.TEXT:
@@ -283,14 +305,6 @@ class Engine:
         return [bucket[i : i + step] for bucket in buckets.values() for i in range(0, len(bucket), step)]
 
 
-def _found(given: Record, used: Record, header: Record) -> tuple[str, ...]:
-    """Fields that a record left out and a header told; the eye also where no record was made of it: exams go by it."""
-    names = [
-        f"record.{name}" for name in ("age_years", "sex") if getattr(given, name) is None and getattr(used, name) is not None
-    ]
-    return (*names, "record.eye") if given.eye is None and header.eye is not None else tuple(names)
-
-
 @contextlib.contextmanager
 def _timed(milliseconds: dict[str, float], name: str) -> Iterator[None]:
     began = time.perf_counter()
@@ -307,10 +321,6 @@ def _passes(prepared: Sequence[Prepared], asks: Sequence[Ask]) -> list[_Pass]:
             if modality in item.subset and VectorKind(modality.value) in ask.kinds:
                 passes[_Pass(i, frozenset({modality}))] = None
     return list(passes)
-
-
-def _note_tokens(item: Prepared) -> int:
-    return int(_given(item.ids_T).size)
 
 
 def _given(array: _A | None) -> _A:

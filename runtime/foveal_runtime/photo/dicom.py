@@ -20,16 +20,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from foveal_runtime.errors import ImageError, StudyError
+from foveal_runtime.photo.elements import has_preamble, is_dicom, transfer_syntax, walk_dicom
 from foveal_runtime.photo.imaging import ImageLimits, UInt8
+from foveal_runtime.photo.jpeg import walk_jpeg
+from foveal_runtime.photo.walk import strips
 from foveal_runtime.study.study import Eye, Record, Sex
 
-_MAGIC_AT = 128
 _DEFLATED = "1.2.840.10008.1.2.1.99"
-_META, _TRANSFER_SYNTAX = b"\x02\0", b"\x10\0"
-_MAX_META = 64
-"""Elements of the file's meta information; the standard has 15."""
-_BARE = (b"\x02\0\0\0UL", b"\x08\0\x05\0CS", b"\x08\0\x08\0CS", b"\x08\0\x16\0UI")
-"""How files begin that were written without the preamble: with the first elements of a data set."""
 _PHOTOGRAPHIC = ("OP", "XC", "OT", "")
 """Modalities of photographs: ophthalmic, of a common camera, other, and unsaid."""
 _OLDEST_YEARS = 120.0
@@ -41,6 +38,9 @@ _YEAR_APART = 1.0
 _DAYS_A_YEAR = 365.2425
 
 
+__all__ = ["DicomPhotograph", "filled", "is_dicom", "read_dicom", "told_by_header"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DicomPhotograph:
     """What is taken from a file."""
@@ -49,27 +49,6 @@ class DicomPhotograph:
     """RGB."""
     record: Record
     """Age, sex and eye, as far as the header has them."""
-
-
-def is_dicom(data: bytes) -> bool:
-    """Whether the bytes are a DICOM file (part 10), or a data set that was written without its preamble."""
-    return data[_MAGIC_AT : _MAGIC_AT + 4] == b"DICM" or data.startswith(_BARE)
-
-
-def _transfer_syntax(data: bytes) -> str:
-    """Of the file's meta information, little-endian with explicit types (PS3.10, section 7.1); empty where it has none."""
-    place = _MAGIC_AT + 4
-    for _ in range(_MAX_META):
-        group, element, kind = data[place : place + 2], data[place + 2 : place + 4], data[place + 4 : place + 6]
-        if group != _META or len(data) < place + 12:
-            break
-        long = kind in (b"OB", b"UN", b"OW", b"SQ", b"UT")
-        length = int.from_bytes(data[place + 8 : place + 12] if long else data[place + 6 : place + 8], "little")
-        place += 12 if long else 8
-        if element == _TRANSFER_SYNTAX:
-            return data[place : place + length].rstrip(b"\0 ").decode("ascii", "replace")
-        place += length
-    return ""
 
 
 def read_dicom(data: bytes, limits: ImageLimits) -> DicomPhotograph:
@@ -85,11 +64,12 @@ def read_dicom(data: bytes, limits: ImageLimits) -> DicomPhotograph:
         raise ImageError(
             "image is DICOM, which this server does not read; install foveal[dicom] on it, or send a JPEG"
         ) from None
+    limits.check_decoded(walk_dicom(data))
     # pydicom logs and warns with the values it stumbles over.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    if data[_MAGIC_AT : _MAGIC_AT + 4] != b"DICM":
+    if not has_preamble(data):
         raise ImageError("DICOM data set has no preamble, so how it is written is a guess; send it as a file of DICOM part 10")
-    if _transfer_syntax(data) == _DEFLATED:
+    if transfer_syntax(data) == _DEFLATED:
         raise ImageError("image is deflated DICOM, whose size can't be known before it is unpacked; send it uncompressed")
     try:
         with warnings.catch_warnings():
@@ -137,6 +117,8 @@ def _check(dataset: Any, limits: ImageLimits) -> None:
     if "JPEG" in syntax.name:
         # What the file says of its size binds nobody: the compressed frame has a header of its own.
         frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        if frame[:2] == b"\xff\xd8":
+            limits.check_decoded(walk_jpeg(frame))
         size = Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size
         if size != (columns, rows):
             raise ImageError("DICOM image is of another size than its header says; send an intact file")
@@ -155,7 +137,12 @@ def _to_rgb(dataset: Any, array: npt.NDArray[Any]) -> UInt8:
         raise ImageError("DICOM image has signed pixels or more than 16 bits; send 8 or 16 bits a channel")
     # By table: arithmetic in floating point would take eight times the photograph's memory.
     eight_bits = np.round(np.arange(2**bits) * (255.0 / (2**bits - 1))).astype(np.uint8)
-    eight = array if bits == 8 and array.dtype == np.uint8 else eight_bits[np.minimum(array, 2**bits - 1)]
+    if bits == 8 and array.dtype == np.uint8:
+        eight = array
+    else:
+        eight = np.empty(array.shape, np.uint8)
+        for rows in strips(*array.shape[:2]):
+            eight[rows] = eight_bits[np.minimum(array[rows], 2**bits - 1)]
     if kind.startswith("MONOCHROME") and eight.ndim == 2:
         grey = 255 - eight if kind == "MONOCHROME1" else eight
         return np.repeat(grey[..., None], 3, axis=2)
@@ -249,6 +236,14 @@ def filled(given: Record | None, header: Record) -> Record:
         sex=given.sex or header.sex,
         eye=given.eye or header.eye,
     )
+
+
+def told_by_header(given: Record, used: Record, header: Record) -> tuple[str, ...]:
+    """Fields that a record left out and a header told; the eye also where no record was made of it: exams go by it."""
+    names = [
+        f"record.{name}" for name in ("age_years", "sex") if getattr(given, name) is None and getattr(used, name) is not None
+    ]
+    return (*names, "record.eye") if given.eye is None and header.eye is not None else tuple(names)
 
 
 def _contradiction(field: str) -> StudyError:

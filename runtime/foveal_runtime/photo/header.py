@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import struct
 
+from foveal_runtime.errors import ImageError
+from foveal_runtime.photo.jpeg import FRAMES, SCAN, segments
 from foveal_runtime.photo.raw import is_raw, raw_size
+from foveal_runtime.photo.webp import webp_size
 
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MAX_SEGMENTS = 1024
 _DICOM_HEADER_BYTES = 65_536
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
@@ -20,7 +22,7 @@ def peek_pixels(image_bytes: bytes) -> int | None:
     """Width times height as the header claims; None when the format or the header is not understood."""
     try:
         size = _peek(image_bytes)
-    except (struct.error, IndexError, KeyError):
+    except (struct.error, IndexError, KeyError, ImageError):
         return None
     return None if size is None else size[0] * size[1]
 
@@ -33,7 +35,7 @@ def _peek(data: bytes) -> tuple[int, int] | None:
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return struct.unpack_from(">II", data, 16)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return _webp(data)
+        return webp_size(data)
     if data[:4] in (b"II*\0", b"MM\0*"):
         return _tiff(data)
     if data[128:132] == b"DICM":
@@ -42,33 +44,12 @@ def _peek(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg(data: bytes) -> tuple[int, int] | None:
-    place = 2
-    for _ in range(_MAX_SEGMENTS):
-        while data[place] == 0xFF and data[place + 1] == 0xFF:
-            place += 1  # fill bytes may precede a marker
-        if data[place] != 0xFF:
-            return None
-        marker = data[place + 1]
-        (length,) = struct.unpack_from(">H", data, place + 2)
-        if marker in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", data, place + 5)
+    for segment in segments(data):
+        if segment.marker in FRAMES:
+            height, width = struct.unpack_from(">HH", data, segment.start + 5)
             return width, height
-        if marker == 0xDA:
+        if segment.marker == SCAN:
             return None
-        place += 2 + length
-    return None
-
-
-def _webp(data: bytes) -> tuple[int, int] | None:
-    kind = data[12:16]
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-    if kind == b"VP8L":
-        (bits,) = struct.unpack_from("<I", data, 21)
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    if kind == b"VP8 ":
-        width, height = struct.unpack_from("<HH", data, 26)
-        return width & 0x3FFF, height & 0x3FFF
     return None
 
 

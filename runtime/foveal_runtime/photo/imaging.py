@@ -19,7 +19,10 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from foveal_runtime.errors import ImageError
+from foveal_runtime.photo.colour import check_mode, to_rgb
 from foveal_runtime.photo.raw import is_raw, raw_size, unpack_raw
+from foveal_runtime.photo.structure import check_structure
+from foveal_runtime.photo.walk import Structure
 
 Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
@@ -105,6 +108,8 @@ class ImageLimits:
 
     max_pixels: int = 100_000_000
     """Width times height from the file's header; a guard against decompression bombs."""
+    max_decoded_bytes: int = 1 << 30
+    """What decoding may take at once, of one photograph and of all that a process decodes side by side."""
     min_side_px: int = 32
     """A photograph smaller than this in either direction can't be graded."""
 
@@ -119,13 +124,26 @@ class ImageLimits:
         if width * height > self.max_pixels:
             raise ImageError(f"image is {width} x {height} px, over the limit of {self.max_pixels} pixels; send it scaled down")
 
+    def check_decoded(self, structure: Structure) -> None:
+        """Refuse a photograph by what its format takes when it is decoded.
+
+        Raises:
+            ImageError: more than `max_decoded_bytes`.
+        """
+        if structure.decoded_bytes > self.max_decoded_bytes:
+            raise ImageError(
+                f"image takes {structure.decoded_bytes >> 20} MB to decode, over the limit of {self.max_decoded_bytes >> 20} "
+                f"MB; send it scaled down, or as 8-bit RGB"
+            )
+
 
 def open_header(image_bytes: bytes, limits: ImageLimits = ImageLimits()) -> Image.Image:
     """Open a photograph without decoding its pixels.
 
     Raises:
-        ImageError: not one of `FORMATS`, too small, too many pixels, or more than one frame.
+        ImageError: not one of `FORMATS`, too small, too large, of too many parts, or more than one frame.
     """
+    structure = check_structure(image_bytes)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images; the limit below refuses them by name.
@@ -139,8 +157,11 @@ def open_header(image_bytes: bytes, limits: ImageLimits = ImageLimits()) -> Imag
     except Exception as error:  # noqa: BLE001 - Pillow's parsers raise anything on hostile headers
         raise ImageError(f"image header can't be read ({type(error).__name__}); send an intact file") from None
     limits.check(*image.size)
-    if image.format != "MPO" and _frames(image) > 1:
-        raise ImageError(f"image has {_frames(image)} frames; send one photograph a study")
+    limits.check_decoded(structure)
+    # A TIFF's thumbnails are directories of its own, and no further photographs.
+    frames = structure.pages if image.format == "TIFF" else 1 if image.format == "MPO" else _frames(image)
+    if frames > 1:
+        raise ImageError(f"image has {frames} frames; send one photograph a study")
     return image
 
 
@@ -179,9 +200,10 @@ def photograph(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageL
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    check_mode(image)
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
-    return _to_rgb(image)
+    return to_rgb(image)
 
 
 def _halved_jpeg(image: Image.Image, image_bytes: bytes, spec: ImageSpec) -> Image.Image:
@@ -230,25 +252,6 @@ def decode(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimit
         ImageError: see `photograph`.
     """
     return np.asarray(photograph(image_bytes, spec, limits), dtype=np.uint8)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
-        grey = np.asarray(image).astype(np.float64)
-        if image.mode == "I" and (grey.min() < 0 or grey.max() > 65535):
-            raise ImageError("image holds 32-bit integers; send 8 or 16 bits a channel")
-        return Image.fromarray(np.round(grey / 257.0).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ImageError("image holds floating-point pixels; send 8 or 16 bits a channel")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, rgba).convert("RGB")
-    if image.mode in ("L", "P", "1", "CMYK", "YCbCr", "LAB", "HSV"):
-        return image.convert("RGB")
-    raise ImageError(f"image mode {image.mode} has no agreed conversion to RGB; send 8-bit RGB")
 
 
 def lit(picture: Image.Image) -> Bool:

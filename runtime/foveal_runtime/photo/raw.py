@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from foveal_runtime.errors import ImageError
+from foveal_runtime.photo.walk import RGB_BYTES, strips
 
 SAMPLE_TYPES: dict[str, npt.DTypeLike] = {"uint8": "u1", "uint16": "<u2", "float32": "<f4"}
 """Little-endian; `uint16` is 0 to 65535, `float32` is 0 to 1."""
@@ -59,6 +60,16 @@ def raw_size(data: bytes) -> tuple[int, int]:
     return width, height
 
 
+def raw_bytes(data: bytes) -> int:
+    """What the picture takes as Pillow keeps it, and as it is handed over.
+
+    Raises:
+        ImageError: bytes that `pack_raw` did not make.
+    """
+    width, height, _ = _header(data)
+    return width * height * (3 + RGB_BYTES)
+
+
 def _header(data: bytes) -> tuple[int, int, np.dtype[np.generic]]:
     try:
         width, height, name = _HEADER.unpack_from(data, len(_MAGIC))
@@ -79,14 +90,19 @@ def unpack_raw(data: bytes) -> Image.Image:
     samples_HWC = np.frombuffer(data, dtype, offset=_DATA_AT).reshape(height, width, 3)
     if dtype == np.uint8:
         return Image.fromarray(samples_HWC)
-    if dtype == np.uint16:
-        return Image.fromarray(_EIGHT_BITS[samples_HWC])
+    rgb_HWC = np.empty(samples_HWC.shape, np.uint8)
+    for rows in strips(height, width):
+        rgb_HWC[rows] = EIGHT_BITS[samples_HWC[rows]] if dtype == np.uint16 else _of_floats(samples_HWC[rows])
+    return Image.fromarray(rgb_HWC)
+
+
+def _of_floats(samples_HWC: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     if not np.isfinite(samples_HWC).all():
         raise ImageError("raw image has samples that are NaN or infinite; send 0.0 to 1.0", field="image.raw.pixels")
     if samples_HWC.min() < 0.0 or samples_HWC.max() > 1.0:
         raise ImageError("raw image has samples outside 0.0 to 1.0; scale them", field="image.raw.pixels")
-    return Image.fromarray(np.round(samples_HWC * np.float32(255.0)).astype(np.uint8))
+    return np.round(samples_HWC * np.float32(255.0)).astype(np.uint8)
 
 
-_EIGHT_BITS = np.round(np.arange(65_536) / 257.0).astype(np.uint8)
+EIGHT_BITS = np.round(np.arange(65_536) / 257.0).astype(np.uint8)
 """16 bits to 8, for every value there is."""

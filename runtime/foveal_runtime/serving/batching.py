@@ -155,20 +155,21 @@ class Batcher:
         now = loop.time()
         futures: list[asyncio.Future[Answer]] = []
         jobs: list[Job] = []
-        keep_keys = self._cache.enabled or bool(self._strikes)
         for request in requests:
             future: asyncio.Future[Answer] = loop.create_future()
             futures.append(future)
-            key = request.key() if keep_keys else b""
-            cached = self._cache.get(key)
+            cache_key = request.key() if self._cache.enabled else b""
+            cached = self._cache.get(cache_key)
+            key = request.strike_key() if cached is None and self._strikes else b""
             if cached is not None:
                 future.set_result(Answer(outcome=cached, queue_ms=0.0, cached=True))
-            elif self._strikes.refused(key):
+            elif key and (self._strikes.refused(key) or self._strikes.refused(request.photograph_key())):
                 future.set_exception(poison_error())
             else:
                 deadline = None if deadline_s is None else now + deadline_s
                 job = Job(
                     request=request,
+                    cache_key=cache_key,
                     key=key,
                     size_bytes=request.size_bytes,
                     deadline=deadline,
@@ -194,8 +195,8 @@ class Batcher:
             if not job.future.done():
                 job.future.set_exception(answer)
             return
-        if job.key:
-            self._cache.put(job.key, answer)
+        if job.cache_key:
+            self._cache.put(job.cache_key, answer)
         if not job.future.done():
             job.future.set_result(Answer(outcome=answer, queue_ms=queue_s * 1e3))
 

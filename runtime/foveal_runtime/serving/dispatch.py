@@ -275,8 +275,11 @@ class Dispatcher:
         if batch is not None:
             hands.running.remove(batch)
             for job in batch:
-                job.key = job.key or job.request.key()
-            if lost.hung:
+                job.key = job.key or job.request.strike_key()
+            if lost.place is not None:
+                hands.hung = True
+                self._settle(self._overrun(batch, lost.place), lost)
+            elif lost.hung:
                 hands.hung = True
                 self._settle(judge(self._strikes, [], hung=batch, closing=self._closing), lost)
             else:
@@ -290,6 +293,15 @@ class Dispatcher:
         else:
             self._settle(judge(self._strikes, batches, closing=self._closing), lost)
         self._hand_out()
+
+    def _overrun(self, batch: list[Job], place: int) -> Verdict[Job]:
+        """CPU time is nobody else's: the study is refused from now on, in whatever file, and its neighbours run again."""
+        culprit = batch[place]
+        self._strikes.condemn(culprit.request.photograph_key())
+        again = [job for job in batch if job is not culprit]
+        if self._closing:
+            return Verdict(refused=[culprit], told=again)
+        return Verdict(refused=[culprit], again=again)
 
     def _settle(self, verdict: Verdict[Job], lost: WorkerLost) -> None:
         refuse(verdict.refused, poison_error())

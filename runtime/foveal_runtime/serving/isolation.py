@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import FovealError, ImageError, PoisonError
@@ -13,10 +14,12 @@ if TYPE_CHECKING:
     from foveal_runtime.study.study import Study
 
 
-def prepare_alone(engine: Engine, study: Study) -> Prepared | FovealError:
+def prepare_alone(
+    engine: Engine, study: Study, decoding: Callable[[int], AbstractContextManager[None]] | None = None
+) -> Prepared | FovealError:
     """The prepared study, or what is wrong with it; raises nothing that its bytes can cause."""
     try:
-        return engine.prepare(study)
+        return engine.prepare(study) if decoding is None else engine.prepare(study, decoding)
     except FovealError as error:
         return error
     except MemoryError:

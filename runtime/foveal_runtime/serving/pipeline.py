@@ -20,6 +20,7 @@ from foveal_runtime.serving.memory import TRIM_EVERY, trim
 if TYPE_CHECKING:
     from foveal_runtime.engine.answers import Ask, Outcome, Prepared
     from foveal_runtime.engine.engine import Engine
+    from foveal_runtime.serving.decodeclock import DecodeClock
     from foveal_runtime.study.study import Study
 
 CALLS_AHEAD = 2
@@ -58,12 +59,14 @@ class _Ready:
 class Pipeline:
     """Jobs in, answers out. Threads may share it."""
 
-    def __init__(self, engine: Engine, tell: Callable[[int, object], None]) -> None:
+    def __init__(self, engine: Engine, tell: Callable[[int, object], None], clock: DecodeClock | None = None) -> None:
         """Args:
         engine: prepares and runs.
         tell: sends a message about the job of a number. Called with the pipeline's lock held, so that messages about one job
             keep their order.
+        clock: where it is noted what is decoded; None notes nothing.
         """
+        self._clock = clock
         self._engine = engine
         self._tell = tell
         self._room = CALLS_AHEAD * engine.max_rows
@@ -106,8 +109,13 @@ class Pipeline:
         """Prepare studies, oldest job first, until closed."""
         last: tuple[_Open, int, Prepared | FovealError] | None = None
         while (turn := self._next_study(last)) is not None:
-            last = (turn[0], turn[1], prepare_alone(self._engine, turn[2]))
+            last = (turn[0], turn[1], self._prepare(*turn))
             del turn  # a photograph is not kept while there is nothing to do
+
+    def _prepare(self, job: _Open, place: int, study: Study) -> Prepared | FovealError:
+        clock = self._clock
+        watched = None if clock is None else lambda size_bytes: clock.running(job.number, place, size_bytes)
+        return prepare_alone(self._engine, study, watched)
 
     def _next_study(self, last: tuple[_Open, int, Prepared | FovealError] | None) -> tuple[_Open, int, Study] | None:
         """File what was prepared, and take the next study once there is room for it."""

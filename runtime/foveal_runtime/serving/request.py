@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import ConfigError
+from foveal_runtime.photo.structure import content_sha256
 
 if TYPE_CHECKING:
     from foveal_runtime.engine.answers import Ask, Outcome
@@ -28,7 +29,15 @@ class BatchLimits:
     worker_timeout_s: float = 30.0
     """A worker that is silent for longer over one batch hangs and is replaced."""
 
+    decode_cpu_s: float = 2.0
+    """CPU time that decoding one photograph may take, twice that for files of 16 MB and more; a study that takes more is never
+    run again."""
+    max_decoded_bytes: int = 1 << 30
+    """Memory that decoding may take in one worker, of all the photographs that it decodes at once."""
+
     def __post_init__(self) -> None:
+        if self.decode_cpu_s <= 0 or self.max_decoded_bytes < 1:
+            raise ConfigError("decode_cpu_s and max_decoded_bytes want a number above 0")
         if self.max_studies < 1:
             raise ConfigError(f"max_studies is {self.max_studies}, a batch holds at least 1")
         if self.worker_timeout_s <= 0:
@@ -68,6 +77,16 @@ class Request:
     def key(self) -> bytes:
         """Identity of the content: equal studies asked equally have equal keys. The caller's id is not part of it."""
         digest = hashlib.sha256(self.image_sha256 or hashlib.sha256(self.study.image or b"").digest())
+        digest.update(repr((self.study.note, self.study.record, sorted(self.ask.kinds), self.ask.grade)).encode())
+        return digest.digest()
+
+    def photograph_key(self) -> bytes:
+        """Identity of the bytes that the photograph's pixels are made of; empty without one."""
+        return content_sha256(self.study.image) if self.study.image else b""
+
+    def strike_key(self) -> bytes:
+        """Identity of what was run: metadata of the photograph, and what follows its end, make no other study."""
+        digest = hashlib.sha256(self.photograph_key())
         digest.update(repr((self.study.note, self.study.record, sorted(self.ask.kinds), self.ask.grade)).encode())
         return digest.digest()
 

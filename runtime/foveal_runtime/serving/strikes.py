@@ -37,6 +37,13 @@ class Strikes:
             if len(self._count) > _MAX_KEPT:
                 self._count.popitem(last=False)
 
+    def condemn(self, key: bytes) -> None:
+        """It was seen to be this one alone: once is enough."""
+        self._count[key] = _TO_REFUSE
+        self._count.move_to_end(key)
+        if len(self._count) > _MAX_KEPT:
+            self._count.popitem(last=False)
+
     def forgive(self, key: bytes) -> None:
         """The study was run, and the worker lives."""
         self._count.pop(key, None)

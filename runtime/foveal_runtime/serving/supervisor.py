@@ -21,6 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import FovealError, UnavailableError
+from foveal_runtime.serving.decodeclock import DecodeClock
 from foveal_runtime.serving.jobs import RunJob, SelfTestJob, Started, Waiting
 from foveal_runtime.serving.wire import Wire
 from foveal_runtime.serving.worker import Ready, WorkerSpec
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 _MAX_ANSWER_BYTES = 256 << 20
 """Of one answer: a batch's vectors are a thousandth of it."""
+_LOOK_EVERY_S = 0.1
+"""How often a batch in work is looked at for a photograph that takes too long to decode."""
 
 
 class WorkerLost(UnavailableError):
@@ -42,11 +45,13 @@ class WorkerLost(UnavailableError):
 
     Attributes:
         hung: it was alive but silent for longer than its limit.
+        place: in the batch, of the study whose photograph took too long to decode; None when it was something else.
     """
 
-    def __init__(self, message: str, *, hung: bool) -> None:
+    def __init__(self, message: str, *, hung: bool, place: int | None = None) -> None:
         super().__init__(message)
         self.hung = hung
+        self.place = place
 
 
 class _Question:
@@ -73,8 +78,15 @@ class _Question:
 class Worker:
     """A running worker. As many questions at a time as it has lanes, or as its pipeline holds; more wait in it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        connection: socket.socket,
+        clock: DecodeClock | None = None,
+        decode_cpu_s: float = 0.0,
+    ) -> None:
         self._process = process
+        self._clock, self._decode_cpu_s = clock, decode_cpu_s
         self._wire = Wire(connection, max_bytes=_MAX_ANSWER_BYTES)
         # Threads of their own: pickling a batch of photographs and reading the answers must not hold up the event loop.
         self._sender = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{process.pid}")
@@ -98,15 +110,17 @@ class Worker:
         """
         ours, theirs = socket.socketpair()
         env = {**os.environ, "MALLOC_ARENA_MAX": "2"}  # glibc's arenas grow by the number of threads, and stay
+        clock = DecodeClock()
+        page = () if clock.descriptor is None else (clock.descriptor,)
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", "foveal_runtime.serving.worker", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(), *spec.descriptors),
+                [sys.executable, "-m", "foveal_runtime.serving.worker", str(theirs.fileno()), *map(str, page)],
+                pass_fds=(theirs.fileno(), *page, *spec.descriptors),
                 stdin=subprocess.DEVNULL,
                 env=env,
                 start_new_session=True,  # Ctrl-C is the server's to handle: it drains first
             )
-        worker = cls(process, ours)
+        worker = cls(process, ours, clock, spec.decode_cpu_s)
         try:
             ready = await worker._ask(spec, start_timeout_s)
         except BaseException:
@@ -190,13 +204,23 @@ class Worker:
                 self._blame(question)
                 await asyncio.to_thread(self.kill)
                 break
-            await asyncio.wait((asking,), timeout=left_s)
+            place = self._overrun(number)
+            if place is not None:
+                question.hung = True
+                await asyncio.to_thread(self.kill)
+                raise WorkerLost("decoding this photograph took too long, and its worker was replaced", hung=True, place=place)
+            await asyncio.wait((asking,), timeout=min(left_s, _LOOK_EVERY_S))
         if question.hung:
             raise WorkerLost(f"a worker gave no answer for {timeout_s:g} s and was replaced; send again", hung=True)
         found = asking.result()
         if isinstance(found, FovealError):
             raise found
         return found
+
+    def _overrun(self, number: int) -> int | None:
+        if self._clock is None or self._process.poll() is not None:
+            return None
+        return self._clock.overrun(self.pid, number, self._decode_cpu_s)
 
     def _begins(self, question: _Question, asked: float) -> float:
         """When its watchdog's clock began.
@@ -270,6 +294,9 @@ class Worker:
         self._sender.shutdown(wait=True)
         self._reader.join()
         self._wire.close()
+        if self._clock is not None:
+            self._clock.close()
+            self._clock = None
 
 
 def _died() -> WorkerLost:

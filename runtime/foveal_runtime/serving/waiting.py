@@ -37,7 +37,10 @@ class Job:
     """A study that waits or runs."""
 
     request: Request
-    key: bytes
+    cache_key: bytes = b""
+    """Empty where answers are not kept."""
+    key: bytes = b""
+    """What losses of workers are remembered by; empty while nobody needs it."""
     size_bytes: int
     deadline: float | None
     """On the event loop's clock."""

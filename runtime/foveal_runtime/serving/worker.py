@@ -1,10 +1,9 @@
 """The child process that decodes, tokenises and runs the graphs. Knows nothing of queues, deadlines or gRPC.
 
-Started by `supervisor` as `python -m foveal_runtime.serving.worker FD`, with one end of a socket. It has lanes, threads that
-share the weights and each take the next job: two batches in work keep two cores busy where one batch, shared out, would wait
-for its slower half. A device that takes one batch at a time is kept busy by a pipeline instead. A thread reads the socket all
-the while: when the server is gone, however it went, that thread ends the process, even in the middle of a graph that never
-returns.
+Started by `supervisor` as `python -m foveal_runtime.serving.worker FD [FD]`: a socket's end and a page for `decodeclock`. It
+has lanes, threads that share the weights and each take the next job: two batches in work keep two cores busy where one, shared
+out, would wait for its slower half. A device that takes one batch at a time is kept busy by a pipeline. A thread reads the
+socket all the while: when the server is gone, that thread ends the process, even in the middle of a graph that never returns.
 """
 
 from __future__ import annotations
@@ -23,10 +22,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from foveal_runtime.errors import FovealError, UnavailableError
+from foveal_runtime.serving.decodeclock import DecodeClock
 from foveal_runtime.serving.isolation import prepare_alone, run_alone
 from foveal_runtime.serving.jobs import RunJob, SelfTestJob, Started
 from foveal_runtime.serving.memory import TRIM_EVERY, trim
@@ -35,7 +36,7 @@ from foveal_runtime.serving.wire import Wire, WireError
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
-    from foveal_runtime.engine.answers import Ask, Outcome
+    from foveal_runtime.engine.answers import Ask, Outcome, Prepared
     from foveal_runtime.engine.compiled import Compiled
     from foveal_runtime.engine.engine import Engine
     from foveal_runtime.engine.selftest import SelfTestReport
@@ -44,12 +45,9 @@ if TYPE_CHECKING:
 
 _NICE = 5
 """Below the server's own process, which refuses and answers in a millisecond where it need not wait for a graph to end."""
-
 _LAST_NICE = 19
-
 _SWITCH_S = 0.0005
 """How soon a lane that wants the interpreter gets it. The default is five milliseconds; decoding a photograph takes ten."""
-
 _MAX_JOB_BYTES = 16 << 30
 """Of a batch; what may wait in the server is limited there."""
 
@@ -98,6 +96,8 @@ class WorkerSpec:
     """Golden studies to replay before reporting ready."""
     flow: Flow | None = None
     """None is what suits the provider."""
+    decode_cpu_s: float = 2.0
+    """CPU time that decoding one photograph may take; the parent ends a worker that takes more."""
     background: bool = False
     """Nobody waits for its answers: it takes what processor time others leave."""
     min_gradable: float | None = None
@@ -140,6 +140,7 @@ def main() -> None:
     wire = Wire(socket.socket(fileno=int(sys.argv[1])), max_bytes=_MAX_JOB_BYTES)
     jobs: _Jobs = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(wire, jobs), daemon=True).start()
+    clock = DecodeClock(int(sys.argv[2])) if len(sys.argv) > 2 else None
     number, spec = jobs.get()
     assert isinstance(spec, WorkerSpec)
     answer = _Answers(wire)
@@ -161,19 +162,19 @@ def main() -> None:
     trim()
     answer(number, Ready(self_test=report, load_s=time.perf_counter() - started))
     if spec.is_pipeline:
-        _side_by_side(*_stages(Pipeline(engine, answer), spec, jobs))
+        _side_by_side(*_stages(Pipeline(engine, answer, clock), spec, jobs))
     else:
-        _side_by_side(*[lambda: _lane(engine, spec, jobs, answer)] * spec.lanes)
+        _side_by_side(*[lambda: _lane(engine, spec, jobs, answer, clock)] * spec.lanes)
 
 
-def _lane(engine: Engine, spec: WorkerSpec, jobs: _Jobs, answer: _Answers) -> None:
+def _lane(engine: Engine, spec: WorkerSpec, jobs: _Jobs, answer: _Answers, clock: DecodeClock | None) -> None:
     """Run one job after the other."""
     crew = Crew(spec.threads // spec.lanes)
     for turn in itertools.count(1):
         number, job = jobs.get()
         answer(number, Started())
         if isinstance(job, RunJob):
-            answer(number, run_batch(engine, crew, job.studies, job.asks))
+            answer(number, run_batch(engine, crew, job.studies, job.asks, number, clock))
             if turn % TRIM_EVERY == 0:
                 trim()
         else:
@@ -293,11 +294,22 @@ class Crew:
         return list(self._pool.map(work, items))
 
 
-def run_batch(engine: Engine, crew: Crew, studies: Sequence[Study], asks: Sequence[Ask]) -> list[Outcome | FovealError]:
-    """An outcome or an error for each study; one that breaks its batch breaks alone."""
+def run_batch(
+    engine: Engine,
+    crew: Crew,
+    studies: Sequence[Study],
+    asks: Sequence[Ask],
+    number: int = 0,
+    clock: DecodeClock | None = None,
+) -> list[Outcome | FovealError]:
+    """An outcome or an error for each study; one that breaks its batch breaks alone. What is decoded is noted on the clock."""
+
+    def prepare(place: int) -> Prepared | FovealError:
+        watched = None if clock is None else partial(clock.running, number, place)
+        return prepare_alone(engine, studies[place], watched)
 
     def run(places: Sequence[int]) -> list[Outcome | FovealError]:
-        items = crew.map(lambda place: prepare_alone(engine, studies[place]), places)
+        items = crew.map(prepare, places)
         ready = [(item, asks[place]) for place, item in zip(places, items, strict=True) if not isinstance(item, FovealError)]
         outcomes = iter(run_alone(engine, ready))
         return [item if isinstance(item, FovealError) else next(outcomes) for item in items]
