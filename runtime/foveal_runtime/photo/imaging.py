@@ -19,6 +19,10 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from foveal_runtime.errors import ImageError
+from foveal_runtime.photo.exif import turned
+from foveal_runtime.photo.extras import plain_png
+from foveal_runtime.photo.foreign import foreign_format
+from foveal_runtime.photo.planes import Layout, is_tiff, layout_of
 from foveal_runtime.photo.raw import is_raw, raw_size, unpack_raw
 
 Bool = npt.NDArray[np.bool_]
@@ -129,10 +133,13 @@ def open_header(image_bytes: bytes, limits: ImageLimits = ImageLimits()) -> Imag
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images; the limit below refuses them by name.
-            image = Image.open(io.BytesIO(image_bytes), formats=FORMATS)
+            image = Image.open(io.BytesIO(plain_png(image_bytes)), formats=FORMATS)
     except UnidentifiedImageError:
+        found = foreign_format(image_bytes)
         raise ImageError(
-            f"image of {len(image_bytes)} bytes is no photograph this runtime reads; send JPEG, PNG, TIFF or WebP"
+            f"image is {found}, which this runtime does not read; send JPEG, PNG, TIFF or WebP"
+            if found
+            else f"image of {len(image_bytes)} bytes is no photograph this runtime reads; send JPEG, PNG, TIFF or WebP"
         ) from None
     except Image.DecompressionBombError:  # Pillow's own limit, twice its MAX_IMAGE_PIXELS
         raise ImageError(f"image is over the limit of {limits.max_pixels} pixels; send it scaled down") from None
@@ -162,13 +169,16 @@ def photograph(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageL
     if is_raw(image_bytes):
         limits.check(*raw_size(image_bytes))
         return halved(unpack_raw(image_bytes), spec)
+    layout = layout_of(image_bytes) if is_tiff(image_bytes) else None
+    if layout is not None and layout.by_planes:
+        return halved(to_rgb(_merged(layout, limits)), spec)
     image = open_header(image_bytes, limits)
     try:
         if image.format not in ("JPEG", "MPO"):
-            return halved(_upright(image), spec)
+            return halved(upright(image), spec)
         if spec.resample is Resample.BICUBIC:
             image.draft("RGB", (2 * spec.side_px, 2 * spec.side_px))
-            return _upright(image)
+            return upright(image)
         return _halved_jpeg(image, image_bytes, spec)
     except ImageError:
         raise
@@ -178,10 +188,37 @@ def photograph(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageL
         ) from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
+    """An opened photograph as RGB, turned as its EXIF data says.
+
+    Raises:
+        ImageError: a mode that has no agreed conversion. Pillow raises anything else on damaged data.
+    """
     image.load()
-    ImageOps.exif_transpose(image, in_place=True)
-    return _to_rgb(image)
+    # Of a TIFF, whose directory the orientation lies in, Pillow has turned the pixels by now.
+    exif = b"" if image.format == "TIFF" else image.info.get("exif", b"")
+    return turned(to_rgb(image), exif)
+
+
+def _merged(layout: Layout, limits: ImageLimits) -> Image.Image:
+    """The picture of a TIFF with a plane for each sample."""
+    limits.check(*layout.size)
+    try:
+        planes = [to_rgb(_loaded(open_header(plane, limits))).getchannel(0) for plane in layout.planes()]
+    except ImageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise anything on damaged data
+        raise ImageError(
+            f"image can't be decoded ({type(error).__name__}), it is truncated or damaged; send an intact file"
+        ) from None
+    if layout.white_is_zero:
+        planes[0] = ImageOps.invert(planes[0])
+    return Image.merge({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[len(planes)], planes)
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    image.load()
+    return image
 
 
 def _halved_jpeg(image: Image.Image, image_bytes: bytes, spec: ImageSpec) -> Image.Image:
@@ -191,7 +228,7 @@ def _halved_jpeg(image: Image.Image, image_bytes: bytes, spec: ImageSpec) -> Ima
     while True:
         scale = scales.pop(0)
         image.draft("RGB", (width // scale, height // scale))
-        picture = _upright(image)
+        picture = upright(image)
         side = _field_side(picture, spec)
         if not scales or side >= spec.field_px:
             return _halved_by(picture, side, spec)
@@ -232,7 +269,7 @@ def decode(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimit
     return np.asarray(photograph(image_bytes, spec, limits), dtype=np.uint8)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
