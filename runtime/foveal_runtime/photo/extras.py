@@ -43,5 +43,5 @@ def plain_png(data: bytes) -> bytes:
 def _is_intact(data: bytes, place: int, length: int) -> bool:
     if length > _LONGEST_EXTRA:
         return False
-    (written,) = struct.unpack_from(">I", data, place + 8 + length)
-    return written == zlib.crc32(data[place + 4 : place + 8 + length])
+    written = data[place + 8 + length : place + 12 + length]
+    return written == struct.pack(">I", zlib.crc32(data[place + 4 : place + 8 + length]))
