@@ -1,8 +1,8 @@
 """What a TIFF file says of its layout, and its planes one by one where Pillow can't put them together. Decodes nothing.
 
 Pillow reads one plane of any depth and compression, and several planes of 8 bits of colour; else it takes separate planes for
-interleaved ones, or 16-bit grey whose white is zero for its negative. So such a file is offered to it as several of one plane each:
-the same bytes with another directory, whose strips or tiles are that plane's (TIFF 6.0, PlanarConfiguration).
+interleaved ones, or 16-bit grey whose white is zero for its negative. So such a file is offered to it as several of one plane
+each: the same bytes with another directory, whose strips or tiles are that plane's (TIFF 6.0, PlanarConfiguration).
 """
 
 from __future__ import annotations
