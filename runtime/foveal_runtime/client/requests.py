@@ -14,22 +14,22 @@ from foveal_runtime.study.study import Study
 
 def scaled_down(image: bytes, side_px: int) -> bytes:
     """A photograph of at most `side_px` a side; the very same bytes when it is small enough or can't be read here."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     from foveal_runtime.errors import ImageError
-    from foveal_runtime.photo.imaging import open_header
+    from foveal_runtime.photo.imaging import open_header, upright
 
     try:
         picture = open_header(image)
         if max(picture.size) <= side_px:
             return image
         picture.draft("RGB", (side_px, side_px))
-        upright = ImageOps.exif_transpose(picture).convert("RGB")
+        rgb = upright(picture)
     except (ImageError, OSError):
         return image  # the server says what is wrong with it, in one place
-    upright.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+    rgb.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    upright.save(buffer, "JPEG", quality=95, subsampling=0)
+    rgb.save(buffer, "JPEG", quality=95, subsampling=0)
     return buffer.getvalue()
 
 

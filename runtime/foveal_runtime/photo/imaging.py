@@ -10,26 +10,24 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from foveal_runtime.errors import ImageError
-from foveal_runtime.photo.colour import check_mode, to_rgb
+from foveal_runtime.photo.limits import ImageLimits as ImageLimits
+from foveal_runtime.photo.opening import FORMATS, merged
+from foveal_runtime.photo.opening import open_header as open_header
+from foveal_runtime.photo.opening import upright as upright
+from foveal_runtime.photo.planes import is_tiff, layout_of
 from foveal_runtime.photo.raw import is_raw, raw_size, unpack_raw
-from foveal_runtime.photo.structure import check_structure
-from foveal_runtime.photo.walk import Structure
 
 Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
-
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
-"""Pillow formats that are read. MPO, which some cameras write under the name .jpg, is opened by Pillow as JPEG."""
 
 _FIELD_THRESHOLD = 18
 """A pixel whose brightest channel exceeds this (0 to 255) belongs to the field of view; camera black stays below it."""
@@ -102,76 +100,6 @@ class ImageSpec:
         return max(self.side_px, FIELD_PX)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageLimits:
-    """What is refused before it is decoded."""
-
-    max_pixels: int = 100_000_000
-    """Width times height from the file's header; a guard against decompression bombs."""
-    max_decoded_bytes: int = 1 << 30
-    """What decoding may take at once, of one photograph and of all that a process decodes side by side."""
-    min_side_px: int = 32
-    """A photograph smaller than this in either direction can't be graded."""
-
-    def check(self, width: int, height: int) -> None:
-        """Refuse a photograph by its size.
-
-        Raises:
-            ImageError: too small, or too many pixels.
-        """
-        if min(width, height) < self.min_side_px:
-            raise ImageError(f"image is {width} x {height} px, at least {self.min_side_px} px a side are needed")
-        if width * height > self.max_pixels:
-            raise ImageError(f"image is {width} x {height} px, over the limit of {self.max_pixels} pixels; send it scaled down")
-
-    def check_decoded(self, structure: Structure) -> None:
-        """Refuse a photograph by what its format takes when it is decoded.
-
-        Raises:
-            ImageError: more than `max_decoded_bytes`.
-        """
-        if structure.decoded_bytes > self.max_decoded_bytes:
-            raise ImageError(
-                f"image takes {structure.decoded_bytes >> 20} MB to decode, over the limit of {self.max_decoded_bytes >> 20} "
-                f"MB; send it scaled down, or as 8-bit RGB"
-            )
-
-
-def open_header(image_bytes: bytes, limits: ImageLimits = ImageLimits()) -> Image.Image:
-    """Open a photograph without decoding its pixels.
-
-    Raises:
-        ImageError: not one of `FORMATS`, too small, too large, of too many parts, or more than one frame.
-    """
-    structure = check_structure(image_bytes)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large images; the limit below refuses them by name.
-            image = Image.open(io.BytesIO(image_bytes), formats=FORMATS)
-    except UnidentifiedImageError:
-        raise ImageError(
-            f"image of {len(image_bytes)} bytes is no photograph this runtime reads; send JPEG, PNG, TIFF or WebP"
-        ) from None
-    except Image.DecompressionBombError:  # Pillow's own limit, twice its MAX_IMAGE_PIXELS
-        raise ImageError(f"image is over the limit of {limits.max_pixels} pixels; send it scaled down") from None
-    except Exception as error:  # noqa: BLE001 - Pillow's parsers raise anything on hostile headers
-        raise ImageError(f"image header can't be read ({type(error).__name__}); send an intact file") from None
-    limits.check(*image.size)
-    limits.check_decoded(structure)
-    # A TIFF's thumbnails are directories of its own, and no further photographs.
-    frames = structure.pages if image.format == "TIFF" else 1 if image.format == "MPO" else _frames(image)
-    if frames > 1:
-        raise ImageError(f"image has {frames} frames; send one photograph a study")
-    return image
-
-
-def _frames(image: Image.Image) -> int:
-    try:
-        return int(getattr(image, "n_frames", 1))
-    except Exception as error:  # noqa: BLE001 - counting reads every frame's header, and those may be damaged
-        raise ImageError(f"image header can't be read ({type(error).__name__}); send an intact file") from None
-
-
 def photograph(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimits()) -> Image.Image:
     """Bytes to an RGB picture at the scale that `spec` resamples from, EXIF orientation applied.
 
@@ -183,13 +111,16 @@ def photograph(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageL
     if is_raw(image_bytes):
         limits.check(*raw_size(image_bytes))
         return halved(unpack_raw(image_bytes), spec)
+    layout = layout_of(image_bytes) if is_tiff(image_bytes) else None
+    if layout is not None and layout.by_planes:
+        return halved(merged(layout, limits), spec)
     image = open_header(image_bytes, limits)
     try:
         if image.format not in ("JPEG", "MPO"):
-            return halved(_upright(image), spec)
+            return halved(upright(image), spec)
         if spec.resample is Resample.BICUBIC:
             image.draft("RGB", (2 * spec.side_px, 2 * spec.side_px))
-            return _upright(image)
+            return upright(image)
         return _halved_jpeg(image, image_bytes, spec)
     except ImageError:
         raise
@@ -199,13 +130,6 @@ def photograph(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageL
         ) from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    check_mode(image)
-    image.load()
-    ImageOps.exif_transpose(image, in_place=True)
-    return to_rgb(image)
-
-
 def _halved_jpeg(image: Image.Image, image_bytes: bytes, spec: ImageSpec) -> Image.Image:
     """Halve while decoding, which is faster than after it. A field that is small in its photograph is decoded again, larger."""
     width, height = image.size
@@ -213,7 +137,7 @@ def _halved_jpeg(image: Image.Image, image_bytes: bytes, spec: ImageSpec) -> Ima
     while True:
         scale = scales.pop(0)
         image.draft("RGB", (width // scale, height // scale))
-        picture = _upright(image)
+        picture = upright(image)
         side = _field_side(picture, spec)
         if not scales or side >= spec.field_px:
             return _halved_by(picture, side, spec)
