@@ -346,6 +346,19 @@ def test_verify_names_what_a_bundle_carries_that_its_run_does_not_give(
     assert named in str(caught.value)
 
 
+def test_a_run_whose_data_moved_is_told_where_it_is_now(tiny_run: Path, tmp_path: Path) -> None:
+    run = Run.open(tiny_run)
+    before = cases.choose(run, None)
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(run.info.data[0].partition(":")[2], moved)
+    gone = Run(run.path, run.info.model_copy(update={"data": ("brset:/nowhere/data",)}), run.model, run.tokenizer_json)
+    with pytest.raises(DataError, match="is not there any more; say where it is now with --data KIND:PATH"):
+        cases.choose(gone, None)
+    after = cases.choose(gone, [f"brset:{moved}"])
+    for part in ("calibration", "validation", "parity"):
+        assert [s.id for s in getattr(after, part)] == [s.id for s in getattr(before, part)]
+
+
 def test_plans_are_searched_on_other_studies_than_they_are_judged_on(tiny_run: Path, int8: Exported) -> None:
     assert int8.report["searched_on"] == "the run's validation split"
     assert int8.report["source"] == "the run's test split"

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from foveal_runtime.cli.client import Connection, Kind, Patient
 from foveal_runtime.cli.csv_rows import HIT_COLUMNS, Csv, hit_row, one_format, print_csv
 from foveal_runtime.cli.document import Json, print_json
-from foveal_runtime.cli.layout import width
+from foveal_runtime.cli.layout import printable, width
 from foveal_runtime.cli.study_file import read_photograph, read_study
 from foveal_runtime.cli.waiting import Patience
 from foveal_runtime.errors import ConfigError, ImageError, InputError
@@ -135,7 +135,12 @@ def _query(text: str | None, image: Path | None, study: Path | None, patient: Pa
             return Study(image=read_photograph(image) if image is not None else None, note=note, record=record)
         if image is not None or note is not None or record is not None:
             raise InputError("--study brings image, note and record; leave the other flags out, or write them into the file")
-        return read_study(study)
+        try:
+            return read_study(study)
+        except ImageError:
+            raise
+        except InputError as error:
+            raise InputError(f"{printable(study)}: {error}") from None
     except ImageError as error:
         raise InputError(f"{study or image}: {error}") from None
 

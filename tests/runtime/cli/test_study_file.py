@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from commands import foveal, one_line
 
 from foveal_runtime.cli.study_file import read_study
 from foveal_runtime.errors import ImageError, InputError
@@ -69,3 +70,10 @@ def test_a_file_or_photograph_that_is_not_there_is_named(tmp_path: Path) -> None
         read_study(tmp_path / "none.json")
     with pytest.raises(ImageError, match="no such file"):
         read_study(study_file(tmp_path, {"image": "gone.jpg"}))
+
+
+def test_search_names_the_study_file_that_is_no_text(tmp_path: Path) -> None:
+    file = study_file(tmp_path, '{"note": "macula \\ud83d edema"}')
+    done = foveal("search", "--study", str(file))
+    assert done.returncode == 2
+    assert one_line(done.stderr).startswith(f"error: {file}: note holds a NUL or half a character")
