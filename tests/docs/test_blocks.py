@@ -61,6 +61,10 @@ def blocks(document: Path) -> list[Block]:
 INSTRUCTIONS = [block for document in DOCUMENTS if document.name not in RECORDS for block in blocks(document)]
 
 
+SORTED = (*(f"usable/{n}.jpg" for n in range(30)), *(f"unusable/{n}.jpg" for n in range(3)))
+"""What graders call usable, and what they do not."""
+
+
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with what the examples name: photographs, the shipped model's place, a `foveal` and a `grpcurl`."""
@@ -70,7 +74,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         for name in ("models/edge", "bundle-int8", "srv/edge-int8"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).symlink_to(bundle)
-        for i, name in enumerate(("left.jpg", "right.jpg", "night/a.jpg", "night/b.jpg", "photographs/a.jpg")):
+        for i, name in enumerate(("left.jpg", "right.jpg", "night/a.jpg", "night/b.jpg", "photographs/a.jpg", *SORTED)):
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(photograph(i))
         (folder / "proto").symlink_to(ROOT / "proto")
