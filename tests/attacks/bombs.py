@@ -160,8 +160,8 @@ PNGS = [
     Bomb(
         "png-60-packed-texts", lambda: png(64, 64, before=chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 20))) * 60), False
     ),
-    Bomb("png-packed-text-of-a-gigabyte", lambda: png(64, 64, before=chunk(b"zTXt", b"a\0\0" + _gigabyte())), True),
-    Bomb("png-packed-profile-of-a-gigabyte", lambda: png(64, 64, before=chunk(b"iCCP", b"a\0\0" + _gigabyte())), True),
+    Bomb("png-packed-text-of-a-gigabyte", lambda: png(64, 64, before=chunk(b"zTXt", b"a\0\0" + _gigabyte())), False),
+    Bomb("png-packed-profile-of-a-gigabyte", lambda: png(64, 64, before=chunk(b"iCCP", b"a\0\0" + _gigabyte())), False),
     Bomb(
         "png-500-packed-profiles",
         lambda: png(64, 64, before=chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1 << 20))) * 500),

@@ -22,7 +22,7 @@ from foveal_runtime.photo.structure import check_structure, content_sha256
 
 pytest.importorskip("pydicom")
 
-AT_ONCE_S = 0.25
+AT_ONCE_S = 1.0
 """Processor time of a refusal; 0.05 on an idle machine."""
 REFUSED = [bomb for bomb in BOMBS if bomb.refused]
 
@@ -53,10 +53,10 @@ def test_what_no_photograph_is_like_is_refused_at_once(bomb: Bomb) -> None:
 @pytest.mark.parametrize("name", ["jpeg-5000-scans", "png-4-million-empty-idat"])
 def test_without_the_walk_the_decoder_is_at_it_for_long(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: the guard is what refuses."""
-    import foveal_runtime.photo.imaging as imaging
+    from foveal_runtime.photo import opening
     from foveal_runtime.photo.walk import Structure
 
-    monkeypatch.setattr(imaging, "check_structure", lambda data: Structure(decoded_bytes=0, content=()))
+    monkeypatch.setattr(opening, "check_structure", lambda data: Structure(decoded_bytes=0, content=()))
     data = next(bomb for bomb in BOMBS if bomb.name == name).data
     began = time.thread_time()
     with contextlib.suppress(ImageError):

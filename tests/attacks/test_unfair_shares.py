@@ -49,14 +49,17 @@ def least(server: RunningServer, kind: str, connections: int, messages: int, *, 
     return min(ratios)
 
 
+@pytest.mark.slow  # measures time, which a busy machine has none of
 def test_twelve_streams_of_the_same_machine_hold_nobody_up(server: RunningServer) -> None:
     assert least(server, "streams", 12, 30, elsewhere=False) <= MOST
 
 
+@pytest.mark.slow  # measures time, which a busy machine has none of
 def test_sixty_four_connections_of_another_machine_hold_nobody_up(server: RunningServer) -> None:
     assert least(server, "calls", 64, 8, elsewhere=True) <= MOST
 
 
+@pytest.mark.slow  # measures time, which a busy machine has none of
 def test_they_would_if_they_had_no_share_of_their_own(server: RunningServer) -> None:
     """The twin: as many calls of the same machine are of one share with the caller's, which waits behind them."""
     assert beside(server, "calls", 64, 8, elsewhere=False)[1] > MOST

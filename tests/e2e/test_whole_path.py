@@ -81,15 +81,20 @@ def test_what_is_served_agrees_with_pytorch_for_every_subset(
     assert model.model.space_id == run.info.space_id
     vectors = np.asarray([result.embedding.vectors[0].values for result in embedded])
     cosine = (vectors * expected.joint_ND).sum(-1)
-    probabilities = np.asarray([[each.probability for each in result.grade.graded.heads[0].classes] for result in graded])
-    assert probabilities.shape == (len(studies), 5)
+    # A few of the drawn eyes are ungradable to the check of photographs.
+    told_N = np.asarray([bool(result.grade.graded.heads) for result in graded])
+    assert told_N.mean() > 0.8
+    probabilities = np.asarray(
+        [[each.probability for each in result.grade.graded.heads[0].classes] for result in graded if result.grade.graded.heads]
+    )
+    assert probabilities.shape == (told_N.sum(), 5)
     if precision == "int8":
         assert cosine.min() >= 0.95
     else:
         assert np.abs(vectors - expected.joint_ND).max() <= 1e-4
         temperature = [run.info.calibration[name].temperature.get(Head.ICDR, 1.0) for name in _names(studies)]
         wanted = softmax(expected.logits[Head.ICDR] / np.asarray(temperature)[:, None])
-        assert np.abs(probabilities - wanted).max() <= 1e-3
+        assert np.abs(probabilities - wanted[told_N]).max() <= 1e-3
 
 
 def _names(studies: list[Study]) -> list[str]:

@@ -449,6 +449,7 @@ def test_verify_against_the_run_passes_and_sees_a_changed_graph(tiny_run: Path, 
     onnx.save(proto, other / "fusion.onnx")
     manifest = json.loads((other / "manifest.json").read_text())
     manifest["graphs"]["fusion"]["sha256"] = hashlib.sha256((other / "fusion.onnx").read_bytes()).hexdigest()
+    manifest["graphs"]["fusion"]["bytes"] = (other / "fusion.onnx").stat().st_size
     (other / "manifest.json").write_text(json.dumps(manifest))
     found = verify(other, tiny_run, (), Quiet())
     with pytest.raises(CheckFailed, match="min_cosine"):
