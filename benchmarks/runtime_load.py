@@ -98,10 +98,11 @@ def start_server(bundle: Path, flags: list[str], *, leak: bool = False) -> tuple
     started = time.perf_counter()
     process = subprocess.Popen([*command, "--cache-entries", "0", *flags], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    line = process.stderr.readline()
-    found = re.search(r" on (\S+?)(,|$)", line.strip())
-    if found is None:
-        raise SystemExit(line + process.stderr.read())
+    lines = []
+    while (found := re.search(r"^serving .* on (\S+?)(,|$)", line := process.stderr.readline().strip())) is None:
+        lines.append(line)
+        if not line:
+            raise SystemExit("\n".join(lines))
     return process, found.group(1), time.perf_counter() - started
 
 
