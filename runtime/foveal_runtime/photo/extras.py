@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 import zlib
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+from foveal_runtime.photo.png import PIXELS, SIGNATURE, chunks
+
+_NEEDED = PIXELS | {b"IEND"}
 _OF_USE = frozenset({b"eXIf", b"acTL", b"fcTL"})
 """Kept where their checksum is right: the orientation, and whether there are several frames."""
 _LONGEST_EXTRA = 1 << 20
@@ -21,23 +22,16 @@ def plain_png(data: bytes) -> bytes:
     """The file with the chunks that matter; the very same where it is no PNG, or its chunks can't be followed."""
     if not data.startswith(SIGNATURE):
         return data
-    kept, place = [SIGNATURE], len(SIGNATURE)
-    dropped = False
-    while place + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, place)
+    kept, rest = [SIGNATURE], len(SIGNATURE)
+    for name, place, length in chunks(data):
         end = place + 12 + length
         if end > len(data):
             break  # cut short: the decoder says so
-        if kind in _PIXELS or (kind in _OF_USE and _is_intact(data, place, length)):
+        rest = end
+        if name in _NEEDED or (name in _OF_USE and _is_intact(data, place, length)):
             kept.append(data[place:end])
-        else:
-            dropped = True
-        place = end
-        if kind == b"IEND":
-            break
-    if not dropped:
-        return data
-    return b"".join((*kept, data[place:]))
+    kept.append(data[rest:])
+    return data if sum(map(len, kept)) == len(data) else b"".join(kept)
 
 
 def _is_intact(data: bytes, place: int, length: int) -> bool:

@@ -10,12 +10,12 @@ import struct
 
 from foveal_runtime.errors import ImageError
 from foveal_runtime.photo.jpeg import FRAMES, SCAN, segments
+from foveal_runtime.photo.png import SIGNATURE as PNG_SIGNATURE
 from foveal_runtime.photo.raw import is_raw, raw_size
+from foveal_runtime.photo.tiff import tiff_size
 from foveal_runtime.photo.webp import webp_size
 
-_MAX_SEGMENTS = 1024
 _DICOM_HEADER_BYTES = 65_536
-_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 
 
 def peek_pixels(image_bytes: bytes) -> int | None:
@@ -32,12 +32,12 @@ def _peek(data: bytes) -> tuple[int, int] | None:
         return _jpeg(data)
     if is_raw(data):
         return raw_size(data)
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
+    if data[:8] == PNG_SIGNATURE:
         return struct.unpack_from(">II", data, 16)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return webp_size(data)
     if data[:4] in (b"II*\0", b"MM\0*"):
-        return _tiff(data)
+        return tiff_size(data)
     if data[128:132] == b"DICM":
         return _dicom(data)
     return None
@@ -51,18 +51,6 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
         if segment.marker == SCAN:
             return None
     return None
-
-
-def _tiff(data: bytes) -> tuple[int, int] | None:
-    order = "<" if data[:2] == b"II" else ">"
-    (place,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, place)
-    found: dict[int, int] = {}
-    for entry in range(min(count, _MAX_SEGMENTS)):
-        tag, kind = struct.unpack_from(order + "HH", data, place + 2 + 12 * entry)
-        if tag in (_TIFF_WIDTH, _TIFF_HEIGHT):
-            (found[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, place + 10 + 12 * entry)
-    return found[_TIFF_WIDTH], found[_TIFF_HEIGHT]
 
 
 def _dicom(data: bytes) -> tuple[int, int] | None:

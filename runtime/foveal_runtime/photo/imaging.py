@@ -22,8 +22,9 @@ from foveal_runtime.photo.limits import ImageLimits as ImageLimits
 from foveal_runtime.photo.opening import FORMATS, merged
 from foveal_runtime.photo.opening import open_header as open_header
 from foveal_runtime.photo.opening import upright as upright
-from foveal_runtime.photo.planes import is_tiff, layout_of
+from foveal_runtime.photo.planes import layout_of
 from foveal_runtime.photo.raw import is_raw, raw_size, unpack_raw
+from foveal_runtime.photo.tiff import is_tiff
 
 Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
@@ -111,11 +112,10 @@ def photograph(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageL
     if is_raw(image_bytes):
         limits.check(*raw_size(image_bytes))
         return halved(unpack_raw(image_bytes), spec)
-    layout = layout_of(image_bytes) if is_tiff(image_bytes) else None
-    if layout is not None and layout.by_planes:
-        return halved(merged(layout, limits), spec)
-    image = open_header(image_bytes, limits)
     try:
+        if is_tiff(image_bytes) and (layout := layout_of(image_bytes)).by_planes:
+            return halved(merged(layout, limits), spec)
+        image = open_header(image_bytes, limits)
         if image.format not in ("JPEG", "MPO"):
             return halved(upright(image), spec)
         if spec.resample is Resample.BICUBIC:

@@ -79,20 +79,13 @@ def merged(layout: Layout, limits: ImageLimits) -> Image.Image:
     """The picture of a TIFF with a plane for each sample.
 
     Raises:
-        ImageError: undecodable, more than one picture, or refused by `limits`.
+        ImageError: more than one picture, or refused by `limits`. Pillow raises anything else on damaged data.
     """
     limits.check(*layout.size)
     structure = check_structure(layout.data)
     limits.check_decoded(structure)
     _refuse_frames(structure.pages)
-    try:
-        planes = [to_rgb(_loaded(open_header(plane, limits))).getchannel(0) for plane in layout.planes()]
-    except ImageError:
-        raise
-    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise anything on damaged data
-        raise ImageError(
-            f"image can't be decoded ({type(error).__name__}), it is truncated or damaged; send an intact file"
-        ) from None
+    planes = [to_rgb(_loaded(open_header(plane, limits))).getchannel(0) for plane in layout.planes()]
     if layout.white_is_zero:
         planes[0] = ImageOps.invert(planes[0])
     return to_rgb(Image.merge({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[len(planes)], planes))

@@ -12,17 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from foveal_runtime.errors import ImageError
+from foveal_runtime.photo.tiff import Entry, Kind, directory, first_value, kind_of, values
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _STRIP_BYTES, _PLANAR = 273, 274, 277, 279, 284
 _TILE_OFFSETS, _TILE_BYTES, _SAMPLE_FORMAT = 324, 325, 339
 _OF_A_PLANE = (_WIDTH, _HEIGHT, _COMPRESSION, 266, _ORIENTATION, 278, 317, 322, 323)
 """Tags that hold for each plane: size, compression, fill order, orientation, rows a strip, predictor, sides of a tile."""
+_JPEG_TABLES = 347
 _JPEG = 7
-_SIZES = {1: 1, 3: 2, 4: 4, 16: 8}
-"""Bytes of a value, by field type: BYTE, SHORT, LONG, LONG8."""
-_CODES = {1: "B", 3: "H", 4: "I", 16: "Q"}
-_MAX_ENTRIES, _MAX_VALUES = 512, 1 << 20
+_MAX_ENTRIES = 512
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 
 
@@ -31,13 +30,16 @@ class Layout:
     """The first directory, as far as it is needed."""
 
     data: bytes
-    order: str
-    """Of bytes, for `struct`."""
-    tags: dict[int, tuple[int, ...]]
+    kind: Kind
+    entries: dict[int, Entry]
 
     def first(self, tag: int, default: int) -> int:
         """The first value of a tag."""
-        return self.tags.get(tag, (default,))[0]
+        return first_value(self.data, self.kind, self.entries.get(tag), default)
+
+    def all(self, tag: int) -> tuple[int, ...]:
+        """All values of a tag; none where it is absent."""
+        return values(self.data, self.kind, self.entries.get(tag))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -81,37 +83,32 @@ class Layout:
         Raises:
             ImageError: a layout that can't be divided.
         """
-        photometric, bits = self.first(_PHOTOMETRIC, _BLACK_IS_ZERO), self.tags.get(_BITS, ())
-        offsets_tag = _TILE_OFFSETS if _TILE_OFFSETS in self.tags else _STRIP_OFFSETS
+        photometric, bits = self.first(_PHOTOMETRIC, _BLACK_IS_ZERO), self.all(_BITS)
+        offsets_tag = _TILE_OFFSETS if _TILE_OFFSETS in self.entries else _STRIP_OFFSETS
         bytes_tag = _TILE_BYTES if offsets_tag == _TILE_OFFSETS else _STRIP_BYTES
-        offsets, sizes = self.tags.get(offsets_tag, ()), self.tags.get(bytes_tag, ())
+        offsets, sizes = self.all(offsets_tag), self.all(bytes_tag)
         wanted = {(_RGB, 3), (_RGB, 4), (_BLACK_IS_ZERO, 2), (_WHITE_IS_ZERO, 1), (_WHITE_IS_ZERO, 2)}
         if (
             (photometric, self.samples) not in wanted
             or set(bits) not in ({8}, {16})
-            or set(self.tags.get(_SAMPLE_FORMAT, (1,))) != {1}
+            or set(self.all(_SAMPLE_FORMAT)) - {1}
             or not offsets
             or len(offsets) % self.samples
             or len(offsets) != len(sizes)
-            or (self.first(_COMPRESSION, 1) == _JPEG and 347 in self.tags)
+            or (self.first(_COMPRESSION, 1) == _JPEG and _JPEG_TABLES in self.entries)
         ):
             raise ImageError("TIFF image has separate planes in a layout that is not read; save it with interleaved samples")
         each = len(offsets) // self.samples
         for plane in range(self.samples):
             part = slice(plane * each, (plane + 1) * each)
-            tags = {tag: self.tags[tag] for tag in _OF_A_PLANE if tag in self.tags} | {
+            tags = {tag: found for tag in _OF_A_PLANE if (found := self.all(tag))} | {
                 _BITS: (bits[0],),
                 _PHOTOMETRIC: (_BLACK_IS_ZERO,),
                 _SAMPLES: (1,),
                 offsets_tag: offsets[part],
                 bytes_tag: sizes[part],
             }
-            yield _with_directory(self.data, self.order, tags)
-
-
-def is_tiff(data: bytes) -> bool:
-    """Whether the bytes begin as a TIFF file does, BigTIFF included."""
-    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+            yield _with_directory(self.data, self.kind.order, tags)
 
 
 def layout_of(data: bytes) -> Layout:
@@ -120,33 +117,12 @@ def layout_of(data: bytes) -> Layout:
     Raises:
         ImageError: it can't be followed.
     """
-    order = "<" if data[:2] == b"II" else ">"
-    big = data[2:4] in (b"+\0", b"\0+")
+    kind = kind_of(data)
     try:
-        tags = _directory(data, order, big=big)
+        entries, _ = directory(data, kind, kind.first_directory(data), most=_MAX_ENTRIES)
     except struct.error:
         raise ImageError("TIFF image's directory is cut short; send an intact file") from None
-    return Layout(data, order, tags)
-
-
-def _directory(data: bytes, order: str, *, big: bool) -> dict[int, tuple[int, ...]]:
-    (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-    (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, place)
-    head, entry, inline = (8, 20, 8) if big else (2, 12, 4)
-    tags: dict[int, tuple[int, ...]] = {}
-    if count > _MAX_ENTRIES:
-        raise ImageError(f"TIFF image's directory has {count} entries, at most {_MAX_ENTRIES} are read; save it plainly")
-    for number in range(count):
-        at = place + head + entry * number
-        tag, kind = struct.unpack_from(order + "HH", data, at)
-        (values,) = struct.unpack_from(order + ("Q" if big else "I"), data, at + 4)
-        if kind not in _SIZES or values > _MAX_VALUES:
-            continue  # text, fractions, and what nobody needs here
-        value_at = at + entry - inline
-        if values * _SIZES[kind] > inline:
-            (value_at,) = struct.unpack_from(order + ("Q" if big else "I"), data, value_at)
-        tags[tag] = struct.unpack_from(f"{order}{values}{_CODES[kind]}", data, value_at)
-    return {tag: values for tag, values in tags.items() if values}
+    return Layout(data, kind, entries)
 
 
 def _with_directory(data: bytes, order: str, tags: dict[int, tuple[int, ...]]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 from foveal_runtime.photo.tiff import is_turned
 from foveal_runtime.photo.walk import RGB_BYTES, Structure, refuse_beyond
@@ -16,9 +17,21 @@ MAX_PACKED_CHUNKS = 64
 
 _HEAD = struct.Struct(">I4s").unpack_from
 _PACKED = frozenset({b"zTXt", b"iTXt", b"iCCP"})
-_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
+PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
+"""Chunks that pixels are made of."""
 _PICTURE_BYTES = {(0, False): 1, (0, True): 2, (3, False): 1}
 """Of one pixel as Pillow keeps it, by colour type and whether it has 16 bits; all others take four."""
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, place and bytes of content of every chunk up to the end of the picture; the last may be cut short."""
+    place = len(SIGNATURE)
+    while place + 8 <= len(data):
+        length, name = _HEAD(data, place)
+        yield name, place, length
+        if name == b"IEND":
+            return
+        place += 12 + length
 
 
 def walk_png(data: bytes) -> Structure:
@@ -27,11 +40,10 @@ def walk_png(data: bytes) -> Structure:
     Raises:
         ImageError: more chunks than a photograph has.
     """
-    place, idat, other, packed = len(SIGNATURE), 0, 0, 0
+    idat = other = packed = 0
     content: list[slice] = []
     turned = False
-    while place + 8 <= len(data):
-        length, name = _HEAD(data, place)
+    for name, place, length in chunks(data):
         if name == b"IDAT":
             idat += 1
             refuse_beyond(MAX_DATA_CHUNKS, idat, "chunks of pixels", "save it again, in fewer")
@@ -40,12 +52,9 @@ def walk_png(data: bytes) -> Structure:
             packed += name in _PACKED
             refuse_beyond(MAX_OTHER_CHUNKS, other, "chunks beside its pixels")
             refuse_beyond(MAX_PACKED_CHUNKS, packed, "compressed texts and profiles")
-        if name in _PIXELS:
+        if name in PIXELS:
             content.append(slice(place + 8, place + 8 + length))
         turned |= name in (b"eXIf", b"iTXt") and is_turned(data[place + 8 : place + 8 + min(length, 65_536)])
-        if name == b"IEND":
-            break
-        place += 12 + length
     return Structure(decoded_bytes=_decoded_bytes(data, turned), content=tuple(content))
 
 

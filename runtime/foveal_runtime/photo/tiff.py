@@ -23,20 +23,30 @@ _JPEG = 7
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class Kind:
     """TIFF or BigTIFF, little- or big-endian."""
 
     order: str
+    """Of bytes, for `struct`."""
     big: bool
 
     def number(self, data: bytes, place: int, form: str) -> int:
+        """One number of the file; raises struct.error where it ends before."""
         return int(struct.unpack_from(self.order + form, data, place)[0])
+
+    def first_directory(self, data: bytes) -> int:
+        """Where the first directory begins."""
+        return self.number(data, 8 if self.big else 4, "Q" if self.big else "I")
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
+    """A field of a directory that holds whole numbers."""
+
     form: str
+    """Of one value, for `struct`."""
     count: int
+    """Of its values."""
     place: int
     """Of its values in the file."""
 
@@ -46,39 +56,55 @@ def is_tiff(data: bytes) -> bool:
     return data[:4] in (b"MM\0*", b"II*\0", b"MM*\0", b"II\0*", b"MM\0+", b"II+\0")
 
 
-def _kind(data: bytes) -> _Kind:
-    return _Kind("<" if data[:2] == b"II" else ">", data[2:4] in (b"\0+", b"+\0"))
+def kind_of(data: bytes) -> Kind:
+    """How the numbers of a TIFF are written."""
+    return Kind("<" if data[:2] == b"II" else ">", data[2:4] in (b"\0+", b"+\0"))
 
 
-def _directory(data: bytes, kind: _Kind, place: int) -> tuple[dict[int, _Entry], int]:
-    """Entries by tag, and the place of the next directory.
+def directory(data: bytes, kind: Kind, place: int, *, most: int = MAX_ENTRIES) -> tuple[dict[int, Entry], int]:
+    """Entries by tag, and the place of the next directory, 0 where there is none.
+
+    Args:
+        data: the file.
+        kind: how it writes numbers.
+        place: of the directory.
+        most: entries that it may have.
 
     Raises:
-        ImageError: more entries than a photograph has.
+        ImageError: more of them.
         struct.error: the file ends before.
     """
     count = kind.number(data, place, "Q" if kind.big else "H")
-    refuse_beyond(MAX_ENTRIES, count, "entries in a directory")
+    refuse_beyond(most, count, "entries in a directory")
     head, step, inline = (8, 20, 8) if kind.big else (2, 12, 4)
-    entries: dict[int, _Entry] = {}
-    for at in range(place + head, place + head + step * count, step):
-        tag, type_, values = struct.unpack_from(kind.order + ("HHQ" if kind.big else "HHI"), data, at)
+    entries: dict[int, Entry] = {}
+    end = place + head + step * count
+    for at in range(place + head, end, step):
+        tag, type_, count = struct.unpack_from(kind.order + ("HHQ" if kind.big else "HHI"), data, at)
         form = _TYPE_FORMATS.get(type_)
         if form is not None and tag not in entries:
-            fits = values * struct.calcsize(form) <= inline
+            fits = count * struct.calcsize(form) <= inline
             where = at + step - inline
-            entries[tag] = _Entry(form, values, where if fits else kind.number(data, where, "Q" if kind.big else "I"))
-    return entries, kind.number(data, place + head + step * count, "Q" if kind.big else "I")
+            entries[tag] = Entry(form, count, where if fits else kind.number(data, where, "Q" if kind.big else "I"))
+    # Some writers leave out where the next one is, and there is none.
+    return entries, kind.number(data, end, "Q" if kind.big else "I") if end + inline <= len(data) else 0
 
 
-def _values(data: bytes, kind: _Kind, entry: _Entry | None) -> tuple[int, ...]:
+def values(data: bytes, kind: Kind, entry: Entry | None) -> tuple[int, ...]:
+    """All values of a field; none where there is no such field.
+
+    Raises:
+        ImageError: more than a photograph has strips.
+        struct.error: the file ends before.
+    """
     if entry is None:
         return ()
     refuse_beyond(MAX_PARTS, entry.count, "strips or tiles")
     return struct.unpack_from(f"{kind.order}{entry.count}{entry.form}", data, entry.place)
 
 
-def _first(data: bytes, kind: _Kind, entry: _Entry | None, default: int) -> int:
+def first_value(data: bytes, kind: Kind, entry: Entry | None, default: int) -> int:
+    """The first value of a field, or the default."""
     return default if entry is None or not entry.count else kind.number(data, entry.place, entry.form)
 
 
@@ -88,17 +114,17 @@ def walk_tiff(data: bytes) -> Structure:
     Raises:
         ImageError: more directories, entries, strips or tiles than a photograph has, or strips that overlap.
     """
-    kind = _kind(data)
+    kind = kind_of(data)
     pages: list[bool] = []
-    first: dict[int, _Entry] = {}
+    first: dict[int, Entry] = {}
     try:
-        place, seen = kind.number(data, 8 if kind.big else 4, "Q" if kind.big else "I"), set[int]()
+        place, seen = kind.first_directory(data), set[int]()
         while place and place not in seen:
             seen.add(place)
             refuse_beyond(MAX_DIRECTORIES, len(seen), "directories", "send one photograph a study")
-            entries, place = _directory(data, kind, place)
+            entries, place = directory(data, kind, place)
             first = first or entries
-            pages.append(not _first(data, kind, entries.get(_SUBFILE), 0) & _REDUCED)
+            pages.append(not first_value(data, kind, entries.get(_SUBFILE), 0) & _REDUCED)
     except (struct.error, OverflowError):
         pass  # Pillow tells what is damaged
     # A thumbnail that comes first is what would be decoded.
@@ -108,23 +134,36 @@ def walk_tiff(data: bytes) -> Structure:
             decoded_bytes=_decoded_bytes(data, kind, first),
             content=_content(data, kind, first),
             pages=count,
-            is_of_jpegs=_first(data, kind, first.get(_COMPRESSION), 1) == _JPEG,
+            is_of_jpegs=first_value(data, kind, first.get(_COMPRESSION), 1) == _JPEG,
         )
     except (struct.error, OverflowError):
         return Structure(decoded_bytes=0, content=(slice(None),), pages=count)
 
 
-def _content(data: bytes, kind: _Kind, entries: dict[int, _Entry]) -> tuple[slice, ...]:
-    offsets, lengths = ([v for tag in tags for v in _values(data, kind, entries.get(tag))] for tags in (_OFFSETS, _LENGTHS))
+def _content(data: bytes, kind: Kind, entries: dict[int, Entry]) -> tuple[slice, ...]:
+    offsets, lengths = ([v for tag in tags for v in values(data, kind, entries.get(tag))] for tags in (_OFFSETS, _LENGTHS))
     # Each is decoded on its own: strips that share their bytes make a small file a long work.
     refuse_beyond(2 * len(data) + 65_536, sum(lengths), "bytes in its strips than the file holds; they overlap")
     parts = [slice(offset, offset + length) for offset, length in zip(offsets, lengths, strict=False)]
     return tuple(parts)
 
 
-def _decoded_bytes(data: bytes, kind: _Kind, entries: dict[int, _Entry]) -> int:
+def tiff_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of the first picture; None where its directory does not tell.
+
+    Raises:
+        ImageError: more entries than a photograph has.
+        struct.error: the file ends before.
+    """
+    kind = kind_of(data)
+    entries, _ = directory(data, kind, kind.first_directory(data))
+    width, height = (first_value(data, kind, entries.get(tag), 0) for tag in (_WIDTH, _HEIGHT))
+    return (width, height) if width and height else None
+
+
+def _decoded_bytes(data: bytes, kind: Kind, entries: dict[int, Entry]) -> int:
     def first(tag: int, default: int) -> int:
-        return _first(data, kind, entries.get(tag), default)
+        return first_value(data, kind, entries.get(tag), default)
 
     width, height, bits, samples = first(_WIDTH, 0), first(_HEIGHT, 0), first(_BITS, 1), first(_SAMPLES, 1)
     packed = max(1, samples * bits // 8)
@@ -145,9 +184,9 @@ def is_turned(metadata: bytes) -> bool:
     exif = metadata.removeprefix(b"Exif\0\0")
     if not is_tiff(exif):
         return False
-    kind = _kind(exif)
+    kind = kind_of(exif)
     try:
-        entries, _ = _directory(exif, kind, kind.number(exif, 8 if kind.big else 4, "Q" if kind.big else "I"))
-        return _first(exif, kind, entries.get(_ORIENTATION), 1) != 1
+        entries, _ = directory(exif, kind, kind.first_directory(exif))
+        return first_value(exif, kind, entries.get(_ORIENTATION), 1) != 1
     except (struct.error, OverflowError):
         return False

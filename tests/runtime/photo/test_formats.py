@@ -18,8 +18,9 @@ from PIL import Image
 from foveal_runtime.client.requests import scaled_down
 from foveal_runtime.errors import ImageError
 from foveal_runtime.photo.exif import orientation
-from foveal_runtime.photo.extras import SIGNATURE, plain_png
+from foveal_runtime.photo.extras import plain_png
 from foveal_runtime.photo.imaging import ImageSpec, photograph
+from foveal_runtime.photo.png import SIGNATURE
 
 SPEC = ImageSpec(side_px=64)
 tifffile = pytest.importorskip("tifffile")
