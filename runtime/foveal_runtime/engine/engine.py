@@ -31,6 +31,7 @@ from foveal_runtime.photo.dicom import filled, is_dicom, read_dicom, told_by_hea
 from foveal_runtime.photo.imaging import Float32, ImageLimits, halved, photograph, square, standardise
 from foveal_runtime.photo.quality import Quality, assess
 from foveal_runtime.photo.structure import check_structure
+from foveal_runtime.photo.walk import Structure
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import NoteTokeniser, pad_notes
 from foveal_runtime.study.record import encode_record
@@ -131,7 +132,7 @@ class Engine:
             self._limits.check_decoded(structure)
             with self._budget.hold(structure.decoded_bytes):
                 with decoding(len(image)):
-                    picture, header = self._picture(image)
+                    picture, header = self._picture(image, structure)
                 quality = assess(picture, self._min_gradable)
                 pixels_CHW = standardise(square(picture, self.manifest.image), self.manifest.image)
                 del picture
@@ -162,11 +163,11 @@ class Engine:
             prepare_ms=(time.perf_counter() - started) * 1e3,
         )
 
-    def _picture(self, image: bytes) -> tuple[Image, Record]:
+    def _picture(self, image: bytes, structure: Structure) -> tuple[Image, Record]:
         """The photograph as it is resampled from, and what its header knows of the record."""
         if not is_dicom(image):
-            return photograph(image, self.manifest.image, self._limits), Record()
-        dicom = read_dicom(image, self._limits)
+            return photograph(image, self.manifest.image, self._limits, structure), Record()
+        dicom = read_dicom(image, self._limits, structure)
         return halved(dicom.picture, self.manifest.image), dicom.record
 
     def _with_header(self, study: Study, header: Record) -> Study:

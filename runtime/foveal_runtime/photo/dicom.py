@@ -23,7 +23,7 @@ from foveal_runtime.errors import ImageError, StudyError
 from foveal_runtime.photo.elements import has_preamble, is_dicom, transfer_syntax, walk_dicom
 from foveal_runtime.photo.imaging import ImageLimits, UInt8
 from foveal_runtime.photo.jpeg import walk_jpeg
-from foveal_runtime.photo.walk import strips
+from foveal_runtime.photo.walk import Structure, strips
 from foveal_runtime.study.study import Eye, Record, Sex
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -51,8 +51,13 @@ class DicomPhotograph:
     """Age, sex and eye, as far as the header has them."""
 
 
-def read_dicom(data: bytes, limits: ImageLimits) -> DicomPhotograph:
+def read_dicom(data: bytes, limits: ImageLimits, structure: Structure | None = None) -> DicomPhotograph:
     """Decode a file.
+
+    Args:
+        data: the file.
+        limits: what is refused.
+        structure: what `check_structure` found of it; None looks.
 
     Raises:
         ImageError: unreadable, without one image frame, too large, or of a kind that has no agreed conversion to RGB.
@@ -64,7 +69,7 @@ def read_dicom(data: bytes, limits: ImageLimits) -> DicomPhotograph:
         raise ImageError(
             "image is DICOM, which this server does not read; install foveal[dicom] on it, or send a JPEG"
         ) from None
-    limits.check_decoded(walk_dicom(data))
+    limits.check_decoded(walk_dicom(data) if structure is None else structure)
     # pydicom logs and warns with the values it stumbles over.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     if not has_preamble(data):

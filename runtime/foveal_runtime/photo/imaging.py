@@ -25,6 +25,7 @@ from foveal_runtime.photo.opening import upright as upright
 from foveal_runtime.photo.planes import layout_of
 from foveal_runtime.photo.raw import is_raw, raw_size, unpack_raw
 from foveal_runtime.photo.tiff import is_tiff
+from foveal_runtime.photo.walk import Structure
 
 Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
@@ -101,10 +102,18 @@ class ImageSpec:
         return max(self.side_px, FIELD_PX)
 
 
-def photograph(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimits()) -> Image.Image:
+def photograph(
+    image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimits(), structure: Structure | None = None
+) -> Image.Image:
     """Bytes to an RGB picture at the scale that `spec` resamples from, EXIF orientation applied.
 
     Grey, palette, alpha, CMYK and 16-bit images are converted.
+
+    Args:
+        image_bytes: the file.
+        spec: how it is resampled.
+        limits: what is refused.
+        structure: what `check_structure` found of it; None looks.
 
     Raises:
         ImageError: undecodable, truncated, of a mode that has no agreed conversion, or refused by `limits`.
@@ -114,8 +123,8 @@ def photograph(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageL
         return halved(unpack_raw(image_bytes), spec)
     try:
         if is_tiff(image_bytes) and (layout := layout_of(image_bytes)).by_planes:
-            return halved(merged(layout, limits), spec)
-        image = open_header(image_bytes, limits)
+            return halved(merged(layout, limits, structure), spec)
+        image = open_header(image_bytes, limits, structure)
         if image.format not in ("JPEG", "MPO"):
             return halved(upright(image), spec)
         if spec.resample is Resample.BICUBIC:

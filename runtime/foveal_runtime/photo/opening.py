@@ -15,18 +15,24 @@ from foveal_runtime.photo.foreign import foreign_format
 from foveal_runtime.photo.limits import ImageLimits
 from foveal_runtime.photo.planes import Layout
 from foveal_runtime.photo.structure import check_structure
+from foveal_runtime.photo.walk import Structure
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
 """Pillow formats that are read. MPO, which some cameras write under the name .jpg, is opened by Pillow as JPEG."""
 
 
-def open_header(image_bytes: bytes, limits: ImageLimits = ImageLimits()) -> Image.Image:
+def open_header(image_bytes: bytes, limits: ImageLimits = ImageLimits(), structure: Structure | None = None) -> Image.Image:
     """Open a photograph without decoding its pixels.
+
+    Args:
+        image_bytes: the file.
+        limits: what is refused.
+        structure: what `check_structure` found of it; None looks.
 
     Raises:
         ImageError: not one of `FORMATS`, too small, too large, of too many parts, or more than one frame.
     """
-    structure = check_structure(image_bytes)
+    structure = check_structure(image_bytes) if structure is None else structure
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images; the limit below refuses them by name.
@@ -75,14 +81,19 @@ def upright(image: Image.Image) -> Image.Image:
     return turned(to_rgb(image), exif)
 
 
-def merged(layout: Layout, limits: ImageLimits) -> Image.Image:
+def merged(layout: Layout, limits: ImageLimits, structure: Structure | None = None) -> Image.Image:
     """The picture of a TIFF with a plane for each sample.
+
+    Args:
+        layout: of the file.
+        limits: what is refused.
+        structure: what `check_structure` found of it; None looks.
 
     Raises:
         ImageError: more than one picture, or refused by `limits`. Pillow raises anything else on damaged data.
     """
     limits.check(*layout.size)
-    structure = check_structure(layout.data)
+    structure = check_structure(layout.data) if structure is None else structure
     limits.check_decoded(structure)
     _refuse_frames(structure.pages)
     planes = [to_rgb(_loaded(open_header(plane, limits))).getchannel(0) for plane in layout.planes()]
