@@ -160,10 +160,13 @@ class Batcher:
             futures.append(future)
             cache_key = request.key() if self._cache.enabled else b""
             cached = self._cache.get(cache_key)
-            key = request.strike_key() if cached is None and self._strikes else b""
+            photograph = key = b""
+            if cached is None and self._strikes:
+                photograph = request.photograph_key()
+                key = request.strike_key(photograph)
             if cached is not None:
                 future.set_result(Answer(outcome=cached, queue_ms=0.0, cached=True))
-            elif key and (self._strikes.refused(key) or self._strikes.refused(request.photograph_key())):
+            elif self._strikes.refused(key) or self._strikes.refused(photograph):
                 future.set_exception(poison_error())
             else:
                 deadline = None if deadline_s is None else now + deadline_s

@@ -76,17 +76,22 @@ class Request:
 
     def key(self) -> bytes:
         """Identity of the content: equal studies asked equally have equal keys. The caller's id is not part of it."""
-        digest = hashlib.sha256(self.image_sha256 or hashlib.sha256(self.study.image or b"").digest())
-        digest.update(repr((self.study.note, self.study.record, sorted(self.ask.kinds), self.ask.grade)).encode())
-        return digest.digest()
+        return self._key(self.image_sha256 or hashlib.sha256(self.study.image or b"").digest())
 
     def photograph_key(self) -> bytes:
         """Identity of the bytes that the photograph's pixels are made of; empty without one."""
         return content_sha256(self.study.image) if self.study.image else b""
 
-    def strike_key(self) -> bytes:
-        """Identity of what was run: metadata of the photograph, and what follows its end, make no other study."""
-        digest = hashlib.sha256(self.photograph_key())
+    def strike_key(self, photograph: bytes | None = None) -> bytes:
+        """Identity of what was run: metadata of the photograph, and what follows its end, make no other study.
+
+        Args:
+            photograph: `photograph_key`, where somebody has it: it takes as long as reading the file.
+        """
+        return self._key(self.photograph_key() if photograph is None else photograph)
+
+    def _key(self, photograph: bytes) -> bytes:
+        digest = hashlib.sha256(photograph)
         digest.update(repr((self.study.note, self.study.record, sorted(self.ask.kinds), self.ask.grade)).encode())
         return digest.digest()
 

@@ -32,14 +32,14 @@ class Strikes:
         """A worker was lost over these studies."""
         for key in keys:
             before = self._count.get(key, 0)
-            self._count[key] = before + 1 if len(keys) == 1 else max(before, 1)
-            self._count.move_to_end(key)
-            if len(self._count) > _MAX_KEPT:
-                self._count.popitem(last=False)
+            self._remember(key, before + 1 if len(keys) == 1 else max(before, 1))
 
     def condemn(self, key: bytes) -> None:
         """It was seen to be this one alone: once is enough."""
-        self._count[key] = _TO_REFUSE
+        self._remember(key, _TO_REFUSE)
+
+    def _remember(self, key: bytes, strikes: int) -> None:
+        self._count[key] = strikes
         self._count.move_to_end(key)
         if len(self._count) > _MAX_KEPT:
             self._count.popitem(last=False)
