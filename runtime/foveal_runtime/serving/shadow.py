@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,8 +188,7 @@ class Shadow:
     async def _one(self, comparison: Comparison, default: Model, request: Request, answer: Answer | FovealError) -> None:
         try:
             model = self.host.model
-            # Its own key: an answer that was kept for another bundle is none of this one.
-            (future,) = model.batcher.submit([replace(request)])
+            (future,) = model.batcher.submit([request])
             theirs: Answer | FovealError = await future
             shadow = self._verdict(theirs, model)
         except (OverloadedError, UnavailableError):

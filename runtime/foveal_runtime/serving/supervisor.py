@@ -204,12 +204,12 @@ class Worker:
                 self._blame(question)
                 await asyncio.to_thread(self.kill)
                 break
-            place = self._overrun(number)
+            done, _ = await asyncio.wait((asking,), timeout=min(left_s, _LOOK_EVERY_S))
+            place = None if done else self._overrun(number)  # most are answered before there is anything to see
             if place is not None:
                 question.hung = True
                 await asyncio.to_thread(self.kill)
                 raise WorkerLost("decoding this photograph took too long, and its worker was replaced", hung=True, place=place)
-            await asyncio.wait((asking,), timeout=min(left_s, _LOOK_EVERY_S))
         if question.hung:
             raise WorkerLost(f"a worker gave no answer for {timeout_s:g} s and was replaced; send again", hung=True)
         found = asking.result()
