@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -18,7 +19,6 @@ from foveal_runtime.rpc.budget import ByteBudget
 from foveal_runtime.rpc.inbox import Inbox, Received
 from foveal_runtime.rpc.shares import CallShares
 from foveal_runtime.rpc.status import status_of
-from foveal_runtime.serving.turns import Share
 
 log = logging.getLogger(__name__)
 Observe = Callable[[str, str, float], None]
@@ -101,24 +101,9 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         admit = self._admit.get(name, lambda context: None)
 
         async def call(requests: AsyncIterator[Received], context: Any) -> Any:
-            started = time.perf_counter()
-            caller = await _begin(context, bulk=False)
-            left_s = context.time_remaining()
-            wait_s = _PATIENCE_S if left_s is None else min(_PATIENCE_S, left_s / 2)
-            inbox = Inbox(requests, self._budget, caller, wait_s)
-            try:
-                with self.in_work, self._calls(caller):
-                    admit(context)
-                    response = await behaviour(inbox, context)
-            except asyncio.CancelledError:
-                _ended(name, "cancelled", started, self._observe)
-                raise
-            except Exception as error:  # noqa: BLE001 - the RPC boundary
-                await _abort(name, error, context, started, self._observe)
-            finally:
-                inbox.close()
-            _ended(name, "OK", started, self._observe)
-            return response
+            async with self._call(name, requests, context, bulk=False) as inbox:
+                admit(context)
+                return await behaviour(inbox, context)
 
         return call
 
@@ -126,23 +111,35 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self, name: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]]
     ) -> Callable[[Any, Any], AsyncIterator[Any]]:
         async def call(requests: AsyncIterator[Received], context: Any) -> AsyncIterator[Any]:
-            started = time.perf_counter()
-            caller = await _begin(context, bulk=True)
-            inbox = Inbox(requests, self._budget, caller)
-            try:
-                with self.in_work, self._calls(caller):
-                    async for response in behaviour(inbox, context):
-                        yield response
-            except asyncio.CancelledError:
-                _ended(name, "cancelled", started, self._observe)
-                raise
-            except Exception as error:  # noqa: BLE001 - the RPC boundary
-                await _abort(name, error, context, started, self._observe)
-            finally:
-                inbox.close()
-            _ended(name, "OK", started, self._observe)
+            async with self._call(name, requests, context, bulk=True) as inbox:
+                async for response in behaviour(inbox, context):
+                    yield response
 
         return call
+
+    @asynccontextmanager
+    async def _call(self, name: str, requests: AsyncIterator[Received], context: Any, *, bulk: bool) -> AsyncIterator[Inbox]:
+        """What holds while a call is in work, and what becomes of its end, however it ends; gives its messages.
+
+        A stream waits for room as long as it takes, a call of one message for `_PATIENCE_S`.
+        """
+        started = time.perf_counter()
+        await request_id.begin(context)
+        caller = shares.begin(context, bulk=bulk)
+        left_s = context.time_remaining()
+        patience_s = _PATIENCE_S if left_s is None else min(_PATIENCE_S, left_s / 2)
+        inbox = Inbox(requests, self._budget, caller, None if bulk else patience_s)
+        try:
+            with self.in_work, self._calls(caller):
+                yield inbox
+        except asyncio.CancelledError:
+            _ended(name, "cancelled", started, self._observe)
+            raise
+        except Exception as error:  # noqa: BLE001 - the RPC boundary
+            await _abort(name, error, context, started, self._observe)
+        finally:
+            inbox.close()
+        _ended(name, "OK", started, self._observe)
 
 
 def _parsed(deserialise: Callable[[bytes], Any], check: Check) -> Callable[[bytes], Received]:
@@ -170,11 +167,6 @@ def _single(behaviour: Unary) -> Unary:
         raise InputError("call has no message; send one")
 
     return call
-
-
-async def _begin(context: Any, *, bulk: bool) -> Share:
-    await request_id.begin(context)
-    return shares.begin(context, bulk=bulk)
 
 
 async def _abort(name: str, error: Exception, context: Any, started: float, observe: Observe) -> None:
