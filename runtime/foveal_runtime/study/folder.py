@@ -10,19 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foveal_runtime.errors import DataError
-from foveal_runtime.study.codes import BadCode, is_missing
+from foveal_runtime.study.codes import BadCode
 from foveal_runtime.study.columns import FolderRow, columns_of, looks_like_grade, row_of
-from foveal_runtime.study.finder import Finder
 from foveal_runtime.study.mapping import ColumnMap, Reading
 from foveal_runtime.study.photographs import IMAGE_SUFFIXES, Skipped, search
+from foveal_runtime.study.placing import Placing
 from foveal_runtime.study.problem import Problem
 from foveal_runtime.study.synonyms import fold
 from foveal_runtime.study.table import read_table
-
-BLANK_PATIENT = (
-    "is empty, and both eyes of one person could land on two sides of a split; "
-    "fill it in, or let such a row be a patient of its own (--own-patients)"
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,30 +82,22 @@ def _bare(name: str, file: Path) -> FolderRow:
 def _read_table(path: Path, images: dict[str, Path], reading: Reading) -> Folder:
     table = read_table(path, reading.columns)
     columns = columns_of(table, reading.columns)
-    find = Finder(images)
+    placing = Placing(images, own_patients=reading.own_patients)
     doubtful = _means_woman(cells[columns["sex"]] for _, cells in table.rows) if "sex" in columns else False
     rows: list[FolderRow] = []
     bad = list(table.bad)
-    own: list[int] = []
-    seen: set[str] = set()
     for line, cells in table.rows:
         # The mapping file may call the column by its name in the table, which is done, or by its field.
         values = {field: reading.columns.value(field, cells[column]) for field, column in columns.items()}
         name = ""
         try:
-            name = find(values["file"])
-            if name in seen:
-                raise BadCode("photograph occurs in an earlier row")
-            seen.add(name)
+            name = placing.photograph(values["file"], "photograph")
             if doubtful and fold(values["sex"]) == "m":
                 raise BadCode("sex is M in a column that has H too, so it may be mulher; write F and M, or map the words")
-            if is_missing(values.get("patient", name)):
-                if not reading.own_patients:
-                    raise BadCode(f"patient {BLANK_PATIENT}")
-                own.append(line)
+            placing.patient(line, values.get("patient", name), "patient", own=name)
             rows.append(row_of(line, name, images[name], values, reading.columns.dates))
         except BadCode as error:
-            bad.append(error.problem(line, name or find.label(values["file"])))
+            bad.append(error.problem(line, name or placing.find.label(values["file"])))
     if not columns.keys() & {"icdr", "icdr_left", "icdr_right"}:
         # A patient's grade is the worse eye's: beside the eyes' grades it is not needed, alone it is not the photograph's.
         columns.pop("icdr_patient", None)
@@ -120,8 +107,8 @@ def _read_table(path: Path, images: dict[str, Path], reading: Reading) -> Folder
         bad_rows=tuple(sorted(bad, key=lambda problem: problem.row)),
         unused_columns=tuple(unused),
         unread_grades=tuple(c for c in unused if looks_like_grade(c, [cells[c] for _, cells in table.rows])),
-        own_patients=tuple(own),
-        unlisted_images=len(images) - len(seen),
+        own_patients=tuple(placing.own),
+        unlisted_images=len(images) - len(placing.seen),
     )
 
 

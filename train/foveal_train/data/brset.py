@@ -13,12 +13,10 @@ from pathlib import Path
 
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.codes import BadCode, code, flag, integer_code, is_missing, years
-from foveal_runtime.study.finder import Finder
-from foveal_runtime.study.folder import BLANK_PATIENT
 from foveal_runtime.study.labels import GRADES
 from foveal_runtime.study.mapping import ColumnMap, Reading
 from foveal_runtime.study.photographs import photographs_in
-from foveal_runtime.study.problem import row_list
+from foveal_runtime.study.placing import Placing, own_patients_remark
 from foveal_runtime.study.study import Eye, Record, Sex
 from foveal_runtime.study.synonyms import EYES, ICDR, SDRG, SEXES
 from foveal_runtime.study.table import Table, read_table, require_columns
@@ -87,29 +85,20 @@ def read(path: Path, spec: str, reading: Reading) -> Dataset:
     if not folder.is_dir():
         raise DataError(f"{folder} is not there; BRSET's photographs belong beside {table.path.name} in {IMAGES}/")
     images = photographs_in(folder)
-    find = Finder(images)
+    placing = Placing(images, own_patients=reading.own_patients)
     samples: list[Sample] = []
     problems: list[Problem] = list(table.bad)
     disagreeing = 0
-    seen: set[str] = set()
-    own: list[int] = []
     for row, cells in table.rows:
         name = ""
         try:
             if not cells["image_id"]:
                 raise BadCode("image_id is empty")
-            name = find(cells["image_id"])
-            if name in seen:
-                raise BadCode("image_id occurs in an earlier row")
-            seen.add(name)
-            if blank := is_missing(cells["patient_id"]):
-                # Without it the image could land on both sides of the split.
-                if not reading.own_patients:
-                    raise BadCode(f"patient_id {BLANK_PATIENT}")
-                own.append(row)
-            sample = _sample(row, images[name], images[name].stem if blank else cells["patient_id"], cells, release)
+            name = placing.photograph(cells["image_id"], "image_id")
+            patient = placing.patient(row, cells["patient_id"], "patient_id", own=images[name].stem)
+            sample = _sample(row, images[name], patient, cells, release)
         except BadCode as bad:
-            problems.append(bad.problem(row, images[name].stem if name else find.label(cells["image_id"])))
+            problems.append(bad.problem(row, images[name].stem if name else placing.find.label(cells["image_id"])))
             continue
         samples.append(sample)
         if sample.labels.icdr is not None:
@@ -118,9 +107,8 @@ def read(path: Path, spec: str, reading: Reading) -> Dataset:
     if disagreeing:
         rows = "1 row" if disagreeing == 1 else f"{disagreeing} rows"
         remarks.append(f"{rows}: diabetic_retinopathy and DR_ICDR disagree; the grade is the label")
-    if own:
-        remarks.append(f"each of these rows has no patient and is one of its own: {row_list(own)}")
-    if unlisted := len(images.keys() - seen):
+    remarks += own_patients_remark(placing.own)
+    if unlisted := len(images.keys() - placing.seen):
         remarks.append(f"{unlisted} photographs are in no row and are not read")
     return Dataset(
         name=f"brset {release.version}",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from foveal_runtime.study.folder import read_folder
 from foveal_runtime.study.mapping import Reading
-from foveal_runtime.study.problem import row_list
+from foveal_runtime.study.placing import own_patients_remark
 from foveal_train.data.notes import without_dr
 from foveal_train.data.sample import Dataset, Labels, Sample
 
@@ -37,8 +37,7 @@ def read(path: Path, spec: str, reading: Reading) -> Dataset:
         remarks.append(f"columns that are not used: {', '.join(folder.unused_columns)}")
     if folder.unlisted_images:
         remarks.append(f"{folder.unlisted_images} photographs are in no row and are not read")
-    if folder.own_patients:
-        remarks.append(f"each of these rows has no patient and is one of its own: {row_list(folder.own_patients)}")
+    remarks += own_patients_remark(folder.own_patients)
     unread = [
         f"the column {column!r} looks like a grade and is not read; say what it is in a mapping file (--columns): "
         f'"{column}" = "icdr", or "" to leave it out'

@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from foveal_runtime.errors import DataError
-from foveal_runtime.study.codes import BadCode, code, flag, integer_code, is_missing, years
-from foveal_runtime.study.finder import Finder
-from foveal_runtime.study.folder import BLANK_PATIENT
+from foveal_runtime.study.codes import BadCode, code, flag, integer_code, years
 from foveal_runtime.study.labels import GRADES
 from foveal_runtime.study.mapping import Reading
 from foveal_runtime.study.photographs import photographs_in
-from foveal_runtime.study.problem import row_list
+from foveal_runtime.study.placing import Placing, own_patients_remark
 from foveal_runtime.study.study import Record, Sex
 from foveal_runtime.study.synonyms import EYES, ICDR, SEXES
 from foveal_runtime.study.table import read_table, require_columns
@@ -49,10 +47,8 @@ def read(path: Path, spec: str, reading: Reading) -> Dataset:
     samples: list[Sample] = []
     problems: list[Problem] = list(table.bad)
     images = photographs_in(folder)
-    find = Finder(images)
-    seen: set[str] = set()
+    placing = Placing(images, own_patients=reading.own_patients)
     gaps: list[str] = []
-    own: list[int] = []
     for row, cells in table.rows:
         name = ""
         try:
@@ -61,20 +57,13 @@ def read(path: Path, spec: str, reading: Reading) -> Dataset:
             if cells["file"] in KNOWN_GAPS and cells["file"] not in images:
                 gaps.append(cells["file"])
                 continue
-            name = find(cells["file"])
-            if name in seen:
-                raise BadCode("file occurs in an earlier row")
-            seen.add(name)
-            if blank := is_missing(cells["patient"]):
-                if not reading.own_patients:
-                    raise BadCode(f"patient {BLANK_PATIENT}")
-                own.append(row)
-            samples.append(_sample(row, name, images[name], name if blank else cells["patient"], cells))
+            name = placing.photograph(cells["file"], "file")
+            patient = placing.patient(row, cells["patient"], "patient", own=name)
+            samples.append(_sample(row, name, images[name], patient, cells))
         except BadCode as bad:
-            problems.append(bad.problem(row, name or find.label(cells["file"])))
+            problems.append(bad.problem(row, name or placing.find.label(cells["file"])))
     remarks = [f"known gap of the release: {name} is in its table and not among its photographs" for name in gaps]
-    if own:
-        remarks.append(f"each of these rows has no patient and is one of its own: {row_list(own)}")
+    remarks += own_patients_remark(placing.own)
     return Dataset(name="mbrset", spec=spec, samples=tuple(samples), problems=tuple(problems), remarks=tuple(remarks))
 
 
