@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import re
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from runtime_load import Caller, load_photographs
+from runtime_load import Caller, load_photographs, report, start_server
 
 
 def environment(checkout: Path, cache: str) -> dict[str, str]:
@@ -30,23 +29,10 @@ def environment(checkout: Path, cache: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": rooms, "FOVEAL_CACHE": cache, "OMP_NUM_THREADS": "1"}
 
 
-def command(name: str, *words: str) -> list[str]:
-    return [sys.executable, "-m", "foveal_runtime.cli.main", name, *words]
-
-
 async def rate(checkout: Path, bundle: Path, cache: str, photographs: list[bytes], args: argparse.Namespace) -> float:
-    flags = ("--address", "127.0.0.1:0", "--cache-entries", "0", "--allow-unverified", "--allow-untrained")
-    process = subprocess.Popen(
-        command("serve", str(bundle), *flags), env=environment(checkout, cache), stderr=subprocess.PIPE, text=True, cwd="/"
-    )
+    process, address, _ = start_server(bundle.resolve(), [], env=environment(checkout, cache))
     try:
-        assert process.stderr is not None
-        lines = []
-        while (found := re.search(r"^serving .* on (\S+?)(,|$)", line := process.stderr.readline())) is None:
-            lines.append(line)
-            if not line:
-                raise SystemExit("".join(lines))
-        caller = Caller(found.group(1), photographs, 1)
+        caller = Caller(address, photographs, 1)
         await caller.closed(caller.single, args.callers, 2)
         per_s, _ = await caller.closed(caller.single, args.callers, args.seconds)
         await caller.channel.close()
@@ -56,7 +42,7 @@ async def rate(checkout: Path, bundle: Path, cache: str, photographs: list[bytes
         process.wait(60)
 
 
-async def measure(args: argparse.Namespace) -> dict[str, object]:
+async def measure(args: argparse.Namespace) -> dict[str, Any]:
     photographs = load_photographs(args.photos, 32)
     here = Path(__file__).resolve().parents[1]
     rates: dict[str, list[float]] = {"before": [], "now": []}
@@ -66,7 +52,8 @@ async def measure(args: argparse.Namespace) -> dict[str, object]:
         for side, (checkout, bundle) in sides.items():
             caches[side] = f"{folder}/{side}"
             Path(caches[side]).mkdir(mode=0o700)
-            subprocess.run(command("compile", str(bundle)), env=environment(checkout, caches[side]), check=True, cwd="/")
+            command = (sys.executable, "-m", "foveal_runtime.cli.main", "compile", str(bundle))
+            subprocess.run(command, env=environment(checkout, caches[side]), check=True)
         for turn in range(args.turns):
             for side in ("before", "now") if turn % 2 == 0 else ("now", "before"):
                 rates[side].append(round(await rate(*sides[side], caches[side], photographs, args), 1))
@@ -91,10 +78,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    text = json.dumps(asyncio.run(measure(args)), indent=1)
-    print(text)
-    if args.json:
-        args.json.write_text(text + "\n")
+    report(asyncio.run(measure(args)), args.json)
     return 0
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import signal
 import statistics
@@ -34,7 +33,7 @@ from foveal_runtime.serving.kept import read_plan
 from foveal_runtime.serving.spec import CPU_ROWS
 from foveal_runtime.serving.worker import graph_threads
 from foveal_runtime.study.study import Study
-from runtime_load import Caller, load_photographs, processes_of, start_server
+from runtime_load import Caller, load_photographs, processes_of, report, start_server
 
 
 async def exam(caller: Caller, photographs: list[bytes], count: int) -> dict[str, float]:
@@ -162,10 +161,7 @@ def main() -> int:
     parser.add_argument("--given-up", type=int, default=10_000)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    text = json.dumps(asyncio.run(measure(args)), indent=1)
-    print(text)
-    if args.json:
-        args.json.write_text(text + "\n")
+    report(asyncio.run(measure(args)), args.json)
     return 0
 
 

@@ -84,7 +84,17 @@ def growth_kb(requests: list[int], megabytes: list[float]) -> float:
     return statistics.median(slopes)
 
 
-def start_server(bundle: Path, flags: list[str], *, leak: bool = False) -> tuple[subprocess.Popen[str], str, float]:
+def start_server(
+    bundle: Path, flags: list[str], *, leak: bool = False, env: dict[str, str] | None = None
+) -> tuple[subprocess.Popen[str], str, float]:
+    """A real server with its cache off: its process, its address, and the seconds until it serves.
+
+    Args:
+        bundle: to be served.
+        flags: more of `foveal serve`.
+        leak: keep a kilobyte of every request.
+        env: variables, of another checkout for example; None is this process's.
+    """
     command = [
         sys.executable,
         *(("-c", _LEAKING) if leak else ("-m", "foveal_runtime.cli.main")),
@@ -96,7 +106,7 @@ def start_server(bundle: Path, flags: list[str], *, leak: bool = False) -> tuple
         "--allow-untrained",
     ]
     started = time.perf_counter()
-    process = subprocess.Popen([*command, "--cache-entries", "0", *flags], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, "--cache-entries", "0", *flags], env=env, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     lines = []
     while (found := re.search(r"^serving .* on (\S+?)(,|$)", line := process.stderr.readline().strip())) is None:
@@ -387,6 +397,14 @@ async def measure(args: argparse.Namespace, photographs: list[bytes]) -> dict[st
     return result
 
 
+def report(result: dict[str, Any], path: Path | None) -> None:
+    """Print a result, and keep it where that was asked for."""
+    text = json.dumps(result, indent=1)
+    print(text)
+    if path is not None:
+        path.write_text(text + "\n")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
@@ -403,10 +421,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     result = asyncio.run(measure(args, load_photographs(args.photos, 32)))
-    text = json.dumps(result, indent=1)
-    print(text)
-    if args.json:
-        args.json.write_text(text + "\n")
+    report(result, args.json)
     return 0 if result.get("mixed", {"flat": True})["flat"] else 1
 
 
