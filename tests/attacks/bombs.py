@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from pictures import chunk, saved
 from PIL import Image
 
 
@@ -116,11 +117,6 @@ def turned(data: bytes) -> bytes:
 # --- PNG ----------------------------------------------------------------------------------------------------------------------
 
 
-def chunk(name: bytes, payload: bytes = b"") -> bytes:
-    """One chunk."""
-    return struct.pack(">I", len(payload)) + name + payload + struct.pack(">I", zlib.crc32(name + payload))
-
-
 def png(
     width: int,
     height: int,
@@ -205,9 +201,7 @@ def _gigabyte() -> bytes:
 
 def tiff_file(image: Image.Image, **options: object) -> bytes:
     """A TIFF."""
-    buffer = io.BytesIO()
-    image.save(buffer, "TIFF", **options)
-    return buffer.getvalue()
+    return saved(image, "TIFF", **options)
 
 
 def directories(count: int, *, loop: bool = False, big: bool = False) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from bundles import photograph as drawn
 from dicoms import dicom
+from pictures import saved
 from PIL import Image
 
 from attacks.bombs import BOMBS, Bomb, scans, segment
@@ -64,12 +65,6 @@ def test_without_the_walk_the_decoder_is_at_it_for_long(name: str, monkeypatch: 
     assert time.thread_time() - began > AT_ONCE_S
 
 
-def saved(kind: str, image: Image.Image, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 def usual() -> dict[str, bytes]:
     """Files that cameras and programs write, beside plain ones."""
     from PIL import TiffImagePlugin
@@ -81,17 +76,17 @@ def usual() -> dict[str, bytes]:
         texts.add_text(f"key {i}", "value " * 1000, zip=i % 2 == 0)
     thumbnail = TiffImagePlugin.ImageFileDirectory_v2()
     thumbnail[254] = 1
-    jpeg = saved("JPEG", image)
+    jpeg = saved(image, "JPEG")
     return {
-        "progressive": saved("JPEG", image, progressive=True),
+        "progressive": saved(image, "JPEG", progressive=True),
         "20 segments": jpeg[:2] + b"".join(segment(0xE0 + i % 16, b"maker" * 1000) for i in range(20)) + jpeg[2:],
-        "MPO": saved("MPO", image, save_all=True, append_images=[image]),
-        "texts": saved("PNG", image, pnginfo=texts),
-        "deflated strips": saved("TIFF", image, compression="tiff_adobe_deflate"),
-        "jpeg strips": saved("TIFF", image, compression="jpeg"),
-        "big": saved("TIFF", image, big_tiff=True),
-        "thumbnail": saved("TIFF", image, save_all=True, append_images=[Image.new("RGB", (64, 48))]),
-        "WebP": saved("WEBP", image),
+        "MPO": saved(image, "MPO", save_all=True, append_images=[image]),
+        "texts": saved(image, "PNG", pnginfo=texts),
+        "deflated strips": saved(image, "TIFF", compression="tiff_adobe_deflate"),
+        "jpeg strips": saved(image, "TIFF", compression="jpeg"),
+        "big": saved(image, "TIFF", big_tiff=True),
+        "thumbnail": saved(image, "TIFF", save_all=True, append_images=[Image.new("RGB", (64, 48))]),
+        "WebP": saved(image, "WEBP"),
         "DICOM": dicom(np.asarray(image)),
     }
 

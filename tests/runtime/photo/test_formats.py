@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bundles import photograph as drawn
+from pictures import chunk, saved
 from PIL import Image
 
 from foveal_runtime.client.requests import scaled_down
@@ -150,15 +151,14 @@ def test_a_malformed_neighbour_of_the_orientation_changes_nothing(kind: str, tur
     data = exif([NEIGHBOURS[neighbour], (0x0112, 3, 1, short(turn, order))], order)
     assert orientation(data) == turn
     image = Image.fromarray(RGB_HWC)
-    buffer = io.BytesIO()
     how: dict[str, Any] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 97}, "PNG": {}}[kind]
-    image.save(buffer, kind, exif=data, **how)
+    file = saved(image, kind, exif=data, **how)
     turned = {
         1: RGB_HWC, 2: RGB_HWC[:, ::-1], 3: RGB_HWC[::-1, ::-1], 4: RGB_HWC[::-1], 5: RGB_HWC.transpose(1, 0, 2),
         6: RGB_HWC[::-1].transpose(1, 0, 2), 7: RGB_HWC[::-1, ::-1].transpose(1, 0, 2), 8: RGB_HWC[:, ::-1].transpose(1, 0, 2),
     }[turn]  # fmt: skip
-    assert np.abs(pixels(buffer.getvalue()) - turned).mean() < 2
-    assert np.abs(pixels(scaled_down(buffer.getvalue(), 200)).shape[0] - round(200 * turned.shape[0] / 256)) <= 1
+    assert np.abs(pixels(file) - turned).mean() < 2
+    assert np.abs(pixels(scaled_down(file, 200)).shape[0] - round(200 * turned.shape[0] / 256)) <= 1
 
 
 @pytest.mark.parametrize(
@@ -169,10 +169,6 @@ def test_an_orientation_that_can_not_be_read_is_upright(data: bytes) -> None:
 
 
 # --- PNG --------------------------------------------------------------------------------------------------------------
-
-
-def chunk(kind: bytes, body: bytes, *, broken: bool = False) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body) ^ broken)
 
 
 EXTRAS = {
@@ -192,26 +188,20 @@ EXTRAS = {
 @pytest.mark.parametrize("place", ["before the pixels", "after them"])
 def test_extras_of_a_png_never_decide_whether_it_is_read(mode: str, extra: str, place: str) -> None:
     image = Image.fromarray(RGB_HWC).convert(mode)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    data = buffer.getvalue()
+    data = saved(image, "PNG")
     at = 33 if place.startswith("before") else len(data) - 12
     np.testing.assert_array_equal(pixels(data[:at] + EXTRAS[extra] + data[at:]), np.asarray(image.convert("RGB")))
 
 
 def test_a_png_whose_pixels_are_damaged_is_refused() -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(RGB_HWC).save(buffer, "PNG")
-    data = buffer.getvalue()
+    data = saved(Image.fromarray(RGB_HWC), "PNG")
     for hurt in (data[:29] + b"\0\0\0\0" + data[33:], data[: len(data) // 2]):
         with pytest.raises(ImageError):
             photograph(hurt, SPEC)
 
 
 def test_a_plain_png_is_left_as_it_is_and_what_is_none_too() -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(RGB_HWC).save(buffer, "PNG")
-    for data in (buffer.getvalue(), b"junk", SIGNATURE, SIGNATURE + b"\xff" * 20):
+    for data in (saved(Image.fromarray(RGB_HWC), "PNG"), b"junk", SIGNATURE, SIGNATURE + b"\xff" * 20):
         assert plain_png(data) is data
 
 
@@ -244,10 +234,9 @@ def test_a_photograph_that_was_scaled_down_is_the_same_picture(mode: str) -> Non
         image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
     else:
         image = image.convert(mode)
-    buffer = io.BytesIO()
-    image.save(buffer, "TIFF" if mode in ("CMYK", "I;16") else "PNG")
-    whole = Image.fromarray(pixels(buffer.getvalue()).astype(np.uint8)).resize((128, 96))
-    small = Image.fromarray(pixels(scaled_down(buffer.getvalue(), 512)).astype(np.uint8)).resize((128, 96))
+    data = saved(image, "TIFF" if mode in ("CMYK", "I;16") else "PNG")
+    whole = Image.fromarray(pixels(data).astype(np.uint8)).resize((128, 96))
+    small = Image.fromarray(pixels(scaled_down(data, 512)).astype(np.uint8)).resize((128, 96))
     assert np.abs(np.asarray(whole).astype(int) - np.asarray(small)).mean() < 3
 
 

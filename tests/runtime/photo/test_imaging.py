@@ -11,6 +11,7 @@ import pytest
 from bundles import photograph as jpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pictures import chunk, saved
 from PIL import Image
 
 from foveal_runtime.errors import ImageError
@@ -32,12 +33,6 @@ from foveal_runtime.photo.raw import pack_raw
 SPEC = ImageSpec(side_px=64)
 
 
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 @pytest.fixture(scope="module")
 def rgb() -> Image.Image:
     return Image.open(io.BytesIO(jpeg(2))).convert("RGB")
@@ -47,9 +42,6 @@ def sixteen_bit_rgb_png(rgb_HWC: np.ndarray) -> bytes:
     """Pillow can't write one."""
     height, width = rgb_HWC.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in rgb_HWC.astype(np.uint16) * 257)
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
