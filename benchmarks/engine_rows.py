@@ -35,6 +35,11 @@ from foveal_runtime.serving.worker import graph_threads
 from foveal_runtime.study.study import Study
 from runtime_load import Caller, load_photographs, processes_of, report, start_server
 
+_QUEUED = 250
+"""Studies queued at a time: the line holds 256."""
+_GIVEN_UP_S = 10.0
+"""After which studies that nobody waits for and that are still queued end the run."""
+
 
 async def exam(caller: Caller, photographs: list[bytes], count: int) -> dict[str, float]:
     call = caller.channel.unary_unary("/foveal.v1.Screening/GradeExam")
@@ -78,17 +83,20 @@ async def given_up(caller: Caller, pid: int, total: int) -> dict[str, Any]:
     handed, left, freed_ms = 0, 0, []
     try:
         while left < total:
-            calls = [caller.grade(caller.single[i % len(caller.single)], timeout=60) for i in range(250)]
-            while (await admin.GetStatus(admin_pb2.GetStatusRequest())).queued_studies < 250:
+            calls = [caller.grade(caller.single[i % len(caller.single)], timeout=60) for i in range(_QUEUED)]
+            while (await admin.GetStatus(admin_pb2.GetStatusRequest())).queued_studies < _QUEUED:
                 await asyncio.sleep(0.01)
             for call in calls:
                 call.cancel()
             left += len(calls)
             started = time.perf_counter()
-            while (depth := (await admin.GetStatus(admin_pb2.GetStatusRequest())).queued_studies) > 32:
+            # What stays was handed to workers before its caller left: never more than in the first round.
+            while (depth := (await admin.GetStatus(admin_pb2.GetStatusRequest())).queued_studies) > _QUEUED // 8:
+                if time.perf_counter() - started > _GIVEN_UP_S:
+                    raise SystemExit(f"{depth} studies are queued {_GIVEN_UP_S:g} s after their callers left")
                 await asyncio.sleep(0.001)
             freed_ms.append((time.perf_counter() - started) * 1e3)
-            handed = depth  # what stays was handed to workers before its caller left
+            handed = depth
     finally:
         for worker in workers:
             os.kill(worker, signal.SIGCONT)

@@ -16,7 +16,7 @@ def compile_(
     /,
     *,
     provider: str = "cpu",
-    seconds: float = 3.0,
+    seconds: float = 4.0,
     memory: str = "",
     graphs_only: Annotated[bool, Parameter(name=["--graphs-only"], negative=())] = False,
     json: Json = False,
@@ -35,7 +35,7 @@ def compile_(
     Args:
         bundle: folder that `foveal export` wrote.
         provider: cpu, cuda or tensorrt.
-        seconds: measured for each setting.
+        seconds: measured for each setting, over both rounds.
         memory: what the worker processes may take together, such as 512MB or 2GB; default: half of what the machine has free.
             All settings are kept, and `foveal serve --memory` chooses among them anew.
         graphs_only: compile, and measure nothing.

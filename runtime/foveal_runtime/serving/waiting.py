@@ -74,6 +74,7 @@ class WaitingLine:
         self._batch = batch
         self._turns = Turns[Job]()
         self._bytes = 0
+        self._sweeping = False
         self._asked: dict[Share, float] = {}  # by whom a study was asked for that somebody waits for, and when last
         self.s_per_study = _FIRST_GUESS_S
         """Running mean over the batches, in one lane."""
@@ -132,6 +133,7 @@ class WaitingLine:
         self.check(len(jobs), share=share, deadline_s=deadline_s, running=running, lanes=lanes, size_bytes=weight)
         for job in jobs:
             self._turns.append(job)
+            job.future.add_done_callback(self._left)
         self._bytes += weight
         if not share.bulk:
             self._asked[share] = jobs[0].enqueued
@@ -157,7 +159,7 @@ class WaitingLine:
             self._check_room(studies, size_bytes, share, running, lanes)
             self.check_time(studies, deadline_s=deadline_s, running=running, lanes=lanes, share=share)
         except (OverloadedError, DeadlineError):
-            # Those whose callers have gone take up room until their turn comes: without them it is tried once more.
+            # Those whose callers have left in this very turn of the loop take up room: without them it is tried once more.
             if not self._drop_abandoned():
                 raise
             self._check_room(studies, size_bytes, share, running, lanes)
@@ -199,6 +201,16 @@ class WaitingLine:
             raise DeadlineError(
                 f"an answer takes about {answer_s:.1f} s and the deadline is in {max(deadline_s, 0):.1f} s; allow more time"
             )
+
+    def _left(self, future: asyncio.Future[Answer]) -> None:
+        # A caller who leaves takes its photographs along: the next may be a hundred that left together, so sweep once.
+        if future.cancelled() and not self._sweeping:
+            self._sweeping = True
+            future.get_loop().call_soon(self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = False
+        self._drop_abandoned()
 
     def _drop_abandoned(self) -> bool:
         dropped = self._turns.drop(lambda job: job.future.done())

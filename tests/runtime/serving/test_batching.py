@@ -290,6 +290,19 @@ async def test_studies_whose_callers_have_gone_take_up_no_room() -> None:
         assert all(isinstance(answer, Answer) for answer in await settle(wanted))
 
 
+async def test_photographs_of_callers_who_left_are_forgotten_at_once() -> None:
+    async with Rig() as rig:
+        await rig.occupy()
+        left, stays = rig.batcher.submit([request("leaves"), request("stays")])
+        held = rig.batcher.queued_bytes
+        left.cancel()
+        await asyncio.sleep(0.01)
+        assert rig.batcher.depth == 2  # the one that runs, and the one that stays
+        assert 0 < rig.batcher.queued_bytes < held
+        rig.gate.set()
+        assert isinstance((await settle([stays]))[0], Answer)
+
+
 async def test_a_worker_that_answers_nonsense_is_replaced_and_its_callers_are_told() -> None:
     async with Rig() as rig:
         rig.gate.set()
