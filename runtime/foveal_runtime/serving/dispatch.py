@@ -49,6 +49,8 @@ class _Hands:
     worker: WorkerLike
     running: list[list[Job]] = field(default_factory=list)
     """Batches it was handed and has not answered."""
+    ended: deque[float] = field(default_factory=deque)
+    """When its last batches ended, one a lane, on the event loop's clock."""
     testing: bool = False
     self_tests: deque[_SelfTest] = field(default_factory=deque)
     lost: list[list[Job]] = field(default_factory=list)
@@ -183,7 +185,8 @@ class Dispatcher:
             if hands.busy and self._line.alone_next:
                 break
             lanes = self.live_lanes - sum(h.busy for h in able)
-            batch = self._line.take(now, lanes=lanes)
+            ahead = hands.busy >= self._lanes
+            batch = self._line.take(now, lanes=lanes, before=len(hands.running[0]) if ahead and hands.running else 0)
             if batch:
                 hands.running.append(batch)
                 self._spawn(self._run(hands, batch))
@@ -204,7 +207,7 @@ class Dispatcher:
 
     async def _run(self, hands: _Hands, batch: list[Job]) -> None:
         loop = asyncio.get_running_loop()
-        started = loop.time()
+        handed = started = loop.time()
 
         def begun() -> None:
             nonlocal started
@@ -231,7 +234,12 @@ class Dispatcher:
             refuse(batch, UnavailableError("the server is shutting down; send again"))
             raise
         hands.running.remove(batch)
-        self._line.took(len(batch), loop.time() - started)
+        # What lies between two batches is the lane's time too: predictions without it let more in than can be answered.
+        free_since = hands.ended[0] if len(hands.ended) == self._lanes else handed
+        self._line.took(len(batch), loop.time() - max(handed, free_since))
+        hands.ended.append(loop.time())
+        if len(hands.ended) > self._lanes:
+            hands.ended.popleft()
         for job, answer in answered:
             self._strikes.forgive(job.key)
             self.on_answer(job, answer, started - job.enqueued)

@@ -88,7 +88,7 @@ class WaitingLine:
         return self._bytes
 
     def took(self, studies: int, seconds: float) -> None:
-        """A batch of so many studies took so long."""
+        """A batch of so many studies kept its lane for so long."""
         newest = min(seconds / studies, _MOST_RISE * self.s_per_study)
         self.s_per_study += _NEWEST_SHARE * (newest - self.s_per_study)
 
@@ -222,12 +222,16 @@ class WaitingLine:
         self._turns.put_back(jobs)
         self._bytes += sum(job.size_bytes for job in jobs)
 
-    def take(self, now: float, *, lanes: int = 1) -> list[Job]:
+    def take(self, now: float, *, lanes: int = 1, before: int = 0) -> list[Job]:
         """The next batch, without what nobody waits for any more and what would come too late.
+
+        While others wait, a study that can't be answered in time is not begun: its time is theirs. The last one is, whatever
+        the prediction says.
 
         Args:
             now: on the event loop's clock.
             lanes: that are free, this one among them; each is left its share of what waits.
+            before: studies that the worker finishes first.
         """
         batch: list[Job] = []
         pixels = chars = 0
@@ -240,10 +244,10 @@ class WaitingLine:
             if job.future.done():
                 self._drop_first()
                 continue
-            needed_s = self.s_per_study * (len(batch) + 1) if batch else 0.0
+            needed_s = self.s_per_study * (before + len(batch) + 1) if batch or len(self) > 1 else 0.0
             if job.deadline is not None and now + needed_s >= job.deadline:
                 self._drop_first()
-                job.future.set_exception(DeadlineError("the deadline passed before a worker was free; allow more time"))
+                job.future.set_exception(DeadlineError("no worker is free before the deadline; allow more time"))
                 continue
             pixels += job.request.pixels
             chars += len(job.request.study.note or "")

@@ -290,6 +290,38 @@ async def test_studies_whose_callers_have_gone_take_up_no_room() -> None:
         assert all(isinstance(answer, Answer) for answer in await settle(wanted))
 
 
+async def test_what_would_come_too_late_is_not_begun_while_others_wait() -> None:
+    async with Rig() as rig:
+        first = await rig.occupy()
+        rig.batcher._line.s_per_study = 0.0  # admitted, although it will be late
+        (late,) = rig.batcher.submit([request("late")], deadline_s=0.5)
+        (wanted,) = rig.batcher.submit([request("wanted")], deadline_s=60.0)
+        rig.batcher._line.s_per_study = 2.0
+        rig.gate.set()
+        answers = await settle([first, late, wanted])
+        assert isinstance(answers[1], DeadlineError)
+        assert isinstance(answers[2], Answer)
+        # With nothing else to do, the prediction is put to the test.
+        rig.batcher._line.s_per_study = 2.0
+        (lone,) = await settle(rig.batcher.submit([request("lone")], deadline_s=0.5))
+        assert isinstance(lone, Answer)
+
+
+async def test_a_study_handed_over_ahead_waits_for_the_batch_before_it() -> None:
+    async with Rig(ahead=1, max_studies=1) as rig:
+        first = await rig.occupy()
+        rig.batcher._line.s_per_study = 0.0  # admitted
+        arriving = rig.batcher._dispatcher.arrived
+        rig.batcher._dispatcher.arrived = lambda: None  # type: ignore[method-assign]
+        two = rig.batcher.submit([request("late"), request("last")], deadline_s=0.6)
+        rig.batcher._line.s_per_study = 0.4  # enough for one, not for one behind another
+        arriving()
+        rig.gate.set()
+        answers = await settle([first, *two])
+        assert isinstance(answers[1], DeadlineError)
+        assert isinstance(answers[2], Answer)
+
+
 async def test_photographs_of_callers_who_left_are_forgotten_at_once() -> None:
     async with Rig() as rig:
         await rig.occupy()
