@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from foveal_runtime.errors import ConfigError, DataError
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import ALL_SUBSETS, subset_name
-from foveal_train.pipeline import train
+from foveal_train.pipeline import starved, train
 from foveal_train.runs.reporter import Silent
 from foveal_train.runs.run import METRICS_FILE, WEIGHTS_FILE, Run, newest_run, space_id, write_run
 from foveal_train.training.recipe_file import load_recipe
@@ -143,3 +143,9 @@ def test_a_run_names_its_data_from_the_root(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(Stop) as asked:
         command(data=["brset:data/set"], recipe="edge", out=tmp_path / "run", own_patients=True)
     assert asked.value.args == (f"brset:{tmp_path}/data/set?own-patients",)
+
+
+def test_a_reader_is_told_when_the_learnt_weights_leave_grading() -> None:
+    assert not starved({"epoch": 3, "weights": {"classification": 0.14}})
+    assert not starved({"epoch": 3, "weights": {}})
+    assert "0.010 in epoch 20" in starved({"epoch": 20, "weights": {"classification": 0.01}})

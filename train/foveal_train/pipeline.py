@@ -88,6 +88,25 @@ def train(
     return Run(out, making.info, making.built.model, making.built.tokenizer_json)
 
 
+_STARVED = 0.05
+"""Weight of the grading loss under which a reader is warned."""
+
+
+def starved(row: dict[str, Any]) -> str:
+    """A warning when the learnt weights of an epoch have moved away from grading; empty when they have not.
+
+    Args:
+        row: of the history.
+    """
+    weight: float = row["weights"].get("classification", 1.0)
+    if weight >= _STARVED:
+        return ""
+    return (
+        f"warning: grading weighs {weight:.3f} in epoch {row['epoch']}: the learnt weights have moved to the other losses, and "
+        "the model hardly learns to grade any more; losses.weighting=fixed or uncertainty keeps it"
+    )
+
+
 class _Making:
     """A run in the making; every stage takes what the ones before it left."""
 
@@ -163,10 +182,14 @@ class _Making:
             validation=data.validation if len(data.validation) else None,
             stripped=without_dr_sentences(data.train, data.tokenise) if recipe.strip_dr_notes else None,
         )
+        warned = ""
         with Scalars(self.out / SCALARS) if self.tensorboard and self.first else nullcontext() as scalars:
 
             def epoch(row: dict[str, Any]) -> None:
+                nonlocal warned
                 self.say.epoch(row)
+                if not warned and (warned := starved(row)):
+                    self.say.remark(warned)
                 if scalars is not None:
                     scalars.write(row)
 

@@ -23,7 +23,7 @@ from foveal_train.training.losses import MISSING
 from foveal_train.training.objective import drop_modalities
 from foveal_train.training.recipe import Recipe
 from foveal_train.training.recipe_file import load_recipe
-from foveal_train.training.trainer import Studies, Trainer
+from foveal_train.training.trainer import Studies, Trainer, selected
 
 COUNT = 24
 
@@ -111,8 +111,20 @@ def test_the_best_epoch_is_kept_when_the_recipe_says_so() -> None:
     arrays = _arrays(recipe)
     model = _model(recipe)
     fitted = Trainer(model, recipe, Studies(train=arrays, validation=arrays), (Head.ICDR,)).fit()
-    losses = [row["validation"]["loss"] for row in fitted.history]
+    losses = [row["validation"]["classification"] for row in fitted.history]
     assert fitted.best_epoch == 1 + int(np.argmin(losses))
+
+
+def test_the_best_epoch_is_the_one_that_grades_best_whatever_the_total_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As equation (1) does it: grading loses its weight, gets worse, and the total falls.
+    found = iter({"loss": loss, "classification": grading} for loss, grading in ((1.0, 0.6), (0.5, 0.9), (0.1, 1.2)))
+    monkeypatch.setattr(Trainer, "validate", lambda self: next(found))
+    recipe = _recipe("optimiser.keep=best", "optimiser.epochs=3", "optimiser.early_stop_patience=2", "losses.weighting=softmax")
+    arrays = _arrays(recipe)
+    fitted = Trainer(_model(recipe), recipe, Studies(train=arrays, validation=arrays), (Head.ICDR,)).fit()
+    assert fitted.best_epoch == 1
+    assert fitted.epochs == 3
+    assert selected({"loss": 0.4, "image_text": 0.4}) == 0.4  # nothing is graded
 
 
 def test_training_lowers_the_loss() -> None:

@@ -49,7 +49,7 @@ class LoopState:
     best_loss: float | None = None
     best_epoch: int = 0
     stalled: int = 0
-    """Epochs since the validation loss last fell."""
+    """Epochs since the grading loss in validation last fell."""
     history: list[dict[str, Any]] = field(default_factory=list)
 
 

@@ -52,7 +52,7 @@ class Schedule(StrEnum):
     COSINE = "cosine"
     """Linear warm-up, then a half cosine to zero at the last step."""
     PLATEAU = "plateau"
-    """Halved when the validation loss stalls (paper: patience 5, factor 0.5)."""
+    """Halved when the validation's grading loss stalls (paper: patience 5, factor 0.5)."""
 
 
 class Keep(StrEnum):
@@ -60,7 +60,7 @@ class Keep(StrEnum):
 
     LAST = "last"
     BEST = "best"
-    """The epoch of least validation loss."""
+    """The epoch of least grading loss on the validation split, unweighted; of least total where nothing is graded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,11 +103,11 @@ class OptimiserConfig:
     warmup: float = 0.1
     """Share of all steps in which the cosine schedule warms up."""
     plateau_patience: int = 5
-    """Epochs without a lower validation loss before the rates fall."""
+    """Epochs without a lower grading loss in validation before the rates fall."""
     plateau_factor: float = 0.5
     """What the rates are multiplied by then."""
     early_stop_patience: int = 10
-    """Epochs without a lower validation loss after which training ends; 0 never ends early."""
+    """Epochs without a lower grading loss in validation after which training ends; 0 never ends early."""
     keep: Keep = Keep.BEST
     """Which epoch's weights the run holds."""
     ema: float = 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,18 @@ class Fitted:
     """A row an epoch: losses, their weights, learning rates, validation loss."""
     best_epoch: int
     epochs: int
+
+
+def selected(losses: Mapping[str, float]) -> float:
+    """What the schedule, the early stop and the best epoch go by: the unweighted grading loss.
+
+    The total won't do where its weights are learnt: the softmax of the paper's equation (1) gives its weight to the losses
+    that are small already, and within some twenty epochs the total hardly holds grading any more.
+
+    Args:
+        losses: of a validation: `loss`, the total, and its parts.
+    """
+    return losses.get("classification", losses["loss"])
 
 
 def grade_counts(arrays: StudyArrays, head: Head) -> Tensor:
@@ -143,7 +155,7 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether every epoch was made, or the validation loss has not fallen for as long as the recipe waits."""
+        """Whether every epoch was made, or the validation's grading loss has not fallen for as long as the recipe waits."""
         config = self.recipe.optimiser
         stopped = bool(config.early_stop_patience) and self.state.stalled >= config.early_stop_patience
         return stopped or self.state.epoch >= config.epochs
@@ -194,7 +206,7 @@ class Trainer:
         row: dict[str, Any] = {"epoch": number, "train": mean.means(), "weights": weights, "learning_rates": rates}
         if self.studies.validation is not None:
             row["validation"] = self.validate()
-            self._track(row["validation"]["loss"])
+            self._track(selected(row["validation"]))
         self.state.epoch = number
         self.state.history.append(row)
         return row
@@ -261,7 +273,7 @@ class Trainer:
         return shared[0]
 
     def _track(self, loss: float) -> None:
-        """Keep the weights of the least validation loss, and tell the schedule of it."""
+        """Keep the weights of the epoch that grades best, and tell the schedule of it."""
         state = self.state
         if state.best_loss is None or loss < state.best_loss:
             state.best_loss, state.best_epoch, state.stalled = loss, state.epoch + 1, 0
