@@ -441,11 +441,12 @@ def test_a_stream_waits_for_room_in_a_full_queue(bundle_path: Path, tmp_path: Pa
         assert all(result.HasField("grade") for result in results)
 
 
-def test_messages_of_the_model_name_every_limit_field() -> None:
-    assert set(model_pb2.Limits.DESCRIPTOR.fields_by_name) == {
-        "max_message_bytes", "max_studies", "max_image_pixels", "max_queued_studies", "max_queued_bytes", "stream_window",
-        "max_hits", "max_ids", "max_page_entries", "max_filter_nodes", "max_archive_calls",
-    }  # fmt: skip
+def test_an_error_that_names_a_huge_value_reaches_its_caller(client: Client) -> None:
+    for value in ("x" * 1_000_000, "💥" * 250_000):
+        with pytest.raises(InputError, match=r"no operating point .+ … .+bundle has .+"):
+            client._call(
+                client._screening.Grade, screening_pb2.GradeRequest(studies=[study_to(Study(note="a"))], operating_point=value)
+            )
 
 
 def test_stub_exists_for_every_declared_method() -> None:
