@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
 from foveal_runtime.engine.answers import Ask, check_trained
 from foveal_runtime.engine.grading import check_given, check_operating_point, grade
-from foveal_runtime.errors import ConfigError, FovealError, ImageError, InputError, StudyError, UntrainedError
+from foveal_runtime.errors import (
+    ConfigError,
+    FovealError,
+    ImageError,
+    InputError,
+    OverloadedError,
+    StudyError,
+    UntrainedError,
+)
 from foveal_runtime.rpc import shares
 from foveal_runtime.rpc.grade_messages import embed_result, exam_to, eye_of, grade_to, study_with_eye
 from foveal_runtime.rpc.limits import MAX_FILTER_NODES, MAX_PAGE_ENTRIES
@@ -183,6 +191,8 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         first: dict[str, int] = {}
         again = {i for i, message in enumerate(messages) if message.id and first.setdefault(message.id, i) != i}
         read = await self.read(model, [message for i, message in enumerate(messages) if i not in again], context)
+            if isinstance(answer, OverloadedError):
+                raise answer  # it was let in and refused while it waited
         answers = iter(await self.answer_read(model, [(each, ask) for each in read], context))
         return [repeated("id") if i in again else next(answers) for i in range(len(messages))]
 

@@ -50,9 +50,12 @@ class Batcher:
         self._cache = OutcomeCache(cache_entries)
         self._failed_test = False
         self._strikes = Strikes()
+        self._callers = CallerStrikes(batch.lost_per_caller, batch.lost_per_caller_s)
         self._line = WaitingLine(queue, batch)
         self._pool = Pool(start_worker, workers)
-        self._dispatcher = Dispatcher(self._line, self._pool, self._strikes, lanes=lanes, ahead=ahead, batch=batch)
+        self._dispatcher = Dispatcher(
+            self._line, self._pool, self._strikes, self._callers, lanes=lanes, ahead=ahead, batch=batch
+        )
         self._dispatcher.on_answer = self._answered
         self._closing = False
 
@@ -143,7 +146,7 @@ class Batcher:
             A future a study, each of which will be resolved; cancel one to drop the study.
 
         Raises:
-            OverloadedError: the queue has no room.
+            OverloadedError: the queue has no room, or this caller's photographs have ended too many workers lately.
             DeadlineError: the queue can't be worked off before the deadline.
             UnavailableError: no worker comes up.
         """
@@ -158,6 +161,9 @@ class Batcher:
         for request in requests:
             future: asyncio.Future[Answer] = loop.create_future()
             futures.append(future)
+        refusal = self._callers.refusal(share.name)
+        if refusal is not None and any(request.study.image for request in requests):
+            raise refusal
             cache_key = request.key() if self._cache.enabled else b""
             cached = self._cache.get(cache_key)
             photograph = key = b""

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _MAX_ANSWER_BYTES = 256 << 20
 """Of one answer: a batch's vectors are a thousandth of it."""
+_GONE_WITHIN_S = 1.0
 _LOOK_EVERY_S = 0.1
 """How often a batch in work is looked at for a photograph that takes too long to decode."""
 
@@ -46,12 +48,14 @@ class WorkerLost(UnavailableError):
     Attributes:
         hung: it was alive but silent for longer than its limit.
         place: in the batch, of the study whose photograph took too long to decode; None when it was something else.
+        killed: somebody sent it SIGKILL or SIGTERM, which no study can.
     """
 
-    def __init__(self, message: str, *, hung: bool, place: int | None = None) -> None:
+    def __init__(self, message: str, *, hung: bool, place: int | None = None, killed: bool = False) -> None:
         super().__init__(message)
         self.hung = hung
         self.place = place
+        self.killed = killed
 
 
 class _Question:
@@ -255,7 +259,9 @@ class Worker:
                 self._heard = time.monotonic()
                 self._note(number, answer)
         except (EOFError, OSError):
-            self._break(_died())
+            with contextlib.suppress(subprocess.TimeoutExpired):  # its end of the socket closes a moment before it is gone
+                self._process.wait(_GONE_WITHIN_S)
+            self._break(_died(killed=self._process.returncode in (-signal.SIGKILL, -signal.SIGTERM)))
         except Exception as nonsense:  # noqa: BLE001 - whatever it sent, its callers are told
             log.error("a worker's answer can't be read (%s)", type(nonsense).__name__)
             self._process.kill()
@@ -299,8 +305,8 @@ class Worker:
             self._clock = None
 
 
-def _died() -> WorkerLost:
-    return WorkerLost("a worker process died and was replaced; send again", hung=False)
+def _died(*, killed: bool = False) -> WorkerLost:
+    return WorkerLost("a worker process died and was replaced; send again", hung=False, killed=killed)
 
 
 def _retrieved(asking: asyncio.Future[object]) -> None:
