@@ -34,6 +34,7 @@ from foveal_runtime.errors import (
     UntrainedError,
     UnverifiedError,
 )
+from foveal_runtime.rpc.counts import counts
 from foveal_runtime.rpc.messages import study_to
 from foveal_runtime.rpc.status import error_of, error_of_rpc
 from foveal_runtime.study.labels import Head
@@ -303,6 +304,12 @@ def test_get_model_tells_what_is_served_and_the_limits(client: Client) -> None:
     assert list(model.trained_heads) == ["icdr", "sdrg"]
     assert "image+text+structured" in model.trained_subsets
     assert model.limits.max_studies == 256
+    assert model.limits.max_calls_per_caller == 512
+    assert model.limits.max_decode_s == 2.0
+    assert model.limits.max_elements == {name.removeprefix("foveal.v1."): most for name, most in counts(256).items()}
+    # Whatever is added to the message is told, but for the rate, which has no limit here.
+    told = {field.name for field, _ in model.limits.ListFields()}
+    assert {field.name for field in model.limits.DESCRIPTOR.fields} - told == {"max_calls_per_s"}
     assert [point.threshold for point in model.operating_points["image"].points] == [0.3]
     assert model.image.side_px == 32
     assert model.provider == model_pb2.PROVIDER_CPU
