@@ -119,7 +119,7 @@ class Server:
         self._bind()
         if self._metrics is not None:
             counted = self._archive.count if config.store else None
-            self._metrics.register(Gauges(self.host, asyncio.get_running_loop(), counted))
+            self._metrics.register(Gauges(self.host, asyncio.get_running_loop(), self._budget, counted))
             log.info("metrics on %s", self._metrics.listen(config.metrics))
         self._tell_health()
         # Listening before loading: a supervisor sees NOT_SERVING and not a refused connection.

@@ -15,7 +15,7 @@ from foveal_runtime.serving.cache import OutcomeCache
 from foveal_runtime.serving.dispatch import Dispatcher
 from foveal_runtime.serving.pool import Pool, WorkerLike
 from foveal_runtime.serving.request import Answer, BatchLimits, QueueLimits, Request
-from foveal_runtime.serving.strikes import Strikes, poison_error
+from foveal_runtime.serving.strikes import CallerStrikes, Strikes, poison_error
 from foveal_runtime.serving.turns import NOBODY, Share
 from foveal_runtime.serving.waiting import Job, WaitingLine
 
@@ -115,6 +115,13 @@ class Batcher:
         """Of the studies that wait."""
         return self._line.size_bytes
 
+    @property
+    def decoding_bytes(self) -> int | None:
+        """Memory for the photographs that the workers decode now; None where nobody counts it."""
+        each = [worker.decoding_bytes for worker in self._pool.workers]
+        known = [size for size in each if size is not None]
+        return sum(known) if known else None
+
     # --- admission ----------------------------------------------------------------------------------------------------
 
     def check(self, studies: int, deadline_s: float | None, share: Share = NOBODY) -> None:
@@ -154,6 +161,9 @@ class Batcher:
             raise UnavailableError("the server is shutting down; send again")
         if self._pool.failure and not self.live_workers:
             raise UnavailableError(f"no worker can be started: {self._pool.failure}")
+        refusal = self._callers.refusal(share.name)
+        if refusal is not None and any(request.study.image for request in requests):
+            raise refusal
         loop = asyncio.get_running_loop()
         now = loop.time()
         futures: list[asyncio.Future[Answer]] = []
@@ -161,9 +171,6 @@ class Batcher:
         for request in requests:
             future: asyncio.Future[Answer] = loop.create_future()
             futures.append(future)
-        refusal = self._callers.refusal(share.name)
-        if refusal is not None and any(request.study.image for request in requests):
-            raise refusal
             cache_key = request.key() if self._cache.enabled else b""
             cached = self._cache.get(cache_key)
             photograph = key = b""

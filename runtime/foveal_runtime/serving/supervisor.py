@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 _MAX_ANSWER_BYTES = 256 << 20
 """Of one answer: a batch's vectors are a thousandth of it."""
 _GONE_WITHIN_S = 1.0
+"""A process whose end of the socket is closed has ended by then."""
 _LOOK_EVERY_S = 0.1
 """How often a batch in work is looked at for a photograph that takes too long to decode."""
 
@@ -143,6 +144,11 @@ class Worker:
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
+
+    @property
+    def decoding_bytes(self) -> int | None:
+        """Memory for the photographs that it decodes now; None where nobody counts it."""
+        return None if self._clock is None else self._clock.decoding_bytes()
 
     def on_exit(self, callback: Callable[[], None]) -> None:
         """Have `callback` called on this event loop when the process ends, however it does."""
@@ -300,9 +306,9 @@ class Worker:
         self._sender.shutdown(wait=True)
         self._reader.join()
         self._wire.close()
-        if self._clock is not None:
-            self._clock.close()
-            self._clock = None
+        clock, self._clock = self._clock, None
+        if clock is not None:
+            clock.close()
 
 
 def _died(*, killed: bool = False) -> WorkerLost:
