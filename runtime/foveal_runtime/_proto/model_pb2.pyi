@@ -253,7 +253,14 @@ class Tolerances(_message.Message):
     def __init__(self, min_cosine: _Optional[float] = ..., max_abs_embedding: _Optional[float] = ..., max_abs_probability: _Optional[float] = ..., icdr_flips: _Optional[float] = ..., referable_flips: _Optional[float] = ..., neighbour_dependence: _Optional[float] = ..., golden_cosine: _Optional[float] = ..., sdrg_flips: _Optional[float] = ..., tie_margin: _Optional[float] = ..., probability: _Optional[float] = ..., referable_shift: _Optional[float] = ..., kappa_drop: _Optional[float] = ..., sensitivity_drop: _Optional[float] = ..., calibration_rise: _Optional[float] = ..., neighbour_overlap: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_studies", "max_image_pixels", "max_queued_studies", "max_queued_bytes", "stream_window", "max_hits", "max_ids", "max_page_entries", "max_filter_nodes", "max_archive_calls")
+    __slots__ = ("max_message_bytes", "max_studies", "max_image_pixels", "max_queued_studies", "max_queued_bytes", "stream_window", "max_hits", "max_ids", "max_page_entries", "max_filter_nodes", "max_archive_calls", "max_calls", "max_calls_per_caller", "max_calls_per_s", "max_received_bytes", "max_decode_s", "max_decoded_bytes", "max_lost_workers_per_caller", "lost_workers_s", "max_filter_depth", "max_elements")
+    class MaxElementsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_STUDIES_FIELD_NUMBER: _ClassVar[int]
     MAX_IMAGE_PIXELS_FIELD_NUMBER: _ClassVar[int]
@@ -265,6 +272,16 @@ class Limits(_message.Message):
     MAX_PAGE_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     MAX_FILTER_NODES_FIELD_NUMBER: _ClassVar[int]
     MAX_ARCHIVE_CALLS_FIELD_NUMBER: _ClassVar[int]
+    MAX_CALLS_FIELD_NUMBER: _ClassVar[int]
+    MAX_CALLS_PER_CALLER_FIELD_NUMBER: _ClassVar[int]
+    MAX_CALLS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    MAX_RECEIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_DECODE_S_FIELD_NUMBER: _ClassVar[int]
+    MAX_DECODED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_LOST_WORKERS_PER_CALLER_FIELD_NUMBER: _ClassVar[int]
+    LOST_WORKERS_S_FIELD_NUMBER: _ClassVar[int]
+    MAX_FILTER_DEPTH_FIELD_NUMBER: _ClassVar[int]
+    MAX_ELEMENTS_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_studies: int
     max_image_pixels: int
@@ -276,4 +293,14 @@ class Limits(_message.Message):
     max_page_entries: int
     max_filter_nodes: int
     max_archive_calls: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_studies: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_queued_studies: _Optional[int] = ..., max_queued_bytes: _Optional[int] = ..., stream_window: _Optional[int] = ..., max_hits: _Optional[int] = ..., max_ids: _Optional[int] = ..., max_page_entries: _Optional[int] = ..., max_filter_nodes: _Optional[int] = ..., max_archive_calls: _Optional[int] = ...) -> None: ...
+    max_calls: int
+    max_calls_per_caller: int
+    max_calls_per_s: float
+    max_received_bytes: int
+    max_decode_s: float
+    max_decoded_bytes: int
+    max_lost_workers_per_caller: int
+    lost_workers_s: float
+    max_filter_depth: int
+    max_elements: _containers.ScalarMap[str, int]
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_studies: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_queued_studies: _Optional[int] = ..., max_queued_bytes: _Optional[int] = ..., stream_window: _Optional[int] = ..., max_hits: _Optional[int] = ..., max_ids: _Optional[int] = ..., max_page_entries: _Optional[int] = ..., max_filter_nodes: _Optional[int] = ..., max_archive_calls: _Optional[int] = ..., max_calls: _Optional[int] = ..., max_calls_per_caller: _Optional[int] = ..., max_calls_per_s: _Optional[float] = ..., max_received_bytes: _Optional[int] = ..., max_decode_s: _Optional[float] = ..., max_decoded_bytes: _Optional[int] = ..., max_lost_workers_per_caller: _Optional[int] = ..., lost_workers_s: _Optional[float] = ..., max_filter_depth: _Optional[int] = ..., max_elements: _Optional[_Mapping[str, int]] = ...) -> None: ...

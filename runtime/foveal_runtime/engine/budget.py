@@ -26,11 +26,13 @@ class MemoryBudget:
         turn = object()
         with self._changed:
             self._turns.append(turn)
-            while self._turns[0] is not turn or (self._held and self._held + size_bytes > self._total):
-                self._changed.wait()
-            self._turns.popleft()
-            self._held += size_bytes
-            self._changed.notify_all()
+            try:
+                while self._turns[0] is not turn or (self._held and self._held + size_bytes > self._total):
+                    self._changed.wait()
+                self._held += size_bytes
+            finally:
+                self._turns.remove(turn)
+                self._changed.notify_all()
         try:
             yield
         finally:

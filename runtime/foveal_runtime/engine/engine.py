@@ -99,13 +99,13 @@ class Engine:
     def prepare(
         self,
         study: Study,
-        decoding: Callable[[int], AbstractContextManager[None]] = lambda size_bytes: contextlib.nullcontext(),
+        decoding: Callable[[int, int], AbstractContextManager[None]] = lambda *sizes: contextlib.nullcontext(),
     ) -> Prepared:
         """Decode, tokenise and standardise one study.
 
         Args:
             study: whatever a caller sent.
-            decoding: entered with the photograph's size in bytes while it is decoded.
+            decoding: entered with the photograph's size in bytes, and that of the memory for it, while it is decoded.
 
         Raises:
             StudyError: no modality, or one that is malformed; `ImageError` for the photograph.
@@ -131,7 +131,7 @@ class Engine:
             structure = check_structure(image)
             self._limits.check_decoded(structure)
             with self._budget.hold(structure.decoded_bytes):
-                with decoding(len(image)):
+                with decoding(len(image), structure.decoded_bytes):
                     picture, header = self._picture(image, structure)
                 quality = assess(picture, self._min_gradable)
                 pixels_CHW = standardise(square(picture, self.manifest.image), self.manifest.image)

@@ -76,6 +76,11 @@ class ByteBudget:
         self._waiting: list[_Waiter] = []
 
     @property
+    def waiting(self) -> int:
+        """How many wait for room."""
+        return len(self._waiting)
+
+    @property
     def wanted(self) -> bool:
         """Whether somebody waits for room."""
         return bool(self._waiting)

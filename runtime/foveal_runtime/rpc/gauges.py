@@ -16,6 +16,7 @@ from foveal_runtime.errors import FovealError, UnavailableError
 from foveal_runtime.rpc.metrics import COUNTED, Figure
 
 if TYPE_CHECKING:
+    from foveal_runtime.rpc.budget import ByteBudget
     from foveal_runtime.serving.host import ModelHost
     from foveal_runtime.store import Stats
 
@@ -30,6 +31,15 @@ BUNDLE = Figure(
 UP = Figure("foveal_serving", "gauge", "1 where studies are answered.")
 QUEUED = Figure("foveal_queued_studies", "gauge", "Studies that wait for a worker or run in one.")
 QUEUED_BYTES = Figure("foveal_queued_bytes", "gauge", "Bytes of photographs and notes that wait for a worker.")
+RECEIVED = Figure(
+    "foveal_received_bytes", "gauge", "Bytes of messages that arrive or wait for their answers, and how many may.", ("of",)
+)
+RECEIVE_WAITS = Figure("foveal_receive_waiting_calls", "gauge", "Calls whose next message waits until there is room for it.")
+DECODING = Figure(
+    "foveal_decoding_bytes", "gauge",
+    "Memory for the photographs that all workers decode now, and how much may be; Linux alone tells.",
+    ("of",),
+)  # fmt: skip
 WORKERS = Figure("foveal_workers", "gauge", "Worker processes.", ("state",))
 RESTARTS = Figure("foveal_worker_restarts_total", "counter", "Workers that were lost and replaced, by cause.", ("cause",))
 TESTED = Figure("foveal_self_test_passed", "gauge", "1 when the last self-test passed.")
@@ -44,8 +54,8 @@ INDEXED = Figure("foveal_archive_indexed", "gauge", "1 where an index answers.",
 RECALL = Figure("foveal_archive_recall", "gauge", "Recall@10 against exact search, mean over sampled vectors.", ("kind",))
 BYTES = Figure("foveal_archive_bytes", "gauge", "Bytes in PostgreSQL.")
 READ = (
-    BUILD, BUNDLE, UP, QUEUED, QUEUED_BYTES, WORKERS, RESTARTS, TESTED, TEST_AGE, COSINE, PROBABILITY, MEMORY, ARCHIVE_UP,
-    ENTRIES, VECTORS, INDEXED, RECALL, BYTES,
+    BUILD, BUNDLE, UP, QUEUED, QUEUED_BYTES, RECEIVED, RECEIVE_WAITS, DECODING, WORKERS, RESTARTS, TESTED, TEST_AGE, COSINE,
+    PROBABILITY, MEMORY, ARCHIVE_UP, ENTRIES, VECTORS, INDEXED, RECALL, BYTES,
 )  # fmt: skip
 FIGURES = (*COUNTED, *READ)
 
@@ -54,14 +64,19 @@ class Gauges:
     """A collector in Prometheus's sense: `collect` is called by the thread of a scrape."""
 
     def __init__(
-        self, host: ModelHost, loop: asyncio.AbstractEventLoop, archive: Callable[[], Awaitable[Stats]] | None
+        self,
+        host: ModelHost,
+        loop: asyncio.AbstractEventLoop,
+        budget: ByteBudget,
+        archive: Callable[[], Awaitable[Stats]] | None,
     ) -> None:
         """Args:
         host: of the model.
         loop: where the archive is asked.
+        budget: of the messages that are received.
         archive: counts it, and raises a `FovealError` where it can't; None without one.
         """
-        self._host, self._loop, self._archive = host, loop, archive
+        self._host, self._loop, self._budget, self._archive = host, loop, budget, archive
         self._counted: Stats | None = None
         self._counted_at = 0.0
 
@@ -80,6 +95,11 @@ class Gauges:
         yield _metric(UP, {(): status.healthy})
         yield _metric(QUEUED, {(): status.queued_studies})
         yield _metric(QUEUED_BYTES, {(): status.queued_bytes})
+        yield _metric(RECEIVED, {("held",): self._budget.used, ("limit",): self._budget.total})
+        yield _metric(RECEIVE_WAITS, {(): self._budget.waiting})
+        if status.decoding_bytes is not None:
+            most = self._host.served.batch.max_decoded_bytes * status.workers_ready
+            yield _metric(DECODING, {("held",): status.decoding_bytes, ("limit",): most})
         yield _metric(WORKERS, {("ready",): status.workers_ready, ("wanted",): status.workers_wanted})
         yield _metric(RESTARTS, {(cause,): count for cause, count in status.lost_by_cause.items()})
         yield _metric(MEMORY, {(name,): size for name, pid in status.processes.items() if (size := _resident(pid)) is not None})

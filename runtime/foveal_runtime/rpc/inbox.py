@@ -46,7 +46,7 @@ class Inbox:
         caller: whose they are.
         wait_s: how long one waits for room; None is for ever, which slows its sender.
         """
-        self._requests = aiter(requests)
+        self._requests = requests
         self._budget, self._caller, self._wait_s = budget, caller, wait_s
         self._held: dict[int, Reservation] = {}
 
@@ -77,7 +77,8 @@ class Inbox:
         return message
 
     async def _receive(self) -> Received:
-        receiving = asyncio.ensure_future(anext(self._requests))
+        # Asked for here: gRPC's iterator complains when it was made and never used, as of a call that is refused before.
+        receiving = asyncio.ensure_future(anext(aiter(self._requests)))
         try:
             while not (await asyncio.wait((receiving,), timeout=ARRIVAL_S))[0]:
                 if self._budget.wanted:

@@ -29,6 +29,7 @@ from foveal_runtime.rpc.counts import check_counts, counts
 from foveal_runtime.rpc.gauges import Gauges
 from foveal_runtime.rpc.health_service import Health
 from foveal_runtime.rpc.keepalive import KEEPALIVE
+from foveal_runtime.rpc.limit_messages import limits_to
 from foveal_runtime.rpc.metrics import Metrics, Observers
 from foveal_runtime.rpc.served_archive import ServedArchive
 from foveal_runtime.rpc.service import ScreeningService, graded_as_served
@@ -94,9 +95,7 @@ class Server:
         boundary = Boundary(
             **observe,
             budget=self._budget,
-            calls=CallShares(
-                config.max_calls, config.max_calls_per_caller or -(-config.max_calls // 2), config.max_calls_per_s
-            ),
+            calls=CallShares(config.max_calls, config.calls_per_caller, config.max_calls_per_s),
             admit=self._admits(),
             check=partial(check_counts, limits=counts(config.max_studies)),
         )
@@ -120,7 +119,7 @@ class Server:
         self._bind()
         if self._metrics is not None:
             counted = self._archive.count if config.store else None
-            self._metrics.register(Gauges(self.host, asyncio.get_running_loop(), counted))
+            self._metrics.register(Gauges(self.host, asyncio.get_running_loop(), self._budget, counted))
             log.info("metrics on %s", self._metrics.listen(config.metrics))
         self._tell_health()
         # Listening before loading: a supervisor sees NOT_SERVING and not a refused connection.
@@ -150,16 +149,10 @@ class Server:
     def _add_services(self) -> None:
         config = self.config
         observers = [told for told in (self._metrics, self._traces) if told is not None]
-        screening = ScreeningService(self._router, config, Observers(*observers))
+        screening = ScreeningService(self._router, config, limits_to(config, self._budget.total), Observers(*observers))
         screening_pb2_grpc.add_ScreeningServicer_to_server(screening, self._server)
         archive_pb2_grpc.add_ArchiveServicer_to_server(
-            ArchiveService(
-                screening,
-                self.host,
-                self._archive.get,
-                self._archive_calls,
-            ),
-            self._server,
+            ArchiveService(screening, self.host, self._archive.get, self._archive_calls), self._server
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
             AdminService(self.host, partial(self._load_again, self.host), lambda: self._archive.alive), self._server

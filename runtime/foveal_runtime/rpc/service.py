@@ -7,13 +7,20 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
+from foveal_runtime._proto import screening_pb2, screening_pb2_grpc, study_pb2
 from foveal_runtime.engine.answers import Ask, check_trained
 from foveal_runtime.engine.grading import check_given, check_operating_point, grade
-from foveal_runtime.errors import ConfigError, FovealError, ImageError, InputError, StudyError, UntrainedError
+from foveal_runtime.errors import (
+    ConfigError,
+    FovealError,
+    ImageError,
+    InputError,
+    OverloadedError,
+    StudyError,
+    UntrainedError,
+)
 from foveal_runtime.rpc import shares
 from foveal_runtime.rpc.grade_messages import embed_result, exam_to, eye_of, grade_to, study_with_eye
-from foveal_runtime.rpc.limits import MAX_FILTER_NODES, MAX_PAGE_ENTRIES
 from foveal_runtime.rpc.messages import PROVIDER_TO, kinds_from, model_ref_to, model_to
 from foveal_runtime.rpc.metrics import Observer, Observers
 from foveal_runtime.rpc.model_asked import model_asked
@@ -22,13 +29,12 @@ from foveal_runtime.rpc.status import status_of
 from foveal_runtime.rpc.streams import Requests, patiently, repeated, windowed
 from foveal_runtime.serving.host import Model
 from foveal_runtime.serving.request import Answer, Request
-from foveal_runtime.store.entry import MAX_IDS
-from foveal_runtime.store.searcher import MAX_K
 from foveal_runtime.study.exam import Finding, judge
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Eye
 
 if TYPE_CHECKING:
+    from foveal_runtime._proto import model_pb2
     from foveal_runtime.engine.grading import Grades
     from foveal_runtime.serving.config import ServeConfig
     from foveal_runtime.serving.host import ModelHost
@@ -40,12 +46,14 @@ log = logging.getLogger(__name__)
 class ScreeningService(screening_pb2_grpc.ScreeningServicer):
     """Serves the models of a router."""
 
-    def __init__(self, router: Router, config: ServeConfig, observer: Observer | None = None) -> None:
+    def __init__(self, router: Router, config: ServeConfig, limits: model_pb2.Limits, observer: Observer | None = None) -> None:
         """Args:
         router: to the models.
         config: of the server.
+        limits: what it admits, as `GetModel` tells it.
         observer: told of every study; None tells nobody.
         """
+        self._limits = limits
         self._router = router
         self._config = config
         self._observer: Observer = Observers() if observer is None else observer
@@ -138,26 +146,11 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
             yield response
 
     async def GetModel(self, request: Any, context: Any) -> Any:
-        config = self._config
         host = self._router.route(*model_asked(context))
         message, served = model_to(host.bundle), host.served
         message.provider = PROVIDER_TO[served.provider]
         message.workers, message.threads = served.workers, served.threads_each
-        message.limits.CopyFrom(
-            model_pb2.Limits(
-                max_message_bytes=config.max_message_bytes,
-                max_studies=config.max_studies,
-                max_image_pixels=config.max_image_pixels,
-                max_queued_studies=config.queue.max_studies,
-                max_queued_bytes=config.queue.max_bytes,
-                stream_window=config.stream_window,
-                max_hits=MAX_K,
-                max_ids=MAX_IDS,
-                max_page_entries=MAX_PAGE_ENTRIES,
-                max_filter_nodes=MAX_FILTER_NODES,
-                max_archive_calls=config.max_archive_calls,
-            )
-        )
+        message.limits.CopyFrom(self._limits)
         return message
 
     @property
@@ -198,6 +191,8 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         async def attempt() -> tuple[Model, Answer | FovealError]:
             model = host.model
             (answer,) = await self.answer(model, [study], ask, context)
+            if isinstance(answer, OverloadedError):
+                raise answer  # it was let in and refused while it waited
             return model, answer
 
         return await patiently(attempt)

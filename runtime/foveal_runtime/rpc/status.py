@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 DOMAIN = "foveal"
 _RETRY_UNAVAILABLE_S = 1.0
+_MOST_BYTES = 1024
+"""Of a message, which travels three times in metadata; clients refuse more than 8 KB of that, and some messages name what the
+caller wrote."""
 _PATH = re.compile(r"^((studies|entries)\[\d+\]\.?)?((study|entry)\.?)?")
 """Where in a request a study stands; what follows is the field inside it."""
 
@@ -30,11 +33,14 @@ def status_of(error: Exception, *, path: str = "") -> status_pb2.Status:
         return status_pb2.Status(
             code=code_pb2.INTERNAL, message=f"internal error ({type(error).__name__}); see the server's log"
         )
-    status = status_pb2.Status(code=code_pb2.Code.Value(error.grpc_code), message=str(error))
+    message = _shortened(str(error))
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.grpc_code), message=message)
     _add(status, error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))
     if isinstance(error, StudyError):
         field = ".".join(part for part in (path, error.field if error.field != "study" else "") if part)
-        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=str(error), reason=error.reason)
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=_shortened(field), description=message, reason=error.reason
+        )
         _add(status, error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, OverloadedError | UnavailableError):
         retry = error_details_pb2.RetryInfo()
@@ -42,6 +48,14 @@ def status_of(error: Exception, *, path: str = "") -> status_pb2.Status:
         retry.retry_delay.FromNanoseconds(int(after_s * 1e9))
         _add(status, retry)
     return status
+
+
+def _shortened(text: str) -> str:
+    data = text.encode(errors="replace")
+    if len(data) <= _MOST_BYTES:
+        return text
+    begin, end = data[: _MOST_BYTES * 2 // 3], data[-_MOST_BYTES // 4 :]
+    return f"{begin.decode(errors='ignore')} … {end.decode(errors='ignore')}"
 
 
 def _add(status: status_pb2.Status, detail: object) -> None:

@@ -15,7 +15,7 @@ from foveal_runtime.serving.cache import OutcomeCache
 from foveal_runtime.serving.dispatch import Dispatcher
 from foveal_runtime.serving.pool import Pool, WorkerLike
 from foveal_runtime.serving.request import Answer, BatchLimits, QueueLimits, Request
-from foveal_runtime.serving.strikes import Strikes, poison_error
+from foveal_runtime.serving.strikes import CallerStrikes, Strikes, poison_error
 from foveal_runtime.serving.turns import NOBODY, Share
 from foveal_runtime.serving.waiting import Job, WaitingLine
 
@@ -50,9 +50,12 @@ class Batcher:
         self._cache = OutcomeCache(cache_entries)
         self._failed_test = False
         self._strikes = Strikes()
+        self._callers = CallerStrikes(batch.lost_per_caller, batch.lost_per_caller_s)
         self._line = WaitingLine(queue, batch)
         self._pool = Pool(start_worker, workers)
-        self._dispatcher = Dispatcher(self._line, self._pool, self._strikes, lanes=lanes, ahead=ahead, batch=batch)
+        self._dispatcher = Dispatcher(
+            self._line, self._pool, self._strikes, self._callers, lanes=lanes, ahead=ahead, batch=batch
+        )
         self._dispatcher.on_answer = self._answered
         self._closing = False
 
@@ -112,6 +115,13 @@ class Batcher:
         """Of the studies that wait."""
         return self._line.size_bytes
 
+    @property
+    def decoding_bytes(self) -> int | None:
+        """Memory for the photographs that the workers decode now; None where nobody counts it."""
+        each = [worker.decoding_bytes for worker in self._pool.workers]
+        known = [size for size in each if size is not None]
+        return sum(known) if known else None
+
     # --- admission ----------------------------------------------------------------------------------------------------
 
     def check(self, studies: int, deadline_s: float | None, share: Share = NOBODY) -> None:
@@ -143,7 +153,7 @@ class Batcher:
             A future a study, each of which will be resolved; cancel one to drop the study.
 
         Raises:
-            OverloadedError: the queue has no room.
+            OverloadedError: the queue has no room, or this caller's photographs have ended too many workers lately.
             DeadlineError: the queue can't be worked off before the deadline.
             UnavailableError: no worker comes up.
         """
@@ -151,6 +161,9 @@ class Batcher:
             raise UnavailableError("the server is shutting down; send again")
         if self._pool.failure and not self.live_workers:
             raise UnavailableError(f"no worker can be started: {self._pool.failure}")
+        refusal = self._callers.refusal(share.name)
+        if refusal is not None and any(request.study.image for request in requests):
+            raise refusal
         loop = asyncio.get_running_loop()
         now = loop.time()
         futures: list[asyncio.Future[Answer]] = []

@@ -123,6 +123,11 @@ class ServeConfig:
         return replace(self.model, bundle=bundle)
 
     @property
+    def calls_per_caller(self) -> int:
+        """Calls in work of one caller."""
+        return self.max_calls_per_caller or -(-self.max_calls // 2)
+
+    @property
     def given(self) -> frozenset[Evidence]:
         """Evidence of the heads whose grades are answered."""
         also = ((Evidence.UNVERIFIED, self.allow_unverified), (Evidence.CHANCE, self.allow_untrained))

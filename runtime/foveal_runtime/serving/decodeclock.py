@@ -1,4 +1,4 @@
-"""Who decodes what, and since when on its own CPU clock: a page of memory that a worker writes and its parent reads.
+"""Who decodes what, in how much memory, and since when on its own CPU clock: a page that a worker writes and its parent reads.
 
 A decoder written in C can't be interrupted from within, and a process's CPU time is that of all it ever did. So a worker notes
 where each of its threads begins with a photograph, and the parent compares with what the kernel says of that thread. Linux
@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_NOTE = struct.Struct("=qqqqq")  # 1 + number of the job, place in it, thread, its CPU time at the beginning in ns, bytes
+_NOTE = struct.Struct("=qqqqqq")
+"""1 + number of the job, place in it, thread, its CPU time at the beginning in ns, bytes of the file, and to decode it."""
 _MAX_THREADS = 64
 _SIZE = _NOTE.size * _MAX_THREADS
 _FULL_GRACE_BYTES = 16 << 20
@@ -44,13 +45,13 @@ class DecodeClock:
         self._mine = threading.local()
 
     @contextmanager
-    def running(self, number: int, place: int, size_bytes: int) -> Iterator[None]:
+    def running(self, number: int, place: int, size_bytes: int, decoded_bytes: int) -> Iterator[None]:
         """In the worker: this thread decodes a photograph of a job meanwhile."""
         at = self._slot()
         if at is None:
             yield
             return
-        note = _NOTE.pack(number + 1, place, threading.get_native_id(), time.thread_time_ns(), size_bytes)
+        note = _NOTE.pack(number + 1, place, threading.get_native_id(), time.thread_time_ns(), size_bytes, decoded_bytes)
         self._page[at : at + _NOTE.size] = note
         try:
             yield
@@ -72,7 +73,7 @@ class DecodeClock:
         """
         for at in range(0, _SIZE, _NOTE.size):
             note = self._page[at : at + _NOTE.size]
-            job, place, thread, began_ns, size_bytes = _NOTE.unpack(note)
+            job, place, thread, began_ns, size_bytes, _ = _NOTE.unpack(note)
             if job != number + 1:
                 continue
             used_ns = _cpu_ns(pid, thread)
@@ -81,6 +82,12 @@ class DecodeClock:
             if used_ns is not None and used_ns - began_ns > allowed_s * 1e9 and self._page[at : at + _NOTE.size] == note:
                 return int(place)
         return None
+
+    def decoding_bytes(self) -> int | None:
+        """In the parent: memory for all the photographs that are decoded now; None where the page is not shared."""
+        if self.descriptor is None:
+            return None
+        return sum(int(decoded) for job, *_, decoded in _NOTE.iter_unpack(self._page[:]) if job)
 
     def close(self) -> None:
         """Give the page back."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import FovealError, UnavailableError
 from foveal_runtime.serving.loss import Verdict, judge
-from foveal_runtime.serving.strikes import Strikes, poison_error
+from foveal_runtime.serving.strikes import CallerStrikes, Strikes, poison_error
 from foveal_runtime.serving.supervisor import WorkerLost
 from foveal_runtime.serving.waiting import Job, WaitingLine, refuse
 
@@ -71,18 +71,29 @@ class _Hands:
 class Dispatcher:
     """Between one waiting line and one pool of workers. Lives on one event loop."""
 
-    def __init__(self, line: WaitingLine, pool: Pool, strikes: Strikes, *, lanes: int, ahead: int, batch: BatchLimits) -> None:
+    def __init__(
+        self,
+        line: WaitingLine,
+        pool: Pool,
+        strikes: Strikes,
+        callers: CallerStrikes,
+        *,
+        lanes: int,
+        ahead: int,
+        batch: BatchLimits,
+    ) -> None:
         """Args:
         line: what waits.
         pool: the workers; its callbacks become this dispatcher's.
-        strikes: whom worker losses are remembered against.
+        strikes: which studies worker losses are remembered against.
+        callers: and which callers.
         lanes: batches that a worker runs at once.
         ahead: batches handed to a worker before a lane is free, so that none waits for the event loop.
         batch: limits of one batch.
         """
         self._line = line
         self._pool = pool
-        self._strikes = strikes
+        self._strikes, self._callers = strikes, callers
         self._lanes = lanes
         self._ahead = ahead
         self._batch = batch
@@ -308,13 +319,16 @@ class Dispatcher:
         self._strikes.condemn(culprit.request.photograph_key())
         again = [job for job in batch if job is not culprit]
         if self._closing:
-            return Verdict(refused=[culprit], told=again)
-        return Verdict(refused=[culprit], again=again)
+            return Verdict(refused=[culprit], told=again, culprits=[culprit])
+        return Verdict(refused=[culprit], again=again, culprits=[culprit])
 
     def _settle(self, verdict: Verdict[Job], lost: WorkerLost) -> None:
         refuse(verdict.refused, poison_error())
         refuse(verdict.told, lost)
         self._line.put_back(verdict.again)
+        for job in verdict.culprits:
+            if job.request.study.image and not lost.killed and (refusal := self._callers.lost(job.share.name)) is not None:
+                self._line.refuse_photographs(job.share.name, refusal)
 
 
 def _end_tests(hands: _Hands, error: FovealError) -> None:

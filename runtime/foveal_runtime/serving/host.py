@@ -73,6 +73,8 @@ class HostStatus:
     """Workers that were lost since the bundle was loaded: `died` and `hung`."""
     queued_studies: int
     queued_bytes: int
+    decoding_bytes: int | None
+    """Memory for the photographs that all workers decode now; None where nobody counts it."""
     last_test: tuple[float, SelfTestReport] | None
     """When the last self-test of what is served ended, on the monotonic clock, and its report; None before the first."""
     processes: dict[str, int]
@@ -155,6 +157,7 @@ class ModelHost:
             lost_by_cause={} if batcher is None else batcher.lost,
             queued_studies=0 if batcher is None else batcher.depth,
             queued_bytes=0 if batcher is None else batcher.queued_bytes,
+            decoding_bytes=None if batcher is None else batcher.decoding_bytes,
             last_test=self._last_test,
             processes={
                 "server": os.getpid(),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def prepare_alone(
-    engine: Engine, study: Study, decoding: Callable[[int], AbstractContextManager[None]] | None = None
+    engine: Engine, study: Study, decoding: Callable[[int, int], AbstractContextManager[None]] | None = None
 ) -> Prepared | FovealError:
     """The prepared study, or what is wrong with it; raises nothing that its bytes can cause."""
     try:

@@ -35,6 +35,8 @@ class Verdict(Generic[_S]):
     """Their callers are told that the worker was lost, and may send again."""
     refused: list[_S] = field(default_factory=list)
     """Never run again."""
+    culprits: list[_S] = field(default_factory=list)
+    """Of all these, those that it was for certain: they ran alone, or were seen."""
 
 
 def judge(
@@ -54,12 +56,16 @@ def judge(
         refused = [job for job in hung if len(hung) == 1 and strikes.refused(job.key)]
         # The callers of a batch that hung have waited long enough.
         told = [job for job in hung if job not in refused]
-        return Verdict(told=told + company, refused=refused) if closing else Verdict(again=company, told=told, refused=refused)
+        culprits = [*hung] if len(hung) == 1 else []
+        if closing:
+            return Verdict(told=told + company, refused=refused, culprits=culprits)
+        return Verdict(again=company, told=told, refused=refused, culprits=culprits)
     if not company:
         return Verdict()
     strikes.lost([job.key for job in company])
     if len(company) == 1:
-        return Verdict(refused=company) if strikes.refused(company[0].key) else Verdict(told=company)
+        refused = company if strikes.refused(company[0].key) else []
+        return Verdict(refused=refused, told=[] if refused else company, culprits=company)
     if closing:
         return Verdict(told=company)
     middle = len(company) // 2

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import FovealError
@@ -114,7 +115,7 @@ class Pipeline:
 
     def _prepare(self, job: _Open, place: int, study: Study) -> Prepared | FovealError:
         clock = self._clock
-        watched = None if clock is None else lambda size_bytes: clock.running(job.number, place, size_bytes)
+        watched = None if clock is None else partial(clock.running, job.number, place)
         return prepare_alone(self._engine, study, watched)
 
     def _next_study(self, last: tuple[_Open, int, Prepared | FovealError] | None) -> tuple[_Open, int, Study] | None:

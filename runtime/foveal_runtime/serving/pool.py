@@ -37,6 +37,10 @@ class WorkerLike(Protocol):
     def alive(self) -> bool:
         """Whether the process runs."""
 
+    @property
+    def decoding_bytes(self) -> int | None:
+        """Memory for the photographs that it decodes now; None where nobody counts it."""
+
     def on_exit(self, callback: Callable[[], None]) -> None:
         """Have `callback` called on this loop when the process ends, however it does."""
 

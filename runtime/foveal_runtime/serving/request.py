@@ -34,10 +34,17 @@ class BatchLimits:
     run again."""
     max_decoded_bytes: int = 1 << 30
     """Memory that decoding may take in one worker, of all the photographs that it decodes at once."""
+    lost_per_caller: int = 3
+    """Workers that one caller's photographs may end within `lost_per_caller_s`; they are then refused until the first of these
+    losses is that long ago. 0 is no limit."""
+    lost_per_caller_s: float = 60.0
+    """Seconds in which they are counted."""
 
     def __post_init__(self) -> None:
         if self.decode_cpu_s <= 0 or self.max_decoded_bytes < 1:
             raise ConfigError("decode_cpu_s and max_decoded_bytes want a number above 0")
+        if self.lost_per_caller < 0 or self.lost_per_caller_s <= 0:
+            raise ConfigError("lost_per_caller wants 0 or more, and lost_per_caller_s a number above 0")
         if self.max_studies < 1:
             raise ConfigError(f"max_studies is {self.max_studies}, a batch holds at least 1")
         if self.worker_timeout_s <= 0:

@@ -1,11 +1,12 @@
-"""Which studies killed or hung a worker. Remembers hashes alone, and a bounded number of them."""
+"""Which studies killed or hung a worker, and whose they were. Remembers hashes and callers' names alone, so many at most."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 
-from foveal_runtime.errors import PoisonError
+from foveal_runtime.errors import OverloadedError, PoisonError
 
 _TO_REFUSE = 2
 _MAX_KEPT = 10_000
@@ -47,6 +48,50 @@ class Strikes:
     def forgive(self, key: bytes) -> None:
         """The study was run, and the worker lives."""
         self._count.pop(key, None)
+
+
+class CallerStrikes:
+    """Whose photographs ended workers lately: with `limit` of them in `window_s`, a caller's new ones are refused for a while.
+
+    A photograph is easily made into another one; who sends it stays the same.
+    """
+
+    def __init__(self, limit: int, window_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Args:
+        limit: workers that one caller's photographs may cost; 0 is no limit.
+        window_s: within which they are counted.
+        clock: in seconds.
+        """
+        self._limit, self._window_s, self._clock = limit, window_s, clock
+        self._lost_at: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def lost(self, caller: str) -> OverloadedError | None:
+        """A worker was lost over a photograph of this caller; one without a name is the server itself.
+
+        Returns:
+            See `refusal`.
+        """
+        if not self._limit or not caller:
+            return None
+        self._lost_at.setdefault(caller, deque(maxlen=self._limit)).append(self._clock())
+        self._lost_at.move_to_end(caller)
+        if len(self._lost_at) > _MAX_KEPT:
+            self._lost_at.popitem(last=False)
+        return self.refusal(caller)
+
+    def refusal(self, caller: str) -> OverloadedError | None:
+        """What this caller's photographs are refused with now; None where they are let in."""
+        lost_at = self._lost_at.get(caller)
+        if lost_at is None or len(lost_at) < self._limit:
+            return None
+        left_s = lost_at[0] + self._window_s - self._clock()
+        if left_s <= 0:
+            return None
+        return OverloadedError(
+            f"photographs of this caller ended {self._limit} workers within {self._window_s:g} s, and no more may; leave out "
+            f"those that were answered with an error, and send again in {left_s:.0f} s",
+            retry_after_s=left_s,
+        )
 
 
 def poison_error() -> PoisonError:

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 _MAX_ANSWER_BYTES = 256 << 20
 """Of one answer: a batch's vectors are a thousandth of it."""
+_GONE_WITHIN_S = 1.0
+"""A process whose end of the socket is closed has ended by then."""
 _LOOK_EVERY_S = 0.1
 """How often a batch in work is looked at for a photograph that takes too long to decode."""
 
@@ -46,12 +49,14 @@ class WorkerLost(UnavailableError):
     Attributes:
         hung: it was alive but silent for longer than its limit.
         place: in the batch, of the study whose photograph took too long to decode; None when it was something else.
+        killed: somebody sent it SIGKILL or SIGTERM, which no study can.
     """
 
-    def __init__(self, message: str, *, hung: bool, place: int | None = None) -> None:
+    def __init__(self, message: str, *, hung: bool, place: int | None = None, killed: bool = False) -> None:
         super().__init__(message)
         self.hung = hung
         self.place = place
+        self.killed = killed
 
 
 class _Question:
@@ -139,6 +144,11 @@ class Worker:
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
+
+    @property
+    def decoding_bytes(self) -> int | None:
+        """Memory for the photographs that it decodes now; None where nobody counts it."""
+        return None if self._clock is None else self._clock.decoding_bytes()
 
     def on_exit(self, callback: Callable[[], None]) -> None:
         """Have `callback` called on this event loop when the process ends, however it does."""
@@ -255,7 +265,9 @@ class Worker:
                 self._heard = time.monotonic()
                 self._note(number, answer)
         except (EOFError, OSError):
-            self._break(_died())
+            with contextlib.suppress(subprocess.TimeoutExpired):  # its end of the socket closes a moment before it is gone
+                self._process.wait(_GONE_WITHIN_S)
+            self._break(_died(killed=self._process.returncode in (-signal.SIGKILL, -signal.SIGTERM)))
         except Exception as nonsense:  # noqa: BLE001 - whatever it sent, its callers are told
             log.error("a worker's answer can't be read (%s)", type(nonsense).__name__)
             self._process.kill()
@@ -294,13 +306,13 @@ class Worker:
         self._sender.shutdown(wait=True)
         self._reader.join()
         self._wire.close()
-        if self._clock is not None:
-            self._clock.close()
-            self._clock = None
+        clock, self._clock = self._clock, None
+        if clock is not None:
+            clock.close()
 
 
-def _died() -> WorkerLost:
-    return WorkerLost("a worker process died and was replaced; send again", hung=False)
+def _died(*, killed: bool = False) -> WorkerLost:
+    return WorkerLost("a worker process died and was replaced; send again", hung=False, killed=killed)
 
 
 def _retrieved(asking: asyncio.Future[object]) -> None:

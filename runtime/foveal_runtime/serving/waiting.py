@@ -260,6 +260,12 @@ class WaitingLine:
     def _drop_first(self) -> None:
         self._bytes -= self._turns.pop().size_bytes
 
+    def refuse_photographs(self, caller: str, error: FovealError) -> None:
+        """Tell one caller that none of its photographs that wait is run."""
+        dropped = self._turns.drop(lambda job: job.share.name == caller and bool(job.request.study.image))
+        self._bytes -= sum(job.size_bytes for job in dropped)
+        refuse(dropped, error)
+
     def clear(self, error: FovealError) -> None:
         """Tell everybody who waits."""
         jobs, self._bytes = self._turns.drop(lambda job: True), 0

@@ -22,6 +22,7 @@ from foveal_runtime.store.datafolder import SOCKET_NAME, DataFolder
 
 _log = logging.getLogger(__name__)
 _PID_FILE = "postmaster.pid"
+_STATE_LINE = 7
 
 
 def clear(folder: DataFolder) -> None:
@@ -70,6 +71,15 @@ def _pid_of(folder: DataFolder) -> int:
         return int((folder.pgdata / _PID_FILE).read_text(errors="replace").split("\n", 1)[0])
     except (OSError, ValueError):
         return 0
+
+
+def came_up(folder: DataFolder) -> bool:
+    """Whether the PostgreSQL of the pid file, into which it writes its state, got as far as accepting connections."""
+    try:
+        lines = (folder.pgdata / _PID_FILE).read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return len(lines) > _STATE_LINE and lines[_STATE_LINE].strip() == "ready"
 
 
 def _sockets(folder: DataFolder) -> list[Path]:

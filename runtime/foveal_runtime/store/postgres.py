@@ -194,7 +194,6 @@ class EmbeddedPostgres:
         assert self._user is not None
         pause_s = 0.0
         while not self._stopping.is_set():
-            began = time.monotonic()
             with self._spawning:
                 if self._stopping.is_set():
                     return
@@ -211,8 +210,8 @@ class EmbeddedPostgres:
             words = cluster.last_words(cluster.log_text(self._folder))
             self._fail(StoreError(f"PostgreSQL stopped (status {status}): {words}; its log is in {self._folder.log}"))
             _log.error("PostgreSQL stopped (status %d); starting it again", status)
-            # At once after a long life, ever slower when it dies at birth (a full disk, say).
-            pause_s = 0.1 if time.monotonic() - began > 10.0 else min(5.0, pause_s * 2 + 0.1)
+            # At once when it was up, ever slower when it dies at birth (a full disk, say).
+            pause_s = 0.1 if leftovers.came_up(self._folder) else min(5.0, pause_s * 2 + 0.1)
             if self._stopping.wait(pause_s):
                 return
             try:

@@ -68,3 +68,19 @@ def test_a_flood_of_exact_searches_is_refused_in_part_and_health_and_grading_sta
         assert errors
         assert len(errors) < 150
         assert all(isinstance(error, OverloadedError) and error.retry_after_s >= 0.05 for error in errors)
+
+
+def test_calls_that_are_refused_before_their_message_leave_no_warning(bundle_path: Path, tmp_path: Path) -> None:
+    with (
+        RunningServer(bundle_path, config="max_calls_per_s = 1", folder=tmp_path) as server,
+        Client(server.address, ClientOptions(retry_s=0)) as client,
+    ):
+        refused = 0
+        for _ in range(20):
+            try:
+                client.model()
+            except OverloadedError:
+                refused += 1
+        assert refused
+        server.wait_for("GetModel OverloadedError")
+    assert "Warning" not in server.log

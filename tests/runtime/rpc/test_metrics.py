@@ -6,11 +6,13 @@ import os
 import signal
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from bundles import photograph
+from pictures import saved
+from PIL import Image
 from servers import RunningServer, reachable_folder
 
 from foveal_runtime._proto import archive_pb2, screening_pb2
@@ -105,6 +107,44 @@ def test_a_lost_worker_is_counted_by_its_cause_and_memory_is_told_by_process(ser
     while rise(server, before, 'foveal_worker_restarts_total{cause="died"}') != 1 or server.health() != "SERVING":
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def wait_for(server: RunningServer, name: str, wanted: Callable[[float], bool]) -> None:
+    """Until a figure is as it should be."""
+    end = time.monotonic() + 20
+    while not wanted(scraped(server)[name]):
+        assert time.monotonic() < end, name
+        time.sleep(0.02)
+
+
+def test_messages_that_wait_for_their_answers_are_measured(server: RunningServer, client: Client) -> None:
+    (worker,) = (pid for pid in server.workers() if "worker" in Path(f"/proc/{pid}/cmdline").read_text())
+    held, image = 'foveal_received_bytes{of="held"}', photograph(41)
+    assert scraped(server)['foveal_received_bytes{of="limit"}'] >= 128 << 20
+    wait_for(server, held, lambda size: size == 0)
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        call = client._screening.Grade.future(client._messages.grade([Study(image=image)]), timeout=60)
+        wait_for(server, held, lambda size: len(image) <= size < 2 * len(image))
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert call.result().results[0].HasField("grade")
+    wait_for(server, held, lambda size: size == 0)
+
+
+def test_memory_of_photographs_that_are_decoded_is_measured(server: RunningServer, client: Client) -> None:
+    decoding, seen = 'foveal_decoding_bytes{of="held"}', 0.0
+    assert scraped(server)['foveal_decoding_bytes{of="limit"}'] == 1 << 30
+    for turn in range(20):  # one may be decoded before anybody looks
+        image = saved(Image.new("RGB", (4000, 3000 + turn)), "PNG")
+        call = client._screening.Grade.future(client._messages.grade([Study(image=image)]), timeout=60)
+        while not seen and not call.done():
+            seen = scraped(server)[decoding]
+        call.result()
+        if seen:
+            break
+    assert 4000 * 3000 * 3 <= seen <= 1 << 30
+    wait_for(server, decoding, lambda size: size == 0)
 
 
 def test_everything_that_is_found_is_in_the_catalogue(server: RunningServer) -> None:

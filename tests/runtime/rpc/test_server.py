@@ -34,6 +34,7 @@ from foveal_runtime.errors import (
     UntrainedError,
     UnverifiedError,
 )
+from foveal_runtime.rpc.counts import counts
 from foveal_runtime.rpc.messages import study_to
 from foveal_runtime.rpc.status import error_of, error_of_rpc
 from foveal_runtime.study.labels import Head
@@ -303,6 +304,12 @@ def test_get_model_tells_what_is_served_and_the_limits(client: Client) -> None:
     assert list(model.trained_heads) == ["icdr", "sdrg"]
     assert "image+text+structured" in model.trained_subsets
     assert model.limits.max_studies == 256
+    assert model.limits.max_calls_per_caller == 512
+    assert model.limits.max_decode_s == 2.0
+    assert model.limits.max_elements == {name.removeprefix("foveal.v1."): most for name, most in counts(256).items()}
+    # Whatever is added to the message is told, but for the rate, which has no limit here.
+    told = {field.name for field, _ in model.limits.ListFields()}
+    assert {field.name for field in model.limits.DESCRIPTOR.fields} - told == {"max_calls_per_s"}
     assert [point.threshold for point in model.operating_points["image"].points] == [0.3]
     assert model.image.side_px == 32
     assert model.provider == model_pb2.PROVIDER_CPU
@@ -441,11 +448,12 @@ def test_a_stream_waits_for_room_in_a_full_queue(bundle_path: Path, tmp_path: Pa
         assert all(result.HasField("grade") for result in results)
 
 
-def test_messages_of_the_model_name_every_limit_field() -> None:
-    assert set(model_pb2.Limits.DESCRIPTOR.fields_by_name) == {
-        "max_message_bytes", "max_studies", "max_image_pixels", "max_queued_studies", "max_queued_bytes", "stream_window",
-        "max_hits", "max_ids", "max_page_entries", "max_filter_nodes", "max_archive_calls",
-    }  # fmt: skip
+def test_an_error_that_names_a_huge_value_reaches_its_caller(client: Client) -> None:
+    for value in ("x" * 1_000_000, "💥" * 250_000):
+        with pytest.raises(InputError, match=r"no operating point .+ … .+bundle has .+"):
+            client._call(
+                client._screening.Grade, screening_pb2.GradeRequest(studies=[study_to(Study(note="a"))], operating_point=value)
+            )
 
 
 def test_stub_exists_for_every_declared_method() -> None:

@@ -21,7 +21,9 @@ from foveal_runtime.errors import (
 )
 from foveal_runtime.serving.batching import Batcher
 from foveal_runtime.serving.request import Answer, BatchLimits, QueueLimits, Request
+from foveal_runtime.serving.strikes import CallerStrikes
 from foveal_runtime.serving.supervisor import WorkerLost
+from foveal_runtime.serving.turns import Share
 from foveal_runtime.serving.waiting import WaitingLine
 from foveal_runtime.study.study import Study
 
@@ -37,6 +39,7 @@ class FakeWorker:
         self.beside: list[tuple[list[str], int]] = []
         """Each batch, and how many others ran when it began."""
         self.pid = len(made)
+        self.decoding_bytes = None
         self.lost = False
         self.alive = True
         self.passes = True
@@ -62,6 +65,12 @@ class FakeWorker:
         if self.lost or any("kills" in note for note in notes):
             self.lost = True
             raise WorkerLost("died", hung=False)
+        if "is killed" in notes:
+            self.lost = True
+            raise WorkerLost("died", hung=False, killed=True)
+        if "is slow" in notes:
+            self.lost = True
+            raise WorkerLost("decodes for too long", hung=True, place=notes.index("is slow"))
         if any("hangs" in note for note in notes):
             self.lost = True
             raise WorkerLost("hung", hung=True)
@@ -538,3 +547,87 @@ async def test_studies_that_wait_go_before_a_self_test_and_one_that_nobody_waits
         await settle([first, *waiting])
         assert (await testing).passed
         assert rig.made[0].tested_after == [3]
+
+
+def photograph(content: int, note: str) -> Request:
+    """A study with a photograph of its own, of a caller."""
+    return Request(study=Study(image=b"photograph %d" % content, note=note), ask=Ask())
+
+
+HOSTILE, GOOD = Share("hostile"), Share("good")
+
+
+async def lose(rig: Rig, count: int, note: str) -> list[Answer | BaseException]:
+    """One photograph after another, each another one."""
+    answers: list[Answer | BaseException] = []
+    for content in range(count):
+        answers += await settle(rig.batcher.submit([photograph(content, note)], share=HOSTILE))
+    return answers
+
+
+@pytest.mark.parametrize("note", ["kills", "hangs", "is slow"])
+async def test_a_caller_whose_photographs_cost_three_workers_is_refused_its_next_and_nobody_else_is(note: str) -> None:
+    async with Rig() as rig:
+        answers = await lose(rig, 3, note)
+        assert not any(isinstance(answer, Answer | OverloadedError) for answer in answers)
+        for share in (HOSTILE, Share("hostile", bulk=True)):
+            with pytest.raises(OverloadedError, match="ended 3 workers") as refused:
+                rig.batcher.submit([photograph(3, "another")], share=share)
+            assert 0 < refused.value.retry_after_s <= 60
+        good = rig.batcher.submit([photograph(4, "another")], share=GOOD)
+        note_alone = rig.batcher.submit([request("note")], share=HOSTILE)
+        assert all(isinstance(answer, Answer) for answer in await settle([*good, *note_alone]))
+
+
+async def test_without_that_limit_each_photograph_costs_a_worker() -> None:
+    """The twin."""
+    async with Rig(lost_per_caller=0) as rig:
+        await lose(rig, 8, "is slow")
+        assert rig.batcher.lost["hung"] == 8
+
+
+async def test_a_caller_is_let_in_again_after_a_while() -> None:
+    async with Rig(lost_per_caller=1, lost_per_caller_s=0.05) as rig:
+        await lose(rig, 1, "is slow")
+        with pytest.raises(OverloadedError) as refused:
+            rig.batcher.submit([photograph(1, "good")], share=HOSTILE)
+        await asyncio.sleep(refused.value.retry_after_s)
+        (answer,) = await settle(rig.batcher.submit([photograph(1, "good")], share=HOSTILE))
+        assert isinstance(answer, Answer)
+
+
+async def test_photographs_that_wait_are_refused_with_those_to_come() -> None:
+    async with Rig(max_studies=1) as rig:
+        rig.gate.clear()
+        slow = rig.batcher.submit([photograph(content, "is slow") for content in range(20)], share=HOSTILE)
+        good = rig.batcher.submit([photograph(20, "good")], share=GOOD)
+        rig.gate.set()
+        answers = await settle(slow)
+        assert [type(answer) for answer in answers] == [PoisonError] * 3 + [OverloadedError] * 17
+        assert rig.batcher.lost["hung"] == 3
+        assert isinstance((await settle(good))[0], Answer)
+        assert rig.batcher.queued_bytes == 0
+
+
+async def test_a_worker_that_somebody_killed_is_not_held_against_a_caller() -> None:
+    async with Rig(lost_per_caller=1) as rig:
+        await lose(rig, 3, "is killed")
+        assert rig.batcher.lost["died"] == 3
+        (answer,) = await settle(rig.batcher.submit([photograph(5, "good")], share=HOSTILE))
+        assert isinstance(answer, Answer)
+
+
+async def test_a_stale_loss_and_a_study_of_the_server_itself_are_not_counted() -> None:
+    now = [0.0]
+    callers = CallerStrikes(2, 10.0, clock=lambda: now[0])
+    assert callers.lost("a") is None
+    now[0] = 11.0
+    assert callers.lost("a") is None
+    now[0] = 15.0
+    refusal = callers.lost("a")
+    assert refusal is not None
+    assert refusal.retry_after_s == pytest.approx(6.0)
+    assert callers.refusal("b") is None
+    now[0] = 21.5
+    assert callers.refusal("a") is None
+    assert [callers.lost("") for _ in range(5)] == [None] * 5

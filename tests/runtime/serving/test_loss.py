@@ -31,18 +31,19 @@ def test_a_batch_that_killed_its_worker_runs_again_in_halves_with_nobody_else() 
 
 def test_a_study_alone_is_told_once_and_refused_the_second_time() -> None:
     strikes, (a,) = Strikes(), studies("a")
-    assert judge(strikes, [[a]]) == Verdict(told=[a])
-    assert judge(strikes, [[a]]) == Verdict(refused=[a])
+    assert judge(strikes, [[a]]) == Verdict(told=[a], culprits=[a])
+    assert judge(strikes, [[a]]) == Verdict(refused=[a], culprits=[a])
 
 
 def test_of_a_worker_that_hung_the_other_batches_run_again_unblamed() -> None:
     strikes, (a, b) = Strikes(), studies("a", "b")
-    assert judge(strikes, [], hung=[a]) == Verdict(told=[a])
+    assert judge(strikes, [], hung=[a]) == Verdict(told=[a], culprits=[a])
     assert judge(strikes, [[b]], hung=[]) == Verdict(again=[b])
     assert strikes.suspect(a.key)
     assert not strikes.suspect(b.key)
     assert b.group is None
-    assert judge(strikes, [], hung=[a]) == Verdict(refused=[a])
+    assert judge(strikes, [], hung=[a]) == Verdict(refused=[a], culprits=[a])
+    assert judge(strikes, [], hung=[a, b]).culprits == [], "nobody knows which"
 
 
 def test_a_worker_that_had_nothing_in_work_blames_nobody() -> None:
@@ -67,6 +68,7 @@ def test_halving_always_finds_the_one_that_kills_and_blames_nobody_else(culprit:
             continue
         verdict = judge(strikes, [group])
         told, refused = told + verdict.told, refused + verdict.refused
+        assert verdict.culprits == ([killer] if len(group) == 1 else [])
         groups: dict[object, list[Study]] = {}
         for study in verdict.again:
             groups.setdefault(study.group, []).append(study)

@@ -20,6 +20,7 @@ class FakeProcess:
     """A process that is only ended."""
 
     pid = 1
+    returncode = -9
 
     def __init__(self) -> None:
         self.ended = threading.Event()
@@ -30,8 +31,8 @@ class FakeProcess:
     def kill(self) -> None:
         self.ended.set()
 
-    def wait(self) -> int:
-        return -9
+    def wait(self, timeout: float | None = None) -> int:
+        return self.returncode
 
 
 class Child:
@@ -171,3 +172,15 @@ async def test_a_worker_that_dies_in_the_middle_of_an_answer_is_lost(child: Chil
     with pytest.raises(WorkerLost):
         async with asyncio.timeout(10):
             await running
+
+
+@pytest.mark.parametrize(("code", "killed"), [(-9, True), (-15, True), (-11, False), (-6, False), (1, False)])
+async def test_a_worker_that_somebody_killed_is_told_from_one_that_crashed(child: Child, code: int, killed: bool) -> None:
+    child.process.returncode = code
+    running = asyncio.create_task(child.worker.run([], [], timeout_s=5))
+    await child.asked()
+    child.close()
+    with pytest.raises(WorkerLost) as lost:
+        await running
+    assert lost.value.killed is killed
+    assert not lost.value.hung

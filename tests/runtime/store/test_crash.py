@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -315,3 +315,48 @@ async def test_a_full_disk_is_named_and_loses_nothing_acknowledged(small_disk: P
         await archive.upsert(make_entries(3, prefix="after"))
     finally:
         await archive.close()
+
+
+def test_a_postgres_that_is_killed_again_and_again_is_back_at_once_and_one_that_dies_at_birth_ever_later(
+    store_parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    database = EmbeddedPostgres(store_parent / "store")
+    stopping = database._stopping
+    waits = stopping.wait
+
+    def wait(pause_s: float) -> bool:
+        pauses.append(pause_s)
+        return waits(pause_s)
+
+    monkeypatch.setattr(stopping, "wait", wait)
+    database.start()
+    try:
+        for kill in range(4):
+            assert database.pid is not None
+            os.kill(database.pid, signal.SIGKILL)
+            until(lambda kill=kill: len(pauses) > kill)  # type: ignore[misc]
+            until(lambda: answers(database))
+        assert pauses == [0.1] * 4
+        monkeypatch.setattr(database, "_command", lambda: ["/bin/false"])
+        assert database.pid is not None
+        os.kill(database.pid, signal.SIGKILL)
+        until(lambda: len(pauses) >= 7)
+        assert pauses[4:7] == [0.1, pytest.approx(0.3), pytest.approx(0.7)]
+    finally:
+        database.stop()
+
+
+def answers(database: EmbeddedPostgres) -> bool:
+    import psycopg
+
+    with contextlib.suppress(psycopg.OperationalError), psycopg.connect(database.conninfo(ROOT_ROLE, "postgres")):
+        return True
+    return False
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
