@@ -130,6 +130,9 @@ def plan_graphs(
                 reduce_range=seven_bits(request),
                 static_only=request.target is Target.TENSORRT,
             )
+            if request.target is Target.TENSORRT:
+                near_the_limit = typed.overflowing(proto, feeds.of(name)[:_TAPPED])
+                plans[name] = plans[name].model_copy(update={"wide": near_the_limit})
             schemes += measured
             taps[name] = list(feeds.of(name)[:_TAPPED])
     plan = ExportPlan(precision=request.precision, target=request.target, space_id=run.info.space_id, graphs=plans)
