@@ -11,7 +11,9 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from foveal_export.pipeline import Exported
-    from foveal_runtime.bundle.manifest import Precision, Target
+    from foveal_export.planning import Request
+    from foveal_export.tensorrt.architectures import Architecture
+    from foveal_runtime.bundle.manifest import Target
 
 RUNS = Path("runs")
 
@@ -24,6 +26,8 @@ def export(
     data: Annotated[list[str] | None, Parameter(name=["--data"], negative=(), consume_multiple=False)] = None,
     out: Path | None = None,
     target: str = "onnx",
+    engines: str | None = None,
+    keep_engines: Annotated[bool, Parameter(name=["--keep-engines"], negative=())] = False,
     budget: Annotated[list[str] | None, Parameter(name=["--budget"], negative=(), consume_multiple=False)] = None,
     plan: Path | None = None,
     keep: Annotated[list[str] | None, Parameter(name=["--keep"], negative=(), consume_multiple=False)] = None,
@@ -35,7 +39,9 @@ def export(
     force: Annotated[bool, Parameter(name=["--force"], negative=())] = False,
     json_: Annotated[bool, Parameter(name=["--json"], negative=())] = False,
 ) -> None:
-    """Export a run to a bundle, verified against PyTorch. Exit code 1 when it is out of budget: nothing is written then.
+    """Export a run to a bundle, verified against PyTorch.
+
+    Exit code 1 when it is out of budget, or when TensorRT refuses a graph: nothing is written then.
 
     For example:
 
@@ -50,13 +56,19 @@ def export(
     run
         Folder that `foveal train` wrote; the newest under ./runs by default.
     precision
-        fp32, fp16 or int8.
+        fp32, fp16, int8, or auto: INT8 where it holds its budget and is smaller or faster than FP16, else FP16, and why.
     data
         Data set as kind:path for calibration and comparison, in place of the run's own; repeat for several.
     out
         The bundle's folder; RUN/bundle-PRECISION by default, RUN/bundle-tensorrt-PRECISION for that target.
     target
         onnx: ONNX Runtime's CPU and CUDA providers. tensorrt: typed FP16 or explicit Q/DQ INT8, for TensorRT 10 and 11.
+    engines
+        GPU architectures for which TensorRT parses and builds every graph of --target tensorrt in the end, no GPU needed:
+        sm75, sm80, sm86, sm89, sm120, sm121, separated by commas; sm86,sm89,sm120 by default. none leaves TensorRT out: nodes
+        are checked against its published list alone.
+    keep_engines
+        Leave the engines in OUT.engines, with their hashes in the bundle's manifest.
     budget
         What may be lost, as key=value: icdr_flips, referable_flips, tie_margin, probability, min_cosine, kappa_drop, ...
         (docs/parity.md has all). A refused export prints the limits that would let it pass.
@@ -85,19 +97,19 @@ def export(
     from foveal_runtime.bundle.manifest import Cpu, Precision, Target
     from foveal_train.runs.run import newest_run, read_info
 
-    wanted = _choice(Precision, precision, "--precision")
+    chooses = precision.lower() == "auto"
+    wanted = Precision.INT8 if chooses else _choice(Precision, precision, "--precision", "auto")
     aim = _choice(Target, target, "--target")
     limits = parse_budget(budget or [], wanted)
+    architectures = _architectures(engines, aim)
     source = run if run is not None else newest_run(RUNS)
     info = read_info(source)
-    from foveal_export.pipeline import export_run
     from foveal_export.planning import Request
     from foveal_export.quantise.plan import read_plan
-    from foveal_train.training.progress import ProgressReporter
 
     request = Request(
         run=source,
-        out=out if out is not None else source / _name(wanted, aim),
+        out=out if out is not None else source / _name("auto" if chooses else wanted.value, aim),
         precision=wanted,
         budget=limits,
         target=aim,
@@ -110,13 +122,33 @@ def export(
         about=about,
         force=force,
         thumbnails=thumbnails,
+        engines=architectures,
+        keep_engines=keep_engines,
     )
-    with ProgressReporter(1) as reporter:
-        exported = export_run(request, reporter)
+    exported, why = _export(request, budget or [], chooses=chooses)
     if json_:
-        sys.stdout.write(json_module.dumps(_document(exported)) + "\n")
+        sys.stdout.write(json_module.dumps(_document(exported) | {"not_int8_because": why}) + "\n")
         return
-    _print(exported)
+    _print(exported, why)
+
+
+def _export(request: Request, budget: list[str], *, chooses: bool) -> tuple[Exported, str]:
+    """What came out, and with `--precision auto` why it is not INT8."""
+    from foveal_export.parity.budget import parse_budget
+    from foveal_runtime.bundle.manifest import Precision
+    from foveal_runtime.errors import ConfigError
+    from foveal_train.training.progress import ProgressReporter
+
+    if chooses and (request.plan is not None or request.keep):
+        raise ConfigError("--plan and --keep are of one precision, so they do not go with --precision auto; name int8 or fp16")
+    with ProgressReporter(1) as reporter:
+        if chooses:
+            from foveal_export.auto import export_auto
+
+            return export_auto(request, parse_budget(budget, Precision.FP16), reporter)
+        from foveal_export.pipeline import export_run
+
+        return export_run(request, reporter), ""
 
 
 def verify_against_run(bundle: Path, *, run: Path, data: list[str] | None, report: Path | None, json: bool) -> None:
@@ -164,17 +196,25 @@ def _block(text: str) -> tuple[str, str]:
     return graph, block
 
 
-def _name(precision: Precision, target: Target) -> str:
-    return "-".join(["bundle", *([target.value] if target.value != "onnx" else []), precision.value])
+def _name(precision: str, target: Target) -> str:
+    return "-".join(["bundle", *([target.value] if target.value != "onnx" else []), precision])
 
 
-def _choice(kind: Any, value: str, flag: str) -> Any:
+def _architectures(text: str | None, target: Target) -> tuple[Architecture, ...]:
+    """What `--engines` names; without it the default ones of a target that has engines."""
+    from foveal_export.tensorrt.architectures import DEFAULT, NONE, parse_architectures
+
+    return parse_architectures(text if text is not None else DEFAULT if target.value == "tensorrt" else NONE)
+
+
+def _choice(kind: Any, value: str, flag: str, *others: str) -> Any:
     from foveal_runtime.errors import ConfigError
 
     try:
         return kind(value.lower())
     except ValueError:
-        raise ConfigError(f"{flag} is {value!r}; choose one of {', '.join(member.value for member in kind)}") from None
+        known = ", ".join((*(member.value for member in kind), *others))
+        raise ConfigError(f"{flag} is {value!r}; choose one of {known}") from None
 
 
 def _document(exported: Exported) -> dict[str, Any]:
@@ -191,6 +231,7 @@ def _document(exported: Exported) -> dict[str, Any]:
         "ms_per_study": exported.report["ms_per_study"],
         "graphs": exported.report["graphs"],
         "frontier": exported.report["frontier"],
+        "tensorrt": exported.report["tensorrt"],
     }
 
 
@@ -233,7 +274,22 @@ def unproven(evidence: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _print(exported: Exported) -> None:
+def built(document: dict[str, Any]) -> str:
+    """What TensorRT made of a bundle's graphs, in a line, from parity.json's part of it."""
+    from foveal_export.tensorrt.engines import sizes
+
+    made = sizes(document)
+    engines = [engine for graph in document["graphs"].values() for engine in graph["engines"].values()]
+    plain = sizes(document, "fp16_bytes") if "fp16_bytes" in engines[0] else {}
+    listed = [
+        f"{name} {size / 1e6:.1f} MB" + (f" (FP16 {plain[name] / 1e6:.1f} MB)" if name in plain else "")
+        for name, size in made.items()
+    ]
+    seconds = sum(engine["seconds"] for engine in engines)
+    return f"TensorRT {document['parser']} parsed every graph and built engines in {seconds:.0f} s: {', '.join(listed)}"
+
+
+def _print(exported: Exported, why: str) -> None:
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -247,6 +303,10 @@ def _print(exported: Exported) -> None:
     if exported.frontier:
         kept = exported.frontier[-1]
         console.print(f"kept in floating point to hold the budget: {', '.join(kept.blocks)}")
+    if exported.report["tensorrt"]:
+        console.print(built(exported.report["tensorrt"]))
+    if why:
+        console.print(f"FP16, not INT8: {why}")
     console.print(
         f"bundle of {exported.bytes / 1e6:.1f} MB written to [bold]{exported.bundle}[/bold] in {exported.seconds:.0f} s; "
         f"report: {exported.html}; next: foveal serve {exported.bundle}"

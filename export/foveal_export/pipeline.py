@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,12 +23,12 @@ from foveal_export.parity.costs import Cost, costs, pytorch_cost
 from foveal_export.parity.document import Findings
 from foveal_export.parity.outcome import Aim, Candidate, Compared, Outcome
 from foveal_export.parity.refit import recalibrated, refit
-from foveal_export.planning import Reporter, Request, check_cpu, plan_graphs
+from foveal_export.planning import Reporter, Request, check_cpu, check_engines, plan_graphs
 from foveal_export.quantise import calibrate
 from foveal_export.quantise.plan import PLAN_FILE, ExportPlan
 from foveal_export.search import rank, search
 from foveal_export.studies import cases
-from foveal_export.tensorrt import typed
+from foveal_export.tensorrt import engines, typed
 from foveal_runtime.bundle.bundle import PARITY
 from foveal_runtime.bundle.golden import write_golden
 from foveal_runtime.bundle.manifest import FUSION, Manifest, Precision, ShapeRange, Target
@@ -58,17 +59,24 @@ class Exported:
     frontier: tuple[Candidate, ...] = field(default=())
 
 
-def export_run(request: Request, say: Reporter) -> Exported:
+def export_run(request: Request, say: Reporter, *, refuse: Callable[[dict[str, Any]], str] = lambda _: "") -> Exported:
     """Export a run.
+
+    Args:
+        request: what to export.
+        say: told how it gets on.
+        refuse: given parity.json of an artefact within its budget, says why it is not to be written; empty writes it.
 
     Raises:
         ConfigError: the target, the plan, or a flag.
         DataError: the run, or the data.
         UntrainedError: the run trained nothing that a bundle could hold.
-        CheckFailed: out of budget; the report lies beside the target, the target itself does not exist.
+        CheckFailed: out of budget, refused by TensorRT or by `refuse`; the report lies beside the target, the target itself
+            does not exist.
     """
     started = time.perf_counter()
     check_cpu(request)
+    check_engines(request)
     writer.check_target(request.out, force=request.force)
     key = None if request.sign is None else read_private_key(request.sign)
     about = "" if request.about is None else _about(request.about)
@@ -77,13 +85,17 @@ def export_run(request: Request, say: Reporter) -> Exported:
     export.write_exact_graphs()
     export.ask_pytorch()
     export.plan()
-    with writer.staging(request.out, force=request.force) as folder:
+    beside = writer.engines_staging(request.out) if request.keep_engines else contextlib.nullcontext()
+    with writer.staging(request.out, force=request.force) as folder, beside as kept:
         export.write_golden(folder)
         export.search(folder)
         export.conclude(folder)
+        export.build_engines(folder, kept)
         document, html = export.report(folder)
         if export.outcome.failures:
             raise CheckFailed(export.refusal(document, html))
+        if why := refuse(document):
+            raise CheckFailed(why)
         manifest = export.write(folder, document, about, key)
         size = writer.total_bytes(folder)
     mend.clear(request.out)
@@ -218,6 +230,19 @@ class _Export:
         self.metrics, self.shapes = _metrics(self.run), _shapes(self.names, self.run, self.request.target)
         del self.reference, self.run  # the report opens sessions of its own, and `base` is 0.8 GB in PyTorch
 
+    def build_engines(self, folder: Path, kept: Path | None) -> None:
+        """Let TensorRT parse and build the graphs as they lie in `folder`; engines go to `kept`, if anywhere."""
+        self.tensorrt: dict[str, Any] = {}
+        request = self.request
+        if not request.engines or self.outcome.failures:
+            return
+        self.say.stage(f"TensorRT engines for {', '.join(architecture.value for architecture in request.engines)}")
+        written = {name: folder / graph.file for name, graph in self.outcome.manifest.graphs.items()}
+        half = None
+        if request.precision is Precision.INT8:
+            half = lambda name: typed.to_typed_half(self.exact[name], self.plan_.graphs[name].wide)  # noqa: E731
+        self.tensorrt = engines.build_all(written, self.shapes, request.engines, half=half, keep=kept)
+
     def report(self, folder: Path) -> tuple[dict[str, Any], Path]:
         """parity.json as a document, and the page beside the target."""
         self.say.stage("report")
@@ -237,6 +262,7 @@ class _Export:
             frontier=self.frontier,
             costs=self.paid,
             ms_per_study=self.ms_per_study,
+            tensorrt=self.tensorrt,
         ).document()
         html = self.request.out.absolute().with_name(self.request.out.name + ".parity.html")
         images = {s.id: s.image_bytes() for s in self.chosen.parity} if self.request.thumbnails else {}
@@ -263,6 +289,8 @@ class _Export:
             for name, entry in self.outcome.manifest.graphs.items()
         }
         manifest = self.outcome.manifest.model_copy(update={"parity": document["summary"], "graphs": entries})
+        if self.request.keep_engines:
+            manifest = manifest.model_copy(update={"engines": engines.hashes(self.tensorrt)})
         card = model_card(manifest, self.info, self.metrics, document, about)
         (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
         manifest = manifest.model_copy(update={"files": writer.file_hashes(folder, manifest.graphs)})

@@ -17,7 +17,8 @@ from foveal_export.quantise.plan import ExportPlan, GraphPlan, Mode
 from foveal_export.search import keep
 from foveal_export.studies import cases
 from foveal_export.studies.feeds import Feeds
-from foveal_export.tensorrt import typed
+from foveal_export.tensorrt import parser, typed
+from foveal_export.tensorrt.architectures import Architecture
 from foveal_runtime.bundle.manifest import Cpu, Precision, Target
 from foveal_runtime.errors import ConfigError, DataError
 from foveal_runtime.study.study import Subset
@@ -56,6 +57,10 @@ class Request:
     """What INT8 graphs for ONNX Runtime have to be right on: `any` processor costs a bit of each weight."""
     sign: Path | None = None
     """PEM private key (Ed25519) to sign the manifest with."""
+    engines: tuple[Architecture, ...] = ()
+    """What TensorRT builds the finished graphs for; empty leaves them to the published operator list."""
+    keep_engines: bool = False
+    """Leave the engines beside the bundle."""
     force: bool = False
     about: Path | None = None
     """Markdown that stands first in the model card."""
@@ -86,6 +91,20 @@ def check_cpu(request: Request) -> None:
                 f"the plan gives {', '.join(wide)} 8-bit weights, whose sums saturate on processors without VNNI; "
                 "add --cpu vnni, or export without --plan"
             )
+
+
+def check_engines(request: Request) -> None:
+    """Refuse engines that can't be built, before anything takes minutes.
+
+    Raises:
+        ConfigError: they are not for this target, none is to be kept, or TensorRT is not installed.
+    """
+    if request.engines and request.target is not Target.TENSORRT:
+        raise ConfigError("--engines is for --target tensorrt: other bundles have no engines; leave it out")
+    if request.keep_engines and not request.engines:
+        raise ConfigError("--keep-engines has none to keep; name architectures with --target tensorrt --engines sm86,sm89")
+    if request.engines:
+        parser.library()
 
 
 def plan_graphs(
@@ -130,6 +149,9 @@ def plan_graphs(
                 reduce_range=seven_bits(request),
                 static_only=request.target is Target.TENSORRT,
             )
+            if request.target is Target.TENSORRT:
+                near_the_limit = typed.overflowing(proto, feeds.of(name)[:_TAPPED])
+                plans[name] = plans[name].model_copy(update={"wide": near_the_limit})
             schemes += measured
             taps[name] = list(feeds.of(name)[:_TAPPED])
     plan = ExportPlan(precision=request.precision, target=request.target, space_id=run.info.space_id, graphs=plans)

@@ -48,6 +48,28 @@ def staging(target: Path, *, force: bool) -> Iterator[Path]:
         ConfigError: see `check_target`.
     """
     check_target(target, force=force)
+    with _partial(target) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def engines_staging(bundle: Path) -> Iterator[Path]:
+    """A folder for the engines of `bundle`; it stands beside it, in place of an earlier one, when the block ends well.
+
+    Raises:
+        ConfigError: it can't be written.
+    """
+    with _partial(engines_folder(bundle)) as folder:
+        yield folder
+
+
+def engines_folder(bundle: Path) -> Path:
+    """Where engines that are kept lie: beside the bundle, whose manifest has their hashes."""
+    return bundle.absolute().with_name(bundle.name + ".engines")
+
+
+@contextlib.contextmanager
+def _partial(target: Path) -> Iterator[Path]:
     partial = target.absolute().with_name(f".{target.name}{_PARTIAL}{os.getpid()}")
     try:
         target.absolute().parent.mkdir(parents=True, exist_ok=True)

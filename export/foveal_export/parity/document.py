@@ -34,6 +34,8 @@ class Findings:
     frontier: Sequence[Candidate]
     costs: Sequence[Cost]
     ms_per_study: Mapping[str, float]
+    tensorrt: Mapping[str, Any]
+    """What TensorRT's parser and builder made of the graphs; empty where they were not asked."""
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -72,6 +74,7 @@ class Findings:
             "frontier": [asdict(candidate) for candidate in self.frontier],
             "precisions": [asdict(cost) for cost in self.costs],
             "ms_per_study": dict(self.ms_per_study),
+            "tensorrt": dict(self.tensorrt),
             "summary": summary(outcome, self.source),
         }
 

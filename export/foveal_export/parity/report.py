@@ -59,6 +59,9 @@ def html(
     if drifted:
         parts.append(_figure(_drift(drifted), "Relative error behind every block, of the worst studies"))
     parts += ["<h2>Size and speed</h2>", _precisions(document), _graphs(document)]
+    if document["tensorrt"]:
+        built = document["tensorrt"]
+        parts += [f"<h2>Engines of TensorRT {escape(built['parser'])}</h2>", _engines(built)]
     if document["saturation"]:
         parts += ["<h2>Processors without VNNI</h2>", _saturation(document["saturation"])]
     if document["schemes"]:
@@ -80,6 +83,18 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     marks = {"pass": ' class="pass"', "FAIL": ' class="fail"'}
     body = "".join("<tr>" + "".join(f"<td{marks.get(cell, '')}>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{top}</tr>{body}</table>"
+
+
+def _engines(built: Mapping[str, Any]) -> str:
+    """Engines of every graph, and what TensorRT's network consists of."""
+    rows = []
+    for name, graph in built["graphs"].items():
+        tensors = ", ".join(f"{count} {kind}" for kind, count in graph["tensors"].items())
+        for architecture, engine in graph["engines"].items():
+            half = f"{engine['fp16_bytes'] / 1e6:.2f}" if "fp16_bytes" in engine else ""
+            size, seconds = f"{engine['bytes'] / 1e6:.2f}", f"{engine['seconds']:.1f}"
+            rows.append([name, architecture, size, half, seconds, str(sum(graph["layers"].values())), tensors])
+    return _table(["graph", "architecture", "MB", "MB in FP16", "build s", "layers", "tensors by type"], rows)
 
 
 def _verdict(document: Mapping[str, Any], subset: str, *quantities: str) -> str:

@@ -105,7 +105,7 @@ def plan_graph(
     if is_cnn:
         common["keep"] = tuple(block.name for block in blocks(proto)[:FLOAT_BLOCKS])
         common["rounding"], common["bias"] = plan_rounding(
-            proto, feeds, weight_scales(proto, reduce_range=reduce_range), 63 if reduce_range else 127
+            proto, feeds, weight_scales(proto, reduce_range=reduce_range, half=static_only), 63 if reduce_range else 127
         )
     options = [option.model_copy(update=common) for option in options]
     trials = feeds[:: max(1, len(feeds) // _TRIALS)][:_TRIALS]
@@ -116,12 +116,12 @@ def plan_graph(
     return options[best], schemes
 
 
-def weight_scales(proto: onnx.ModelProto, *, reduce_range: bool) -> dict[str, npt.NDArray[np.float32]]:
-    """Scale of every output channel of the convolutions, by node name."""
+def weight_scales(proto: onnx.ModelProto, *, reduce_range: bool, half: bool = False) -> dict[str, npt.NDArray[np.float32]]:
+    """Scale of every output channel of the convolutions, by node name; `half` as in `int8.quantise_weight`."""
     editor = Editor(proto)
     ops = {node.name: node.op_type for node in editor.nodes}
     return {
-        site.node: int8.quantise_weight(editor.weight(site.weight), site.axis, reduce_range=reduce_range)[1]
+        site.node: int8.quantise_weight(editor.weight(site.weight), site.axis, reduce_range=reduce_range, half=half)[1]
         for site in int8.sites(proto)
         if ops[site.node] == "Conv"
     }

@@ -1,9 +1,9 @@
 """INT8: from an FP32 graph and a plan to a quantised graph. Calibrates nothing (see `calibrate`), judges nothing.
 
 Weights are symmetric S8 with a scale per output channel. Static activations are U8 Q/DQ pairs with calibrated scales, or S8
-around zero where the plan says so (TensorRT: there, biases, tables and what is kept stay in floating point; see `tensorrt`);
-ONNX Runtime fuses them into QLinearConv and MatMulIntegerToFloat. Dynamic ones are `DynamicQuantizeLinear` over one
-study. Embedding tables are S8 with a scale per row. What a plan keeps in floating point is stored in FP16.
+around zero where the plan says so (TensorRT: there, biases, tables and what is kept stay in floating point, which `tensorrt`
+makes FP16); ONNX Runtime fuses them into QLinearConv and MatMulIntegerToFloat. Dynamic ones are `DynamicQuantizeLinear` over
+one study. Embedding tables are S8 with a scale per row. What a plan keeps in floating point is stored in FP16.
 """
 
 from __future__ import annotations
@@ -122,16 +122,26 @@ def to_int8(proto: onnx.ModelProto, plan: GraphPlan) -> onnx.ModelProto:
     return made if plan.symmetric else store_half(made, copy=False)
 
 
-def quantise_weight(weight: Array, axis: int, *, reduce_range: bool) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Symmetric S8 values and the scale of every slice along `axis`."""
+def quantise_weight(
+    weight: Array, axis: int, *, reduce_range: bool, half: bool = False
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Symmetric S8 values and the scale of every slice along `axis`; `half` gives scales that FP16 holds exactly."""
     limit = 63 if reduce_range else 127
     others = tuple(i for i in range(weight.ndim) if i != axis)
     largest = np.abs(weight.astype(np.float64)).max(axis=others)
     scale = np.maximum(largest, 1e-8) / limit
+    if half:
+        scale = _half_above(scale)
     shape = [1] * weight.ndim
     shape[axis] = -1
     values = np.clip(np.round(weight / scale.reshape(shape)), -limit, limit).astype(np.int8)
     return values, scale.astype(np.float32)
+
+
+def _half_above(scale: Array) -> Array:
+    """The least FP16 number that is not below: rounded down, a scale near FP16's smallest would clip its slice."""
+    near = scale.astype(np.float16)
+    return np.where(near < scale, np.nextafter(near, np.float16(np.inf)), near).astype(np.float64)
 
 
 def activation_scale(low: float, high: float, *, symmetric: bool = False) -> tuple[np.float32, np.uint8 | np.int8]:
@@ -147,16 +157,7 @@ def _static(editor: Editor, chosen: list[Site], plan: GraphPlan) -> None:
     names = {site.node for site in chosen}
     by_name = {node.name: node for node in editor.nodes}
     consumers, producers = editor.consumers(), editor.producers()
-    quantised: dict[str, list[onnx.NodeProto]] = {}
-    for site in chosen:
-        quantised.setdefault(site.activation, []).append(by_name[site.node])
-    for node in list(editor.nodes):
-        if node.op_type == "Conv" and node.name in names:
-            quantised.setdefault(_behind(node, consumers).output[0], [])
-        elif _is_residual(node, producers, editor) and _residual_is_int8(node, producers, consumers, names):
-            for value in node.input:
-                quantised.setdefault(value, []).append(node)
-            quantised.setdefault(node.output[0], [])
+    quantised = _quantised(editor, chosen, plan)
     for site in chosen:
         _weight_qdq(editor, by_name[site.node], site, plan)
     for node in list(editor.nodes):
@@ -176,8 +177,33 @@ def _static(editor: Editor, chosen: list[Site], plan: GraphPlan) -> None:
         back = f"{tensor}.dq"
         editor.add_node("DequantizeLinear", [f"{tensor}.q8", scale_name, zero_name], [back], f"{tensor}/DequantizeLinear")
         # A convolution's output is read quantised by everyone; elsewhere floating-point readers keep the exact value.
-        everyone = tensor in producers and producers[tensor].op_type in ("Conv", "Add", *_PASSIVE)
+        everyone = not plan.symmetric and tensor in producers and producers[tensor].op_type in ("Conv", "Add", *_PASSIVE)
         editor.redirect(tensor, back, consumers[tensor] if everyone and _is_map(producers[tensor], producers) else readers)
+
+
+def _quantised(editor: Editor, chosen: list[Site], plan: GraphPlan) -> dict[str, list[onnx.NodeProto]]:
+    """Tensors that get a Q/DQ pair, and the nodes that read them through it.
+
+    ONNX Runtime wants the output of a convolution quantised as well; TensorRT adds a residual inside of the convolution's
+    kernel as long as nothing stands between the two, so there the other input of the Add alone is quantised.
+    """
+    names = {site.node for site in chosen}
+    by_name = {node.name: node for node in editor.nodes}
+    consumers, producers = editor.consumers(), editor.producers()
+    found: dict[str, list[onnx.NodeProto]] = {}
+    for site in chosen:
+        found.setdefault(site.activation, []).append(by_name[site.node])
+    for node in editor.nodes:
+        if node.op_type == "Conv" and node.name in names and not plan.symmetric:
+            found.setdefault(_behind(node, consumers).output[0], [])
+        elif _is_residual(node, producers, editor) and _residual_is_int8(node, producers, consumers, names):
+            for value in node.input:
+                fused = producers[value].op_type == "Conv" and len(consumers[value]) == 1
+                if not (plan.symmetric and fused):
+                    found.setdefault(value, []).append(node)
+            if not plan.symmetric:
+                found.setdefault(node.output[0], [])
+    return found
 
 
 def _saturates(activation: onnx.NodeProto, range_: tuple[float, float], editor: Editor) -> bool:
@@ -205,7 +231,7 @@ def _conv_before(node: onnx.NodeProto, producers: dict[str, onnx.NodeProto]) -> 
 
 
 def _weight_qdq(editor: Editor, node: onnx.NodeProto, site: Site, plan: GraphPlan) -> None:
-    values, scale = quantise_weight(editor.weight(site.weight), site.axis, reduce_range=plan.reduce_range)
+    values, scale = quantise_weight(editor.weight(site.weight), site.axis, reduce_range=plan.reduce_range, half=plan.symmetric)
     if node.name in plan.rounding:
         values = unpack(plan.rounding[node.name], values)
     base = f"{node.name}.weight"

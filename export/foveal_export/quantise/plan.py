@@ -50,6 +50,8 @@ class GraphPlan(_Model):
     """SmoothQuant's migration strength (Xiao et al. 2023); None leaves weights as they are."""
     keep: tuple[str, ...] = ()
     """Modules (node-name prefixes) that stay in floating point; in FP32 where the others are in FP16."""
+    wide: tuple[str, ...] = ()
+    """Nodes of an INT8 graph for TensorRT that stay FP32 where the rest is FP16: calibration saw values near FP16's limit."""
     symmetric: bool = False
     """Static activations in S8 around zero, as TensorRT wants them; False is U8 with a zero point."""
     reduce_range: bool = False
@@ -66,7 +68,7 @@ class GraphPlan(_Model):
     def described(self) -> str:
         """The scheme in a line, for the manifest."""
         if self.mode is Mode.FLOAT:
-            return "fp32" if self.symmetric else "fp16 weights, fp32 arithmetic"
+            return "fp16" if self.symmetric else "fp16 weights, fp32 arithmetic"
         words = ["int8", self.mode.value]
         if self.mode is Mode.STATIC:
             words.append(f"{self.rule.value} ranges")

@@ -1,7 +1,7 @@
 """Is every node of a graph one that TensorRT's ONNX parser reads? The published matrix, as data, and the check.
 
-The matrix is that of TensorRT 10.15 (operators.json says where it comes from). Opsets stay at 18 or below, which
-every parser of TensorRT 10 and 11 reads.
+A first check that needs no TensorRT; the parser itself decides (see `parser`). The matrix is that of TensorRT 10.15
+(operators.json says where it comes from). Opsets stay at 19 or below, which every parser of TensorRT 10 and 11 reads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, numpy_helper
 
-MAX_OPSET = 18
+MAX_OPSET = 19
 _GROUPS = {
     "FLOAT": {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16},
     "INT": {TensorProto.INT32, TensorProto.INT64},

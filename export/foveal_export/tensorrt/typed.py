@@ -1,21 +1,20 @@
-"""The graphs of `--target tensorrt`: strongly typed FP16 or explicit Q/DQ INT8, and the shapes an engine is built for.
+"""The graphs of `--target tensorrt`: strongly typed FP16, explicit Q/DQ INT8 over it, and the shapes an engine is built for.
 
-Attention is spelt out (opset 18), there is no contrib operator and no dynamic quantisation, and every node is checked against
-the published list (see `operators`). No engine is built here: `foveal compile` does that on the target.
+Attention is spelt out (opset 18; 19 where Q/DQ stand over FP16), there is no contrib operator and no dynamic quantisation, and
+every node is checked against the published list (see `operators`). No engine is built here: see `builder`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import numpy as np
 import onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from foveal_export.graphs import observers
 from foveal_export.graphs.edit import Editor
 from foveal_export.quantise.fp16 import HALF_MAX, narrow_convolutions
-from foveal_export.quantise.int8 import embedding_tables, to_int8
+from foveal_export.quantise.int8 import to_int8
 from foveal_export.quantise.plan import GraphPlan, Mode
 from foveal_export.tensorrt.operators import matrix, unsupported
 from foveal_runtime.bundle.manifest import FUSION, Precision, ShapeRange
@@ -28,6 +27,8 @@ MAX_ROWS = 32
 """Rows in one call of an engine; `foveal_runtime.engine.engine` splits what is larger."""
 _OPT_ROWS = 8
 _OPT_NOTE_TOKENS = 32
+_QDQ_OPSET = 19
+"""The first in which QuantizeLinear and DequantizeLinear know FP16."""
 _FP32_OPS = ("LayerNormalization", "Softmax", "ReduceL2", "ReduceMean", "ReduceSum", "Pow", "Sqrt")
 """Sums over a row, powers and roots."""
 _NORMALISING = ("Clip", "Expand", "Div")
@@ -51,9 +52,9 @@ def to_tensorrt(proto: onnx.ModelProto, plan: GraphPlan, precision: Precision) -
         made = to_typed_half(proto, plan.keep)
     elif precision is Precision.INT8 and plan.mode is not Mode.FLOAT:
         assert plan.symmetric, "TensorRT quantises around zero"
-        made = half_tables(to_int8(proto, plan))
+        made = to_typed_half(to_int8(proto, plan), plan.wide)
     else:
-        made = proto if precision is Precision.FP32 else half_tables(proto)
+        made = proto if precision is Precision.FP32 else to_typed_half(proto, plan.wide)
     refused = unsupported(made)
     if refused:
         raise CheckFailed(
@@ -67,13 +68,16 @@ def to_typed_half(proto: onnx.ModelProto, keep: Iterable[str]) -> onnx.ModelProt
     """FP16 weights and arithmetic with explicit types: sensitive nodes stay FP32 between Casts; inputs and outputs as they are.
 
     Args:
-        proto: not changed.
+        proto: FP32, Q/DQ pairs included; not changed.
         keep: names of nodes that calibration saw near FP16's limit.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     names = {*keep, *(node.name for node in copy.graph.node if node.op_type in _FP32_OPS)}
     names |= _behind_norms(copy) | narrow_convolutions(copy)
+    if any(node.op_type == "QuantizeLinear" for node in copy.graph.node):
+        # What opset 19 changes of any operator here is that it takes more types.
+        copy.opset_import[0].version = max(copy.opset_import[0].version, _QDQ_OPSET)
     made = convert_float_to_float16(copy, keep_io_types=True, node_block_list=sorted(names), op_block_list=[])
     del made.graph.value_info[:]  # types of the FP32 graph
     made = _without_round_trips(made)
@@ -125,19 +129,6 @@ def overflowing(proto: onnx.ModelProto, feeds: Iterable[observers.Feeds]) -> tup
     large = [name for name in wanted if max(-seen[name].low, seen[name].high) > limit]
     readers = Editor(proto).consumers()
     return tuple(dict.fromkeys(node for name in large for node in (makers[name], *(r.name for r in readers.get(name, [])))))
-
-
-def half_tables(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Embedding tables in FP16, widened row by row behind the Gather: TensorRT gathers no INT8."""
-    editor = Editor(proto)
-    for node, table in embedding_tables(editor):
-        if float(np.abs(table).max()) > HALF_MAX:
-            continue
-        node.input[0] = editor.add_weight(f"{node.input[0]}.f16", table.astype(np.float16))
-        output, rows = node.output[0], f"{node.output[0]}.f16"
-        node.output[0] = rows
-        editor.add_node("Cast", [rows], [output], f"{node.name}.widen", to=onnx.TensorProto.FLOAT)
-    return editor.finish()
 
 
 def shapes(name: str, config: ModelConfig, image_tokens: int) -> dict[str, ShapeRange]:

@@ -218,6 +218,8 @@ class Manifest(_Model):
     """By name: `image`, `text`, `structured` (those that were trained) and `fusion`."""
     files: dict[str, str]
     """SHA-256 of every other file of the bundle but manifest.json, by path relative to the bundle."""
+    engines: dict[str, str] = {}
+    """SHA-256 of every engine that lies beside the bundle (`--keep-engines`), by ARCHITECTURE/GRAPH.engine."""
     image: ImageSpec
     text: TextSpec
     features: FeatureStats

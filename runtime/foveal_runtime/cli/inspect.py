@@ -22,7 +22,8 @@ _ACCURACY = {
 }
 """Of the manifest's summary of parity, what is shown, in words."""
 
-
+_LAYERS = 5
+"""Kinds of TensorRT's layers that the screen shows of a graph; --json has all."""
 _RUNS_ON = {
     "any": "right on any x86-64-v3 processor",
     "vnni": "right on processors with VNNI alone: 16-bit sums of others saturate",
@@ -63,9 +64,10 @@ def describe(bundle: Bundle, *, signed_by: str = "") -> dict[str, Any]:
         bundle: an opened bundle.
         signed_by: the key its signature was checked with; empty when none was.
     """
+    from foveal_runtime.bundle.engines import read_built
     from foveal_runtime.bundle.honesty import warnings_of
 
-    manifest = bundle.manifest
+    manifest, built = bundle.manifest, read_built(bundle)
     whole = manifest.model_dump(mode="json")
     files = [path for path in bundle.path.rglob("*") if path.is_file()]
     kept = ("foveal_version", "profile", "precision", "target", "space_id", "embedding_dim")
@@ -91,6 +93,8 @@ def describe(bundle: Bundle, *, signed_by: str = "") -> dict[str, Any]:
         "signature": {"signed": bundle.is_signed, "checked_with": signed_by},
         "graphs": whole["graphs"],
         **{name: whole[name] for name in rest},
+        "engines": whole["engines"],
+        "tensorrt": None if built is None else built.model_dump(mode="json", exclude_none=True),
         "warnings": warnings_of(manifest),
     }
 
@@ -121,6 +125,7 @@ def screen(document: dict[str, Any]) -> str:
     for name, graph in document["graphs"].items():
         alone = "one at a time" if graph["one_at_a_time"] else "in batches"
         lines.append(f"{name:<12}{graph['bytes'] / 1e6:>8.2f}  {alone:<15}{graph['scheme'] or 'not recorded'}")
+    lines += _engines(document)
     parity = document["parity"]
     lines += ["", f"against PyTorch FP32: {parity.get('studies', 0)} answers, {parity.get('source', 'not compared')}"]
     found = [f"{words} {_figure(parity[key])}" for key, words in _ACCURACY.items() if parity.get(key) is not None]
@@ -147,6 +152,28 @@ def screen(document: dict[str, Any]) -> str:
     made = ", ".join(f"{name} {version}" for name, version in document["made_with"].items())
     lines.append(f"made with {made or 'nothing recorded'}")
     return "\n".join(lines) + "\n"
+
+
+def _engines(document: dict[str, Any]) -> list[str]:
+    """Engines, layers and element types of a bundle for TensorRT, two lines a graph."""
+    if document["target"] != "tensorrt":
+        return []
+    found = document["tensorrt"]
+    if found is None:
+        return ["", "TensorRT was not asked at export: nodes were checked against its published list alone"]
+    kept = f"; {len(document['engines'])} engines were kept beside the bundle" if document["engines"] else ""
+    lines = ["", f"TensorRT {found['parser']} parsed every graph; engines of"]
+    for name, graph in found["graphs"].items():
+        sizes = ", ".join(f"{a} {e['bytes'] / 1e6:.2f} MB in {e['seconds']:.1f} s" for a, e in graph["engines"].items())
+        lines.append(f"  {name:<12}{sizes}")
+        layers = sorted(graph["layers"].items(), key=lambda item: -item[1])
+        lines.append(f"  {'':<12}{_counted(dict(layers[:_LAYERS]))}; tensors: {_counted(graph['tensors'])}")
+    lines[-1] += kept
+    return lines
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name.lower().replace('_', ' ')}" for name, count in counts.items())
 
 
 def _data(entry: dict[str, Any] | None) -> str:

@@ -16,6 +16,7 @@ from foveal_export.graphs.twins import Attend
 from foveal_export.parity.budget import DEFAULTS
 from foveal_export.pipeline import Exported, export_run
 from foveal_export.planning import Request
+from foveal_export.quantise import int8
 from foveal_export.quantise.plan import GraphPlan, Mode
 from foveal_export.tensorrt.operators import matrix, unsupported
 from foveal_export.tensorrt.typed import overflowing, to_tensorrt, to_typed_half
@@ -74,10 +75,10 @@ def test_types_are_explicit_and_the_contract_is_kept(exported: Exported) -> None
             tensors = {t.name: t for t in proto.graph.initializer}
             assert all(tensors[z].data_type == TensorProto.INT8 for z in zeros)
             assert not any(numpy_helper.to_array(tensors[z]).any() for z in zeros)
-        else:
-            weights = sum(np.prod(t.dims) for t in proto.graph.initializer if t.data_type == TensorProto.FLOAT16)
-            floats = sum(np.prod(t.dims) for t in proto.graph.initializer if t.data_type == TensorProto.FLOAT)
-            assert weights > 9 * floats, name
+        narrow = (TensorProto.FLOAT16, TensorProto.INT8)
+        weights = sum(np.prod(t.dims) for t in proto.graph.initializer if t.data_type in narrow)
+        floats = sum(np.prod(t.dims) for t in proto.graph.initializer if t.data_type == TensorProto.FLOAT)
+        assert weights > 9 * floats, name
 
 
 def test_sums_norms_and_softmax_stay_in_fp32(tiny_run: Path) -> None:
@@ -91,6 +92,50 @@ def test_sums_norms_and_softmax_stay_in_fp32(tiny_run: Path) -> None:
         assert seen[op, TensorProto.FLOAT16] == 0, op
     assert seen["MatMul", TensorProto.FLOAT16] > 0
     assert seen["MatMul", TensorProto.FLOAT] == 0
+
+
+def _residual() -> onnx.ModelProto:
+    """Two convolutions around a ReLU, a residual, and a convolution behind it."""
+    rng = np.random.default_rng(0)
+    node, shape = helper.make_node, ["batch", 4, 8, 8]
+    weights = [numpy_helper.from_array(rng.normal(0, 0.3, (4, 4, 3, 3)).astype(np.float32), f"w{i}") for i in range(3)]
+    nodes = [
+        node("Conv", ["x", "w0"], ["c0"], name="first/Conv", pads=[1, 1, 1, 1]),
+        node("Relu", ["c0"], ["r"], name="first.act/Relu"),
+        node("Conv", ["r", "w1"], ["c1"], name="second/Conv", pads=[1, 1, 1, 1]),
+        node("Add", ["c1", "r"], ["s"], name="second/Add"),
+        node("Conv", ["s", "w2"], ["y"], name="third/Conv", pads=[1, 1, 1, 1]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    return onnx.shape_inference.infer_shapes(proto)
+
+
+def test_residual_is_added_to_its_convolution_with_nothing_between() -> None:
+    proto = _residual()
+    feeds = [{"x": np.random.default_rng(1).normal(0, 1, (1, 4, 8, 8)).astype(np.float32)}]
+    seen = observers.observe(proto, int8.activations(proto), feeds)
+    plan = GraphPlan(mode=Mode.STATIC, symmetric=True, ranges={name: one.minmax() for name, one in seen.items()})
+    made = to_tensorrt(proto, plan, Precision.INT8)
+    makers = {value: node for node in made.graph.node for value in node.output}
+    add = next(node for node in made.graph.node if node.op_type == "Add")
+    assert sorted(makers[value].op_type for value in add.input) == ["Conv", "DequantizeLinear"]
+    for conv in (node for node in made.graph.node if node.op_type == "Conv"):
+        assert [makers[value].op_type for value in conv.input[:2]] == ["DequantizeLinear"] * 2, conv.name
+    inferred = onnx.shape_inference.infer_shapes(made, strict_mode=True)
+    kinds = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
+    assert {kinds[node.output[0]] for node in made.graph.node if node.op_type == "DequantizeLinear"} == {TensorProto.FLOAT16}
+    want, got = (observers.session(model).run(None, feeds[0])[0] for model in (proto, made))
+    assert np.linalg.norm(got - want) < 0.03 * np.linalg.norm(want)
+
+
+def test_scales_that_fp16_holds_clip_no_weight() -> None:
+    weight = np.random.default_rng(0).normal(0, 1, (5, 64)) * np.asarray([1e-6, 1e-5, 1e-3, 1.0, 0.0])[:, None]
+    values, scale = int8.quantise_weight(weight.astype(np.float32), 0, reduce_range=False, half=True)
+    assert (scale > 0).all()
+    assert (scale.astype(np.float16).astype(np.float32) == scale).all()
+    assert (np.abs(values * scale[:, None] - weight) <= scale[:, None] * 0.501).all()
 
 
 def test_profiles_hold_every_call_that_the_engine_makes(exported: Exported) -> None:
@@ -151,6 +196,7 @@ def test_what_tensorrt_cannot_read_is_found() -> None:
         n("DequantizeLinear", ["q", "s", "z"], ["b"], name="d"),
     ]
     assert "not in the list" in unsupported(_model(dynamic))[0]
+    assert not unsupported(_model([n("Relu", ["a"], ["b"], name="r")], opset=19))
     assert "opset 23" in unsupported(_model([n("Relu", ["a"], ["b"], name="r")], opset=23))[0]
     assert "com.microsoft" in "".join(unsupported(_model([n("Gelu", ["a"], ["b"], name="g", domain="com.microsoft")])))
     axes = [n("Shape", ["a"], ["x"], name="x"), n("ReduceSum", ["a", "x"], ["b"], name="sum", keepdims=1)]
