@@ -98,7 +98,7 @@ def find_field(picture: Image.Image) -> Field:
 def _reduced(picture: Image.Image, factor: int) -> Image.Image:
     """So many times smaller. Averages every other pixel of every other row where there are enough: half the time."""
     if factor >= 4:
-        picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.NEAREST)
+        picture = picture.resize((max(1, picture.width // 2), max(1, picture.height // 2)), Image.Resampling.NEAREST)
         factor //= 2
     return picture.reduce(factor) if factor > 1 else picture
 

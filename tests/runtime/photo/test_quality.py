@@ -157,7 +157,7 @@ def test_the_threshold_decides_and_the_reason_stays() -> None:
     assert assess(image, found.gradable + 1e-6) is found.reason is not Quality.GRADABLE
 
 
-@pytest.mark.parametrize("size", [(32, 32), (33, 700), (700, 33), (97, 61), (3000, 2000)])
+@pytest.mark.parametrize("size", [(32, 32), (33, 700), (700, 33), (97, 61), (3000, 2000), (8188, 4), (4, 8188), (9000, 1)])
 def test_every_size_and_content_has_numbers(size: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     for image in (Image.new("RGB", size), Image.new("RGB", size, "white"), Image.fromarray(noise), picture().resize(size)):
