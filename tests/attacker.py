@@ -40,8 +40,8 @@ def streams(size_bytes: int, messages: int) -> Iterator[bytes]:
 
 
 def idle(size_bytes: int, messages: int) -> Iterator[bytes]:
-    """One study, and then nothing for as long as the stream lives."""
-    yield from streams(size_bytes, 1)
+    """So many studies, perhaps none, and then nothing for as long as the stream lives."""
+    yield from streams(size_bytes, messages)
     time.sleep(3600)
 
 
@@ -102,6 +102,11 @@ class Attack:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "attacking\n"
         return self
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
 
     def finish(self, timeout_s: float = 120.0) -> Counter[str]:
         """Wait until everything that was sent is answered."""

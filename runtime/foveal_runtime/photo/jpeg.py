@@ -27,6 +27,7 @@ MAX_EXIFS = 64
 MAX_RUN_BYTES = 4096
 """Of 0xFF, from the first scan on: libjpeg starts the run anew with every 64 kB it is given, and 60 MB took 46 s."""
 
+_PIECE_BYTES = 1 << 20
 _RUN = b"\xff" * MAX_RUN_BYTES
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -100,7 +101,13 @@ def _before(run: int, marker: re.Pattern[bytes], data: bytes, place: int) -> re.
     Raises:
         ImageError: a run of 0xFF comes first.
     """
-    found = marker.search(data, place, min(len(data), run + 2))
+    last = min(len(data), run + 2)
+    # In pieces, between which other threads may run.
+    found = None
+    for piece in range(place, last, _PIECE_BYTES):
+        found = marker.search(data, piece, min(last, piece + _PIECE_BYTES + 1))
+        if found is not None:
+            break
     refuse_beyond(MAX_RUN_BYTES, MAX_RUN_BYTES + 1 if found is None and run < len(data) else 0, "bytes of 0xFF in a row")
     return found
 

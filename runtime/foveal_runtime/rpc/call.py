@@ -16,7 +16,8 @@ from grpc_status import rpc_status
 from foveal_runtime.errors import FovealError, InputError
 from foveal_runtime.rpc import request_id, shares
 from foveal_runtime.rpc.budget import ByteBudget
-from foveal_runtime.rpc.inbox import Inbox, Received
+from foveal_runtime.rpc.inbox import LARGE_BYTES, Inbox, Received
+from foveal_runtime.rpc.pace import Pace
 from foveal_runtime.rpc.shares import CallShares
 from foveal_runtime.rpc.status import status_of
 
@@ -76,7 +77,7 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self.in_work = InWork()
         """Our own calls; those of other services, such as watchers of the health service, are not waited for."""
         self._admit = admit or {}
-        self._budget, self._calls = budget, calls
+        self._budget, self._calls, self._pace = budget, calls, Pace()
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         handler = await continuation(handler_call_details)
@@ -128,7 +129,7 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         caller = shares.begin(context, bulk=bulk)
         left_s = context.time_remaining()
         patience_s = _PATIENCE_S if left_s is None else min(_PATIENCE_S, left_s / 2)
-        inbox = Inbox(requests, self._budget, caller, None if bulk else patience_s)
+        inbox = Inbox(requests, self._budget, caller, None if bulk else patience_s, self._pace)
         try:
             with self.in_work, self._calls(caller):
                 yield inbox
@@ -143,19 +144,28 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
 
 def _parsed(deserialise: Callable[[bytes], Any], check: Check) -> Callable[[bytes], Received]:
-    """A deserialiser that returns the error it should raise: raised there, gRPC would call it INTERNAL, without details."""
+    """A deserialiser that returns the error it should raise: raised there, gRPC would call it INTERNAL, without details.
 
-    def parse(data: bytes) -> Received:
+    A large message is left to whoever asked for it to parse.
+    """
+
+    def parse(data: bytes) -> Any:
         try:
             message = deserialise(data)
             check(message)
         except DecodeError:
-            message = InputError("request is no message of this call; compare with proto/foveal/v1, and send text as UTF-8")
+            return InputError("request is no message of this call; compare with proto/foveal/v1, and send text as UTF-8")
         except InputError as error:
-            message = error
-        return Received(message, len(data))
+            return error
+        return message
 
-    return parse
+    def receive(data: bytes) -> Received:
+        # gRPC calls this on the event loop.
+        if len(data) >= LARGE_BYTES:
+            return Received(data, len(data), parse)
+        return Received(parse(data), len(data))
+
+    return receive
 
 
 def _single(behaviour: Unary) -> Unary:

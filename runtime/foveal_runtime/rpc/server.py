@@ -37,7 +37,7 @@ from foveal_runtime.rpc.shares import CallShares
 from foveal_runtime.rpc.traces import Traces
 from foveal_runtime.serving import oom
 from foveal_runtime.serving.host import ModelHost
-from foveal_runtime.serving.memory import few_arenas, free_bytes, trim
+from foveal_runtime.serving.memory import few_arenas, free_bytes, keep_freed, trim
 from foveal_runtime.serving.router import Router
 from foveal_runtime.serving.shadow import Shadow
 
@@ -288,6 +288,7 @@ class Server:
             announce: called once the server is SERVING.
         """
         few_arenas()
+        keep_freed()
         oom.sooner(oom.SERVER)
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()

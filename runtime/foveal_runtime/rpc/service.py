@@ -206,7 +206,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         """
         if messages:
             model.batcher.check(len(messages), context.time_remaining(), shares.current())
-        return await read_all(messages)
+        return await read_all(messages, keys=model.batcher.needs_keys)
 
     async def answer_read(
         self, model: Model, asked: Sequence[tuple[ReadStudy | FovealError, Ask]], context: Any
@@ -256,7 +256,9 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
             raise ImageError(
                 f"image has {read.pixels} pixels, at most {self._config.max_image_pixels} are allowed; send it scaled down"
             )
-        return Request(study=study, ask=ask, pixels=read.pixels or 0, image_sha256=read.image_sha256)
+        return Request(
+            study=study, ask=ask, pixels=read.pixels or 0, image_sha256=read.image_sha256, known_key=read.photograph_key
+        )
 
     def _graded(self, study_id: str, answer: Answer | FovealError, model: Model, path: str, point: str) -> Any:
         """The result message of one graded study."""

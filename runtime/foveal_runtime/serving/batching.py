@@ -122,6 +122,11 @@ class Batcher:
         known = [size for size in each if size is not None]
         return sum(known) if known else None
 
+    @property
+    def needs_keys(self) -> bool:
+        """Whether studies are compared with those that ended a worker: `submit` then wants their `photograph_key`."""
+        return bool(self._strikes)
+
     # --- admission ----------------------------------------------------------------------------------------------------
 
     def check(self, studies: int, deadline_s: float | None, share: Share = NOBODY) -> None:

@@ -17,8 +17,9 @@ _UNITS = {"": 1e6, "b": 1.0} | {
     for end in ends
 }
 
-_M_ARENA_MAX = -8
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _ARENAS = 2
+_KEPT_BYTES = 1 << 30
 TRIM_EVERY = 200
 """Batches between two calls of `trim`; photographs of many sizes leave holes."""
 
@@ -27,6 +28,18 @@ def few_arenas() -> None:
     """Let all threads share two arenas: by default there are eight a core, each of which keeps its own free memory."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def keep_freed() -> None:
+    """Keep freed memory, that of large blocks too, until `trim`.
+
+    By default each block of megabytes is mapped when it is made and unmapped when it is freed, and the system clears every page
+    of it: copying 55 MB takes 40 ms of CPU, and 9 where the memory is there.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def trim() -> None:

@@ -39,6 +39,9 @@ _MAX_ANSWER_BYTES = 256 << 20
 """Of one answer: a batch's vectors are a thousandth of it."""
 _GONE_WITHIN_S = 1.0
 """A process whose end of the socket is closed has ended by then."""
+_MEMORY = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
+"""glibc's arenas grow by the number of threads, and stay. Blocks of megabytes are by default mapped and unmapped each time, and
+the system clears every page of them."""
 _LOOK_EVERY_S = 0.1
 """How often a batch in work is looked at for a photograph that takes too long to decode."""
 
@@ -114,7 +117,7 @@ class Worker:
             WorkerLost: it died or took too long.
         """
         ours, theirs = socket.socketpair()
-        env = {**os.environ, "MALLOC_ARENA_MAX": "2"}  # glibc's arenas grow by the number of threads, and stay
+        env = {**os.environ, **_MEMORY}
         clock = DecodeClock()
         page = () if clock.descriptor is None else (clock.descriptor,)
         with theirs:

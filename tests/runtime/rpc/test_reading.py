@@ -15,6 +15,7 @@ from foveal_runtime.errors import StudyError
 from foveal_runtime.rpc import reading
 from foveal_runtime.rpc.messages import study_to
 from foveal_runtime.rpc.reading import ReadStudy, read_all
+from foveal_runtime.serving import request as requests
 from foveal_runtime.serving.request import Request
 from foveal_runtime.study.study import Study
 
@@ -38,9 +39,9 @@ async def test_large_messages_are_not_read_on_the_event_loop(
     where: list[int] = []
     true_read = reading._read
 
-    def read(message: study_pb2.Study) -> object:
+    def read(message: study_pb2.Study, keys: bool) -> object:
         where.append(threading.get_ident())
-        return true_read(message)
+        return true_read(message, keys)
 
     monkeypatch.setattr(reading, "_read", read)
     await read_all([study_to(Study(image=b"\xff\xd8" + bytes(size)))])
@@ -66,3 +67,26 @@ async def test_a_large_photograph_is_hashed_once_and_not_on_the_event_loop(monke
     assert large != [threading.get_ident()]
     assert Request(study=read.study, ask=Ask()).key() == request.key()
     assert len(large) == 2
+
+
+async def test_what_is_compared_with_strikes_is_hashed_off_the_event_loop_where_somebody_needs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    where: list[int] = []
+    true_hash = requests.content_sha256
+
+    def hashed(data: bytes) -> bytes:
+        where.append(threading.get_ident())
+        return true_hash(data)
+
+    monkeypatch.setattr(requests, "content_sha256", hashed)
+    message = study_to(Study(image=b"\xff\xd8" + bytes(1 << 20)))
+    (unasked,) = await read_all([message])
+    assert isinstance(unasked, ReadStudy)
+    assert (unasked.photograph_key, where) == (None, [])
+    (read,) = await read_all([message], keys=True)
+    assert isinstance(read, ReadStudy)
+    known = Request(study=read.study, ask=Ask(), known_key=read.photograph_key).photograph_key()
+    assert len(where) == 1
+    assert where != [threading.get_ident()]
+    assert Request(study=read.study, ask=Ask()).photograph_key() == known
