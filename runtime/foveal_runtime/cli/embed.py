@@ -13,10 +13,11 @@ from foveal_runtime.cli.asking import answered
 from foveal_runtime.cli.client import Connection, Kind, Patient
 from foveal_runtime.cli.document import Json, print_json
 from foveal_runtime.cli.failures import report_failures
-from foveal_runtime.cli.files import named_files, read_file
+from foveal_runtime.cli.files import named_files, read_file, report_skipped
 from foveal_runtime.cli.waiting import Patience
 
 if TYPE_CHECKING:
+    from foveal_runtime.study.photographs import Skipped
     from foveal_runtime.study.study import Study
 
 _NO_FILE = Path("-")
@@ -34,7 +35,8 @@ def embed(
     """Embed photographs, or a note or record without one, with a running server.
 
     Prints the unit vectors as JSON lines, or with --json as one list with an object per file: file, status, vectors by kind.
-    A folder stands for every photograph in it. Exit code 2 when any file failed, 1 when the server went away before all were
+    A folder stands for every photograph in it and below it; what is left out (HEIC, hidden files, a server's thumbnails) is
+    listed at the end on stderr. Exit code 2 when any file failed, 1 when the server went away before all were
     answered.
 
     For example:
@@ -62,7 +64,8 @@ def embed(
             return Study(note=known.note, record=record)
         return read_file(file, study_id=str(place), note=known.note, record=record)
 
-    found = named_files(files) if files else [_NO_FILE]
+    skipped: list[Skipped] = []
+    found = named_files(files, skipped) if files else [_NO_FILE]
     rows, documents = [], []
     with link.open() as client:
         for each in answered(found, read, lambda studies: patience(lambda: client.embed(studies, kinds))):
@@ -74,4 +77,5 @@ def embed(
                 sys.stdout.write(json_module.dumps(document) + "\n")
     if json:
         print_json(documents)
+    report_skipped(skipped)
     return report_failures(rows)

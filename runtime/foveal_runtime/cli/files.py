@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from foveal_runtime.study.study import Record, Study
 
 
-def named_files(names: Sequence[Path], skipped: list[Skipped] | None = None) -> list[Path]:
+def named_files(names: Sequence[Path], skipped: list[Skipped]) -> list[Path]:
     """The files themselves, and for a folder the photographs in it and below, by their path.
 
     Args:
         names: files and folders.
-        skipped: gets every file of a folder that is left out, with the reason; without it their number goes to stderr.
+        skipped: gets every file of a folder that is left out, with the reason.
 
     Raises:
         InputError: a folder holds no photograph.
         OSError: a folder can't be read.
     """
-    from foveal_runtime.study.photographs import DICOM_SUFFIXES, HIDDEN, IMAGE_SUFFIXES, search
+    from foveal_runtime.study.photographs import DICOM_SUFFIXES, IMAGE_SUFFIXES, search
 
     suffixes = (*IMAGE_SUFFIXES, *DICOM_SUFFIXES)
     found: list[Path] = []
@@ -40,11 +40,7 @@ def named_files(names: Sequence[Path], skipped: list[Skipped] | None = None) -> 
         if not photographs:
             raise InputError(f"{name} holds no photograph ({', '.join(suffixes)}); name the folder that does")
         found += photographs.values()
-        if skipped is not None:
-            skipped += others
-        elif count := sum(each.why != HIDDEN for each in others):
-            files = "1 file" if count == 1 else f"{count} files"
-            sys.stderr.write(f"{name}: {files} left alone, by the suffix no photograph\n")
+        skipped += others
     return found
 
 

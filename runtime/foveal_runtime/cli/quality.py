@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import App
 
 from foveal_runtime.cli.document import Json, print_json
-from foveal_runtime.cli.files import named_files
+from foveal_runtime.cli.files import named_files, report_skipped
 from foveal_runtime.cli.progress import Progress
 from foveal_runtime.cli.study_file import read_photograph
 from foveal_runtime.errors import FovealError, InputError
@@ -21,6 +21,7 @@ from foveal_runtime.errors import FovealError, InputError
 if TYPE_CHECKING:
     from foveal_runtime.photo.quality import Assessment
     from foveal_runtime.photo.site import SiteQuality
+    from foveal_runtime.study.photographs import Skipped
 
 app = App(name="quality", help="Check photographs for gradability, and fit the check's threshold to a clinic's camera.")
 
@@ -43,7 +44,8 @@ def fit(
     The threshold is put where at most a share of the usable photographs is refused. Usable ones alone bring it down, never up:
     with --unusable it goes up as far as the usable ones let it. Nothing else of the check changes. PyTorch is not needed.
 
-    A file that can't be read is named on stderr and left out; the exit code is then 2.
+    A file that can't be read is named on stderr and left out; the exit code is then 2. What else a folder holds (HEIC, hidden
+    files, a server's thumbnails) is listed at the end.
 
     For example:
 
@@ -62,9 +64,12 @@ def fit(
 
     from foveal_runtime.photo.site import fit_site, site_document
 
-    bad = named_files([unusable]) if unusable is not None else []
-    apart = {file.resolve() for file in bad}
-    good = [file for file in named_files([usable]) if file.resolve() not in apart]
+    skipped: list[Skipped] = []
+    bad = named_files([unusable], skipped) if unusable is not None else []
+    apart, listed = {file.resolve() for file in bad}, {each.path.resolve() for each in skipped}
+    others: list[Skipped] = []
+    good = [file for file in named_files([usable], others) if file.resolve() not in apart]
+    skipped += (each for each in others if each.path.resolve() not in listed)
     found, failed = _judged([*good, *bad])
     site = fit_site(_gradable(found, good), _gradable(found, bad), refuse=refuse)
     document = site_document(site)
@@ -73,6 +78,7 @@ def fit(
         print_json(document)
     else:
         sys.stdout.write(_fit_text(site, out))
+    report_skipped(skipped)
     return 2 if failed else 0
 
 
@@ -80,8 +86,8 @@ def fit(
 def check(files: list[Path], /, *, quality: Path | None = None, json: Json = False) -> int:
     """Say of each photograph whether it can be graded, how probable that is, and else why not.
 
-    A folder stands for every photograph in it and below it. A file that can't be read is named on stderr; the exit code is
-    then 2. What the check says does not change the exit code.
+    A folder stands for every photograph in it and below it; what is left out is listed at the end on stderr. A file that can't
+    be read is named there; the exit code is then 2. What the check says does not change the exit code.
 
     For example:
 
@@ -97,7 +103,8 @@ def check(files: list[Path], /, *, quality: Path | None = None, json: Json = Fal
     from foveal_runtime.photo.site import read_site
 
     least = read_site(quality).min_gradable if quality is not None else None
-    found, failed = _judged(named_files(files))
+    skipped: list[Skipped] = []
+    found, failed = _judged(named_files(files, skipped))
     rows: list[dict[str, Any]] = []
     for file, assessment in found.items():
         verdict = assessment.verdict(least)
@@ -108,6 +115,7 @@ def check(files: list[Path], /, *, quality: Path | None = None, json: Json = Fal
             sys.stdout.write(f"{file}: {said} (probability {assessment.gradable:.3f})\n")
     if json:
         print_json(rows)
+    report_skipped(skipped)
     return 2 if failed else 0
 
 

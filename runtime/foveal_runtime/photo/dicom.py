@@ -20,9 +20,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from foveal_runtime.errors import ImageError, StudyError
+from foveal_runtime.photo.codestream import is_transformed
 from foveal_runtime.photo.elements import has_preamble, is_dicom, transfer_syntax, walk_dicom
 from foveal_runtime.photo.imaging import ImageLimits, UInt8
-from foveal_runtime.photo.jpeg import walk_jpeg
+from foveal_runtime.photo.jpeg import frame_size, walk_jpeg
 from foveal_runtime.photo.walk import Structure, strips
 from foveal_runtime.study.study import Eye, Record, Sex
 
@@ -32,6 +33,12 @@ _PHOTOGRAPHIC = ("OP", "XC", "OT", "")
 _OLDEST_YEARS = 120.0
 _NO_DATE = ("19000101", "18991230", "18991231", "18000101", "17000101")
 """What programs write for a birth date that nobody knows."""
+_COLOURS = {
+    "native": ("RGB", "YBR_FULL", "YBR_FULL_422"),
+    "JPEG 2000": ("RGB", "YBR_FULL", "YBR_ICT", "YBR_RCT"),
+}
+"""Photometric interpretations of three samples that pydicom makes RGB of; in what is compressed otherwise those of `native`."""
+_GREYS = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _DARK, _NEUTRAL, _NEAR_NEUTRAL = 24, 128, 24
 _YEAR_APART = 1.0
 """Ages that differ by no more are the same: a request counts years, a header days."""
@@ -81,8 +88,7 @@ def read_dicom(data: bytes, limits: ImageLimits, structure: Structure | None = N
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(io.BytesIO(data))
             _check(dataset, limits)
-            if "JPEG" in dataset.file_meta.TransferSyntaxUID.name:
-                dataset.PlanarConfiguration = 0  # JPEG interleaves, whatever the header says (PS3.5, section 8.2.1)
+            _believe_the_frame(dataset)
             rgb_HWC = _to_rgb(dataset, pixel_array(dataset))
             picture = Image.fromarray(rgb_HWC)
             if _is_mislabelled_ycc(dataset, rgb_HWC):
@@ -106,10 +112,10 @@ def _check(dataset: Any, limits: ImageLimits) -> None:
     limits.check(columns, rows)
     if frames != 1:
         raise ImageError(f"image has {frames} frames; send one photograph a study")
+    _check_samples(dataset)
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated:
         return
-    from pydicom.encaps import generate_frames
     from pydicom.pixels.decoders.base import get_decoder
 
     try:
@@ -121,12 +127,45 @@ def _check(dataset: Any, limits: ImageLimits) -> None:
         raise ImageError(f"DICOM compression {syntax.name!r} has no decoder here; install python-gdcm, or send it uncompressed")
     if "JPEG" in syntax.name:
         # What the file says of its size binds nobody: the compressed frame has a header of its own.
-        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        frame = _frame(dataset)
         if frame[:2] == b"\xff\xd8":
             limits.check_decoded(walk_jpeg(frame))
-        size = Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size
+        if "JPEG-LS" in syntax.name or ("Lossless" in syntax.name and "2000" not in syntax.name):
+            size = frame_size(frame)  # Pillow, which decodes the others, knows neither
+        else:
+            size = Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size
         if size != (columns, rows):
             raise ImageError("DICOM image is of another size than its header says; send an intact file")
+
+
+def _check_samples(dataset: Any) -> None:
+    """Refuse what would be read as something else: pydicom hands colours that it doesn't know on as they are."""
+    kind, name = str(dataset.get("PhotometricInterpretation", "")), dataset.file_meta.TransferSyntaxUID.name
+    colours = _COLOURS["JPEG 2000" if "2000" in name else "native"]
+    if kind not in (*_GREYS, *colours):
+        raise ImageError("DICOM image's photometric interpretation has no agreed conversion to RGB; send RGB")
+    bits = int(dataset.get("BitsStored", 8))
+    if int(dataset.get("HighBit", bits - 1)) != bits - 1:
+        raise ImageError(
+            "DICOM image's samples are not the low bits of their words; send an image whose HighBit is BitsStored - 1"
+        )
+
+
+def _frame(dataset: Any) -> bytes:
+    """The compressed picture."""
+    from pydicom.encaps import generate_frames
+
+    frame: bytes = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    return frame
+
+
+def _believe_the_frame(dataset: Any) -> None:
+    """Put right in the header what a compressed frame says better of itself."""
+    name = dataset.file_meta.TransferSyntaxUID.name
+    if "JPEG" in name:
+        dataset.PlanarConfiguration = 0  # JPEG interleaves, whatever the header says (PS3.5, section 8.2.1)
+    if "2000" in name and is_transformed(_frame(dataset)):
+        dataset.PhotometricInterpretation = "RGB"  # pydicom would turn the colours back once more
 
 
 def _to_rgb(dataset: Any, array: npt.NDArray[Any]) -> UInt8:
@@ -163,10 +202,7 @@ def _is_mislabelled_ycc(dataset: Any, rgb_HWC: UInt8) -> bool:
     """
     if dataset.PhotometricInterpretation != "RGB" or "JPEG Baseline" not in dataset.file_meta.TransferSyntaxUID.name:
         return False
-    from pydicom.encaps import generate_frames
-
-    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-    image: Any = Image.open(io.BytesIO(frame), formats=("JPEG",))
+    image: Any = Image.open(io.BytesIO(_frame(dataset)), formats=("JPEG",))
     layers = image.layer
     if len(layers) != 3 or "jfif" in image.info or "adobe" in image.info or [layer[0] for layer in layers] == list(b"RGB"):
         return False

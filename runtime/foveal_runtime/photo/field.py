@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from foveal_runtime.photo.ground import PAPER_SHARE, paper_level
 from foveal_runtime.photo.imaging import Bool, UInt8
 
 _PROBE_PX = 96
@@ -18,10 +19,6 @@ _BLACK = 18
 """Camera black stays below it in the brightest channel, unless the whole photograph is raised."""
 _BLACK_SHARE = 0.2
 """Of the photograph's bright end: what is darker does not belong to the field of view."""
-_PALE = 70
-"""Darkest channel of a ground that is paper or a page rather than camera black."""
-_PALE_SHARE = 0.6
-"""Of the photograph's rim that has the ground's colour, where there is a ground at all."""
 
 Planes = UInt8
 """Red, green and blue one after the other, `_3HW`."""
@@ -104,13 +101,8 @@ def _reduced(picture: Image.Image, factor: int) -> Image.Image:
 
 
 def _ground(planes: Planes) -> Ground:
-    rim_3N = np.concatenate((planes[:, 0], planes[:, -1], planes[:, 1:-1, 0], planes[:, 1:-1, -1]), axis=1)
-    darkest, brightest = rim_3N.min(axis=0), rim_3N.max(axis=0)
-    level = float(np.partition(darkest, darkest.size // 2)[darkest.size // 2])
-    # Paper is light, nearly grey, and the same nearly everywhere round the field.
-    like = (np.abs(darkest - level) < 12) & (brightest - level < 36)
-    if level > _PALE and float(like.mean()) > _PALE_SHARE:
-        return Ground(True, level, 0.8 * level)
+    if level := paper_level(planes):
+        return Ground(True, level, PAPER_SHARE * level)
     red, green, blue = (plane[::2, ::2] for plane in planes)
     brightest = np.maximum(np.maximum(red, green), blue).ravel()
     place = int(0.9 * (brightest.size - 1))

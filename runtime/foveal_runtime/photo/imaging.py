@@ -18,6 +18,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from foveal_runtime.errors import ImageError
+from foveal_runtime.photo.ground import Bool as Bool
+from foveal_runtime.photo.ground import UInt8 as UInt8
+from foveal_runtime.photo.ground import on_black, paper_level, surrounds_an_eye
 from foveal_runtime.photo.limits import ImageLimits as ImageLimits
 from foveal_runtime.photo.opening import FORMATS, merged
 from foveal_runtime.photo.opening import open_header as open_header
@@ -27,8 +30,6 @@ from foveal_runtime.photo.raw import is_raw, raw_size, unpack_raw
 from foveal_runtime.photo.tiff import is_tiff
 from foveal_runtime.photo.walk import Structure
 
-Bool = npt.NDArray[np.bool_]
-UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 
 _FIELD_THRESHOLD = 18
@@ -47,7 +48,7 @@ class Crop(StrEnum):
     NONE = "none"
     """The whole photograph is squeezed to a square (the paper's preprocessing)."""
     FIELD = "field"
-    """The bounding square of the circular field of view; what lies outside the photograph is black."""
+    """The bounding square of the circular field of view. Black: what lies outside the photograph, and paper round the field."""
 
 
 class Decode(StrEnum):
@@ -187,29 +188,42 @@ def decode(image_bytes: bytes, spec: ImageSpec, limits: ImageLimits = ImageLimit
     return np.asarray(photograph(image_bytes, spec, limits), dtype=np.uint8)
 
 
-def lit(picture: Image.Image) -> Bool:
-    """Where the brightest channel of an RGB picture, `lit_HW`, tells the field of view from camera black."""
-    red, green, blue = (np.asarray(channel) for channel in picture.split())
-    lit_HW: Bool = np.maximum(np.maximum(red, green), blue) > _FIELD_THRESHOLD
-    return lit_HW
-
-
 def field_box(picture: Image.Image) -> tuple[float, float, float, float]:
     """Bounding square (left, top, right, bottom) of the field of view in pixels; may reach outside the photograph.
 
     Cameras often cut the circle above and below: the side is then the circle's width. A photograph with no dark
-    border (or none that can be told) gets the square around the whole of it.
+    border (or none that can be told) gets the square around the whole of it. Paper round the field counts as a dark border.
     """
+    probe, step = _probe(picture)
+    return _box(probe, _paper(probe), step, picture.size)
+
+
+def _probe(picture: Image.Image) -> tuple[Image.Image, int]:
+    """Every step-th pixel of every step-th row, from the first, and the step."""
     width, height = picture.size
     step = max(1, max(height, width) // _FIELD_PROBE_PX)
-    # Every step-th pixel of every step-th row, from the first: the nearest neighbour of (step x, step y).
+    # The nearest neighbour of (step x, step y).
     probe = picture.transform(
         (-(-width // step), -(-height // step)),
         Image.Transform.AFFINE,
         (step, 0, 0.5 - step / 2, 0, step, 0.5 - step / 2),
         Image.Resampling.NEAREST,
     )
-    lit_HW = lit(probe)
+    return probe, step
+
+
+def _paper(probe: Image.Image) -> float:
+    """How light the paper is that an eye lies on; 0 on camera black, or where it can't be told."""
+    level = paper_level(np.stack([np.asarray(channel) for channel in probe.split()]))
+    return level if level and surrounds_an_eye(np.asarray(probe), level) else 0.0
+
+
+def _box(probe: Image.Image, paper: float, step: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    width, height = size
+    if paper:
+        probe = Image.fromarray(on_black(np.asarray(probe), paper))
+    red, green, blue = (np.asarray(channel) for channel in probe.split())
+    lit_HW: Bool = np.maximum(np.maximum(red, green), blue) > _FIELD_THRESHOLD
     # A row or column belongs to the field when 2 % of it is lit: single bright specks and stamps of text do not.
     columns = np.flatnonzero(lit_HW.mean(axis=0) > 0.02)
     rows = np.flatnonzero(lit_HW.mean(axis=1) > 0.02)
@@ -227,7 +241,11 @@ def square(picture: Image.Image, spec: ImageSpec) -> UInt8:
     """Crop and resize to `square_SSC`, still 8 bits: the form that training caches and augments."""
     width, height = picture.size
     if spec.crop is Crop.FIELD:
-        box = field_box(picture)
+        probe, step = _probe(picture)
+        paper = _paper(probe)
+        box = _box(probe, paper, step, picture.size)
+        if paper:
+            picture = Image.fromarray(on_black(np.asarray(picture), paper))
     else:
         box = (0.0, 0.0, float(width), float(height))
     left, top, right, bottom = box

@@ -35,6 +35,8 @@ _BARE = frozenset({0x01, *range(0xD0, 0xDA)})
 """Markers without a length: restarts, start and end."""
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers of frame headers, which tell the size."""
+_LS_FRAME = 0xF7
+"""Of a frame header of JPEG-LS (ITU-T T.87)."""
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 SCAN = 0xDA
 """Of a scan."""
@@ -144,6 +146,15 @@ def walk_jpeg(data: bytes) -> Structure:
         decoded_bytes=picture + (2 * samples if buffered else 0) + (pixels * RGB_BYTES if turned else 0),
         content=tuple(content),
     )
+
+
+def frame_size(data: bytes) -> tuple[int, int]:
+    """Width and height that the first frame header tells, of JPEG-LS too; zeros where there is none."""
+    for segment in segments(data):
+        if segment.marker in FRAMES or segment.marker == _LS_FRAME:
+            height, width = struct.unpack(">HH", data[segment.start + 5 : segment.start + 9].ljust(4, b"\0"))
+            return width, height
+    return 0, 0
 
 
 def _frame(data: bytes, payload: int) -> tuple[int, int, int]:

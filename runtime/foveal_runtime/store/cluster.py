@@ -9,7 +9,9 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +75,17 @@ def check_version(folder: DataFolder) -> None:
             )
 
 
-def initdb(folder: DataFolder, user: RunAs, binaries: Binaries) -> None:
+def initdb(folder: DataFolder, user: RunAs, binaries: Binaries, stopping: threading.Event) -> None:
     """Make the data folder.
 
+    Args:
+        folder: of the store.
+        user: who it will belong to.
+        binaries: PostgreSQL's programs.
+        stopping: ends it half-way.
+
     Raises:
-        StoreError: with initdb's last words.
+        StoreError: with initdb's last words, or told to stop.
     """
     # Into a folder beside it and renamed, so that a killed initdb leaves nothing that looks like data.
     fresh = folder.root / "pgdata.new"
@@ -91,19 +99,29 @@ def initdb(folder: DataFolder, user: RunAs, binaries: Binaries) -> None:
         "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--data-checksums",
     ]  # fmt: skip
     ids = (user.uid, user.gid) if user.switched else (None, None)
-    done = subprocess.run(
+    running = subprocess.Popen(
         command,
         user=ids[0],
         group=ids[1],
         extra_groups=[] if user.switched else None,
         cwd="/",
         env=environment(user),
-        capture_output=True,
-        text=True,
-        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # killed with its children, and out of reach of Ctrl-C
     )
-    if done.returncode != 0:
-        raise StoreError(f"initdb failed in {fresh}: {last_words(done.stderr)}")
+    while True:
+        try:
+            _, said = running.communicate(timeout=0.05)
+            break
+        except subprocess.TimeoutExpired:
+            if stopping.is_set():
+                os.killpg(running.pid, signal.SIGKILL)
+                running.communicate()
+                raise StoreError(f"stopped while the data folder {fresh} was made; start again") from None
+    if running.returncode != 0:
+        raise StoreError(f"initdb failed in {fresh}: {last_words(said.decode(errors='replace'))}")
     fresh.rename(folder.pgdata)
     _sync(folder.root)
 

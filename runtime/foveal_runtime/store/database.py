@@ -86,7 +86,8 @@ class Database:
             try:
                 await asyncio.shield(starting)
             except asyncio.CancelledError:
-                # The thread goes on: wait for it, so that no server stays behind.
+                # The thread goes on until it is told: wait for it, so that no server stays behind.
+                server.interrupt()
                 await asyncio.gather(starting, return_exceptions=True)
                 await asyncio.to_thread(server.stop)
                 raise

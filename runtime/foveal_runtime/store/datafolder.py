@@ -71,6 +71,9 @@ class DataFolder:
             ConfigError: the folder holds something else, or is of a newer layout.
             StoreError: it can't be made, or PostgreSQL's user can't reach it.
         """
+        if any(letter < " " for letter in str(self.root)):
+            # PostgreSQL's own files have a path a line.
+            raise ConfigError(f"store folder {str(self.root)!r} has a control character in its name; name another folder")
         with _as_store_errors(self.root):
             if self.root.exists() and not self.root.is_dir():
                 raise ConfigError(f"store location {self.root} is a file; name a folder, or a postgresql:// URL")
@@ -78,8 +81,13 @@ class DataFolder:
                 raise ConfigError(f"store folder {self.root} holds other files; name a new or empty folder")
             existing = next(p for p in (self.root, *self.root.parents) if p.exists())
             check_reach(existing, user, what="store folder")
+            for missing in reversed([p for p in self.root.parents if not p.exists()]):
+                missing.mkdir(exist_ok=True)
+                if user.switched:
+                    missing.chmod(missing.stat().st_mode | 0o111)  # a umask of 077 would close it to PostgreSQL's user
             # Entered by PostgreSQL's user when that is another one; listed by nobody else.
-            self.root.mkdir(mode=0o711 if user.switched else 0o700, parents=True, exist_ok=True)
+            if not self.root.exists():
+                _make(self.root, 0o711 if user.switched else 0o700)
             check_reach(self.root, user, what="store folder")
 
     def prepare(self, user: RunAs) -> None:
@@ -95,7 +103,8 @@ class DataFolder:
         marker = self.root / MARKER
         if not marker.exists():
             _write(marker, json.dumps({"layout": LAYOUT}) + "\n")
-        self.conf.mkdir(mode=0o755, exist_ok=True)
+        if not self.conf.exists():
+            _make(self.conf, 0o755)
         for part in (self.log, self.root / "run"):
             if not part.exists():
                 part.mkdir(mode=0o700)
@@ -131,15 +140,15 @@ class DataFolder:
     def socket_folder(self, user: RunAs) -> Path:
         """A folder for the socket whose path is short enough, owned by PostgreSQL's user, closed to all others."""
         run = self.root / "run"
-        if len(os.fsencode(run / SOCKET_NAME)) <= _SUN_PATH_BYTES:
+        if _can_hold_a_socket(run):
             return run
         made = Path(tempfile.mkdtemp(prefix="foveal-"))
         _give(made, user)
-        if len(os.fsencode(made / SOCKET_NAME)) > _SUN_PATH_BYTES:
+        if not _can_hold_a_socket(made):
             made.rmdir()
             raise StoreError(
-                f"no short enough path for PostgreSQL's socket: {run} and {made} are both too long"
-                f" (at most {_SUN_PATH_BYTES - len(SOCKET_NAME) - 1} bytes); set TMPDIR to a short folder"
+                f"neither {run} nor {made} can hold PostgreSQL's socket: at most {_SUN_PATH_BYTES - len(SOCKET_NAME) - 1} bytes"
+                " of UTF-8 without a comma; set TMPDIR to such a folder"
             )
         return made
 
@@ -202,12 +211,28 @@ def write_config(path: Path, text: str) -> None:
 
 def _write(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".new")
-    with temporary.open("w") as file:
-        file.write(text)
+    with temporary.open("wb") as file:
+        file.write(os.fsencode(text))  # a folder's name may be no UTF-8
         file.flush()
         os.fsync(file.fileno())
     temporary.chmod(0o644)
     temporary.replace(path)
+
+
+def _make(folder: Path, mode: int) -> None:
+    """Make a folder with exactly this mode, whatever the umask is."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(mode)
+
+
+def _can_hold_a_socket(folder: Path) -> bool:
+    """Whether PostgreSQL and its clients can name a socket there: both take a comma for the end of a name."""
+    path = os.fsencode(folder / SOCKET_NAME)
+    try:
+        path.decode()
+    except UnicodeDecodeError:
+        return False
+    return len(path) <= _SUN_PATH_BYTES and b"," not in path
 
 
 def _give(path: Path, user: RunAs) -> None:

@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -22,14 +23,19 @@ from foveal_runtime.store.datafolder import SOCKET_NAME, DataFolder
 
 _log = logging.getLogger(__name__)
 _PID_FILE = "postmaster.pid"
-_STATE_LINE = 7
+_STATUS_LINE = 7
+"""Of that file: "starting", "ready", "stopping"; what `pg_ctl --wait` reads."""
 
 
-def clear(folder: DataFolder) -> None:
+def clear(folder: DataFolder, stopping: threading.Event) -> None:
     """Stop an orphaned PostgreSQL of this folder, wait for its last process, and remove stale pid and socket files.
 
+    Args:
+        folder: of the store.
+        stopping: ends the wait.
+
     Raises:
-        StoreError: something of PostgreSQL's is still alive after stronger signals.
+        StoreError: something of PostgreSQL's is still alive after stronger signals, or it was told to stop waiting.
     """
     sockets = _sockets(folder)
     for path in sockets:
@@ -52,7 +58,8 @@ def clear(folder: DataFolder) -> None:
             began, kind = time.monotonic(), signals.pop(0)
             for pid in left:
                 _signal(pid, kind)
-        time.sleep(0.02)
+        if stopping.wait(0.02):
+            raise StoreError(f"stopped while a previous run's PostgreSQL still used {folder.pgdata}; start again")
     for path in sockets:
         if listener(path):
             raise StoreError(f"another program listens on {path}; stop it, then start again")
@@ -73,13 +80,13 @@ def _pid_of(folder: DataFolder) -> int:
         return 0
 
 
-def came_up(folder: DataFolder) -> bool:
-    """Whether the PostgreSQL of the pid file, into which it writes its state, got as far as accepting connections."""
+def is_ready(folder: DataFolder, pid: int) -> bool:
+    """Whether the postmaster of that id says in its file that it takes connections, or did before it died."""
     try:
         lines = (folder.pgdata / _PID_FILE).read_text(errors="replace").splitlines()
     except OSError:
         return False
-    return len(lines) > _STATE_LINE and lines[_STATE_LINE].strip() == "ready"
+    return len(lines) > _STATUS_LINE and lines[0] == str(pid) and lines[_STATUS_LINE].strip() == "ready"
 
 
 def _sockets(folder: DataFolder) -> list[Path]:

@@ -21,6 +21,7 @@ from foveal_runtime.errors import StoreError
 from foveal_runtime.store import cluster, leftovers
 from foveal_runtime.store.cluster import APP_ROLE, DATABASE, OWNER_ROLE, ROOT_ROLE, Binaries
 from foveal_runtime.store.datafolder import DataFolder, FolderLock, write_config
+from foveal_runtime.store.libpq import forget_environment
 from foveal_runtime.store.runas import RunAs, check_reach, choose
 
 _log = logging.getLogger(__name__)
@@ -30,6 +31,10 @@ when memory runs out, the kernel takes foveal's workers and not the archive's. T
 section 18.4)."""
 _FAILURE_COUNTS_S = 60.0
 """A death longer ago than this no longer explains why a connection fails."""
+_PATIENCE = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0))
+"""Signals that end PostgreSQL, and seconds to wait after each: a checkpoint takes its time."""
+_PATIENCE_AT_START = ((signal.SIGINT, 0.7), (signal.SIGQUIT, 0.3), (signal.SIGKILL, 10.0))
+"""The same of one that never served: there is nothing new to write, and recovery begins again at the next start."""
 
 # Replaces itself by postgres. The kernel signals it when the thread that started it dies, so that kill -9 of foveal takes
 # PostgreSQL down in order. Set after the change of user, which clears it; in a program of its own, since code between fork
@@ -74,6 +79,7 @@ class EmbeddedPostgres:
         """Held while a child is made, so that `stop` never misses one."""
         self._keeper: threading.Thread | None = None
         self._child: subprocess.Popen[bytes] | None = None
+        self._ready = False
         self._failure: StoreError | None = None
         self._failed_at = 0.0
 
@@ -107,6 +113,7 @@ class EmbeddedPostgres:
             StoreError: the folder is in use, unusable or of another PostgreSQL version; or PostgreSQL does not start.
             ConfigError: the folder holds something else.
         """
+        forget_environment()
         user = choose(self._folder.root, self._wanted_user)
         check_reach(self._binaries.bin, user, what="PostgreSQL's program folder")
         self._folder.claim(user)
@@ -115,27 +122,31 @@ class EmbeddedPostgres:
             self._folder.prepare(user)
             self._user = user
             cluster.check_version(self._folder)
-            leftovers.clear(self._folder)
+            leftovers.clear(self._folder, self._stopping)
             if not (self._folder.pgdata / "PG_VERSION").exists():
-                cluster.initdb(self._folder, user, self._binaries)
+                cluster.initdb(self._folder, user, self._binaries, self._stopping)
             self._socket = self._folder.socket_folder(user)
             self._configure(user)
             self._keeper = threading.Thread(target=self._keep, name="foveal-postgres", daemon=True)
             self._keeper.start()
             self._wait_until_ready()
-            cluster.bootstrap(self.conninfo)
+            self._bootstrap()
+            self._ready = True
             write_config(self._folder.runtime_note, json.dumps({"socket": os.fspath(self._socket), "pid": os.getpid()}))
         except BaseException:
             self.stop()
             raise
 
+    def interrupt(self) -> None:
+        """Make a `start` that is under way in another thread fail soon, whatever it waits for. After `start`: nothing."""
+        if not self._ready:
+            self._told_to_stop()
+
     def stop(self) -> None:
         """Stop PostgreSQL in order (fast shutdown), insist when it hangs, and give the folder back. Idempotent."""
-        with self._spawning:
-            self._stopping.set()
-            child = self._child
+        child = self._told_to_stop()
         if child is not None:
-            for kind, patience_s in ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0)):
+            for kind, patience_s in _PATIENCE if self._ready else _PATIENCE_AT_START:
                 with contextlib.suppress(ProcessLookupError):
                     child.send_signal(kind)
                 try:
@@ -150,6 +161,15 @@ class EmbeddedPostgres:
         if self._socket is not None:
             self._folder.drop_socket_folder(self._socket)
         self._lock.release()
+
+    def _told_to_stop(self) -> subprocess.Popen[bytes] | None:
+        """Tell all that waits, and PostgreSQL, to end. Returns PostgreSQL's process."""
+        with self._spawning:
+            self._stopping.set()
+            if self._child is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    self._child.send_signal(signal.SIGINT)
+            return self._child
 
     def check_failure(self) -> None:
         """Raise why PostgreSQL died, when it died a short while ago.
@@ -211,11 +231,11 @@ class EmbeddedPostgres:
             self._fail(StoreError(f"PostgreSQL stopped (status {status}): {words}; its log is in {self._folder.log}"))
             _log.error("PostgreSQL stopped (status %d); starting it again", status)
             # At once when it was up, ever slower when it dies at birth (a full disk, say).
-            pause_s = 0.1 if leftovers.came_up(self._folder) else min(5.0, pause_s * 2 + 0.1)
+            pause_s = 0.1 if leftovers.is_ready(self._folder, self._child.pid) else min(5.0, pause_s * 2 + 0.1)
             if self._stopping.wait(pause_s):
                 return
             try:
-                leftovers.clear(self._folder)
+                leftovers.clear(self._folder, self._stopping)
             except StoreError as error:
                 self._fail(error)
 
@@ -234,33 +254,41 @@ class EmbeddedPostgres:
             )
 
     def _wait_until_ready(self) -> None:
-        """Wait for an answer, through crash recovery of any length."""
-        import psycopg
-
+        """Wait until PostgreSQL says so in its own file, through crash recovery of any length."""
         self._spawned.wait(30.0)
         deadline = time.monotonic() + self._start_timeout_s
         said = time.monotonic()
-        while True:
+        while not self._stopping.is_set():
             if self._child is None or self._child.poll() is not None:
                 # Not left to the restart: at start a failure is told at once.
                 self._stopping.set()
                 words = cluster.last_words(cluster.log_text(self._folder))
                 raise StoreError(f"PostgreSQL does not start in {self._folder.root}: {words}")
-            try:
-                with psycopg.connect(self.conninfo(ROOT_ROLE, "postgres"), autocommit=True) as connection:
-                    connection.execute("SELECT 1")
-                self._failure = None
+            if leftovers.is_ready(self._folder, self._child.pid):
                 return
-            except psycopg.OperationalError as error:
-                if time.monotonic() > deadline:
-                    raise StoreError(
-                        f"PostgreSQL in {self._folder.root} is not ready after {self._start_timeout_s:.0f} s;"
-                        f" see {self._folder.log}, or raise start_timeout_s"
-                    ) from error
-                if time.monotonic() - said > 10.0:
-                    said = time.monotonic()
-                    _log.warning("still waiting for PostgreSQL in %s (recovery after a crash?)", self._folder.root)
-            time.sleep(0.02)
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"PostgreSQL in {self._folder.root} is not ready after {self._start_timeout_s:.0f} s;"
+                    f" see {self._folder.log}, or raise start_timeout_s"
+                )
+            if time.monotonic() - said > 10.0:
+                said = time.monotonic()
+                _log.warning("still waiting for PostgreSQL in %s (recovery after a crash?)", self._folder.root)
+            self._stopping.wait(0.02)
+        raise StoreError(f"PostgreSQL in {self._folder.root} was stopped before it was ready; start again")
+
+    def _bootstrap(self) -> None:
+        """Make what is missing in it. It says that it is ready, so what fails now would fail again."""
+        import psycopg
+
+        try:
+            cluster.bootstrap(self.conninfo)
+        except psycopg.Error as error:
+            words = (str(error).splitlines() or ["no reason given"])[0][:300]
+            raise StoreError(
+                f"PostgreSQL in {self._folder.root} runs and can't be used: {words}; see {self._folder.log}"
+            ) from None
+        self._failure = None
 
 
 def running_server(root: Path) -> Callable[[str], str] | None:
@@ -271,6 +299,7 @@ def running_server(root: Path) -> Callable[[str], str] | None:
     """
     from psycopg.conninfo import make_conninfo
 
+    forget_environment()
     folder = DataFolder(root.expanduser().resolve())
     if not folder.lock_is_held():
         return None

@@ -100,6 +100,20 @@ def test_a_server_that_is_not_there_is_one_line_and_exit_code_1(photo: Path) -> 
     assert "127.0.0.1:1" in one_line(done.stderr)
 
 
+def test_embed_lists_at_the_end_what_it_left_out_of_a_folder(server: RunningServer, photo: Path) -> None:
+    (photo.parent / "@eaDir").mkdir()
+    for name in ("b.heic", ".DS_Store"):
+        (photo.parent / name).write_bytes(b"no photograph")
+    done = foveal("embed", str(photo.parent), "--kind", "image", "--address", server.address)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["file"] == str(photo)
+    assert done.stderr.splitlines() == [
+        f"skipped: {photo.parent}/@eaDir: a Synology server's thumbnails",
+        f"skipped: {photo.parent}/.DS_Store: hidden",
+        f"skipped: {photo.parent}/b.heic: HEIC is not read; convert it to JPEG",
+    ]
+
+
 def test_embed_prints_unit_vectors(server: RunningServer, photo: Path) -> None:
     done = foveal("embed", str(photo), "--kind", "image", "--kind", "joint", "--json", "--address", server.address)
     (row,) = json.loads(done.stdout)

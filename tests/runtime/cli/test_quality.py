@@ -50,6 +50,49 @@ def test_a_file_that_is_no_photograph_is_named_and_does_not_stop_the_others(clin
     assert ": gradable" in done.stdout
 
 
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Photographs among what phones and servers leave in a folder."""
+    folder = tmp_path / "mixed"
+    (folder / "@eaDir").mkdir(parents=True)
+    for seed in range(20):
+        (folder / f"a-{seed}.jpg").write_bytes(photograph(seed))
+    for name in ("b.HEIC", ".DS_Store", "notes.txt"):
+        (folder / name).write_bytes(b"no photograph")
+    return folder
+
+
+LEFT_OUT = (
+    "@eaDir: a Synology server's thumbnails",
+    ".DS_Store: hidden",
+    "b.HEIC: HEIC is not read",
+    "notes.txt: by its suffix",
+)
+
+
+@pytest.mark.parametrize("words", [("check",), ("fit", "--out", "OUT")])
+def test_what_a_folder_holds_besides_is_listed_at_the_end_with_the_reason(
+    mixed: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    flags = [str(tmp_path / "quality.json") if word == "OUT" else word for word in words[1:]]
+    done = foveal("quality", words[0], str(mixed), *flags)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(LEFT_OUT)
+    for line, expected in zip(lines, LEFT_OUT, strict=True):
+        assert line.startswith(f"skipped: {mixed}/{expected}")
+
+
+def test_fit_lists_a_file_once_though_both_folders_hold_it(mixed: Path, tmp_path: Path) -> None:
+    (mixed / "unusable").mkdir()
+    Image.open(io.BytesIO(photograph(0))).filter(ImageFilter.GaussianBlur(6)).save(mixed / "unusable" / "0.jpg")
+    (mixed / "unusable" / "c.heic").write_bytes(b"")
+    done = foveal("quality", "fit", str(mixed), "--unusable", str(mixed / "unusable"), "--out", str(tmp_path / "q.json"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("c.heic") == 1
+    assert done.stderr.count("skipped: ") == 5
+
+
 def test_fit_takes_the_unusable_folder_out_of_the_usable_one(clinic: Path, tmp_path: Path) -> None:
     out = tmp_path / "clinic.json"
     done = foveal("quality", "fit", str(clinic), "--unusable", str(clinic / "unusable"), "--out", str(out), "--json")
