@@ -22,6 +22,8 @@ class Provider(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PROVIDER_CPU: _ClassVar[Provider]
     PROVIDER_CUDA: _ClassVar[Provider]
     PROVIDER_TENSORRT: _ClassVar[Provider]
+    PROVIDER_TENSORRT_RTX: _ClassVar[Provider]
+    PROVIDER_OPENVINO: _ClassVar[Provider]
 
 class EvidenceStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -43,6 +45,8 @@ PROVIDER_UNSPECIFIED: Provider
 PROVIDER_CPU: Provider
 PROVIDER_CUDA: Provider
 PROVIDER_TENSORRT: Provider
+PROVIDER_TENSORRT_RTX: Provider
+PROVIDER_OPENVINO: Provider
 EVIDENCE_STATUS_UNSPECIFIED: EvidenceStatus
 EVIDENCE_STATUS_PROVEN: EvidenceStatus
 EVIDENCE_STATUS_CHANCE: EvidenceStatus

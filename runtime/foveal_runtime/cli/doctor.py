@@ -27,7 +27,7 @@ def doctor(bundle: Path | None = None, /, *, provider: str = "cpu", json: Json =
 
     Args:
         bundle: folder that `foveal export` wrote.
-        provider: cpu, cuda or tensorrt, for the golden studies.
+        provider: cpu, openvino, cuda, tensorrt, tensorrt-rtx, or auto: the best that is there; for the golden studies.
         json: print one JSON document.
     """
     from foveal_runtime.engine.doctor import bundle_findings, healthy, machine_findings

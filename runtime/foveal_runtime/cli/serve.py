@@ -68,7 +68,7 @@ def serve(
         hash_patients: file with a key; patient references are stored and filtered as HMAC-SHA256 of themselves.
         metrics: HOST:PORT where Prometheus finds metrics; they hold no value of a caller.
         traces: http:// or https://HOST:PORT of an OpenTelemetry collector (OTLP over gRPC); needs foveal[otel].
-        provider: cpu (default), cuda or tensorrt.
+        provider: cpu (default), openvino, cuda, tensorrt or tensorrt-rtx; auto is the best that is there, named at the start.
         workers: worker processes; default: what `foveal compile` measured, else one a core, as far as the memory holds them.
         threads: threads of a worker; default: as measured, else the cores divided among the workers.
         max_batch: studies in one forward pass; default: as measured, else 16.
@@ -161,8 +161,8 @@ def serve(
             sys.stderr.write(f"warning: {warning}\n")
         store_text = f", archive in {printable(settings.store)}" if settings.store else ""
         sys.stderr.write(
-            f"serving {opened.path} ({manifest.profile} {manifest.precision.value}, space {manifest.space_id[:12]}) on "
-            f"{server.address}{store_text}\n"
+            f"serving {opened.path} ({manifest.profile} {manifest.precision.value}, space {manifest.space_id[:12]}, provider "
+            f"{server.host.served.provider}) on {server.address}{store_text}\n"
         )
         sys.stderr.flush()
         if json:
@@ -183,6 +183,7 @@ def _document(server: Server, opened: Bundle) -> dict[str, Any]:
         "bundle_sha256": opened.sha256,
         "profile": manifest.profile,
         "precision": manifest.precision.value,
+        "provider": server.host.served.provider,
         "space_id": manifest.space_id,
         "store": printable(store) if store else None,
     }

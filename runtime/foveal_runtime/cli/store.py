@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -264,11 +265,12 @@ def migrate(
         to: the new bundle.
         collection: its name.
         images: folder that relative sources start from.
-        provider: cpu, cuda or tensorrt.
+        provider: cpu, openvino, cuda, tensorrt, tensorrt-rtx, or auto: the best that is there.
         json: print one JSON document.
     """
     from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.engine.answers import Prepared, VectorKind
+    from foveal_runtime.engine.choice import resolve
     from foveal_runtime.engine.engine import Engine
     from foveal_runtime.errors import StudyError
     from foveal_runtime.store.entry import Float32
@@ -277,15 +279,14 @@ def migrate(
     from foveal_runtime.study.study import Study
 
     bundle = Bundle.open(to)
-    engine = Engine(bundle, provider=provider)
+    engine = Engine(bundle, provider=resolve(provider, bundle).provider)
 
     def embed(photographs: Any) -> list[Float32 | None]:
         prepared: list[Prepared | None] = []
         for data in photographs:
-            try:
-                prepared.append(engine.prepare(Study(image=data)))
-            except StudyError:
-                prepared.append(None)
+            prepared.append(None)
+            with suppress(StudyError):
+                prepared[-1] = engine.prepare(Study(image=data))
         good = [each for each in prepared if each is not None]
         outcomes = iter(engine.run(good, kinds=frozenset({VectorKind.IMAGE}), grade=False))
         return [None if each is None else next(outcomes).vectors[VectorKind.IMAGE] for each in prepared]

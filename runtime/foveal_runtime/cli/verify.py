@@ -5,12 +5,15 @@ from __future__ import annotations
 import json as json_module
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from foveal_runtime.cli.document import Json, print_json
 from foveal_runtime.errors import CheckFailed, ConfigError
+
+if TYPE_CHECKING:
+    from foveal_runtime.bundle.bundle import Bundle
 
 
 def verify(
@@ -41,7 +44,7 @@ def verify(
         data: data sets to compare on, `kind:path`; may be repeated. Default with --run: the run's own validation data.
         report: also write the report to this file, as JSON.
         public_key: PEM public key (Ed25519) that must have signed the bundle.
-        provider: cpu, cuda or tensorrt.
+        provider: cpu, openvino, cuda, tensorrt, tensorrt-rtx, or auto: the best that is there.
         threads: threads in one graph call; default: every core this process may use.
         json: print the report as one JSON document.
     """
@@ -66,15 +69,32 @@ def verify(
         return
     if data:
         raise ConfigError("--data needs --run: golden replay uses the studies inside the bundle; add --run RUN")
+    _replay(opened, provider=provider, threads=threads, report=report, json=json)
+
+
+def _replay(opened: Bundle, *, provider: str, threads: int | None, report: Path | None, json: bool) -> None:
+    """Replay the golden studies and say how far they are from PyTorch's answers.
+
+    Raises:
+        CheckFailed: out of tolerance.
+    """
+    from foveal_runtime.engine.choice import resolve
     from foveal_runtime.engine.compiled import find_compiled
     from foveal_runtime.engine.engine import Engine
     from foveal_runtime.engine.selftest import self_test
 
-    compiled = find_compiled(opened, provider)
+    chosen = resolve(provider, opened)
+    sys.stderr.write(f"provider {chosen.provider.value}: {chosen.why}\n")
+    compiled = find_compiled(opened, chosen.provider.value)
     if compiled is not None:
         sys.stderr.write(f"through the graphs that `foveal compile` made: {compiled.folder}\n")
-    found = self_test(Engine(opened, provider=provider, threads=threads, compiled=compiled))
-    document = {"bundle": opened.sha256, "space_id": opened.manifest.space_id, "provider": provider, **found.to_json()}
+    found = self_test(Engine(opened, provider=chosen.provider, threads=threads, compiled=compiled))
+    document = {
+        "bundle": opened.sha256,
+        "space_id": opened.manifest.space_id,
+        "provider": chosen.provider.value,
+        **found.to_json(),
+    }
     if report is not None:
         report.write_text(json_module.dumps(document, indent=1) + "\n", encoding="utf-8")
     if json:
@@ -85,7 +105,7 @@ def verify(
         sys.stderr.write(f"  {where}: {drift.quantity} is {drift.got:.6g}, the limit is {drift.limit:.6g}\n")
     if not found.passed:
         raise CheckFailed(
-            f"{bundle} is out of tolerance on this machine in {len(found.failures)} places; export it for this provider, "
+            f"{opened.path} is out of tolerance on this machine in {len(found.failures)} places; export it for this provider, "
             f"or do not serve it here"
         )
     sys.stderr.write("verified: this machine answers as the PyTorch reference did\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.manifest import Target
@@ -11,9 +12,9 @@ from foveal_runtime.engine.compiled import Compiled, find_compiled, write_index,
 from foveal_runtime.engine.device import device_facts, device_key
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.ort import ort_module
-from foveal_runtime.engine.providers import Provider, build_options, stack
+from foveal_runtime.engine.providers import PLUGINS, Provider, Stack, build_options, stack
 from foveal_runtime.engine.selftest import SelfTestReport, self_test
-from foveal_runtime.engine.session import open_session, require_processor, require_provider, session_options
+from foveal_runtime.engine.session import open_session, require_processor, require_provider, session_options, stack_of, told
 from foveal_runtime.errors import BundleError, CheckFailed, ConfigError
 
 _MAPPED_BYTES = 1024
@@ -36,10 +37,10 @@ def compile_bundle(bundle: Bundle, provider: Provider, *, threads: int) -> tuple
     """
     require_provider(provider)
     require_processor(bundle.manifest, provider)
-    if provider is Provider.TENSORRT and bundle.manifest.target is not Target.TENSORRT:
+    if provider in (Provider.TENSORRT, Provider.TENSORRT_RTX) and bundle.manifest.target is not Target.TENSORRT:
         raise ConfigError(
             f"{bundle.path} was exported for ONNX Runtime's own kernels; export it again with --target tensorrt, or compile it "
-            f"for cpu or cuda"
+            f"for cpu, openvino or cuda"
         )
     with writing(bundle, provider.value) as folder:
         files = {name: _compile(bundle, name, folder, provider) for name in bundle.manifest.graphs}
@@ -74,7 +75,10 @@ def _compile(bundle: Bundle, name: str, folder: Path, provider: Provider) -> tup
             "session.save_external_prepacked_constant_initializers": "1",
         }.items():
             options.add_session_config_entry(key, value)
-    open_session(bundle, name, bundle.graph_path(name), options, providers)
+    if provider in PLUGINS:
+        _precompile(bundle, name, options, stack_of(bundle.manifest.graphs[name], provider, 1, compiled=False), folder / graph)
+    else:
+        open_session(bundle, name, bundle.graph_path(name), options, providers)
     if not (folder / graph).is_file():
         raise BundleError(
             f"{provider.value} wrote nothing for graph {name}: its provider took no part of it; check its libraries, or serve "
@@ -84,3 +88,23 @@ def _compile(bundle: Bundle, name: str, folder: Path, provider: Provider) -> tup
         if left.suffix not in (".onnx", ".weights"):
             left.unlink()  # what a provider leaves beside its engine, which lies in the graph
     return tuple(file for file in (graph, weights) if (folder / file).is_file())
+
+
+def _precompile(bundle: Bundle, name: str, options: Any, providers: Stack, target: Path) -> None:
+    """Write a graph whose nodes hold what a plugin compiled (ONNX Runtime's EPContext).
+
+    Raises:
+        ConfigError: the plugin can't be used here.
+        BundleError: it refuses the graph.
+    """
+    arguments = told(options, providers)
+    assert not arguments
+    try:
+        ort_module().ModelCompiler(options, str(bundle.graph_path(name)), embed_compiled_data_into_model=True).compile_to_file(
+            str(target)
+        )
+    except Exception as error:
+        raise BundleError(
+            f"graph {bundle.manifest.graphs[name].file} is not compiled by {providers[0][0]} ({type(error).__name__}); "
+            f"export the bundle again, or use another provider"
+        ) from error

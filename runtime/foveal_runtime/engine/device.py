@@ -12,15 +12,15 @@ from foveal_runtime.engine.ort import ort_version, usable_cores
 from foveal_runtime.engine.processor import this_processor
 
 _PROC = Path("/proc")
-_GPU_LIBRARIES = ("tensorrt", "nvidia-")
-"""Prefixes of the packages that a GPU engine is built with, besides ONNX Runtime."""
+_LIBRARIES = ("tensorrt", "nvidia-", "onnxruntime-ep-")
+"""Prefixes of the packages that other providers than the CPU's compile with, besides ONNX Runtime."""
 
 
 def device_facts(provider: str, *, proc: Path = _PROC) -> dict[str, str]:
     """What a compiled graph depends on besides the bundle: processor, and for a GPU its model, driver and libraries.
 
     Args:
-        provider: cpu, cuda or tensorrt.
+        provider: the name of one, or `auto` of what depends on all that are there.
         proc: where the kernel tells about itself; another folder in tests.
 
     Raises:
@@ -41,7 +41,7 @@ def device_facts(provider: str, *, proc: Path = _PROC) -> dict[str, str]:
     if provider != "cpu":
         facts["driver"] = _first_line(proc / "driver" / "nvidia" / "version")
         facts["gpus"] = "; ".join(_gpus(proc / "driver" / "nvidia" / "gpus"))
-        facts["libraries"] = "; ".join(_versions(_GPU_LIBRARIES))
+        facts["libraries"] = "; ".join(_versions(_LIBRARIES))
     return facts
 
 

@@ -63,23 +63,25 @@ def bundle_findings(folder: Path, *, provider: str = "cpu", processor: Processor
 
     Args:
         folder: that `foveal export` wrote.
-        provider: cpu, cuda or tensorrt.
+        provider: a name, or auto.
         processor: None is this one.
     """
     from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.engine.choice import resolve
     from foveal_runtime.engine.engine import Engine
     from foveal_runtime.engine.selftest import self_test
-    from foveal_runtime.engine.session import provider_of, require_processor
+    from foveal_runtime.engine.session import require_processor
 
     here = this_processor() if processor is None else processor
     try:
         bundle = Bundle.open(folder)
-        require_processor(bundle.manifest, provider_of(provider), here)
+        chosen = resolve(provider, bundle).provider
+        require_processor(bundle.manifest, chosen, here)
     except FovealError as error:
         return [_refused("bundle", error)]
     found = Finding(name="bundle", status=Status.OK, says=_described(bundle.manifest))
     try:
-        return [found, _replayed(self_test(Engine(bundle, provider=provider)))]
+        return [found, _replayed(self_test(Engine(bundle, provider=chosen)))]
     except FovealError as error:
         return [found, _refused("golden studies", error)]
 

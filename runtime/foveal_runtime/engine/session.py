@@ -14,10 +14,23 @@ import numpy.typing as npt
 
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.manifest import FUSION, Cpu, Graph, Manifest, Target, Tensor
+from foveal_runtime.engine.cachefolder import cache_root, private_folder
 from foveal_runtime.engine.compiled import Compiled
+from foveal_runtime.engine.device import device_facts, device_key
 from foveal_runtime.engine.ort import ort_module
+from foveal_runtime.engine.plugins import is_built_in, lacks, plugin_devices
 from foveal_runtime.engine.processor import Processor, this_processor
-from foveal_runtime.engine.providers import ORT_NAMES, Provider, Stack, engine_options, stack
+from foveal_runtime.engine.providers import (
+    ORT_NAMES,
+    PLUGINS,
+    Provider,
+    Stack,
+    engine_options,
+    on_processor,
+    openvino_options,
+    rtx_options,
+    stack,
+)
 from foveal_runtime.errors import BundleError, ConfigError
 from foveal_runtime.study.study import Modality
 
@@ -47,14 +60,12 @@ def provider_of(name: str) -> Provider:
 
 
 def available_providers() -> tuple[Provider, ...]:
-    """What the installed ONNX Runtime was built with.
+    """What the installed ONNX Runtime was built with, and the plugins that are installed and can run here.
 
     Raises:
         ConfigError: no ONNX Runtime is installed.
     """
-    ort = ort_module()
-    built = set(ort.get_available_providers())
-    return tuple(p for p in Provider if ORT_NAMES[p] in built)
+    return tuple(p for p in Provider if (not lacks(p) if p in PLUGINS else is_built_in(p)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,15 +84,18 @@ class GraphSession:
 
 
 def require_provider(provider: Provider) -> None:
-    """Refuse a provider that the installed ONNX Runtime was not built with.
+    """Refuse a provider that this installation lacks.
 
     Raises:
-        ConfigError: it is not in this installation; the message lists what is.
+        ConfigError: it is not in this installation, and which are; or what a plugin lacks on this machine.
     """
-    present = available_providers()
-    if provider not in present:
+    if is_built_in(provider):
+        return
+    if provider in PLUGINS:
+        plugin_devices(provider)
+    else:
         raise ConfigError(
-            f"provider {provider.value!r} is not in the installed ONNX Runtime, which has {', '.join(present)}; "
+            f"provider {provider.value!r} is not in the installed ONNX Runtime, which has {', '.join(available_providers())}; "
             f"choose one of those, or install foveal[gpu] on a machine with an NVIDIA GPU"
         )
 
@@ -91,14 +105,14 @@ def require_processor(manifest: Manifest, provider: Provider, processor: Process
 
     Args:
         manifest: the bundle's.
-        provider: where it is to run; only the CPU's kernels saturate.
+        provider: where it is to run; only kernels of the processor saturate.
         processor: None is this one.
 
     Raises:
         ConfigError: the bundle is for processors with VNNI, this one has none.
     """
     here = this_processor() if processor is None else processor
-    if provider is Provider.CPU and manifest.runs_on is Cpu.VNNI and here.saturates:
+    if on_processor(provider) and manifest.runs_on is Cpu.VNNI and here.saturates:
         raise ConfigError(
             f"this INT8 bundle was exported for processors with VNNI, this one is {here}: its 16-bit sums would saturate and "
             f"answers be wrong; export again without --cpu vnni, or serve it on a processor with VNNI"
@@ -131,14 +145,34 @@ def open_sessions(
     for name in order:
         options = session_options(threads, exact=exact or bundle.manifest.target is Target.TENSORRT)
         source = bundle.graph(name) if compiled is None else compiled.path(name)
-        providers = stack(provider)
-        if compiled is None and provider is Provider.TENSORRT:
-            providers = stack(provider, engine_options(bundle.manifest.graphs[name]))
         if compiled is not None and provider is Provider.CPU:
             # What optimisation found lies in the file; doing it again costs start-up and finds nothing.
             options.graph_optimization_level = ort_module().GraphOptimizationLevel.ORT_DISABLE_ALL
+        providers = stack_of(bundle.manifest.graphs[name], provider, threads, compiled=compiled is not None)
         sessions[name] = open_session(bundle, name, source, options, providers)
     return sessions
+
+
+def stack_of(graph: Graph, provider: Provider, threads: int, *, compiled: bool) -> Stack:
+    """Providers of one graph with what each has to be told.
+
+    Args:
+        graph: of the manifest.
+        provider: the one that was asked for.
+        threads: inside one graph call.
+        compiled: the graph was compiled for this device before.
+
+    Raises:
+        ConfigError: the folder where a provider keeps its kernels can't be used.
+    """
+    if provider is Provider.OPENVINO:
+        return stack(provider, openvino_options(threads, built_in=is_built_in(provider)))
+    if provider is Provider.TENSORRT_RTX:
+        kernels = private_folder(cache_root() / f"kernels-{device_key(device_facts(provider.value))}")
+        return stack(provider, rtx_options(graph, kernels))
+    if provider is Provider.TENSORRT and not compiled:
+        return stack(provider, engine_options(graph))
+    return stack(provider)
 
 
 def session_options(threads: int, *, exact: bool = False) -> Any:
@@ -183,7 +217,10 @@ def open_session(bundle: Bundle, name: str, source: Path | bytes, options: Any, 
     wanted = providers[0][0]
     try:
         loaded = source if isinstance(source, bytes) else str(source)
-        session = ort_module().InferenceSession(loaded, options, providers=providers)
+        # Without this ONNX Runtime prints that a provider failed, and goes on with its CPU provider.
+        session = ort_module().InferenceSession(loaded, options, enable_fallback=0, **told(options, providers))
+    except ConfigError:
+        raise
     except Exception as error:
         raise BundleError(
             f"graph {spec.file} does not load on {wanted} ({type(error).__name__}); "
@@ -206,6 +243,24 @@ def open_session(bundle: Bundle, name: str, source: Path | bytes, options: Any, 
         _session=session,
         _outputs=tuple(o.name for o in session.get_outputs()),
     )
+
+
+def told(options: Any, providers: Stack) -> dict[str, Any]:
+    """The providers as further arguments of a session; a plugin is added to the options and leaves none, unless it is built in.
+
+    Args:
+        options: of the session, changed for a plugin.
+        providers: where to run; after a plugin ONNX Runtime puts its CPU provider itself.
+
+    Raises:
+        ConfigError: the plugin can't be used here.
+    """
+    first, first_options = providers[0]
+    plugin = next((p for p in PLUGINS if ORT_NAMES[p] == first), None)
+    if plugin is None or is_built_in(plugin):
+        return {"providers": providers}
+    options.add_provider_for_devices(plugin_devices(plugin), first_options)
+    return {}
 
 
 def _check_names(spec: Graph, inputs: set[str], outputs: set[str]) -> None:

@@ -54,6 +54,8 @@ PROVIDER_TO: dict[str, Any] = {
     "cpu": model_pb2.PROVIDER_CPU,
     "cuda": model_pb2.PROVIDER_CUDA,
     "tensorrt": model_pb2.PROVIDER_TENSORRT,
+    "tensorrt-rtx": model_pb2.PROVIDER_TENSORRT_RTX,
+    "openvino": model_pb2.PROVIDER_OPENVINO,
 }
 _CROP_TO = {Crop.FIELD: model_pb2.CROP_FIELD, Crop.NONE: model_pb2.CROP_NONE}
 _EVIDENCE_TO = {

@@ -27,7 +27,7 @@ class ServeConfig:
     address: str = "127.0.0.1:50051"
     """HOST:PORT to listen on; port 0 takes a free one."""
     provider: str = "cpu"
-    """ONNX Runtime's execution provider: cpu, cuda or tensorrt."""
+    """ONNX Runtime's execution provider: cpu, openvino, cuda, tensorrt or tensorrt-rtx; auto is the best that is there."""
     workers: int = 0
     """Worker processes; 0 are as many as `foveal compile` measured best, else one a core, as far as the memory holds them."""
     threads: int = 0

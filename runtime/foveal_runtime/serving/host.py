@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.signing import read_public_key
+from foveal_runtime.engine.choice import AUTO, resolve
 from foveal_runtime.engine.grading import check_operating_point
-from foveal_runtime.engine.session import provider_of
 from foveal_runtime.errors import (
     CheckFailed,
     FovealError,
@@ -201,7 +201,11 @@ class ModelHost:
                     f"{bundle.path} is of space {bundle.manifest.space_id[:12]}…, the open archive holds "
                     f"{served[:12]}…; serve it with a store of its own"
                 )
-        spec = await asyncio.to_thread(planned, self._spec, bundle)
+        choice = await asyncio.to_thread(resolve, self._spec.provider, bundle)
+        # Who asked for the best that is there has to see which one that is, and why no better one.
+        level = logging.WARNING if self._spec.provider == AUTO else logging.INFO
+        log.log(level, "provider %s: %s", choice.provider.value, choice.why)
+        spec = await asyncio.to_thread(planned, replace(self._spec, provider=choice.provider.value), bundle)
         compiled = await compiled_graphs(bundle, spec.provider)
         if compiled is not None and bundle.sealed is not None:
             bundle.sealed.drop([graph.file for graph in bundle.manifest.graphs.values()])  # nobody will load them
@@ -222,7 +226,7 @@ class ModelHost:
         """A batcher that has yet to start; `tested` gets the self-tests of its first workers."""
         worker_spec = WorkerSpec(
             bundle=bundle,
-            provider=provider_of(spec.provider).value,
+            provider=spec.provider,
             threads=spec.threads_each,
             max_rows=spec.max_rows,
             limits=ImageLimits(max_pixels=spec.max_image_pixels, max_decoded_bytes=spec.batch.max_decoded_bytes),

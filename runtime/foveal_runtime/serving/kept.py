@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from foveal_runtime.engine.cachefolder import check_private, private_folder
 from foveal_runtime.engine.compiled import Compiled, entry_folder, find_compiled
 from foveal_runtime.engine.ort import usable_cores
+from foveal_runtime.engine.providers import on_processor
 from foveal_runtime.errors import ConfigError, StaleError
 from foveal_runtime.serving.memory import free_bytes
 
@@ -109,7 +110,7 @@ def planned(spec: ModelSpec, bundle: Bundle) -> ModelSpec:
         return replace(spec, workers=setting.workers, threads=setting.threads, batch=batch)
     if spec.workers:
         return spec
-    if spec.provider != "cpu" or spec.threads:
+    if not on_processor(spec.provider) or spec.threads:
         return replace(spec, workers=1)
     each_mb = _WORKER_MB + _TIMES_WEIGHTS * sum(bundle.graph_path(name).stat().st_size for name in bundle.manifest.graphs) / 1e6
     return replace(spec, workers=max(1, min(usable_cores(), int(budget_mb / each_mb))))

@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from foveal_runtime.engine.providers import on_processor
 from foveal_runtime.serving.kept import Measurement, ServePlan
 from foveal_runtime.serving.memory import proportional_bytes
 
@@ -60,7 +61,7 @@ async def measure(
     studies = [_enlarged(study) for study in golden if Modality.IMAGE in study.modalities] or list(golden)
     best: dict[tuple[int, int], Measurement] = {}
     for _ in range(_ROUNDS):
-        for workers in sorted({1, max(1, cores // 2), cores} if provider == "cpu" else {1}):
+        for workers in sorted({1, max(1, cores // 2), cores} if on_processor(provider) else {1}):
             threads = max(1, cores // workers)
             pool = [await _start(bundle, provider, threads, compiled) for _ in range(workers)]
             lanes = pool * (2 * lanes_for(provider, threads))  # as many batches wait in a worker as it runs, as when serving
@@ -107,7 +108,7 @@ async def _start(bundle: Bundle, provider: str, threads: int, compiled: Compiled
         bundle=bundle,
         provider=provider,
         threads=threads,
-        max_rows=CPU_ROWS if provider == "cpu" else max(_BATCHES),
+        max_rows=CPU_ROWS if on_processor(provider) else max(_BATCHES),
         limits=ImageLimits(),
         compiled=compiled,
         replay=Replay.NONE,

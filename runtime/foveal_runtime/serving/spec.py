@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foveal_runtime.engine.ort import usable_cores
+from foveal_runtime.engine.providers import on_processor
 from foveal_runtime.serving.request import BatchLimits, QueueLimits
 
 CPU_ROWS = 2
@@ -20,7 +21,7 @@ class ModelSpec:
     bundle: Path
     """Folder that `foveal export` wrote; a symbolic link may be pointed at another bundle while serving."""
     provider: str = "cpu"
-    """ONNX Runtime's execution provider: cpu, cuda or tensorrt."""
+    """ONNX Runtime's execution provider: auto, cpu, openvino, cuda, tensorrt or tensorrt-rtx."""
     workers: int = 0
     """Worker processes; 0 are as many as was measured best, else one a core, as far as the memory holds them."""
     threads: int = 0
@@ -58,4 +59,4 @@ class ModelSpec:
     @property
     def max_rows(self) -> int:
         """Rows in one graph call."""
-        return min(self.batch.max_studies, CPU_ROWS) if self.provider == "cpu" else self.batch.max_studies
+        return min(self.batch.max_studies, CPU_ROWS) if on_processor(self.provider) else self.batch.max_studies

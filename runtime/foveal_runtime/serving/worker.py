@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from foveal_runtime.engine.providers import on_processor
 from foveal_runtime.errors import FovealError, UnavailableError
 from foveal_runtime.serving.decodeclock import DecodeClock
 from foveal_runtime.serving.isolation import prepare_alone, run_alone
@@ -116,8 +117,7 @@ class WorkerSpec:
     @property
     def batches(self) -> tuple[int, int]:
         """Batches in work at once, and batches handed over before there is room for them."""
-        # A pipeline decodes one while another is in its graphs. A lane that waited for the server's process, busy refusing,
-        # would stand idle (docs/decisions.md).
+        # A pipeline decodes one while another is in its graphs; a lane that waited for a busy server would stand idle.
         return (2, 0) if self.is_pipeline else (self.lanes, self.lanes)
 
     @property
@@ -277,8 +277,8 @@ def lanes_for(provider: str, threads: int) -> int:
 
 
 def flow_for(provider: str) -> Flow:
-    """The CPU decodes and runs graphs alike; a GPU would stand idle while a lane decodes."""
-    return Flow.LANES if provider == "cpu" else Flow.PIPELINE
+    """The processor decodes and runs graphs alike; a GPU would stand idle while a lane decodes."""
+    return Flow.LANES if on_processor(provider) else Flow.PIPELINE
 
 
 class Crew:
