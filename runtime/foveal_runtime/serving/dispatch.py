@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import FovealError, UnavailableError
+from foveal_runtime.serving.hands import Hands, SelfTest
 from foveal_runtime.serving.loss import Verdict, judge
 from foveal_runtime.serving.strikes import CallerStrikes, Strikes, poison_error
 from foveal_runtime.serving.supervisor import WorkerLost
@@ -31,41 +30,6 @@ _TEST_WAITS_S = 5.0
 """A self-test lets what waits go first, this long."""
 _TEST_TIMEOUT_S = 120.0
 """A worker that is silent for longer over the golden studies hangs, where a batch's limit is no longer."""
-
-
-@dataclass(eq=False, slots=True)
-class _SelfTest:
-    """A replay that a worker was asked for."""
-
-    asked: float
-    """On the event loop's clock."""
-    future: asyncio.Future[SelfTestReport]
-
-
-@dataclass(eq=False, slots=True)
-class _Hands:
-    """What one worker has in hand."""
-
-    worker: WorkerLike
-    running: list[list[Job]] = field(default_factory=list)
-    """Batches it was handed and has not answered."""
-    ended: deque[float] = field(default_factory=deque)
-    """When its last batches ended, one a lane, on the event loop's clock."""
-    testing: bool = False
-    self_tests: deque[_SelfTest] = field(default_factory=deque)
-    lost: list[list[Job]] = field(default_factory=list)
-    """What it ran when it was lost, as far as that has come back."""
-    hung: bool = False
-    """It was ended because one batch hung: the others are not to blame."""
-
-    @property
-    def busy(self) -> int:
-        return len(self.running) + self.testing
-
-    @property
-    def alone(self) -> bool:
-        """Whether it runs a batch that may have no other beside it."""
-        return any(batch[0].group is not None for batch in self.running)
 
 
 class Dispatcher:
@@ -97,7 +61,7 @@ class Dispatcher:
         self._lanes = lanes
         self._ahead = ahead
         self._batch = batch
-        self._hands: dict[WorkerLike, _Hands] = {}
+        self._hands: dict[WorkerLike, Hands] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
@@ -136,7 +100,7 @@ class Dispatcher:
         tests = []
         for hands in self._hands.values():
             if hands.worker in self._pool.workers:
-                hands.self_tests.append(_SelfTest(loop.time(), loop.create_future()))
+                hands.self_tests.append(SelfTest(loop.time(), loop.create_future()))
                 tests.append(hands.self_tests[-1].future)
         self._hand_out()
         loop.call_later(_TEST_WAITS_S, self._hand_out)
@@ -156,7 +120,7 @@ class Dispatcher:
         """Tell everybody who waits."""
         self._line.clear(error)
         for hands in self._hands.values():
-            _end_tests(hands, error)
+            hands.end_tests(error)
         self._rest()
 
     def _waited(self) -> None:
@@ -164,7 +128,7 @@ class Dispatcher:
         self._hand_out()
 
     def _ready(self, worker: WorkerLike) -> None:
-        self._hands[worker] = _Hands(worker)
+        self._hands[worker] = Hands(worker)
         self._hand_out()
 
     def _exited(self, worker: WorkerLike) -> None:
@@ -216,7 +180,7 @@ class Dispatcher:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, hands: _Hands, batch: list[Job]) -> None:
+    async def _run(self, hands: Hands, batch: list[Job]) -> None:
         loop = asyncio.get_running_loop()
         handed = started = loop.time()
 
@@ -258,7 +222,7 @@ class Dispatcher:
 
     # --- self-tests ---------------------------------------------------------------------------------------------------
 
-    def _due(self, hands: _Hands) -> bool:
+    def _due(self, hands: Hands) -> bool:
         """Whether a self-test's turn has come: patients go first, for a while."""
         while hands.self_tests and hands.self_tests[0].future.done():
             hands.self_tests.popleft()
@@ -267,11 +231,11 @@ class Dispatcher:
         waited_s = asyncio.get_running_loop().time() - hands.self_tests[0].asked
         return not len(self._line) or waited_s >= _TEST_WAITS_S
 
-    def _start_test(self, hands: _Hands) -> None:
+    def _start_test(self, hands: Hands) -> None:
         hands.testing = True
         self._spawn(self._test(hands, hands.self_tests.popleft().future))
 
-    async def _test(self, hands: _Hands, future: asyncio.Future[SelfTestReport]) -> None:
+    async def _test(self, hands: Hands, future: asyncio.Future[SelfTestReport]) -> None:
         try:
             report = await hands.worker.self_test(timeout_s=max(self._batch.worker_timeout_s, _TEST_TIMEOUT_S))
             if not future.done():
@@ -287,10 +251,10 @@ class Dispatcher:
 
     # --- loss ---------------------------------------------------------------------------------------------------------
 
-    def _lost(self, hands: _Hands, batch: list[Job] | None, lost: WorkerLost) -> None:
+    def _lost(self, hands: Hands, batch: list[Job] | None, lost: WorkerLost) -> None:
         """A worker is gone, as one of its batches noticed. Once all have come back, what they ran is judged as one."""
         self._pool.lose(hands.worker, hung=lost.hung)
-        _end_tests(hands, lost)
+        hands.end_tests(lost)
         if batch is not None:
             hands.running.remove(batch)
             for job in batch:
@@ -329,10 +293,3 @@ class Dispatcher:
         for job in verdict.culprits:
             if job.request.study.image and not lost.killed and (refusal := self._callers.lost(job.share.name)) is not None:
                 self._line.refuse_photographs(job.share.name, refusal)
-
-
-def _end_tests(hands: _Hands, error: FovealError) -> None:
-    while hands.self_tests:
-        future = hands.self_tests.popleft().future
-        if not future.done():
-            future.set_exception(error)
