@@ -82,6 +82,7 @@ def test_a_server_with_a_gigabyte_outlives_messages_of_55_mb_and_so_does_postgre
     group = _limited(1 << 30)
     if group is None:
         pytest.skip("no control group can be made here")
+    patient = "cache_entries = 0\n[batch]\nworker_timeout_s = 120"  # with the worker, which is stopped
     # The server is started by a shell that has entered the group.
     shim = tmp_path / "python"
     shim.write_text(f'#!/bin/sh\necho $$ > {group}/cgroup.procs\nexec {sys.executable} "$@"\n')
@@ -90,7 +91,7 @@ def test_a_server_with_a_gigabyte_outlives_messages_of_55_mb_and_so_does_postgre
         with (
             reachable_folder() as folder,
             RunningServer(
-                bundle_path, "--store", str(folder / "store"), config="cache_entries = 0", folder=tmp_path, python=shim
+                bundle_path, "--store", str(folder / "store"), config=patient, folder=tmp_path, python=shim
             ) as server,
         ):
             worker = next(pid for pid in server.workers() if b"serving.worker" in Path(f"/proc/{pid}/cmdline").read_bytes())

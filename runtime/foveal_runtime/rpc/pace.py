@@ -1,4 +1,4 @@
-"""How fast one caller's messages are received: large ones one at a time, with pauses. Counts no memory, which is `budget`'s.
+"""How fast one caller's messages are received: large ones one at a time, with pauses beside others. Counts no memory.
 
 gRPC hands a message over in one piece, on the event loop: 55 MB take 40 ms and more, in which nobody else is answered, and ten
 at once take ten times as long. A size is known when a message is here, but whoever sent large ones is likely to send more.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from foveal_runtime.serving.turns import Share
@@ -15,9 +16,11 @@ from foveal_runtime.serving.turns import Share
 WINDOW_BYTES = 8 << 20
 """That may arrive of one caller at once, by the largest message that it sent lately; one message always may."""
 PAUSED_BYTES = WINDOW_BYTES // 2
-"""From here on a message is followed by a pause."""
-BYTES_PER_S = 200e6
-"""Of such messages of one caller, which take a fifth of the event loop's time then."""
+"""From here on a message is followed by a pause while other callers are about."""
+BYTES_PER_S = 100e6
+"""Of such messages of one caller, which take a tenth of the event loop's time then."""
+ABOUT_S = 2.0
+"""Since another caller's last message: another is likely to come."""
 HALF_LIFE_S = 5.0
 """In which the size that is expected of a caller halves."""
 FIRST_BYTES = WINDOW_BYTES // 4
@@ -38,6 +41,8 @@ class _Sender:
     largest_at: float = 0.0
     arriving: int = 0
     """Messages that were asked for and are not here, without slow ones."""
+    asked_at: float = 0.0
+    """When it last wanted to send one."""
     resumes_at: float = 0.0
     """When its pause is over."""
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
@@ -48,11 +53,11 @@ class _Sender:
         """Bytes of its next message."""
         return FIRST_BYTES if self.largest is None else self.largest >> int((now - self.largest_at) / HALF_LIFE_S)
 
-    def took(self, size_bytes: int, now: float) -> None:
+    def took(self, size_bytes: int, now: float, *, alone: bool) -> None:
         """A message is here."""
         if self.largest is None or size_bytes >= self.expected(now):
             self.largest, self.largest_at = size_bytes, now
-        if size_bytes >= PAUSED_BYTES:
+        if size_bytes >= PAUSED_BYTES and not alone:
             self.resumes_at = max(self.resumes_at, now) + size_bytes / BYTES_PER_S
 
     def go_on(self) -> None:
@@ -82,8 +87,8 @@ class _Sender:
 class Turn:
     """A message that may arrive."""
 
-    def __init__(self, sender: _Sender) -> None:
-        self._sender, self._counts = sender, True
+    def __init__(self, sender: _Sender, alone: Callable[[], bool]) -> None:
+        self._sender, self._alone, self._counts = sender, alone, True
         self._loop = asyncio.get_running_loop()
         patience_s = max(SLOW_S, sender.expected(self._loop.time()) / SLOW_BYTES_PER_S)
         self._slow = self._loop.call_later(patience_s, self._leave)
@@ -96,7 +101,7 @@ class Turn:
         """
         self._slow.cancel()
         if size_bytes is not None:
-            self._sender.took(size_bytes, self._loop.time())
+            self._sender.took(size_bytes, self._loop.time(), alone=self._alone())
         self._leave()
 
     def _leave(self) -> None:
@@ -114,7 +119,9 @@ class Pace:
     async def turn(self, caller: Share) -> Turn:
         """Wait until one more message of a caller may arrive."""
         sender = self._sender(caller)
-        turn = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        sender.asked_at = loop.time()
+        turn = loop.create_future()
         sender.waiting.append(turn)
         sender.go_on()
         try:
@@ -123,7 +130,13 @@ class Pace:
             if turn.done() and not turn.cancelled():
                 sender.leave()
             raise
-        return Turn(sender)
+        return Turn(sender, lambda: self._alone(caller, loop.time()))
+
+    def _alone(self, caller: Share, now: float) -> bool:
+        """Whether nobody else has sent anything lately."""
+        others = (sender for share, sender in reversed(self._senders.items()) if share.name != caller.name)
+        latest = next(others, None)
+        return latest is None or now - latest.asked_at >= ABOUT_S
 
     def _sender(self, caller: Share) -> _Sender:
         sender = self._senders.setdefault(caller, _Sender())

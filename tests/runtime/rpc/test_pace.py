@@ -72,14 +72,26 @@ async def test_nothing_is_known_of_a_newcomer_so_few_of_its_messages_arrive_at_o
     assert let_in(turns) == 64
 
 
-async def test_a_large_message_is_followed_by_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_message_is_followed_by_a_pause_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pacing, "BYTES_PER_S", PAUSED_BYTES / 0.2)
     pace = Pace()
+    await known(pace, STREAM, PAUSED_BYTES)  # the same caller
+    await known(pace, ANN, PAUSED_BYTES)
+    await known(pace, ANN, PAUSED_BYTES)  # alone, it makes none
+    await known(pace, BOB, 20_000)
     await known(pace, ANN, PAUSED_BYTES)
     turns = await asked(pace, ANN, 1)
     assert not let_in(turns)
     await asyncio.wait_for(turns[0], 5)
     turns[0].result().over(PAUSED_BYTES - 1)
+    assert let_in(await asked(pace, ANN, 1)) == 1
+
+
+async def test_another_caller_of_long_ago_is_nobody() -> None:
+    pace = Pace()
+    await known(pace, BOB, 20_000)
+    pace._senders[BOB].asked_at -= pacing.ABOUT_S
+    await known(pace, ANN, WINDOW_BYTES)
     assert let_in(await asked(pace, ANN, 1)) == 1
 
 
