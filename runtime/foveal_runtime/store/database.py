@@ -133,8 +133,11 @@ class Database:
     async def _open_pool(self) -> None:
         from psycopg_pool import AsyncConnectionPool
 
+        from foveal_runtime.store.reconnect import PatientConnection
+
         self._pool = AsyncConnectionPool(
             self.app_conninfo,
+            connection_class=PatientConnection,
             kwargs={"autocommit": True, "prepare_threshold": 2},
             min_size=self._options.connections_min,
             max_size=self._options.connections_max,

@@ -347,6 +347,33 @@ def test_a_postgres_that_is_killed_again_and_again_is_back_at_once_and_one_that_
         database.stop()
 
 
+async def test_a_connection_of_the_pool_waits_for_a_server_that_recovers(
+    store_parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    from foveal_runtime.store import reconnect
+
+    database = EmbeddedPostgres(store_parent / "store")
+    database.start()
+    try:
+        conninfo = database.conninfo(ROOT_ROLE, "postgres")
+        assert database.pid is not None
+        os.kill(database.pid, signal.SIGKILL)
+        until(lambda: database.pid is None)
+        with pytest.raises(psycopg.OperationalError):
+            await psycopg.AsyncConnection.connect(conninfo)
+        monkeypatch.setattr(reconnect, "_FOR_S", 60.0)
+        async with await reconnect.PatientConnection.connect(conninfo, autocommit=True) as connection:
+            cursor = await connection.execute("SELECT 1")
+            assert await cursor.fetchone() == (1,)
+    finally:
+        database.stop()
+    monkeypatch.setattr(reconnect, "_FOR_S", 0.3)
+    with pytest.raises(psycopg.OperationalError):
+        await reconnect.PatientConnection.connect(conninfo)
+
+
 def answers(database: EmbeddedPostgres) -> bool:
     import psycopg
 
