@@ -26,6 +26,8 @@ MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 PARITY = "parity.json"
 GOLDEN = "golden"
+_MOUNTED = "..data"
+"""The link that Kubernetes points to the current version of a volume, and through which each of its files is linked."""
 _CHUNK_BYTES = 1 << 20
 _MAX_MANIFEST_BYTES = 4 << 20
 _MAX_GRAPH_BYTES = 2 << 30
@@ -168,6 +170,8 @@ def _parse(raw: bytes, root: Path) -> Manifest:
 
 def _check_plain(root: Path) -> None:
     """Refuse links, pipes and devices: a link may lead to any file of this machine, and reading a pipe never ends."""
+    if (root / _MOUNTED / MANIFEST).is_file():
+        raise BundleError(f"{root} is a Kubernetes volume, whose files are links; name the folder {root / _MOUNTED}")
     for path in root.rglob("*"):
         kind = path.lstat().st_mode
         if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):

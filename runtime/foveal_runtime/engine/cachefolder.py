@@ -8,11 +8,18 @@ from pathlib import Path
 
 from foveal_runtime.errors import ConfigError
 
+_NO_HOME = Path("/nonexistent")
+"""The home of those who have none, in Debian's and others' user tables."""
+
 
 def cache_root() -> Path:
     """`$FOVEAL_CACHE/foveal`, else `$XDG_CACHE_HOME/foveal`, else `~/.cache/foveal`."""
     base = os.environ.get("FOVEAL_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "foveal"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "foveal"
+    except RuntimeError:
+        # A user id without a name or HOME. Nothing was kept there, so a server finds nothing, and who would write is refused.
+        return _NO_HOME / "foveal"
 
 
 def private_folder(folder: Path) -> Path:

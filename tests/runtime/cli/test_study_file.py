@@ -77,3 +77,8 @@ def test_search_names_the_study_file_that_is_no_text(tmp_path: Path) -> None:
     done = foveal("search", "--study", str(file))
     assert done.returncode == 2
     assert one_line(done.stderr).startswith(f"error: {file}: note holds a NUL or half a character")
+
+
+def test_the_study_file_that_was_misread_fails_by_name(cases: Path) -> None:
+    with pytest.raises(InputError, match="note holds a NUL or half a character"):
+        read_study(cases / "surrogate.json")
