@@ -102,14 +102,15 @@ def test_profile_that_does_not_fit_the_graph_is_refused(shapes: dict[str, ShapeR
 
 
 @needs_tensorrt
-def test_network_lists_its_layers_and_types() -> None:
+def test_network_lists_its_layers_and_types_and_gives_the_same_engine_each_time() -> None:
     cast = helper.make_node("Cast", ["a"], ["half"], name="narrow", to=TensorProto.FLOAT16)
     wide = helper.make_node("Cast", ["half"], ["b"], name="widen", to=TensorProto.FLOAT)
     parsed = parser.parse("image", _model([cast, wide]))
     assert parsed.layers["CAST"] == 2
     assert parsed.tensors == {"FLOAT": 1, "HALF": 1}
-    engine = builder.build(parsed, ROWS, Architecture.SM75)
-    assert len(engine.data) > 0
+    engines = [builder.build(parsed, ROWS, Architecture.SM75).data for _ in range(2)]
+    assert len(engines[0]) > 0
+    assert engines[0] == engines[1]
 
 
 @needs_tensorrt
