@@ -8,12 +8,13 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python scripts/quiet_pip.py
 # Of 16,000 modules a command imports 3,900 at most; Python compiles a module when it is first imported.
 INSTALL := install --no-compile -c constraints.txt
+NEWER := $(VENV)-transformers
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 # Two workers of one thread each finish sooner than one worker of two: most tests are short. A file stays with one worker, so that
 # what its tests share (an export, an environment, a server) is made once.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all bench proto client reference docs wheel wheelhouse clean
+.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all test-transformers bench proto client reference docs wheel wheelhouse clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -66,6 +67,13 @@ unit: $(READY)
 test-all: $(READY)  ## Tests with the slow sweeps
 	$(PYTEST)
 
+# An environment that holds transformers alone and takes all the rest from .venv: 60 MB, not another 6 GB.
+test-transformers: $(READY)  ## Training's and export's tests with transformers 5, the other end of what is allowed
+	@$(BIN)/python -m venv $(NEWER)
+	@$(BIN)/python scripts/over_venv.py $(VENV) $(NEWER)
+	@$(NEWER)/bin/python scripts/quiet_pip.py "transformers 5" --log $(VENV)/transformers.log -- install --no-compile "transformers>=5,<6"
+	OMP_NUM_THREADS=1 $(NEWER)/bin/python -m pytest -n 2 --dist loadfile -m "not slow" tests/train tests/export
+
 bench: $(READY)  ## The slow sweeps; docs/results.md names the script behind every figure
 	$(BIN)/python -m pytest -m slow
 
@@ -90,5 +98,5 @@ wheelhouse: $(RUNTIME)  ## Every wheel of foveal[cpu,store,dicom] for this Pytho
 	@echo "next, on the other machine: pip install --no-index --find-links wheelhouse \"foveal[cpu,store,dicom]\""
 
 clean:  ## Remove the environment, wheels and caches, never runs
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist wheelhouse
+	rm -rf $(VENV) $(NEWER) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist wheelhouse
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,6 +23,7 @@ def export(
     /,
     *,
     precision: str,
+    hf: Path | None = None,
     data: Annotated[list[str] | None, Parameter(name=["--data"], negative=(), consume_multiple=False)] = None,
     out: Path | None = None,
     target: str = "onnx",
@@ -33,6 +34,7 @@ def export(
     keep: Annotated[list[str] | None, Parameter(name=["--keep"], negative=(), consume_multiple=False)] = None,
     golden: Path | None = None,
     cpu: str = "any",
+    text_exporter: str = "torch",
     sign: Path | None = None,
     about: Path | None = None,
     thumbnails: Annotated[bool, Parameter(name=["--thumbnails"], negative=())] = False,
@@ -51,16 +53,22 @@ def export(
 
         foveal export runs/idrid --precision int8 --budget min_cosine=0.97,icdr_flips=0.01
 
+        foveal export --hf ./all-MiniLM-L6-v2 --precision fp16
+
     Parameters
     ----------
     run
         Folder that `foveal train` wrote; the newest under ./runs by default.
     precision
         fp32, fp16, int8, or auto: INT8 where it holds its budget and is smaller or faster than FP16, else FP16, and why.
+    hf
+        In place of a run: a plain BERT or ViT in the hub's layout (what `save_pretrained` writes). The bundle embeds and grades
+        nothing. It is compared on generated studies, or on half of --data, which INT8 needs.
     data
         Data set as kind:path for calibration and comparison, in place of the run's own; repeat for several.
     out
-        The bundle's folder; RUN/bundle-PRECISION by default, RUN/bundle-tensorrt-PRECISION for that target.
+        The bundle's folder; RUN/bundle-PRECISION by default, RUN/bundle-tensorrt-PRECISION for that target,
+        ./NAME-PRECISION for --hf.
     target
         onnx: ONNX Runtime's CPU and CUDA providers. tensorrt: typed FP16 or explicit Q/DQ INT8, for TensorRT 10 and 11.
     engines
@@ -82,6 +90,8 @@ def export(
     cpu
         INT8 for onnx: any gives 7-bit weights, right on every x86-64-v3 processor. vnni gives 8-bit ones, and a bundle that
         processors without VNNI refuse.
+    text_exporter
+        What writes the note encoder's graph: torch, or optimum (needs foveal[optimum]).
     sign
         PEM private key (Ed25519) to sign the bundle with; FOVEAL_KEY_PASSPHRASE holds the passphrase of an encrypted one.
     about
@@ -95,26 +105,28 @@ def export(
     """
     from foveal_export.parity.budget import parse_budget
     from foveal_runtime.bundle.manifest import Cpu, Precision, Target
-    from foveal_train.runs.run import newest_run, read_info
 
     chooses = precision.lower() == "auto"
     wanted = Precision.INT8 if chooses else _choice(Precision, precision, "--precision", "auto")
     aim = _choice(Target, target, "--target")
     limits = parse_budget(budget or [], wanted)
     architectures = _architectures(engines, aim)
-    source = run if run is not None else newest_run(RUNS)
-    info = read_info(source)
-    from foveal_export.planning import Request
+    source = _source(run, hf)
+    from foveal_export.planning import Request, TextExporter
     from foveal_export.quantise.plan import read_plan
 
+    name = "auto" if chooses else wanted.value
+    beside = Path(f"{source.resolve().name}-{name}") if hf is not None else source / _name(name, aim)
     request = Request(
         run=source,
-        out=out if out is not None else source / _name("auto" if chooses else wanted.value, aim),
+        out=beside if out is None else out,
         precision=wanted,
         budget=limits,
         target=aim,
         data=tuple(data or ()),
-        plan=None if plan is None else read_plan(plan, info.space_id, precision=wanted, target=aim),
+        plan=None if plan is None else read_plan(plan, _space(source, hf), precision=wanted, target=aim),
+        hub_folder=hf is not None,
+        text_exporter=_choice(TextExporter, text_exporter, "--text-exporter"),
         keep=tuple(_block(text) for text in keep or ()),
         golden=golden,
         cpu=_choice(Cpu, cpu, "--cpu"),
@@ -180,6 +192,28 @@ def verify_against_run(bundle: Path, *, run: Path, data: list[str] | None, repor
     console.print(_table(found.document))
     found.raise_if_failed()
     console.print(f"verified: {bundle} answers as the PyTorch model of {run} does, within its tolerances")
+
+
+def _source(run: Path | None, hf: Path | None) -> Path:
+    """What is exported; that a run is one is checked early."""
+    from foveal_runtime.errors import ConfigError
+    from foveal_train.runs.run import newest_run, read_info
+
+    if hf is not None:
+        if run is not None:
+            raise ConfigError(f"both run {run} and --hf {hf} were given; export one at a time")
+        return hf
+    source = run if run is not None else newest_run(RUNS)
+    read_info(source)
+    return source
+
+
+def _space(source: Path, hf: Path | None) -> str:
+    """Space of what is exported."""
+    from foveal_train.runs.hubfolder import open_hub_folder
+    from foveal_train.runs.run import read_info
+
+    return read_info(source).space_id if hf is None else open_hub_folder(source).info.space_id
 
 
 def _text(document: dict[str, Any]) -> str:

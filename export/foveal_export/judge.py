@@ -87,7 +87,7 @@ class Judge:
         built = {name: self.build(name, plan.graphs[name]) for name in self.exact}
         entries: dict[str, Graph] = {}
         for name, proto in built.items():
-            spec, chosen = graphs.graph_spec(name, self.info.model), plan.graphs[name]
+            spec, chosen = graphs.graph_spec(name, self.info.model, self.info.embedding_dim), plan.graphs[name]
             quantised = self.aim.precision is Precision.INT8
             entries[name] = writer.write_graph(
                 folder,
@@ -160,7 +160,7 @@ class Judge:
             target=self.aim.target,
             cpu=runs_on,
             space_id=info.space_id,
-            embedding_dim=256,
+            embedding_dim=info.embedding_dim,
             graphs=dict(entries),
             files={},
             image=info.model.image_spec,

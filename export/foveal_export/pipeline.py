@@ -15,15 +15,16 @@ import onnx
 import torch
 
 from foveal_export.bundle import golden, writer
-from foveal_export.bundle.card import model_card
-from foveal_export.graphs import graphs
+from foveal_export.bundle.bom import DataPart, pretrained_parts, write_bom
+from foveal_export.bundle.card import embedding_card, model_card
+from foveal_export.graphs import graphs, text_optimum
 from foveal_export.judge import Judge
 from foveal_export.parity import assess, evidence, mend, report
 from foveal_export.parity.costs import Cost, costs, pytorch_cost
 from foveal_export.parity.document import Findings
 from foveal_export.parity.outcome import Aim, Candidate, Compared, Outcome
 from foveal_export.parity.refit import recalibrated, refit
-from foveal_export.planning import Reporter, Request, check_cpu, check_engines, plan_graphs
+from foveal_export.planning import Reporter, Request, TextExporter, check_cpu, check_engines, check_source, plan_graphs
 from foveal_export.quantise import calibrate
 from foveal_export.quantise.plan import PLAN_FILE, ExportPlan
 from foveal_export.search import rank, search
@@ -35,6 +36,8 @@ from foveal_runtime.bundle.manifest import FUSION, Manifest, Precision, ShapeRan
 from foveal_runtime.bundle.signing import read_private_key
 from foveal_runtime.errors import CheckFailed, ConfigError, DataError, UntrainedError
 from foveal_runtime.study.study import Modality, Subset
+from foveal_train.data.source import parse_spec
+from foveal_train.runs.hubfolder import WEIGHTS_SHA256, open_hub_folder
 from foveal_train.runs.provenance import with_provenance
 from foveal_train.runs.reference import ALL_KINDS, Reference
 from foveal_train.runs.run import METRICS_FILE, Run
@@ -76,6 +79,7 @@ def export_run(request: Request, say: Reporter, *, refuse: Callable[[dict[str, A
     """
     started = time.perf_counter()
     check_cpu(request)
+    check_source(request)
     check_engines(request)
     writer.check_target(request.out, force=request.force)
     key = None if request.sign is None else read_private_key(request.sign)
@@ -120,6 +124,7 @@ class _Export:
     searched: dict[str, list[cases.Case]]
     checks: dict[str, list[cases.Case]]
     """Studies of the verdict, by subset name."""
+    data: list[DataPart]
     exact: dict[str, onnx.ModelProto]
     look: Compared
     verdict: Compared
@@ -142,7 +147,7 @@ class _Export:
     def open_run(self) -> None:
         """Open the run and prepare the studies of the search and of the verdict."""
         self.say.stage("opening the run")
-        self.run = run = Run.open(self.request.run)
+        self.run = run = open_hub_folder(self.request.run) if self.request.hub_folder else Run.open(self.request.run)
         subsets = run.info.subsets
         if not subsets:
             raise UntrainedError(
@@ -152,23 +157,37 @@ class _Export:
         self.names = [m.value for m in Modality if m in self.modalities] + [FUSION]
         self.reference = Reference(run.model, run.tokenizer_json, run.info)
         self.say.stage("reading studies")
-        self.chosen = chosen = cases.choose(run, self.request.data or None)
-        self.searched, self.checks = (
-            cases.by_subset(
-                cases.prepare(self.reference, cases.sampled(samples, PARITY_LIMIT), self.modalities), subsets, PARITY_LIMIT
+        with self._studies() as chosen:
+            self.chosen = chosen
+            self.searched, self.checks = (
+                cases.by_subset(
+                    cases.prepare(self.reference, cases.sampled(samples, PARITY_LIMIT), self.modalities), subsets, PARITY_LIMIT
+                )
+                for samples in (chosen.search, chosen.parity)
             )
-            for samples in (chosen.search, chosen.parity)
-        )
+            self.data = chosen.data_parts(
+                [parse_spec(spec).kind.value for spec in self.request.data or run.info.data] or ["generated"],
+                {} if self.request.hub_folder else run.split,
+            )
         self.info = with_provenance(recalibrated(self.reference, run.info, chosen.validation), chosen.calibration)
         if not self.checks:
             trained = ", ".join(run.info.trained_subsets)
             raise DataError(f"{chosen.source}: no study has a modality that was trained ({trained})")
+
+    def _studies(self) -> contextlib.AbstractContextManager[cases.Chosen]:
+        if self.request.hub_folder:
+            return cases.fresh(self.request.data)
+        return contextlib.nullcontext(cases.choose(self.run, self.request.data or None))
 
     def write_exact_graphs(self) -> None:
         """FP32 graphs of every encoder and of the fusion."""
         self.say.stage("writing FP32 graphs")
         how = graphs.attend_for(self.request.target)
         self.exact = {name: graphs.export_graph(self.run.model, self.info.model, name, how) for name in self.names}
+        if self.request.text_exporter is TextExporter.OPTIMUM:
+            if Modality.TEXT not in self.modalities:
+                raise ConfigError(f"run {self.run.path} has no text encoder; leave --text-exporter out")
+            self.exact[Modality.TEXT.value] = text_optimum.export_text(self.run.model, self.info.model)
 
     def ask_pytorch(self) -> None:
         """The reference's answers on both sets of studies, and which of its heads mean anything."""
@@ -275,7 +294,7 @@ class _Export:
         harmful: list[tuple[str, str]] = []
         if request.precision is Precision.INT8 and self.judge.calibration:
             harmful = rank(self.judge, self.plan_, self.outcome.graphs)
-        found = mend.mend(request.run, request.out, self.plan_, request.budget, missed, harmful)
+        found = mend.mend(request.words, request.out, self.plan_, request.budget, missed, harmful)
         mend.write(request.out, self.plan_, document, found)
         listed = "".join(f"\n  {failure}" for failure in missed)
         return f"out of budget, nothing written:{listed}\n  report: {html}\n{found.text}"
@@ -288,11 +307,19 @@ class _Export:
             name: entry.model_copy(update={"shapes": self.shapes.get(name, entry.shapes)})
             for name, entry in self.outcome.manifest.graphs.items()
         }
-        manifest = self.outcome.manifest.model_copy(update={"parity": document["summary"], "graphs": entries})
+        by_optimum = self.request.text_exporter is TextExporter.OPTIMUM
+        made_with = {**self.outcome.manifest.made_with, **(text_optimum.made_with() if by_optimum else {})}
+        changes = {"parity": document["summary"], "graphs": entries, "made_with": made_with}
         if self.request.keep_engines:
-            manifest = manifest.model_copy(update={"engines": engines.hashes(self.tensorrt)})
-        card = model_card(manifest, self.info, self.metrics, document, about)
+            changes["engines"] = engines.hashes(self.tensorrt)
+        manifest = self.outcome.manifest.model_copy(update=changes)
+        if self.request.hub_folder:
+            card = embedding_card(manifest, self.request.run.resolve().name, document, about)
+        else:
+            card = model_card(manifest, self.info, self.metrics, document, about)
         (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+        starts = pretrained_parts(self.info.model, self.names, self.info.recipe.get(WEIGHTS_SHA256, ""))
+        write_bom(folder, manifest, writer.file_hashes(folder, manifest.graphs), self.data, starts)
         manifest = manifest.model_copy(update={"files": writer.file_hashes(folder, manifest.graphs)})
         writer.write_manifest(folder, manifest, key)
         return manifest

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 import onnx
 
-from foveal_export.graphs import observers
+from foveal_export.graphs import observers, text_optimum
 from foveal_export.graphs.blocks import blocks
 from foveal_export.parity.budget import Budget
 from foveal_export.quantise import calibrate
@@ -30,6 +31,15 @@ _TAPPED = 12
 """Calibration studies on which blocks are ranked."""
 
 
+class TextExporter(StrEnum):
+    """What writes the text encoder's FP32 graph."""
+
+    TORCH = "torch"
+    """torch.onnx, which writes all the others."""
+    OPTIMUM = "optimum"
+    """Optimum's exporter, of the extra `optimum`."""
+
+
 class Reporter(Protocol):
     """Told how an export gets on."""
 
@@ -42,6 +52,7 @@ class Request:
     """What to export."""
 
     run: Path
+    """Folder of the run; with `hub_folder` of a plain BERT or ViT in the hub's layout."""
     out: Path
     precision: Precision
     budget: Budget
@@ -55,6 +66,8 @@ class Request:
     """Folder of photographs that may be shared, in place of generated ones."""
     cpu: Cpu = Cpu.ANY
     """What INT8 graphs for ONNX Runtime have to be right on: `any` processor costs a bit of each weight."""
+    text_exporter: TextExporter = TextExporter.TORCH
+    hub_folder: bool = False
     sign: Path | None = None
     """PEM private key (Ed25519) to sign the manifest with."""
     engines: tuple[Architecture, ...] = ()
@@ -67,10 +80,36 @@ class Request:
     thumbnails: bool = False
     """Show the worst studies' photographs in parity.html, which stays outside of the bundle."""
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """After `foveal`: what says what is exported, and by what."""
+        source = ("export", "--hf", str(self.run)) if self.hub_folder else ("export", str(self.run))
+        exporter = () if self.text_exporter is TextExporter.TORCH else ("--text-exporter", self.text_exporter.value)
+        return (*source, *exporter)
+
 
 def seven_bits(request: Request) -> bool:
     """TensorRT adds in 32 bits on every GPU; ONNX Runtime does not on every processor."""
     return request.target is Target.ONNX and request.cpu is Cpu.ANY
+
+
+def check_source(request: Request) -> None:
+    """Refuse what does not go with a folder in the hub's layout, and an exporter that is not installed.
+
+    Raises:
+        ConfigError: names the flag.
+    """
+    if request.hub_folder:
+        if request.target is not Target.ONNX:
+            raise ConfigError("--hf writes graphs for ONNX Runtime alone; leave --target out")
+        if not request.data and request.precision is Precision.INT8:
+            raise ConfigError("--hf has no data of its own to calibrate INT8 on; give some with --data KIND:PATH")
+        if not request.data and request.thumbnails:
+            raise ConfigError("--hf without --data is compared on generated studies; leave --thumbnails out")
+        if request.text_exporter is not TextExporter.TORCH:
+            raise ConfigError("--text-exporter is for a run's text encoder; leave it out with --hf")
+    elif request.text_exporter is TextExporter.OPTIMUM:
+        text_optimum.require()
 
 
 def check_cpu(request: Request) -> None:

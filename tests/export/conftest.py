@@ -8,8 +8,9 @@ from pathlib import Path
 import onnx
 import pytest
 
-from foveal_export.graphs import graphs
+from foveal_export.graphs import graphs, text_optimum
 from foveal_export.graphs.twins import Attend
+from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import ALL_SUBSETS, Modality, subset_name
@@ -36,6 +37,15 @@ def remembered_graphs() -> Iterator[None]:
     patch.setattr(graphs, "export_graph", remembered)
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="session")
+def optimum() -> None:
+    """Skips where Optimum's exporter can't be used, as beside transformers 5."""
+    try:
+        text_optimum.require()
+    except ConfigError as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,15 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from commands import foveal, one_line
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from emulation import HASWELL, emulated, replay
 from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
 from foveal_export import pipeline
+from foveal_export.bundle.bom import BOM_FILE
 from foveal_export.bundle.provenance import commit
 from foveal_export.cli import unproven
 from foveal_export.graphs.blocks import blocks
@@ -31,7 +35,7 @@ from foveal_export.graphs.edit import in_modules
 from foveal_export.parity import report
 from foveal_export.parity.budget import DEFAULTS, parse_budget, replayed, tolerances
 from foveal_export.pipeline import Exported, export_run
-from foveal_export.planning import Request
+from foveal_export.planning import Request, TextExporter
 from foveal_export.quantise import saturation
 from foveal_export.quantise.plan import ExportPlan, RangeRule, read_plan
 from foveal_export.studies import cases
@@ -207,12 +211,50 @@ def test_golden_studies_cover_every_subset_and_stay_small(int8: Exported) -> Non
     assert sum(p.stat().st_size for p in (int8.bundle / "golden").iterdir()) <= 2_000_000
 
 
-def test_same_run_and_plan_give_the_same_graph_bytes(tiny_run: Path, int8: Exported, tmp_path: Path) -> None:
+def test_same_run_and_plan_give_the_same_graphs_and_bill_of_materials(tiny_run: Path, int8: Exported, tmp_path: Path) -> None:
     info = read_info(tiny_run)
     plan = read_plan(int8.bundle / "plan.json", info.space_id, precision=Precision.INT8, target=Target.ONNX)
     again = export_run(_request(tiny_run, tmp_path / "again", Precision.INT8, plan=plan), Quiet())
     for name, graph in int8.manifest.graphs.items():
         assert again.manifest.graphs[name].sha256 == graph.sha256, name
+    assert (again.bundle / BOM_FILE).read_bytes() == (int8.bundle / BOM_FILE).read_bytes()
+
+
+@pytest.mark.usefixtures("optimum")
+def test_optimum_writes_the_notes_graph_alone_where_it_is_asked_to(tiny_run: Path, fp32: Exported, tmp_path: Path) -> None:
+    request = _request(tiny_run, tmp_path / "bundle", Precision.FP32, text_exporter=TextExporter.OPTIMUM)
+    assert request.words == ("export", str(tiny_run), "--text-exporter", "optimum")
+    exported = export_run(request, Quiet())
+    assert exported.report["passed"]
+    for name, graph in exported.manifest.graphs.items():
+        assert (graph.sha256 == fp32.manifest.graphs[name].sha256) == (name != "text"), name
+    assert exported.manifest.made_with["optimum-onnx"]
+    assert "optimum-onnx" not in fp32.manifest.made_with
+
+
+def test_optimum_that_is_not_installed_is_named_before_any_work(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "optimum.exporters.onnx", None)
+    words = ("export", str(tiny_run), "--precision", "fp32", "--text-exporter", "optimum", "--out", str(tmp_path / "bundle"))
+    done = foveal(*words)
+    assert done.returncode == 2
+    assert "install foveal[optimum]" in one_line(done.stderr)
+
+
+def test_bill_of_materials_is_of_this_export(tiny_run: Path, fp32: Exported) -> None:
+    raw = (fp32.bundle / BOM_FILE).read_bytes()
+    assert fp32.manifest.files[BOM_FILE] == hashlib.sha256(raw).hexdigest()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(raw.decode()) is None
+    document = json.loads(raw)
+    parts = {part["bom-ref"]: part for part in document["components"]}
+    for name, graph in fp32.manifest.graphs.items():
+        assert parts[f"weights:{name}"]["hashes"] == [{"alg": "SHA-256", "content": graph.sha256}]
+    split = Run.open(tiny_run).split
+    for use, part in (("training", "train"), ("validation", "validation"), ("verdict", "test")):
+        said = {row["name"]: row["value"] for row in parts[f"data:{use}"]["properties"]}
+        assert said == {"foveal:kinds": "brset", "foveal:studies": str(len(split[part])), "foveal:complete": "true"}
+    assert str(tiny_run.parent) not in raw.decode()
 
 
 def test_every_file_of_the_bundle_is_in_the_manifest(int8: Exported) -> None:

@@ -81,6 +81,38 @@ Space `{manifest.space_id}`.
 """
 
 
+def embedding_card(manifest: Manifest, source: str, parity: Mapping[str, Any], about: str = "") -> str:
+    """The card of a plain encoder that grades nothing, as Markdown.
+
+    Args:
+        manifest: of the bundle.
+        source: name of the folder in the hub's layout.
+        parity: the report's document.
+        about: Markdown of whoever exports it, that stands first.
+    """
+    made = ", ".join(f"{name} {version}" for name, version in manifest.made_with.items())
+    first = f"{about.strip()}\n\n" if about.strip() else ""
+    return f"""# {source} ({manifest.precision.value.upper()})
+
+{first}The {manifest.profile} of a folder in the hub's layout, `{source}`, exported by foveal
+{manifest.foveal_version} without any training. It gives vectors of {manifest.embedding_dim} numbers for
+{", ".join(manifest.trained_subsets)}, grades nothing, and **is not a medical device**.
+foveal knows nothing of what it was trained on, nor of its licence.
+
+## This artefact against PyTorch (FP32)
+Judged on {parity.get("source", "no data")}: {parity.get("studies", 0)} answers.
+
+| subset | vector | mean cosine | min cosine | neighbour overlap (FP32 index) | ICDR changed |
+| --- | --- | --- | --- | --- | --- |
+{_parity_rows(parity)}
+
+Photographs are scaled as foveal scales them (bicubic), notes are cut to {manifest.text.max_tokens} tokens.
+
+Made with {made}.
+Space `{manifest.space_id}`.
+"""
+
+
 def _evidence(manifest: Manifest) -> str:
     return "\n".join(
         f"| {name} | {head.value} | {e.studies}, {e.positives} | {_bound(e.kappa, e.kappa_low)} | "

@@ -46,21 +46,22 @@ class GraphSpec:
     """Batch 2 and odd lengths: an axis of 1 would be taken for a constant."""
 
 
-def graph_spec(name: str, config: ModelConfig) -> GraphSpec:
+def graph_spec(name: str, config: ModelConfig, embedding_dim: int = EMBEDDING_DIM) -> GraphSpec:
     """What the contract says of a graph.
 
     Args:
         name: a modality or `fusion`.
         config: the run's resolved configuration.
+        embedding_dim: width of tokens and vectors.
     """
-    tokens = Tensor(name="tokens_BTD", dtype="float32", shape=("batch", "tokens", EMBEDDING_DIM))
+    tokens = Tensor(name="tokens_BTD", dtype="float32", shape=("batch", "tokens", embedding_dim))
     if name == Modality.IMAGE:
         side = config.image_spec.side_px
         pixels = Tensor(name="pixels_BCHW", dtype="float32", shape=("batch", 3, side, side))
         return GraphSpec(inputs=(pixels,), outputs=(tokens,), examples=(torch.zeros(2, 3, side, side),))
     if name == Modality.TEXT:
         ids, mask = (Tensor(name=n, dtype="int64", shape=("batch", "tokens")) for n in ("input_ids_BT", "attention_mask_BT"))
-        kept = tokens.model_copy(update={"shape": ("batch", "kept_tokens", EMBEDDING_DIM)})
+        kept = tokens.model_copy(update={"shape": ("batch", "kept_tokens", embedding_dim)})
         # Two tensors: of one object the exporter would make one input.
         return GraphSpec(
             inputs=(ids, mask),
@@ -74,12 +75,12 @@ def graph_spec(name: str, config: ModelConfig) -> GraphSpec:
     return GraphSpec(
         inputs=(tokens, mask),
         outputs=(
-            Tensor(name="joint_BD", dtype="float32", shape=("batch", EMBEDDING_DIM)),
-            Tensor(name="cls_BMD", dtype="float32", shape=("batch", len(Modality), EMBEDDING_DIM)),
+            Tensor(name="joint_BD", dtype="float32", shape=("batch", embedding_dim)),
+            Tensor(name="cls_BMD", dtype="float32", shape=("batch", len(Modality), embedding_dim)),
             Tensor(name="icdr_BG", dtype="float32", shape=("batch", 5)),
             Tensor(name="sdrg_BG", dtype="float32", shape=("batch", 5)),
         ),
-        examples=(torch.zeros(2, 9, EMBEDDING_DIM), torch.ones(2, 9, dtype=torch.bool)),
+        examples=(torch.zeros(2, 9, embedding_dim), torch.ones(2, 9, dtype=torch.bool)),
     )
 
 
@@ -102,7 +103,7 @@ def export_graph(model: MultimodalModel, config: ModelConfig, name: str, how: At
         name: a modality or `fusion`.
         how: spelling of attention, which also decides the opset.
     """
-    spec = graph_spec(name, config)
+    spec = graph_spec(name, config, model.embedding_dim)
     module = twin(model, name, how)
     with quiet(), torch.inference_mode():
         program = torch.onnx.export(

@@ -1,11 +1,13 @@
-"""The text encoder's graph through Optimum's exporter, with the contract's names. Not the default; see docs/decisions.md.
+"""The text encoder's graph through Optimum's exporter (`--text-exporter optimum`), with the contract's names.
 
 Optimum exports the BERT as transformers has it; the projection, the kept tokens and the type embedding are added here.
+Not the default; see docs/decisions.md.
 """
 
 from __future__ import annotations
 
 import copy
+import importlib.metadata
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,37 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from foveal_export.graphs.graphs import graph_spec, quiet
+from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.study import Modality
 from foveal_train.model.model import MultimodalModel
 from foveal_train.model.profile import ModelConfig
 
 OPSET = 18
+
+
+def require() -> None:
+    """Refuse where Optimum's exporter can't be used.
+
+    Raises:
+        ConfigError: it is not installed, or beside a transformers that it was not made for.
+    """
+    there = importlib.metadata.version("transformers")
+    try:
+        import optimum.exporters.onnx  # noqa: F401
+    except ImportError as error:
+        why = f"{error.name or 'optimum'} can't be imported"
+    else:
+        if not there.startswith("5."):
+            return
+        why = f"transformers is {there}"
+    raise ConfigError(
+        f"--text-exporter optimum can't be used: {why}; install foveal[optimum], which holds transformers below 4.58"
+    )
+
+
+def made_with() -> dict[str, str]:
+    """Version of Optimum's exporter, by its name."""
+    return {"optimum-onnx": importlib.metadata.version("optimum-onnx")}
 
 
 def export_text(model: MultimodalModel, config: ModelConfig) -> onnx.ModelProto:

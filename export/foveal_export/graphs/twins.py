@@ -22,6 +22,7 @@ from foveal_runtime.study.study import Modality
 from foveal_train.model.encoders import ImageEncoder, TextEncoder
 from foveal_train.model.fusion import Block, Fused, Fusion
 from foveal_train.model.model import MultimodalModel
+from foveal_train.model.plain import PlainFusion, PlainImage, PlainText, pooled
 
 
 class Attend(StrEnum):
@@ -99,25 +100,64 @@ class _BertAttention(nn.Module):
         return self.qkv(hidden_states, attention_mask), None
 
 
-class TextTwin(nn.Module):
-    """`TextEncoder` with a boolean mask handed straight to the encoder's layers."""
+class _BertTwin(nn.Module):
+    """A BERT with a boolean mask handed straight to the encoder's layers."""
 
-    def __init__(self, original: TextEncoder, how: Attend) -> None:
+    def __init__(self, bert: nn.Module, how: Attend) -> None:
         super().__init__()
-        bert: Any = copy.deepcopy(original.bert)
-        for layer in bert.encoder.layer:
+        twin: Any = copy.deepcopy(bert)
+        for layer in twin.encoder.layer:
             layer.attention.self = _BertAttention(layer.attention.self, how)
-        self.embeddings, self.layers = bert.embeddings, bert.encoder.layer
-        self.project, self.type_1D, self.kept = original.project, original.type_1D, original.kept
+        self.embeddings, self.layers = twin.embeddings, twin.encoder.layer
 
-    def forward(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
-        states_BTF = self.embeddings(input_ids=input_ids_BT)
+    def states(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
+        """Hidden states of the last layer."""
+        states_BTF: Tensor = self.embeddings(input_ids=input_ids_BT)
         tokens = input_ids_BT.shape[1]
         mask_B1TT = attention_mask_BT.bool()[:, None, None, :].expand(-1, 1, tokens, -1)
         for layer in self.layers:
             attended = layer.attention(states_BTF, mask_B1TT)[0]
             states_BTF = layer.output(layer.intermediate(attended), attended)
+        return states_BTF
+
+
+class TextTwin(_BertTwin):
+    """`TextEncoder` over a BERT's twin."""
+
+    def __init__(self, original: TextEncoder, how: Attend) -> None:
+        super().__init__(original.bert, how)
+        self.project, self.type_1D, self.kept = original.project, original.type_1D, original.kept
+
+    def forward(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
+        states_BTF = self.states(input_ids_BT, attention_mask_BT)
         return torch.as_tensor(self.project(states_BTF[:, : self.kept]) + self.type_1D)
+
+
+class PlainTextTwin(_BertTwin):
+    """`PlainText` over a BERT's twin."""
+
+    def __init__(self, original: PlainText, how: Attend) -> None:
+        super().__init__(original.bert, how)
+        self.pooling = original.pooling
+
+    def forward(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
+        return pooled(self.states(input_ids_BT, attention_mask_BT), attention_mask_BT, self.pooling)
+
+
+class PlainImageTwin(nn.Module):
+    """`PlainImage` with its layers under one name, whatever transformers calls them."""
+
+    def __init__(self, original: PlainImage) -> None:
+        super().__init__()
+        vit: Any = copy.deepcopy(original.vit)
+        self.embeddings, self.norm = vit.embeddings, vit.layernorm
+        self.layers = vit.layers if hasattr(vit, "layers") else vit.encoder.layer  # since 5, and before
+
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        states_BTD = self.embeddings(pixels_BCHW)
+        for layer in self.layers:
+            states_BTD = layer(states_BTD)
+        return torch.as_tensor(self.norm(states_BTD)[:, :1])
 
 
 class _FusionBlock(nn.Module):
@@ -184,8 +224,15 @@ def twin(model: MultimodalModel, name: str, how: Attend) -> nn.Module:
         name: a modality or `fusion`.
         how: spelling of attention.
     """
-    if name == FUSION:
-        built: nn.Module = FusionTwin(model.fusion, how)
+    part: nn.Module = model.fusion if name == FUSION else model.get_submodule(name)
+    if isinstance(part, PlainText):
+        built: nn.Module = PlainTextTwin(part, how)
+    elif isinstance(part, PlainImage):
+        built = PlainImageTwin(part)
+    elif isinstance(part, PlainFusion):
+        built = part
+    elif name == FUSION:
+        built = FusionTwin(model.fusion, how)
     elif name == Modality.IMAGE:
         built = _image_twin(model.image, how)
     elif name == Modality.TEXT:

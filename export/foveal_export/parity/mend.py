@@ -59,7 +59,7 @@ def clear(out: Path) -> None:
 
 
 def mend(
-    run: Path,
+    words: tuple[str, ...],
     out: Path,
     plan: ExportPlan,
     budget: Budget,
@@ -69,7 +69,7 @@ def mend(
     """Commands that mend a refusal.
 
     Args:
-        run: what was exported.
+        words: after `foveal`, that say what was exported.
         out: the target, which was not written.
         plan: of the refused artefact.
         budget: that it missed.
@@ -77,8 +77,7 @@ def mend(
         harmful: (graph, block) still quantised, the most harmful first.
     """
     base: tuple[str, ...] = (
-        "export",
-        str(run),
+        *words,
         "--precision",
         plan.precision.value,
         "--out",

@@ -87,8 +87,8 @@ def plan_graph(
     Returns:
         The plan and every scheme that was measured.
     """
-    if name == Modality.STRUCTURED:
-        # 50 thousand multiply-adds: nothing to gain.
+    if name == Modality.STRUCTURED or not int8.sites(proto):
+        # 50 thousand multiply-adds, or none: nothing to gain.
         return GraphPlan(mode=Mode.FLOAT, symmetric=static_only), []
     is_cnn = sum(node.op_type == "Conv" for node in proto.graph.node) > 1
     observed, scales = _observe(proto, feeds)

@@ -6,23 +6,30 @@ split, the verdict what it held out. Other data may be named; what the run was t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from foveal_export.bundle.bom import DataPart, fingerprint
 from foveal_runtime.engine.answers import Prepared
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Modality, Study, Subset, subset_name
 from foveal_train.data import Sample, load
 from foveal_train.data.source import parse_spec
+from foveal_train.data.synthetic.writer import synthesise
 from foveal_train.runs.run import Run
 from foveal_train.training.losses import MISSING
 
 MIN_CALIBRATION = 8
 """Studies below which a calibrated range is chance."""
+_GENERATED_PATIENTS, _GENERATED_SIDE_PX, _SEED = 48, 256, 17
+"""Of what a model without data is compared on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +44,34 @@ class Chosen:
     """Held out, for the verdict."""
     source: str
     """Where the parity studies come from, for the report."""
+    calibration_source: str = "the run's training split"
+    """Where the calibration studies come from, for the report."""
+
+    def data_parts(self, kinds: Sequence[str], split: Mapping[str, Sequence[str]]) -> list[DataPart]:
+        """Fingerprints of the studies of each use, for the bill of materials.
+
+        Args:
+            kinds: of the data sets.
+            split: the run's sample ids by split; empty for a model that nothing is known of.
+
+        Raises:
+            DataError: a photograph can't be read.
+        """
+        uses = {
+            "training" if split else "calibration": ("train", self.calibration),
+            "validation": ("validation", self.validation),
+        }
+        return [
+            DataPart(
+                use=use,
+                kinds=tuple(dict.fromkeys(kinds)),
+                studies=len(samples),
+                sha256=fingerprint(samples),
+                complete=not split or name not in split or len(samples) == len(set(split[name])),
+            )
+            for use, (name, samples) in {**uses, "verdict": ("", self.parity)}.items()
+            if samples
+        ]
 
     @property
     def _unjudged(self) -> tuple[Sample, ...]:
@@ -57,7 +92,7 @@ class Chosen:
     @property
     def search_source(self) -> str:
         """Where the studies of the search come from, for the report."""
-        return "the run's validation split" if self.searches_held_out else "the run's training split"
+        return "the run's validation split" if self.searches_held_out else self.calibration_source
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +145,36 @@ def choose(run: Run, specs: Sequence[str] | None) -> Chosen:
         parity=parity,
         source=source,
     )
+
+
+@contextlib.contextmanager
+def fresh(specs: Sequence[str]) -> Iterator[Chosen]:
+    """Studies for a model of which no training data is known: half to calibrate and search on, half for the verdict.
+
+    Generated ones where no data set is named; they lie in a folder that is gone when the context ends.
+
+    Args:
+        specs: data sets.
+
+    Raises:
+        DataError: a data set that can't be read, or that holds fewer than two studies.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        wanted = tuple(specs)
+        if not wanted:
+            made = synthesise(Path(scratch) / "studies", patients=_GENERATED_PATIENTS, seed=_SEED, side_px=_GENERATED_SIDE_PX)
+            wanted = (f"brset:{made}",)
+        samples = _unique(sample for spec in wanted for sample in load(spec, skip_bad=True).samples)
+        if len(samples) < 2:
+            raise DataError(f"{', '.join(specs)} holds one study alone; give more with --data SPEC")
+        in_order = sorted(samples, key=lambda sample: (hashlib.sha256(sample.id.encode()).hexdigest(), sample.id))
+        yield Chosen(
+            calibration=tuple(in_order[1::2]),
+            validation=(),
+            parity=tuple(in_order[::2]),
+            source="half of " + ", ".join(specs) if specs else "generated studies",
+            calibration_source="the other half",
+        )
 
 
 def _unique(samples: Iterable[Sample]) -> tuple[Sample, ...]:

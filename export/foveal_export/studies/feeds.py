@@ -14,7 +14,6 @@ from foveal_runtime.bundle.manifest import FUSION
 from foveal_runtime.engine.answers import Prepared
 from foveal_runtime.study.notes import pad_notes
 from foveal_runtime.study.study import Modality, Subset
-from foveal_train.model.profile import EMBEDDING_DIM
 
 Float = npt.NDArray[np.float32]
 
@@ -34,7 +33,8 @@ def encoder_feed(prepared: Prepared, modality: Modality) -> dict[str, observers.
 
 def fusion_feed(tokens: Mapping[Modality, Float]) -> dict[str, observers.Array]:
     """Tokens [T, D] of the modalities a study is seen through as the input of the fusion graph, batch of one."""
-    heads = np.zeros((len(Modality), EMBEDDING_DIM), np.float32)
+    width = next(iter(tokens.values())).shape[-1]
+    heads = np.zeros((len(Modality), width), np.float32)
     mask = np.zeros(len(Modality), np.bool_)
     bodies = []
     for place, modality in enumerate(Modality):

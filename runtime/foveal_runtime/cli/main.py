@@ -35,6 +35,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("export", "foveal_export.cli:export", "Export a run to a verified bundle."),
     ("verify", f"{_RUNTIME}.verify:verify", "Check a bundle against PyTorch's answers."),
     ("inspect", f"{_RUNTIME}.inspect:inspect", "Show what a bundle is, on one screen."),
+    ("diff", f"{_RUNTIME}.diff:diff", "Compare a bundle with the one it is to replace."),
     ("doctor", f"{_RUNTIME}.doctor:doctor", "Check this machine, and what a bundle does on it."),
     ("compile", f"{_RUNTIME}.compile:compile_", "Compile a bundle for this machine, and measure how it is best served."),
     ("serve", f"{_RUNTIME}.serve:serve", "Serve a bundle over gRPC."),

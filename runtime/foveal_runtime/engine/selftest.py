@@ -89,7 +89,10 @@ def self_test(engine: Engine, golden: Golden | None = None, *, manifest: Manifes
     golden = read_golden(engine.bundle) if golden is None else golden
     judged_by = engine.manifest if manifest is None else manifest
     try:
-        return replay(lambda studies, kinds: engine.run([engine.prepare(s) for s in studies], kinds=kinds), judged_by, golden)
+        grade = bool(judged_by.trained_heads)
+        return replay(
+            lambda studies, kinds: engine.run([engine.prepare(s) for s in studies], kinds=kinds, grade=grade), judged_by, golden
+        )
     except FovealError:
         raise
     except Exception as error:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.engine.answers import Ask
     from foveal_runtime.engine.compiled import Compiled
     from foveal_runtime.serving.supervisor import Worker
     from foveal_runtime.study.study import Study
@@ -54,9 +55,11 @@ async def measure(
         FovealError: a worker can't be started.
     """
     from foveal_runtime.bundle.golden import read_golden
+    from foveal_runtime.engine.answers import Ask, VectorKind
     from foveal_runtime.serving.worker import lanes_for
     from foveal_runtime.study.study import Modality
 
+    ask = Ask() if bundle.manifest.trained_heads else Ask(frozenset({VectorKind.JOINT}), grade=False)
     golden = read_golden(bundle).studies
     studies = [_enlarged(study) for study in golden if Modality.IMAGE in study.modalities] or list(golden)
     best: dict[tuple[int, int], Measurement] = {}
@@ -67,7 +70,7 @@ async def measure(
             lanes = pool * (2 * lanes_for(provider, threads))  # as many batches wait in a worker as it runs, as when serving
             try:
                 for batch in _BATCHES:
-                    rate = await _rate(lanes, studies, batch, seconds / _ROUNDS)
+                    rate = await _rate(lanes, studies, [ask] * batch, seconds / _ROUNDS)
                     memory = sum(proportional_bytes(worker.pid) for worker in pool)
                     found = Measurement(
                         workers=workers,
@@ -116,12 +119,10 @@ async def _start(bundle: Bundle, provider: str, threads: int, compiled: Compiled
     return await Worker.start(spec, start_timeout_s=600)
 
 
-async def _rate(lanes: Sequence[Worker], studies: Sequence[Study], batch: int, seconds: float) -> float:
-    from foveal_runtime.engine.answers import Ask
+async def _rate(lanes: Sequence[Worker], studies: Sequence[Study], asks: Sequence[Ask], seconds: float) -> float:
     from foveal_runtime.errors import FovealError
 
-    chunk = [studies[i % len(studies)] for i in range(batch)]
-    asks = [Ask()] * batch
+    chunk = [studies[i % len(studies)] for i in range(len(asks))]
 
     async def turn(worker: Worker, end: float) -> int:
         done = 0

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from foveal_runtime.engine.cachefolder import cache_root, check_private, private_folder
 from foveal_runtime.errors import ConfigError, FovealError, OverloadedError, UnavailableError
-from foveal_runtime.study.labels import GRADE_NAMES, Head
+from foveal_runtime.study.labels import GRADE_NAMES, Head, quadratic_kappa
 
 if TYPE_CHECKING:
     from foveal_runtime.engine.grading import Grades
@@ -104,11 +104,7 @@ class Comparison:
     @property
     def kappa(self) -> float | None:
         """Quadratic-weighted kappa of the two bundles' ICDR grades (Cohen 1968); None where it is not defined."""
-        total = self.graded
-        rows, columns = [sum(row) for row in self.icdr], [sum(column) for column in zip(*self.icdr, strict=True)]
-        apart = sum((i - j) ** 2 * self.icdr[i][j] for i in range(_GRADES) for j in range(_GRADES))
-        by_chance = sum((i - j) ** 2 * rows[i] * columns[j] for i in range(_GRADES) for j in range(_GRADES))
-        return 1.0 - apart * total / by_chance if by_chance else None
+        return quadratic_kappa(self.icdr)
 
 
 def shadow_folder() -> Path:

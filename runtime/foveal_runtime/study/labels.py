@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -64,3 +65,17 @@ def referral_score(probabilities_BG: npt.NDArray[np.floating[Any]]) -> npt.NDArr
     probabilities_BG = np.asarray(probabilities_BG, dtype=np.float64)
     graded = probabilities_BG.argmax(axis=-1) >= REFERABLE_GRADE
     return np.where(graded, 1.0, referable_probability(probabilities_BG))
+
+
+def quadratic_kappa(confusion_GG: Sequence[Sequence[int]]) -> float | None:
+    """Quadratic-weighted kappa of two graders (Cohen 1968); None where it is not defined.
+
+    Args:
+        confusion_GG: studies by the first's grade (row) and the second's (column).
+    """
+    grades = range(len(confusion_GG))
+    total = sum(map(sum, confusion_GG))
+    rows, columns = [sum(row) for row in confusion_GG], [sum(column) for column in zip(*confusion_GG, strict=True)]
+    apart = sum((i - j) ** 2 * confusion_GG[i][j] for i in grades for j in grades)
+    by_chance = sum((i - j) ** 2 * rows[i] * columns[j] for i in grades for j in grades)
+    return 1.0 - apart * total / by_chance if by_chance else None

