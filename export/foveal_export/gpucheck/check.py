@@ -80,7 +80,7 @@ class Check:
         data, run = self.folder / "data", self.folder / "run"
         gpu = bool(self.document["machine"]["torch"]["sees_gpu"])
         what = f"recipe {self.recipe}, one epoch, {self.patients} generated patients"
-        if not (data / "labels.csv").is_file():
+        if not (data / "synthetic.json").is_file():
             made = self._foveal(
                 "data", "synth", data, "--patients", self.patients, "--seed", 1, "--balanced", "--force", "--json"
             )

@@ -57,6 +57,7 @@ def gpu_check(
         seconds=seconds,
         say=lambda line: print(line, file=sys.stderr),  # noqa: T201 - progress
     )
+    check.say("looking at this machine")
     check.begin()
     for line in check.document["missing"]:
         check.say(f"missing: {line}")
