@@ -14,7 +14,7 @@ DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 # what its tests share (an export, an environment, a server) is made once.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all test-transformers bench proto client reference docs wheel wheelhouse clean
+.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all test-transformers gpu bench proto client reference docs wheel wheelhouse clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -55,11 +55,12 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports
 
-stubs: $(READY)  ## The contract's format, lint and compatibility; stubs, blocking client, docs/reference fresh; lengths
+stubs: $(READY)  ## The contract's format, lint and compatibility; stubs, blocking client, docs/reference and the table of executed providers fresh; lengths
 	$(BIN)/python scripts/proto.py --check
 	$(BIN)/python scripts/client.py --check
 	$(BIN)/python scripts/reference.py --check
 	$(BIN)/python scripts/sizes.py
+	$(BIN)/python scripts/executed.py --check
 
 unit: $(READY)
 	$(PYTEST) -m "not slow"
@@ -73,6 +74,9 @@ test-transformers: $(READY)  ## Training's and export's tests with transformers 
 	@$(BIN)/python scripts/over_venv.py $(VENV) $(NEWER)
 	@$(NEWER)/bin/python scripts/quiet_pip.py "transformers 5" --log $(VENV)/transformers.log -- install --no-compile "transformers>=5,<6"
 	OMP_NUM_THREADS=1 $(NEWER)/bin/python -m pytest -n 2 --dist loadfile -m "not slow" tests/train tests/export
+
+gpu: $(READY)  ## What this machine's GPU does with bundles and training: gpu-check/gpu-check.html and .json, to send back
+	$(BIN)/foveal gpu-check gpu-check
 
 bench: $(READY)  ## The slow sweeps; docs/results.md names the script behind every figure
 	$(BIN)/python -m pytest -m slow

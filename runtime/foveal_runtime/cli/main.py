@@ -23,6 +23,7 @@ _EXTRAS = {
     "data": "train",
     "export": "export",
     "demo": "cpu,store",
+    "gpu-check": "export",
     "store": "store",
 }
 """Which extra brings what a command needs."""
@@ -38,6 +39,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("diff", f"{_RUNTIME}.diff:diff", "Compare a bundle with the one it is to replace."),
     ("doctor", f"{_RUNTIME}.doctor:doctor", "Check this machine, and what a bundle does on it."),
     ("compile", f"{_RUNTIME}.compile:compile_", "Compile a bundle for this machine, and measure how it is best served."),
+    ("gpu-check", "foveal_export.gpucheck.command:gpu_check", "Check bundles and training on this machine's GPU."),
     ("serve", f"{_RUNTIME}.serve:serve", "Serve a bundle over gRPC."),
     ("grade", f"{_RUNTIME}.grade:grade", "Grade photographs with a running server."),
     ("exam", f"{_RUNTIME}.exam:exam", "Grade both eyes of one visit, and decide for the patient."),
