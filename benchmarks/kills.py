@@ -129,6 +129,7 @@ def measure(bundle: Path, store: Path, victim: Victim, kills: int, photograph: b
     return {
         "kills": kills,
         "back_s": {"median": round(statistics.median(back_s), 2), "most": round(most, 2), "bound": BACK_S[victim]},
+        "load_average": round(os.getloadavg()[0], 1),
         "acknowledged_entries": len(writer.acknowledged) * _ENTRIES,
         **left,
         "errors": dict(writer.errors),
