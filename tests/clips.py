@@ -9,11 +9,11 @@ from pathlib import Path
 def save_tiny_clip(folder: Path) -> Path:
     """Write config, weights, tokenizer and preprocessing of a random CLIP into `folder`."""
     import torch
+    from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
-    from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
 
     folder.mkdir(parents=True, exist_ok=True)
-    letters = list(bytes_to_unicode().values())
+    letters = sorted(ByteLevel.alphabet())
     words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
