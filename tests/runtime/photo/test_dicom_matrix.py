@@ -145,6 +145,11 @@ def jpeg() -> Iterator[Variant]:
         buffer = io.BytesIO()
         Image.fromarray(GREY_HW if kind == "MONOCHROME2" else 255 - GREY_HW).save(buffer, "JPEG", quality=95)
         yield Variant(kind, syntax, buffer.getvalue(), {"PhotometricInterpretation": kind}, GREY_HWC, LOSSY)
+    for kind in ("MONOCHROME1", "MONOCHROME2"):
+        stored = deep(GREY_HW if kind == "MONOCHROME2" else 255 - GREY_HW, 12)
+        frame = bytes(imagecodecs.jpeg8_encode(stored, 95, bitspersample=12))
+        header = {"PhotometricInterpretation": kind, "BitsStored": 12}
+        yield Variant(f"{kind} 12", "JPEGExtended12Bit", frame, header, GREY_HWC, LOSSY)
 
 
 def lossless_jpeg() -> Iterator[Variant]:
@@ -274,7 +279,7 @@ def outcome(variant: Variant) -> str:
 
 
 FAMILIES: dict[str, tuple[Callable[[], Iterator[Variant]], int, int]] = {
-    "uncompressed": (uncompressed, 128, 63), "run length": (run_length, 20, 20), "JPEG": (jpeg, 40, 40),
+    "uncompressed": (uncompressed, 128, 63), "run length": (run_length, 20, 20), "JPEG": (jpeg, 42, 40),
     "lossless JPEG": (lossless_jpeg, 24, 0), "JPEG 2000": (jpeg_2000, 68, 32),
 }  # fmt: skip
 """Variants, and how many at least are read without further decoders."""
