@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from foveal_export import output
+
 if TYPE_CHECKING:
     from foveal_export.pipeline import Exported
     from foveal_export.planning import Request
@@ -115,11 +117,9 @@ def export(
     from foveal_export.planning import Request, TextExporter
     from foveal_export.quantise.plan import read_plan
 
-    name = "auto" if chooses else wanted.value
-    beside = Path(f"{source.resolve().name}-{name}") if hf is not None else source / _name(name, aim)
     request = Request(
         run=source,
-        out=beside if out is None else out,
+        out=_beside(source, hf, "auto" if chooses else wanted.value, aim) if out is None else out,
         precision=wanted,
         budget=limits,
         target=aim,
@@ -139,9 +139,9 @@ def export(
     )
     exported, why = _export(request, budget or [], chooses=chooses)
     if json_:
-        sys.stdout.write(json_module.dumps(_document(exported) | {"not_int8_because": why}) + "\n")
-        return
-    _print(exported, why)
+        sys.stdout.write(json_module.dumps(output.document(exported) | {"not_int8_because": why}) + "\n")
+    else:
+        output.show(exported, why)
 
 
 def _export(request: Request, budget: list[str], *, chooses: bool) -> tuple[Exported, str]:
@@ -189,7 +189,7 @@ def verify_against_run(bundle: Path, *, run: Path, data: list[str] | None, repor
     from rich.console import Console
 
     console = Console(stderr=True)
-    console.print(_table(found.document))
+    console.print(output.table(found.document))
     found.raise_if_failed()
     console.print(f"verified: {bundle} answers as the PyTorch model of {run} does, within its tolerances")
 
@@ -230,8 +230,11 @@ def _block(text: str) -> tuple[str, str]:
     return graph, block
 
 
-def _name(precision: str, target: Target) -> str:
-    return "-".join(["bundle", *([target.value] if target.value != "onnx" else []), precision])
+def _beside(source: Path, hf: Path | None, precision: str, target: Target) -> Path:
+    """Where a bundle goes that nobody named a place for."""
+    if hf is not None:
+        return Path(f"{source.resolve().name}-{precision}")
+    return source / "-".join(["bundle", *([target.value] if target.value != "onnx" else []), precision])
 
 
 def _architectures(text: str | None, target: Target) -> tuple[Architecture, ...]:
@@ -249,99 +252,3 @@ def _choice(kind: Any, value: str, flag: str, *others: str) -> Any:
     except ValueError:
         known = ", ".join((*(member.value for member in kind), *others))
         raise ConfigError(f"{flag} is {value!r}; choose one of {known}") from None
-
-
-def _document(exported: Exported) -> dict[str, Any]:
-    return {
-        "bundle": str(exported.bundle),
-        "report": str(exported.html),
-        "precision": exported.manifest.precision.value,
-        "space_id": exported.manifest.space_id,
-        "bytes": exported.bytes,
-        "seconds": round(exported.seconds, 1),
-        "parity": exported.report["summary"],
-        "cpu": exported.manifest.runs_on.value,
-        "saturation": exported.report["saturation"],
-        "ms_per_study": exported.report["ms_per_study"],
-        "graphs": exported.report["graphs"],
-        "frontier": exported.report["frontier"],
-        "tensorrt": exported.report["tensorrt"],
-    }
-
-
-def _table(document: dict[str, Any]) -> Any:
-    from rich.table import Table
-
-    table = Table(title=f"parity with PyTorch on {document['source']}")
-    for column in ("subset", "vector", "studies", "mean cosine", "min cosine", "overlap", "ICDR changed"):
-        table.add_column(column, justify="left" if column in ("subset", "vector") else "right")
-    for name, part in document["subsets"].items():
-        flips = part["heads"].get("icdr", {}).get("flips")
-        for kind, vector in part["vectors"].items():
-            overlap = vector["cross_overlap"]
-            table.add_row(
-                name,
-                kind,
-                str(part["studies"]),
-                f"{vector['mean_cosine']:.5f}",
-                f"{vector['min_cosine']:.5f}",
-                "" if overlap is None else f"{overlap:.3f}",
-                "" if flips is None or kind != "joint" else str(flips),
-            )
-    return table
-
-
-def unproven(evidence: dict[str, Any]) -> list[str]:
-    """What to say of heads whose grades no held-out study has shown to be better than chance, a line a reason."""
-    reasons = {
-        "chance": "not told from chance by held-out studies, so held to vectors and probabilities, not to grades",
-        "unverified": "too few held-out studies to judge grades by (50 are needed, 20 on each side of grade 2)",
-    }
-    flags = {"chance": "--allow-untrained", "unverified": "--allow-unverified"}
-    lines = []
-    for status, reason in reasons.items():
-        named = [
-            f"{head} from {name}" for name, heads in evidence.items() for head, e in heads.items() if e["status"] == status
-        ]
-        if named:
-            lines.append(f"{', '.join(named)}: {reason}; `foveal serve` gives such grades with {flags[status]} alone")
-    return lines
-
-
-def built(document: dict[str, Any]) -> str:
-    """What TensorRT made of a bundle's graphs, in a line, from parity.json's part of it."""
-    from foveal_export.tensorrt.engines import sizes
-
-    made = sizes(document)
-    engines = [engine for graph in document["graphs"].values() for engine in graph["engines"].values()]
-    plain = sizes(document, "fp16_bytes") if "fp16_bytes" in engines[0] else {}
-    listed = [
-        f"{name} {size / 1e6:.1f} MB" + (f" (FP16 {plain[name] / 1e6:.1f} MB)" if name in plain else "")
-        for name, size in made.items()
-    ]
-    seconds = sum(engine["seconds"] for engine in engines)
-    return f"TensorRT {document['parser']} parsed every graph and built engines in {seconds:.0f} s: {', '.join(listed)}"
-
-
-def _print(exported: Exported, why: str) -> None:
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    console.print(_table(exported.report))
-    for line in unproven(exported.report["evidence"]):
-        console.print(line)
-    from foveal_export.quantise.saturation import warnings
-
-    for line in warnings(exported.report["saturation"]):
-        console.print(f"[yellow]warning[/yellow]: {line}")
-    if exported.frontier:
-        kept = exported.frontier[-1]
-        console.print(f"kept in floating point to hold the budget: {', '.join(kept.blocks)}")
-    if exported.report["tensorrt"]:
-        console.print(built(exported.report["tensorrt"]))
-    if why:
-        console.print(f"FP16, not INT8: {why}")
-    console.print(
-        f"bundle of {exported.bytes / 1e6:.1f} MB written to [bold]{exported.bundle}[/bold] in {exported.seconds:.0f} s; "
-        f"report: {exported.html}; next: foveal serve {exported.bundle}"
-    )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
-import torch
 
 from foveal_export.bundle import golden, writer
 from foveal_export.bundle.bom import DataPart, pretrained_parts, write_bom
@@ -24,7 +23,17 @@ from foveal_export.parity.costs import Cost, costs, pytorch_cost
 from foveal_export.parity.document import Findings
 from foveal_export.parity.outcome import Aim, Candidate, Compared, Outcome
 from foveal_export.parity.refit import recalibrated, refit
-from foveal_export.planning import Reporter, Request, TextExporter, check_cpu, check_engines, check_source, plan_graphs
+from foveal_export.planning import (
+    Reporter,
+    Request,
+    TextExporter,
+    check_cpu,
+    check_engines,
+    check_source,
+    engine_shapes,
+    plan_graphs,
+    read_about,
+)
 from foveal_export.quantise import calibrate
 from foveal_export.quantise.plan import PLAN_FILE, ExportPlan
 from foveal_export.search import rank, search
@@ -32,7 +41,7 @@ from foveal_export.studies import cases
 from foveal_export.tensorrt import engines, typed
 from foveal_runtime.bundle.bundle import PARITY
 from foveal_runtime.bundle.golden import write_golden
-from foveal_runtime.bundle.manifest import FUSION, Manifest, Precision, ShapeRange, Target
+from foveal_runtime.bundle.manifest import FUSION, Manifest, Precision
 from foveal_runtime.bundle.signing import read_private_key
 from foveal_runtime.errors import CheckFailed, ConfigError, DataError, UntrainedError
 from foveal_runtime.study.study import Modality, Subset
@@ -83,7 +92,7 @@ def export_run(request: Request, say: Reporter, *, refuse: Callable[[dict[str, A
     check_engines(request)
     writer.check_target(request.out, force=request.force)
     key = None if request.sign is None else read_private_key(request.sign)
-    about = "" if request.about is None else _about(request.about)
+    about = "" if request.about is None else read_about(request.about)
     export = _Export(request, say)
     export.open_run()
     export.write_exact_graphs()
@@ -246,7 +255,7 @@ class _Export:
         self.say.stage(f"verdict on {self.chosen.source}")
         self.outcome = self.judge.conclude(engine, self.outcome, calibration)
         self.paid = [pytorch_cost(self.reference, self.checks)]
-        self.metrics, self.shapes = _metrics(self.run), _shapes(self.names, self.run, self.request.target)
+        self.metrics, self.shapes = _metrics(self.run), engine_shapes(self.names, self.run, self.request.target)
         del self.reference, self.run  # the report opens sessions of its own, and `base` is 0.8 GB in PyTorch
 
     def build_engines(self, folder: Path, kept: Path | None) -> None:
@@ -323,24 +332,6 @@ class _Export:
         manifest = manifest.model_copy(update={"files": writer.file_hashes(folder, manifest.graphs)})
         writer.write_manifest(folder, manifest, key)
         return manifest
-
-
-def _shapes(names: Sequence[str], run: Run, target: Target) -> dict[str, dict[str, ShapeRange]]:
-    """What an engine is built for, by graph and input, where the target builds one."""
-    if target is not Target.TENSORRT:
-        return {}
-    side, tokens = run.info.model.image_spec.side_px, 0
-    if Modality.IMAGE.value in names:
-        with torch.inference_mode():
-            tokens = run.model.image(torch.zeros(1, 3, side, side)).shape[1]
-    return {name: typed.shapes(name, run.info.model, tokens) for name in names}
-
-
-def _about(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--about {path} can't be read ({type(error).__name__}); give a Markdown file in UTF-8") from None
 
 
 def _metrics(run: Run) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 import onnx
+import torch
 
 from foveal_export.graphs import observers, text_optimum
 from foveal_export.graphs.blocks import blocks
@@ -20,9 +21,9 @@ from foveal_export.studies import cases
 from foveal_export.studies.feeds import Feeds
 from foveal_export.tensorrt import parser, typed
 from foveal_export.tensorrt.architectures import Architecture
-from foveal_runtime.bundle.manifest import Cpu, Precision, Target
+from foveal_runtime.bundle.manifest import Cpu, Precision, ShapeRange, Target
 from foveal_runtime.errors import ConfigError, DataError
-from foveal_runtime.study.study import Subset
+from foveal_runtime.study.study import Modality, Subset
 from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import Run
 
@@ -213,3 +214,26 @@ def _kept(request: Request, plan: ExportPlan, exact: Mapping[str, onnx.ModelProt
             )
     fresh = [pair for pair in request.keep if pair[1] not in plan.graphs[pair[0]].keep]
     return keep(plan, fresh)
+
+
+def engine_shapes(names: Sequence[str], run: Run, target: Target) -> dict[str, dict[str, ShapeRange]]:
+    """What an engine is built for, by graph and input, where the target builds one."""
+    if target is not Target.TENSORRT:
+        return {}
+    side, tokens = run.info.model.image_spec.side_px, 0
+    if Modality.IMAGE.value in names:
+        with torch.inference_mode():
+            tokens = run.model.image(torch.zeros(1, 3, side, side)).shape[1]
+    return {name: typed.shapes(name, run.info.model, tokens) for name in names}
+
+
+def read_about(path: Path) -> str:
+    """What stands first in the model card.
+
+    Raises:
+        ConfigError: the file can't be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--about {path} can't be read ({type(error).__name__}); give a Markdown file in UTF-8") from None

@@ -29,9 +29,9 @@ from safetensors.numpy import load_file, save_file
 from foveal_export import pipeline
 from foveal_export.bundle.bom import BOM_FILE
 from foveal_export.bundle.provenance import commit
-from foveal_export.cli import unproven
 from foveal_export.graphs.blocks import blocks
 from foveal_export.graphs.edit import in_modules
+from foveal_export.output import unproven
 from foveal_export.parity import report
 from foveal_export.parity.budget import DEFAULTS, parse_budget, replayed, tolerances
 from foveal_export.pipeline import Exported, export_run
