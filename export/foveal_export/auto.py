@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from foveal_export.parity.budget import Budget
-from foveal_export.pipeline import Exported, export_run
+from foveal_export.pipeline import export_run
 from foveal_export.planning import Reporter, Request
+from foveal_export.result import Exported
 from foveal_export.tensorrt import engines
 from foveal_runtime.bundle.manifest import Cpu, Precision, Target
 from foveal_runtime.errors import CheckFailed

@@ -12,8 +12,8 @@ from cyclopts import Parameter
 from foveal_export import output
 
 if TYPE_CHECKING:
-    from foveal_export.pipeline import Exported
     from foveal_export.planning import Request
+    from foveal_export.result import Exported
     from foveal_export.tensorrt.architectures import Architecture
     from foveal_runtime.bundle.manifest import Target
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from foveal_export.pipeline import Exported
+    from foveal_export.result import Exported
 
 
 def document(exported: Exported) -> dict[str, Any]:

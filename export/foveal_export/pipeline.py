@@ -6,7 +6,6 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +35,7 @@ from foveal_export.planning import (
 )
 from foveal_export.quantise import calibrate
 from foveal_export.quantise.plan import PLAN_FILE, ExportPlan
+from foveal_export.result import Exported
 from foveal_export.search import rank, search
 from foveal_export.studies import cases
 from foveal_export.tensorrt import engines, typed
@@ -49,26 +49,13 @@ from foveal_train.data.source import parse_spec
 from foveal_train.runs.hubfolder import WEIGHTS_SHA256, open_hub_folder
 from foveal_train.runs.provenance import with_provenance
 from foveal_train.runs.reference import ALL_KINDS, Reference
-from foveal_train.runs.run import METRICS_FILE, Run
+from foveal_train.runs.run import Run
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 PARITY_LIMIT = 400
 """Answers compared, shared out among the modality subsets."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Exported:
-    """What came out."""
-
-    bundle: Path
-    manifest: Manifest
-    report: dict[str, Any]
-    seconds: float
-    bytes: int
-    html: Path
-    frontier: tuple[Candidate, ...] = field(default=())
 
 
 def export_run(request: Request, say: Reporter, *, refuse: Callable[[dict[str, Any]], str] = lambda _: "") -> Exported:
@@ -255,7 +242,7 @@ class _Export:
         self.say.stage(f"verdict on {self.chosen.source}")
         self.outcome = self.judge.conclude(engine, self.outcome, calibration)
         self.paid = [pytorch_cost(self.reference, self.checks)]
-        self.metrics, self.shapes = _metrics(self.run), engine_shapes(self.names, self.run, self.request.target)
+        self.metrics, self.shapes = self.run.metrics, engine_shapes(self.names, self.run, self.request.target)
         del self.reference, self.run  # the report opens sessions of its own, and `base` is 0.8 GB in PyTorch
 
     def build_engines(self, folder: Path, kept: Path | None) -> None:
@@ -332,9 +319,3 @@ class _Export:
         manifest = manifest.model_copy(update={"files": writer.file_hashes(folder, manifest.graphs)})
         writer.write_manifest(folder, manifest, key)
         return manifest
-
-
-def _metrics(run: Run) -> dict[str, Any]:
-    path = run.path / METRICS_FILE
-    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return loaded

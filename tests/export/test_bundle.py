@@ -34,10 +34,11 @@ from foveal_export.graphs.edit import in_modules
 from foveal_export.output import unproven
 from foveal_export.parity import report
 from foveal_export.parity.budget import DEFAULTS, parse_budget, replayed, tolerances
-from foveal_export.pipeline import Exported, export_run
+from foveal_export.pipeline import export_run
 from foveal_export.planning import Request, TextExporter
 from foveal_export.quantise import saturation
 from foveal_export.quantise.plan import ExportPlan, RangeRule, read_plan
+from foveal_export.result import Exported
 from foveal_export.studies import cases
 from foveal_export.verify import verify
 from foveal_runtime.bundle.bundle import Bundle

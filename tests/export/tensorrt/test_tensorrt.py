@@ -14,10 +14,11 @@ from foveal_export.graphs import observers
 from foveal_export.graphs.graphs import export_graph
 from foveal_export.graphs.twins import Attend
 from foveal_export.parity.budget import DEFAULTS
-from foveal_export.pipeline import Exported, export_run
+from foveal_export.pipeline import export_run
 from foveal_export.planning import Request
 from foveal_export.quantise import int8
 from foveal_export.quantise.plan import GraphPlan, Mode
+from foveal_export.result import Exported
 from foveal_export.tensorrt.operators import matrix, unsupported
 from foveal_export.tensorrt.typed import overflowing, to_tensorrt, to_typed_half
 from foveal_runtime.bundle.bundle import Bundle

@@ -141,6 +141,13 @@ class Run:
         loaded: dict[str, list[str]] = json.loads((self.path / SPLIT_FILE).read_text(encoding="utf-8"))
         return loaded
 
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What training measured on held-out studies; empty where it measured nothing."""
+        path = self.path / METRICS_FILE
+        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return loaded
+
 
 def read_info(root: Path) -> RunInfo:
     """run.json alone.
