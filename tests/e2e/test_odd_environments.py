@@ -106,7 +106,7 @@ def test_compile_works_or_names_the_folder_to_set(user: User, place: Path) -> No
 
 @pytest.mark.slow
 def test_training_and_export_work(user: User, place: Path) -> None:
-    is_fine(user.run("data", "synth", place / "data", "--patients", "20", "--side-px", "96", "--balanced", cwd=place))
+    is_fine(user.run("data", "synth", place / "data", "--patients", "20", "--seed", "1", "--balanced", cwd=place))
     words = ("train", "--recipe", "tiny", "--set", "optimiser.epochs=1", "--data", f"brset:{place / 'data'}")
     is_fine(user.run(*words, "--out", place / "run", cwd=place))
     is_fine(user.run("export", place / "run", "--precision", "fp32", "--out", place / "exported", cwd=place))

@@ -11,6 +11,7 @@ VARIABLES = MappingProxyType(
         "HF_HUB_OFFLINE": "`1` keeps transformers and timm from asking a hub; weights come from its cache or a folder.",
         "HF_HUB_DISABLE_TELEMETRY": "`1` unless you set it: Hugging Face's libraries report nothing.",
         "ORT_DISABLE_TELEMETRY": "`1` unless you set it: ONNX Runtime keeps no device id and reports nothing.",
+        "MPLCONFIGDIR": "Folder of Matplotlib's list of fonts; unless you set it, `foveal-matplotlib` beside foveal's cache.",
         "OMP_NUM_THREADS": "Threads of PyTorch in training, evaluation and export. The server has `--threads` of its own.",
         "OMP_WAIT_POLICY": "`PASSIVE` lets PyTorch's threads sleep between operations; spinning ones slow a busy machine.",
         "RANK": "Set by `torchrun`: the number of this process.",
