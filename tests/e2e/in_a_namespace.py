@@ -16,7 +16,7 @@ from pathlib import Path
 
 from servers import RunningServer  # found beside: the test puts its folder on the path
 
-OUTSIDE = ("192.0.2.1", "8.8.8.8")
+OUTSIDE = ("192.0.2.1", "203.0.113.1")
 
 
 def lead_nowhere() -> None:
