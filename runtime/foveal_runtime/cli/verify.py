@@ -78,13 +78,14 @@ def _replay(opened: Bundle, *, provider: str, threads: int | None, report: Path 
     Raises:
         CheckFailed: out of tolerance.
     """
-    from foveal_runtime.engine.choice import resolve
+    from foveal_runtime.engine.choice import AUTO, resolve
     from foveal_runtime.engine.compiled import find_compiled
     from foveal_runtime.engine.engine import Engine
     from foveal_runtime.engine.selftest import self_test
 
     chosen = resolve(provider, opened)
-    sys.stderr.write(f"provider {chosen.provider.value}: {chosen.why}\n")
+    if provider == AUTO:
+        sys.stderr.write(f"provider {chosen.provider.value}: {chosen.why}\n")
     compiled = find_compiled(opened, chosen.provider.value)
     if compiled is not None:
         sys.stderr.write(f"through the graphs that `foveal compile` made: {compiled.folder}\n")

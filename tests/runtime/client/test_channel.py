@@ -117,4 +117,5 @@ def test_nobody_opens_a_channel_by_himself() -> None:
     assert [str(path.relative_to(ROOT)) for path in found] == [
         "runtime/foveal_runtime/client/channel.py",
         "tests/attacker.py",  # who attacks takes none of the care that clients take
+        "tests/attacks/test_malformed.py",
     ]

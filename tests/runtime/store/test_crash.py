@@ -326,7 +326,8 @@ def test_a_postgres_that_is_killed_again_and_again_is_back_at_once_and_one_that_
     waits = stopping.wait
 
     def wait(pause_s: float) -> bool:
-        pauses.append(pause_s)
+        if pause_s >= 0.1:  # between starts; shorter ones are looks at a file
+            pauses.append(pause_s)
         return waits(pause_s)
 
     monkeypatch.setattr(stopping, "wait", wait)
