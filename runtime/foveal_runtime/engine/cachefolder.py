@@ -39,6 +39,19 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
+def replace_file(path: Path, text: str) -> None:
+    """Put a file into a folder below `cache_root`, which is made, in one step: a reader sees the old one or the new one whole.
+
+    Raises:
+        ConfigError: see `private_folder`.
+        OSError: the file can't be written.
+    """
+    private_folder(path.parent)
+    scratch = path.with_suffix(".new")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.rename(path)
+
+
 def check_private(folder: Path) -> None:
     """Refuse a folder that another user could have written in: what lies there runs inside the server.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.manifest import Target
-from foveal_runtime.engine.cachefolder import check_private, private_folder
+from foveal_runtime.engine.cachefolder import check_private, replace_file
 from foveal_runtime.engine.compiled import entry_folder
 from foveal_runtime.engine.gpu import nvidia_driver
 from foveal_runtime.engine.plugins import is_built_in, lacks
@@ -93,14 +93,9 @@ def keep(bundle: Bundle, ms: Mapping[Provider, float]) -> Choice:
     Raises:
         ConfigError: the cache folder can't be written, or is not this user's alone.
     """
-    folder = private_folder(entry_folder(bundle.sha256, AUTO))
-    path = folder / _FILE
-    scratch = path.with_suffix(".new")
+    folder = entry_folder(bundle.sha256, AUTO)
     try:
-        scratch.write_text(
-            json.dumps({"ms": {provider.value: value for provider, value in ms.items()}}) + "\n", encoding="utf-8"
-        )
-        scratch.rename(path)
+        replace_file(folder / _FILE, json.dumps({"ms": {provider.value: value for provider, value in ms.items()}}) + "\n")
     except OSError as error:
         raise ConfigError(f"{folder} can't be written ({error.strerror}); free space, or set FOVEAL_CACHE") from None
     return _fastest(ms)

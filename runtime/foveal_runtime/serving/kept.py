@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foveal_runtime.engine.cachefolder import check_private, private_folder
+from foveal_runtime.engine.cachefolder import check_private, replace_file
 from foveal_runtime.engine.compiled import Compiled, entry_folder, find_compiled
 from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.engine.providers import on_processor
@@ -77,12 +77,9 @@ def write_plan(folder: Path, plan: ServePlan) -> Path:
     Raises:
         ConfigError: the folder can't be written, or is not this user's alone.
     """
-    private_folder(folder)
     path = folder / "plan.json"
     try:
-        scratch = path.with_suffix(".new")
-        scratch.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
-        scratch.rename(path)
+        replace_file(path, json.dumps(asdict(plan), indent=1) + "\n")
     except OSError as error:
         raise ConfigError(f"plan can't be kept in {folder} ({error.strerror}); set FOVEAL_CACHE to a writable folder") from None
     return path

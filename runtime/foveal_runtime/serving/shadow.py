@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foveal_runtime.engine.cachefolder import cache_root, check_private, private_folder
+from foveal_runtime.engine.cachefolder import cache_root, check_private, replace_file
 from foveal_runtime.errors import ConfigError, FovealError, OverloadedError, UnavailableError
 from foveal_runtime.study.labels import GRADE_NAMES, Head, quadratic_kappa
 
@@ -212,11 +212,7 @@ class Shadow:
         if self._comparison is None:
             return
         try:
-            path = _path(self._comparison)
-            private_folder(path.parent)
-            scratch = path.with_suffix(".new")
-            scratch.write_text(json.dumps(asdict(self._comparison)) + "\n", encoding="utf-8")
-            scratch.rename(path)
+            replace_file(_path(self._comparison), json.dumps(asdict(self._comparison)) + "\n")
         except (OSError, ConfigError) as error:
             log.warning("the shadow's comparison can't be kept: %s", error)
 
