@@ -5,10 +5,9 @@ Runs both bundles' graphs; judges nothing (see `change`). Shapes: N studies, G g
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -20,6 +19,7 @@ from foveal_runtime.bundle.golden import read_golden
 from foveal_runtime.engine.answers import Outcome, Prepared, VectorKind, trained_kinds
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.grading import calibration_of, operating_point_of
+from foveal_runtime.engine.race import in_turns
 from foveal_runtime.errors import StudyError
 from foveal_runtime.photo.quality import Quality
 from foveal_runtime.study.labels import (
@@ -102,14 +102,12 @@ class Pair:
         """Milliseconds of one study through the graphs, by subset: OLD's and NEW's, the median of rounds that take turns."""
         found = {}
         for name, studies in self._golden_studies().items():
-            items = [(engine, engine.prepare(studies[0])) for engine in (self.old, self.new)]
-            times: tuple[list[float], list[float]] = ([], [])
-            for _ in range(_ROUNDS + 1):
-                for place, (engine, item) in enumerate(items):
-                    begun = time.perf_counter()
-                    self._run(engine, [item])
-                    times[place].append((time.perf_counter() - begun) * 1e3)
-            found[name] = (statistics.median(times[0][1:]), statistics.median(times[1][1:]))
+            works = {
+                side: partial(self._run, engine, [engine.prepare(studies[0])])
+                for side, engine in (("old", self.old), ("new", self.new))
+            }
+            ms = in_turns(works, _ROUNDS)
+            found[name] = (ms["old"], ms["new"])
         return found
 
     def _golden_studies(self) -> dict[str, list[Study]]:

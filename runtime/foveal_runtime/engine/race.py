@@ -1,10 +1,12 @@
-"""Time a bundle's graphs under several providers, in turns on the same prepared studies. Chooses nothing."""
+"""Time work in turns: a bundle's graphs under several providers, on the same prepared studies. Chooses nothing."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 from foveal_runtime.engine.answers import Prepared, VectorKind
 from foveal_runtime.engine.engine import Engine
@@ -12,6 +14,29 @@ from foveal_runtime.engine.providers import Provider
 
 ROUNDS = 9
 _KINDS = frozenset({VectorKind.JOINT})
+_Name = TypeVar("_Name", bound=Hashable)
+
+
+def in_turns(
+    works: Mapping[_Name, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[_Name, float]:
+    """Milliseconds of each piece of work, the median of all rounds; a first one is not counted.
+
+    Args:
+        works: by name.
+        rounds: what else the machine does falls on all alike.
+        clock: seconds.
+    """
+    for work in works.values():
+        work()  # memory is allocated and kernels are chosen for every shape
+    taken: dict[_Name, list[float]] = {name: [] for name in works}
+    for turn in range(rounds):
+        order = list(works.items())
+        for name, work in order if turn % 2 else reversed(order):
+            started = clock()
+            work()
+            taken[name].append((clock() - started) * 1e3)
+    return {name: statistics.median(times) for name, times in taken.items()}
 
 
 def race(
@@ -32,15 +57,10 @@ def race(
         clock: seconds; by default the processor time of all threads of this process, which others on the machine hardly move.
     """
     batches = [studies[i : i + batch] for i in range(0, len(studies), batch)]
-    for engine in engines.values():
+
+    def through(engine: Engine) -> None:
         for each in batches:
-            engine.run(each, kinds=_KINDS)  # memory is allocated and kernels are chosen for every shape
-    taken: dict[Provider, list[float]] = {provider: [] for provider in engines}
-    for turn in range(rounds):
-        order = list(engines.items())
-        for provider, engine in order if turn % 2 else reversed(order):
-            started = clock()
-            for each in batches:
-                engine.run(each, kinds=_KINDS)
-            taken[provider].append((clock() - started) * 1e3 / len(studies))
-    return {provider: statistics.median(times) for provider, times in taken.items()}
+            engine.run(each, kinds=_KINDS)
+
+    works = {provider: partial(through, engine) for provider, engine in engines.items()}
+    return {provider: ms / len(studies) for provider, ms in in_turns(works, rounds, clock).items()}
