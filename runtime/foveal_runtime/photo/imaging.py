@@ -198,8 +198,8 @@ def field_box(picture: Image.Image) -> tuple[float, float, float, float]:
     return _box(probe, _paper(probe), step, picture.size)
 
 
-def _probe(picture: Image.Image) -> tuple[Image.Image, int]:
-    """Every step-th pixel of every step-th row, from the first, and the step."""
+def _probe(picture: Image.Image) -> tuple[UInt8, int]:
+    """Every step-th pixel of every step-th row, from the first, as `_3HW`, and the step."""
     width, height = picture.size
     step = max(1, max(height, width) // _FIELD_PROBE_PX)
     # The nearest neighbour of (step x, step y).
@@ -209,20 +209,18 @@ def _probe(picture: Image.Image) -> tuple[Image.Image, int]:
         (step, 0, 0.5 - step / 2, 0, step, 0.5 - step / 2),
         Image.Resampling.NEAREST,
     )
-    return probe, step
+    return np.stack([np.asarray(channel) for channel in probe.split()]), step
 
 
-def _paper(probe: Image.Image) -> float:
+def _paper(probe_3HW: UInt8) -> float:
     """How light the paper is that an eye lies on; 0 on camera black, or where it can't be told."""
-    level = paper_level(np.stack([np.asarray(channel) for channel in probe.split()]))
-    return level if level and surrounds_an_eye(np.asarray(probe), level) else 0.0
+    level = paper_level(probe_3HW)
+    return level if level and surrounds_an_eye(probe_3HW.transpose(1, 2, 0), level) else 0.0
 
 
-def _box(probe: Image.Image, paper: float, step: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
+def _box(probe_3HW: UInt8, paper: float, step: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
     width, height = size
-    if paper:
-        probe = Image.fromarray(on_black(np.asarray(probe), paper))
-    red, green, blue = (np.asarray(channel) for channel in probe.split())
+    red, green, blue = on_black(probe_3HW.transpose(1, 2, 0), paper).transpose(2, 0, 1) if paper else probe_3HW
     lit_HW: Bool = np.maximum(np.maximum(red, green), blue) > _FIELD_THRESHOLD
     # A row or column belongs to the field when 2 % of it is lit: single bright specks and stamps of text do not.
     columns = np.flatnonzero(lit_HW.mean(axis=0) > 0.02)
