@@ -35,6 +35,7 @@ from foveal_runtime._proto import archive_pb2, screening_pb2, study_pb2
 from foveal_runtime.cli.local_server import LocalServer, free_address
 from foveal_runtime.client import Client, ClientOptions
 from foveal_runtime.errors import FovealError
+from runtime_load import report
 
 PHOTOGRAPH = Path(__file__).resolve().parent.parent / "examples" / "photographs" / "grade-0.jpg"
 _ENTRIES = 3
@@ -80,10 +81,7 @@ def main() -> int:
                 random.Random(arguments.seed),
             )
             print(victim.value, json.dumps(found[victim.value]), file=sys.stderr)
-    text = json.dumps(found, indent=1) + "\n"
-    print(text, end="")
-    if arguments.json is not None:
-        arguments.json.write_text(text, encoding="utf-8")
+    report(found, arguments.json)
     return 0 if all(found[victim.value]["met"] for victim in victims) else 1
 
 

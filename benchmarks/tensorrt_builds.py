@@ -20,7 +20,6 @@ from typing import Annotated, Any
 
 import cyclopts
 import onnx
-import torch
 from cyclopts import Parameter
 
 from export_speed import measurable
@@ -29,6 +28,7 @@ from foveal_export.graphs import observers
 from foveal_export.graphs.blocks import blocks
 from foveal_export.graphs.graphs import export_graph
 from foveal_export.graphs.twins import Attend
+from foveal_export.planning import engine_shapes
 from foveal_export.quantise import calibrate
 from foveal_export.quantise.int8 import activations
 from foveal_export.quantise.plan import GraphPlan, Mode, RangeRule
@@ -37,7 +37,7 @@ from foveal_export.studies.feeds import Feeds
 from foveal_export.tensorrt.architectures import Architecture
 from foveal_export.tensorrt.engines import build_all, sizes
 from foveal_export.tensorrt.parser import version
-from foveal_export.tensorrt.typed import overflowing, shapes, to_tensorrt, to_typed_half
+from foveal_export.tensorrt.typed import overflowing, to_tensorrt, to_typed_half
 from foveal_runtime.bundle.manifest import FUSION, Precision, ShapeRange
 from foveal_runtime.errors import CheckFailed
 from foveal_runtime.study.labels import Head
@@ -104,11 +104,8 @@ def _profile(profile: str, architectures: tuple[Architecture, ...]) -> list[dict
     reference = Reference(built.model, built.tokenizer_json, info)
     studies = [study for study in golden_studies(ALL_SUBSETS) if len(study.modalities) == 3]
     cases = [Case(id=study.id, prepared=reference.prepare(study), icdr=MISSING) for study in studies]
-    side = built.config.image_spec.side_px
-    with torch.inference_mode():
-        tokens = built.model.image(torch.zeros(1, 3, side, side)).shape[1]
     exact = {name: export_graph(built.model, built.config, name, Attend.PLAIN) for name in NAMES}
-    profiles = {name: shapes(name, built.config, tokens) for name in NAMES}
+    profiles = engine_shapes(NAMES, built.model, built.config)
     feeds = Feeds(exact, cases, ALL_SUBSETS[-1:])
     del built, reference
     wide = {name: overflowing(exact[name], feeds.of(name)) for name in NAMES}

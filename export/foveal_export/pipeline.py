@@ -41,7 +41,7 @@ from foveal_export.studies import cases
 from foveal_export.tensorrt import engines, typed
 from foveal_runtime.bundle.bundle import PARITY
 from foveal_runtime.bundle.golden import write_golden
-from foveal_runtime.bundle.manifest import FUSION, Manifest, Precision
+from foveal_runtime.bundle.manifest import FUSION, Manifest, Precision, Target
 from foveal_runtime.bundle.signing import read_private_key
 from foveal_runtime.errors import CheckFailed, ConfigError, DataError, UntrainedError
 from foveal_runtime.study.study import Modality, Subset
@@ -242,7 +242,9 @@ class _Export:
         self.say.stage(f"verdict on {self.chosen.source}")
         self.outcome = self.judge.conclude(engine, self.outcome, calibration)
         self.paid = [pytorch_cost(self.reference, self.checks)]
-        self.metrics, self.shapes = self.run.metrics, engine_shapes(self.names, self.run, self.request.target)
+        self.metrics = self.run.metrics
+        for_engines = self.request.target is Target.TENSORRT
+        self.shapes = engine_shapes(self.names, self.run.model, self.info.model) if for_engines else {}
         del self.reference, self.run  # the report opens sessions of its own, and `base` is 0.8 GB in PyTorch
 
     def build_engines(self, folder: Path, kept: Path | None) -> None:

@@ -24,6 +24,8 @@ from foveal_export.tensorrt.architectures import Architecture
 from foveal_runtime.bundle.manifest import Cpu, Precision, ShapeRange, Target
 from foveal_runtime.errors import ConfigError, DataError
 from foveal_runtime.study.study import Modality, Subset
+from foveal_train.model.model import MultimodalModel
+from foveal_train.model.profile import ModelConfig
 from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import Run
 
@@ -216,15 +218,19 @@ def _kept(request: Request, plan: ExportPlan, exact: Mapping[str, onnx.ModelProt
     return keep(plan, fresh)
 
 
-def engine_shapes(names: Sequence[str], run: Run, target: Target) -> dict[str, dict[str, ShapeRange]]:
-    """What an engine is built for, by graph and input, where the target builds one."""
-    if target is not Target.TENSORRT:
-        return {}
-    side, tokens = run.info.model.image_spec.side_px, 0
+def engine_shapes(names: Sequence[str], model: MultimodalModel, config: ModelConfig) -> dict[str, dict[str, ShapeRange]]:
+    """What an engine is built for, by graph and input.
+
+    Args:
+        names: of the graphs.
+        model: in evaluation mode, on the CPU.
+        config: its configuration.
+    """
+    side, tokens = config.image_spec.side_px, 0
     if Modality.IMAGE.value in names:
         with torch.inference_mode():
-            tokens = run.model.image(torch.zeros(1, 3, side, side)).shape[1]
-    return {name: typed.shapes(name, run.info.model, tokens) for name in names}
+            tokens = model.image(torch.zeros(1, 3, side, side)).shape[1]
+    return {name: typed.shapes(name, config, tokens) for name in names}
 
 
 def read_about(path: Path) -> str:

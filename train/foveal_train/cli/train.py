@@ -69,7 +69,6 @@ def train(
     from foveal_train.data.source import with_options
     from foveal_train.paper.parameters import count_recipe
     from foveal_train.pipeline import train as run_training
-    from foveal_train.runs.run import METRICS_FILE
     from foveal_train.training.progress import ProgressReporter
 
     # A run is exported from any folder, so its data sets are named from the root.
@@ -78,7 +77,7 @@ def train(
         run = run_training(chosen, specs, folder, resume=resume, skip_bad=skip_bad, tensorboard=tensorboard, reporter=reporter)
     if int(os.environ.get("RANK", "0")):
         return  # of several processes the first one alone writes and reports
-    metrics = json_module.loads((run.path / METRICS_FILE).read_text(encoding="utf-8"))
+    metrics = run.metrics
     counted = count_recipe(replace(chosen, model=run.info.model))
     if json:
         parameters = {"total": counted.model.total, "trained": counted.model.trained}
