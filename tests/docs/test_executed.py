@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,18 +10,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from scripts_of import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def executed() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("executed", ROOT / "scripts" / "executed.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("executed")
 
 
 def result(**changes: Any) -> dict[str, Any]:

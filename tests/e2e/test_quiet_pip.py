@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts_of import load_script
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "quiet_pip.py"
 
 
 @pytest.fixture(scope="module")
 def quiet_pip() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("quiet_pip", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("quiet_pip")
 
 
 def test_the_line_names_the_phase_and_counts_packages(quiet_pip: ModuleType, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts_of import load_script
 
 ROOT = Path(__file__).resolve().parents[3]
 STUBS = ROOT / "runtime" / "foveal_runtime" / "_proto"
@@ -21,12 +21,7 @@ Version = tuple[int, ...]
 @pytest.fixture
 def script() -> ModuleType:
     """scripts/proto.py."""
-    spec = importlib.util.spec_from_file_location("proto_script", ROOT / "scripts" / "proto.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("proto")
 
 
 def _version(text: str) -> Version:

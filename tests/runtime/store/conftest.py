@@ -62,6 +62,17 @@ async def archive(store_url: str, collection_name: str) -> AsyncIterator[Archive
     await opened.close()
 
 
+def orphaned(folder: Path) -> int:
+    """Process of a PostgreSQL of this folder that runs on as if foveal had gone without the kernel's help: nobody holds it."""
+    gone = EmbeddedPostgres(folder)
+    gone.start()
+    pid = gone.pid
+    assert pid is not None
+    gone._stopping.set()
+    gone._lock.release()
+    return pid
+
+
 def unit_vectors(n: int, *, seed: int = 0, dim: int = DIM) -> Float32:
     """`n` random unit vectors."""
     vectors_ND = np.random.default_rng(seed).normal(size=(n, dim))

@@ -21,7 +21,7 @@ from foveal_runtime.store import Archive, StoreOptions
 from foveal_runtime.store.leftovers import workers_in
 from foveal_runtime.store.postgres import ROOT_ROLE, EmbeddedPostgres
 
-from .conftest import SPACE, make_entries
+from .conftest import SPACE, make_entries, orphaned
 from .foveal_like import BATCH, items_of
 
 SCRIPT = Path(__file__).with_name("foveal_like.py")
@@ -156,13 +156,7 @@ async def test_fifty_kills_at_random_moments_lose_nothing(store_parent: Path, wr
 
 def test_an_orphaned_postgres_is_stopped_before_its_folder_is_used(store_parent: Path) -> None:
     folder = store_parent / "store"
-    first = EmbeddedPostgres(folder)
-    first.start()
-    orphan = first.pid
-    assert orphan is not None
-    # As if foveal had gone without the kernel's help: nobody holds the folder, PostgreSQL runs on.
-    first._stopping.set()
-    first._lock.release()
+    orphan = orphaned(folder)
     second = EmbeddedPostgres(folder)
     second.start()
     try:

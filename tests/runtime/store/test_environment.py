@@ -28,7 +28,7 @@ from foveal_runtime.store.leftovers import workers_in
 from foveal_runtime.store.postgres import ROOT_ROLE, EmbeddedPostgres
 from foveal_runtime.store.runas import RunAs
 
-from .conftest import SPACE, make_entries
+from .conftest import SPACE, make_entries, orphaned
 
 QUIET = StoreOptions(maintain=False)
 ELSEWHERE = "127.0.0.9"
@@ -191,12 +191,7 @@ def interrupted(server: EmbeddedPostgres, when: Callable[[], object]) -> StoreEr
 
 def test_an_interrupt_ends_the_wait_for_a_predecessor_that_hangs(store_parent: Path) -> None:
     folder = store_parent / "store"
-    first = EmbeddedPostgres(folder)
-    first.start()
-    orphan = first.pid
-    assert orphan is not None
-    first._stopping.set()
-    first._lock.release()
+    orphan = orphaned(folder)
     os.kill(orphan, signal.SIGSTOP)
     try:
         second = EmbeddedPostgres(folder)
