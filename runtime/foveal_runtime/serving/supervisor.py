@@ -52,7 +52,7 @@ class WorkerLost(UnavailableError):
     Attributes:
         hung: it was alive but silent for longer than its limit.
         place: in the batch, of the study whose photograph took too long to decode; None when it was something else.
-        killed: somebody sent it SIGKILL or SIGTERM, which no study can.
+        killed: SIGKILL or SIGTERM ended it: somebody, or the kernel where memory ran out, but no crash of its own.
     """
 
     def __init__(self, message: str, *, hung: bool, place: int | None = None, killed: bool = False) -> None:
