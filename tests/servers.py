@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -77,6 +78,16 @@ class RunningServer(LocalServer):
         """Pids of the live worker processes."""
         pids = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         return sorted(int(pid) for children in pids for pid in children.read_text().split())
+
+    @contextlib.contextmanager
+    def stopped_worker(self) -> Iterator[Callable[[], None]]:
+        """One worker that computes stands still until what is given is called, or the block ends."""
+        pid = next(pid for pid in self.workers() if b"serving.worker" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield lambda: os.kill(pid, signal.SIGCONT)
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def client(self, **options: object) -> Client:
         """A client of this server."""

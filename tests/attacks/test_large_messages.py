@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -29,11 +28,8 @@ SLACK = 40 * MB
 def standing_still(bundle: Path, folder: Path, budget_bytes: int) -> Iterator[RunningServer]:
     """A server whose only worker is stopped."""
     config = f"{LIMITS}max_received_bytes = {budget_bytes}"
-    with RunningServer(bundle, config=config, folder=folder) as server:
-        (worker,) = server.workers()
-        os.kill(worker, signal.SIGSTOP)
+    with RunningServer(bundle, config=config, folder=folder) as server, server.stopped_worker():
         yield server
-        os.kill(worker, signal.SIGCONT)
 
 
 @pytest.mark.parametrize(("kind", "connections", "messages"), [("streams", 2, 60), ("calls", 40, 1)])
@@ -94,9 +90,8 @@ def test_a_server_with_a_gigabyte_outlives_messages_of_55_mb_and_so_does_postgre
                 bundle_path, "--store", str(folder / "store"), config=patient, folder=tmp_path, python=shim
             ) as server,
         ):
-            worker = next(pid for pid in server.workers() if b"serving.worker" in Path(f"/proc/{pid}/cmdline").read_bytes())
-            os.kill(worker, signal.SIGSTOP)
             with (
+                server.stopped_worker(),
                 Attack("streams", server.address, connections=2, size_bytes=55 * MB, messages=40),
                 Attack("calls", server.address, connections=40, size_bytes=55 * MB, messages=1),
             ):
@@ -104,7 +99,6 @@ def test_a_server_with_a_gigabyte_outlives_messages_of_55_mb_and_so_does_postgre
                 while time.monotonic() < end:
                     assert server.process.poll() is None
                     time.sleep(0.2)
-            os.kill(worker, signal.SIGCONT)
             until(lambda: {server.health(), server.health("foveal.v1.Archive")} == {"SERVING"}, 30)
             assert int((group / "memory.max_usage_in_bytes").read_text()) <= 1 << 30
             assert "oom_kill 0" in (group / "memory.oom_control").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -260,15 +261,33 @@ def test_more_like_this_works_at_the_largest_k_and_leaves_the_entry_itself_out(c
 
 
 def test_a_stream_echoes_numbers_waits_for_room_and_refuses_an_id_in_work(server: RunningServer, space: str) -> None:
+    answers: dict[int, archive_pb2.Result] = {}
+    before, refused = threading.Event(), threading.Event()
+
     def requests() -> Iterator[archive_pb2.UpsertStreamRequest]:
         for i in range(40):
-            study = study_to(Study(image=photograph(i)))
-            facts = archive_pb2.Facts(id="twice" if i in (20, 21) else f"s-{i}")
-            yield archive_pb2.UpsertStreamRequest(entry=archive_pb2.Entry(facts=facts, study=study), sequence=100 + i)
+            if i == 20:
+                # Both twins lie in the window, and the first can't be answered before the second arrives.
+                assert before.wait(60)
+                with server.stopped_worker():
+                    yield from map(request, (20, 21))
+                    assert refused.wait(60)
+            elif i != 21:
+                yield request(i)
+
+    def request(i: int) -> archive_pb2.UpsertStreamRequest:
+        facts = archive_pb2.Facts(id="twice" if i in (20, 21) else f"s-{i}")
+        made = archive_pb2.Entry(facts=facts, study=study_to(Study(image=photograph(i))))
+        return archive_pb2.UpsertStreamRequest(entry=made, sequence=100 + i)
 
     with open_channel(server.address) as channel:
         stub: Any = archive_pb2_grpc.ArchiveStub(channel)  # type: ignore[no-untyped-call]
-        answers = {each.sequence: each.result for each in stub.UpsertStream(requests(), timeout=60)}
+        for each in stub.UpsertStream(requests(), timeout=120):
+            answers[each.sequence] = each.result
+            if len(answers) == 20:
+                before.set()
+            if each.sequence == 121:
+                refused.set()
     assert sorted(answers) == list(range(100, 140))
     failed = [number for number, result in answers.items() if result.HasField("error")]
     assert failed == [121]

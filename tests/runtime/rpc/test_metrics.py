@@ -118,16 +118,12 @@ def wait_for(server: RunningServer, name: str, wanted: Callable[[float], bool]) 
 
 
 def test_messages_that_wait_for_their_answers_are_measured(server: RunningServer, client: Client) -> None:
-    (worker,) = (pid for pid in server.workers() if "worker" in Path(f"/proc/{pid}/cmdline").read_text())
     held, image = 'foveal_received_bytes{of="held"}', photograph(41)
     assert scraped(server)['foveal_received_bytes{of="limit"}'] >= 128 << 20
     wait_for(server, held, lambda size: size == 0)
-    os.kill(worker, signal.SIGSTOP)
-    try:
+    with server.stopped_worker():
         call = client._screening.Grade.future(client._messages.grade([Study(image=image)]), timeout=60)
         wait_for(server, held, lambda size: len(image) <= size < 2 * len(image))
-    finally:
-        os.kill(worker, signal.SIGCONT)
     assert call.result().results[0].HasField("grade")
     wait_for(server, held, lambda size: size == 0)
 
