@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from foveal_runtime.bundle.manifest import Manifest
     from foveal_runtime.serving.config import ServeConfig
     from foveal_runtime.store import Archive, Stats
+    from foveal_runtime.store.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ class ServedArchive:
         """
         self._config = config
         self._on_change = on_change
+        self._options = config.archive
+        self._reaching: asyncio.Task[Database] | None = None
         self._archive: Archive | None = None
         self._alive = False
 
@@ -44,29 +47,39 @@ class ServedArchive:
         """Whether its approximate search is compared with the exact one now and then."""
         return self._config.archive.recall_every_s > 0
 
-    async def open(self, manifest: Manifest) -> None:
-        """Open it for the vectors of a bundle.
+    def begin(self) -> None:
+        """Start or reach the database, while a bundle is being loaded; `open` waits for it.
 
         Raises:
             ConfigError: a library or the key is missing.
-            FovealError: the store is unusable, or holds another space.
         """
         try:
-            from foveal_runtime.store import Archive
+            from foveal_runtime.store.database import Database
         except ModuleNotFoundError as error:
             raise ConfigError(f"--store needs {error.name!r}, which is not installed; install foveal[store]") from None
         from foveal_runtime.store.patients import read_key
 
         config = self._config
-        options = config.archive
+        self._options = config.archive
         if config.hash_patients is not None:
-            options = replace(options, patient_key=read_key(config.hash_patients))
-        self._archive = await Archive.open(
-            config.store,
+            self._options = replace(self._options, patient_key=read_key(config.hash_patients))
+        self._reaching = asyncio.create_task(Database.open(config.store, self._options))
+
+    async def open(self, manifest: Manifest) -> None:
+        """Open it for the vectors of a bundle, after `begin`.
+
+        Raises:
+            FovealError: the store is unusable, or holds another space.
+        """
+        from foveal_runtime.store import Archive
+
+        assert self._reaching is not None
+        self._archive = await Archive.within(
+            await self._reaching,
             space_id=manifest.space_id,
             dim=manifest.embedding_dim,
-            collection=config.collection,
-            options=options,
+            collection=self._config.collection,
+            options=self._options,
         )
         self._alive = True
 
@@ -120,6 +133,12 @@ class ServedArchive:
 
     async def close(self) -> None:
         """Idempotent."""
-        if self._archive is not None:
-            archive, self._archive = self._archive, None
+        reaching, self._reaching = self._reaching, None
+        archive, self._archive = self._archive, None
+        if archive is not None:
             await archive.close()
+        elif reaching is not None:
+            reaching.cancel()
+            (database,) = await asyncio.gather(reaching, return_exceptions=True)
+            if not isinstance(database, BaseException):
+                await database.close()

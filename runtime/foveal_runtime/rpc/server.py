@@ -125,6 +125,8 @@ class Server:
         # Listening before loading: a supervisor sees NOT_SERVING and not a refused connection.
         await self._server.start()
         try:
+            if config.store:
+                self._archive.begin()
             bundle = await self._load(self.host)
             for _, host in self._router.hosts():
                 if host is not self.host:

@@ -74,20 +74,47 @@ class Archive(Reading):
             ConfigError: the location is neither a usable folder name nor a URL PostgreSQL understands.
         """
         from foveal_runtime.store.database import Database
-        from foveal_runtime.store.schema import open_collection
 
         options = options or StoreOptions()
-        key_id = PatientRefs(options.patient_key).key_id if options.patient_key is not None else ""
         database = await Database.open(location, options)
         try:
-            found = await database.run(
-                lambda c: open_collection(c, collection, space_id=space_id, dim=dim, create=create, patient_key_id=key_id)
-            )
-            archive = cls(database, found, options)
-            await archive._keeper.look()
+            return await cls.within(database, space_id=space_id, dim=dim, collection=collection, create=create, options=options)
         except BaseException:
             await database.close()
             raise
+
+    @classmethod
+    async def within(
+        cls,
+        database: Database,
+        *,
+        space_id: str,
+        dim: int,
+        collection: str = "default",
+        create: bool = True,
+        options: StoreOptions,
+    ) -> Archive:
+        """Open a collection of a database that is open; it is closed with the archive.
+
+        Args:
+            database: opened with the same options.
+            space_id: see `open`, as for the others.
+            dim: components of a vector.
+            collection: its name.
+            create: False refuses a collection that does not exist.
+            options: of the archive.
+
+        Raises:
+            SpaceMismatchError, NotFoundError, StoreError: see `open`; the database stays open then.
+        """
+        from foveal_runtime.store.schema import open_collection
+
+        key_id = PatientRefs(options.patient_key).key_id if options.patient_key is not None else ""
+        found = await database.run(
+            lambda c: open_collection(c, collection, space_id=space_id, dim=dim, create=create, patient_key_id=key_id)
+        )
+        archive = cls(database, found, options)
+        await archive._keeper.look()
         if options.maintain:
             archive._keeper.start()
         return archive

@@ -98,9 +98,9 @@ async def test_a_worker_that_begins_nothing_at_all_is_noticed_too(child: Child) 
 
 
 async def test_a_batch_that_waits_for_another_is_not_blamed_for_it(child: Child) -> None:
-    waiting = asyncio.create_task(child.worker.run([], [], timeout_s=0.3))
+    waiting = asyncio.create_task(child.worker.run([], [], timeout_s=1.0))
     one = await child.asked()
-    hanging = asyncio.create_task(child.worker.run([], [], timeout_s=0.3))
+    hanging = asyncio.create_task(child.worker.run([], [], timeout_s=1.5))
     two = await child.asked()
     child.says(one, Started())
     child.says(one, Waiting())
