@@ -8,6 +8,8 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python scripts/quiet_pip.py
 # Of 16,000 modules a command imports 3,900 at most; Python compiles a module when it is first imported.
 INSTALL := install --no-compile -c constraints.txt
+# Where the environment forbids that, each of some thousand processes that the tests start would compile its modules again.
+unexport PYTHONDONTWRITEBYTECODE
 NEWER := $(VENV)-transformers
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 # Two workers of one thread each finish sooner than one worker of two: most tests are short. A file stays with one worker, so that

@@ -7,7 +7,9 @@ processor, provider and libraries give the reference's answers before it gives a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,24 +77,35 @@ class SelfTestReport:
         )
 
 
-def self_test(engine: Engine, golden: Golden | None = None, *, manifest: Manifest | None = None) -> SelfTestReport:
+def self_test(
+    engine: Engine, golden: Golden | None = None, *, manifest: Manifest | None = None, lanes: int = 1
+) -> SelfTestReport:
     """Replay the golden studies through an engine in this process.
 
     Args:
         engine: of the bundle.
         golden: None reads the bundle's own.
         manifest: whose tolerances and calibration judge; None is the engine's.
+        lanes: threads that share the studies, as the lanes of a worker share its jobs; ONNX Runtime lets go of the
+            interpreter's lock.
 
     Raises:
         BundleError: the bundle has no usable golden studies, or its graphs can't compute them.
     """
     golden = read_golden(engine.bundle) if golden is None else golden
     judged_by = engine.manifest if manifest is None else manifest
+    grade = bool(judged_by.trained_heads)
     try:
-        grade = bool(judged_by.trained_heads)
-        return replay(
-            lambda studies, kinds: engine.run([engine.prepare(s) for s in studies], kinds=kinds, grade=grade), judged_by, golden
-        )
+        with ThreadPoolExecutor(lanes, thread_name_prefix="self-test") as pool:
+
+            def run(studies: Sequence[Study], kinds: frozenset[VectorKind]) -> list[Outcome]:
+                prepared = list(pool.map(engine.prepare, studies))
+                each = -(-len(prepared) // lanes)
+                parts = [prepared[i : i + each] for i in range(0, len(prepared), each)]
+                answers = pool.map(partial(engine.run, kinds=kinds, grade=grade), parts)
+                return [outcome for part in answers for outcome in part]
+
+            return replay(run, judged_by, golden)
     except FovealError:
         raise
     except Exception as error:

@@ -263,7 +263,7 @@ def _warm_up(engine: Engine, spec: WorkerSpec) -> SelfTestReport | None:
     if spec.replay is Replay.NONE:
         engine.run([engine.prepare(golden.studies[-1])], grade=bool(engine.manifest.trained_heads))
         return None
-    return self_test(engine, golden if spec.replay is Replay.ALL else golden.some(QUICK_STUDIES))
+    return self_test(engine, golden if spec.replay is Replay.ALL else golden.some(QUICK_STUDIES), lanes=spec.lanes)
 
 
 def graph_threads(threads: int) -> int:
