@@ -23,7 +23,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from foveal_runtime.engine.providers import on_processor
@@ -33,6 +32,7 @@ from foveal_runtime.serving.isolation import prepare_alone, run_alone
 from foveal_runtime.serving.jobs import RunJob, SelfTestJob, Started
 from foveal_runtime.serving.memory import TRIM_EVERY, trim
 from foveal_runtime.serving.pipeline import Pipeline
+from foveal_runtime.serving.priority import step_back
 from foveal_runtime.serving.wire import Wire, WireError
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the process's boundary: the parent must learn why
         answer(number, UnavailableError(f"worker can't start: {type(error).__name__}: {error}"))
         return
-    _step_back(_LAST_NICE if spec.background else _NICE)
+    step_back(_LAST_NICE if spec.background else _NICE)
     sys.setswitchinterval(_SWITCH_S)
     gc.collect()
     gc.freeze()  # what was loaded lives as long as the process
@@ -208,13 +208,6 @@ def _for_ever(loop: Callable[[], None]) -> None:
         traceback.print_tb(error.__traceback__)
         sys.stderr.write(f"{type(error).__name__}\n")  # its text may hold what a caller sent
         os._exit(1)
-
-
-def _step_back(nice: int) -> None:
-    """Lower the priority of every thread there is, once loaded: callers wait for a worker that starts."""
-    if sys.platform == "linux":  # where a priority is a thread's own
-        for thread in Path("/proc/self/task").iterdir():
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
 
 
 def _listen(wire: Wire, jobs: _Jobs) -> None:
