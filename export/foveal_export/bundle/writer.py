@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from foveal_runtime.bundle.bundle import GOLDEN, MANIFEST, TOKENIZER, sha256_file
-from foveal_runtime.bundle.manifest import Graph, Manifest, Tensor
+from foveal_runtime.bundle.bundle import GOLDEN, MANIFEST, TOKENIZER, checksum_of, sha256_file
+from foveal_runtime.bundle.manifest import NO_CHECKSUM, Graph, Manifest, Tensor
 from foveal_runtime.bundle.signing import sign_manifest
 from foveal_runtime.errors import ConfigError
 
@@ -157,8 +157,10 @@ def file_hashes(folder: Path, graphs: dict[str, Graph]) -> dict[str, str]:
 
 
 def write_manifest(folder: Path, manifest: Manifest, key: Ed25519PrivateKey | None = None) -> None:
-    """Write manifest.json, and its signature when there is a key: the last files of a bundle."""
-    data = (manifest.model_dump_json(indent=1) + "\n").encode()
+    """Write manifest.json, its checksum in it, and its signature when there is a key: the last files of a bundle."""
+    blank = manifest.model_copy(update={"checksum": NO_CHECKSUM})
+    data = (blank.model_dump_json(indent=1) + "\n").encode()
+    data = data.replace(NO_CHECKSUM.encode(), checksum_of(data).encode(), 1)
     (folder / MANIFEST).write_bytes(data)
     if key is not None:
         sign_manifest(folder, data, key)

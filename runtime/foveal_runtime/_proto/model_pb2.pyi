@@ -56,16 +56,18 @@ CROP_FIELD: Crop
 CROP_NONE: Crop
 
 class ModelRef(_message.Message):
-    __slots__ = ("bundle_sha256", "space_id", "precision", "foveal_version")
+    __slots__ = ("bundle_sha256", "space_id", "precision", "foveal_version", "signature_verified")
     BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
     SPACE_ID_FIELD_NUMBER: _ClassVar[int]
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     FOVEAL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_VERIFIED_FIELD_NUMBER: _ClassVar[int]
     bundle_sha256: str
     space_id: str
     precision: Precision
     foveal_version: str
-    def __init__(self, bundle_sha256: _Optional[str] = ..., space_id: _Optional[str] = ..., precision: _Optional[_Union[Precision, str]] = ..., foveal_version: _Optional[str] = ...) -> None: ...
+    signature_verified: bool
+    def __init__(self, bundle_sha256: _Optional[str] = ..., space_id: _Optional[str] = ..., precision: _Optional[_Union[Precision, str]] = ..., foveal_version: _Optional[str] = ..., signature_verified: _Optional[bool] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ()

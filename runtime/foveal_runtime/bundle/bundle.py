@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from foveal_runtime.bundle.graphfile import check_graph
-from foveal_runtime.bundle.manifest import SCHEMA_VERSION, Manifest
+from foveal_runtime.bundle.manifest import NO_CHECKSUM, SCHEMA_VERSION, Manifest
 from foveal_runtime.bundle.sealed import Sealed
 from foveal_runtime.bundle.signing import SIGNATURE, PublicKey, check_signature
 from foveal_runtime.bundle.strictjson import parse_json
@@ -55,6 +55,8 @@ class Bundle:
     """Hash of manifest.json, which names the hash of everything else: the bundle's identity."""
     is_signed: bool = False
     """Whether there is a signature; whose, only `signed_by` tells."""
+    is_verified: bool = False
+    """Whether the key that was asked for has signed it."""
     sealed: Sealed | None = None
     """Copies of its files that nothing can change; None reads them from the folder each time."""
 
@@ -94,6 +96,8 @@ class Bundle:
         if signed_by is not None:
             check_signature(root, raw, signed_by)
         manifest = _parse(raw, root)
+        if manifest.checksum and checksum_of(raw, manifest.checksum) != manifest.checksum:
+            raise BundleError(f"{manifest_path} was changed: its checksum is another; copy or export the bundle again")
         graphs = {graph.file: graph for graph in manifest.graphs.values()}
         listed = {**{name: graph.sha256 for name, graph in graphs.items()}, **manifest.files}
         sealed = Sealed() if seal else None
@@ -113,6 +117,7 @@ class Bundle:
             manifest=manifest,
             sha256=hashlib.sha256(raw).hexdigest(),
             is_signed=(root / SIGNATURE).is_file(),
+            is_verified=signed_by is not None,
             sealed=sealed,
         )
 
@@ -143,6 +148,16 @@ class Bundle:
         """Give the copies back, if there are any."""
         if self.sealed is not None:
             self.sealed.close()
+
+
+def checksum_of(raw: bytes, written: str = NO_CHECKSUM) -> str:
+    """SHA-256 of a manifest.json as it was before its checksum was written into it.
+
+    Args:
+        raw: the file.
+        written: the checksum that it holds, 64 digits; zeros stand in its place while it is made.
+    """
+    return hashlib.sha256(raw.replace(written.encode(), NO_CHECKSUM.encode(), 1)).hexdigest()
 
 
 def _parse(raw: bytes, root: Path) -> Manifest:

@@ -49,6 +49,7 @@ FUSION = "fusion"
 
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 Name = Annotated[str, Field(max_length=200)]
+NO_CHECKSUM = "0" * 64
 _MAX_DIM = 4000
 """What the archive can index."""
 _MAX_TOKENS = 8192
@@ -206,6 +207,9 @@ class Manifest(_Model):
     """A bundle's manifest.json."""
 
     schema_version: Literal[1] = 1
+    checksum: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """SHA-256 of manifest.json with zeros in place of these digits: a damaged disk can turn a threshold into another that is no
+    less valid. Empty in older bundles."""
     foveal_version: Name
     profile: Name
     precision: Precision

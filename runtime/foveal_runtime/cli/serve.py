@@ -42,6 +42,7 @@ def serve(
     allow_unverified: Annotated[bool, Parameter(negative=())] = False,
     allow_untrained: Annotated[bool, Parameter(negative=())] = False,
     require_signature: Path | None = None,
+    allow_unsigned: Annotated[bool, Parameter(negative=())] = False,
     quality: Path | None = None,
     cache_entries: int | None = None,
     self_test_every: Annotated[float | None, Parameter(name="--self-test-every")] = None,
@@ -58,11 +59,12 @@ def serve(
 
         foveal serve runs/edge/bundle-int8
         foveal serve runs/edge/bundle-int8 --store ./archive --address 127.0.0.1:50051
-        foveal serve bundle --address 0.0.0.0:50051 --tls-cert server.pem --tls-key server.key --client-ca clinics.pem
+        foveal serve bundle --address 0.0.0.0:50051 --tls-cert server.pem --tls-key server.key --client-ca clinics.pem \\
+            --require-signature signing.pub
 
     Args:
         bundle: folder that `foveal export` wrote.
-        address: HOST:PORT to listen on; default 127.0.0.1:50051.
+        address: HOST:PORT to listen on, or unix:PATH; default 127.0.0.1:50051.
         store: folder of the embedded PostgreSQL, or a postgresql:// URL.
         collection: collection of the archive to serve; made when it is new. Default "default".
         hash_patients: file with a key; patient references are stored and filtered as HMAC-SHA256 of themselves.
@@ -82,7 +84,7 @@ def serve(
         tls_cert: PEM certificate chain.
         tls_key: PEM private key.
         client_ca: PEM certificates; only clients that show one signed by these are served.
-        insecure: serve plain text to other machines.
+        insecure: serve plain text to other machines, metrics included.
         operating_point: which of the bundle's operating points decides on referrals (`foveal inspect` lists them); default:
             the first one of each modality subset. A call may name another.
         allow_unverified: also answer with grades of heads that too few held-out studies were there to judge; each answer then
@@ -90,6 +92,7 @@ def serve(
         allow_untrained: also answer with grades that held-out studies can't tell from chance (a model that is hardly trained);
             each answer then names those heads.
         require_signature: PEM public key; a bundle that it has not signed is refused, also when it is loaded later.
+        allow_unsigned: serve other machines a bundle that no key has vouched for; every answer says so.
         quality: the clinic's threshold of the gradability check, as `foveal quality fit` wrote it.
         cache_entries: answers to equal studies kept; 0 keeps none.
         self_test_every: seconds between two self-tests; 0 tests at the start alone. Default 3600.
@@ -141,6 +144,7 @@ def serve(
             "allow_unverified": allow_unverified or None,
             "allow_untrained": allow_untrained or None,
             "require_signature": require_signature,
+            "allow_unsigned": allow_unsigned or None,
             "quality": quality,
             "cache_entries": cache_entries,
             "self_test_every_s": self_test_every,
@@ -159,6 +163,9 @@ def serve(
         manifest = opened.manifest
         for warning in warnings_of(manifest):
             sys.stderr.write(f"warning: {warning}\n")
+        if not opened.is_verified:
+            there = "it has a signature, which was checked with no key" if opened.is_signed else "it has no signature"
+            sys.stderr.write(f"warning: nothing shows who made this bundle: {there}; see --require-signature\n")
         store_text = f", archive in {printable(settings.store)}" if settings.store else ""
         sys.stderr.write(
             f"serving {opened.path} ({manifest.profile} {manifest.precision.value}, space {manifest.space_id[:12]}, provider "
@@ -184,6 +191,7 @@ def _document(server: Server, opened: Bundle) -> dict[str, Any]:
         "profile": manifest.profile,
         "precision": manifest.precision.value,
         "provider": server.host.served.provider,
+        "signature_verified": opened.is_verified,
         "space_id": manifest.space_id,
         "store": printable(store) if store else None,
     }

@@ -6,7 +6,6 @@ A channel to this machine never goes through a proxy: gRPC hands even 127.0.0.1 
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 import grpc
@@ -14,6 +13,7 @@ import grpc
 from foveal_runtime.client.options import ClientOptions
 from foveal_runtime.rpc.certificates import read_authorities, read_pair
 from foveal_runtime.rpc.keepalive import KEEPALIVE, Keepalive
+from foveal_runtime.serving.address import is_loopback
 
 _FIRST_RECONNECT_MS, _LAST_RECONNECT_MS = 100, 2_000
 """Pauses between attempts to connect; gRPC's own grow from one second to two minutes, in which every call fails at once."""
@@ -55,36 +55,3 @@ def channel_settings(address: str, options: ClientOptions, keepalive: Keepalive)
         *keepalive.client_settings(),
         *proxy,
     ]
-
-
-def is_loopback(address: str) -> bool:
-    """Whether a gRPC address stays on this machine: 127.0.0.0/8, ::1, localhost, Unix sockets."""
-    if address.startswith(("unix:", "unix-abstract:")):
-        return True
-    return all(_is_loopback_host(host_and_port(each)[0]) for each in address.split(","))
-
-
-def host_and_port(address: str) -> tuple[str, int]:
-    """Host and port of an address, which may begin with dns:///, ipv4: or ipv6:; port 443, as in gRPC, where none is given."""
-    for scheme in ("dns:", "ipv4:", "ipv6:"):
-        if address.startswith(scheme):
-            address = address.removeprefix(scheme).rpartition("/")[2]
-    if address.startswith("["):
-        host, _, rest = address[1:].partition("]")
-        port = rest.removeprefix(":")
-    elif address.count(":") == 1:
-        host, _, port = address.partition(":")
-    else:
-        host, port = address, ""
-    return host, int(port) if port.isdecimal() else 443
-
-
-def _is_loopback_host(host: str) -> bool:
-    if host.rstrip(".").lower() == "localhost":
-        return True
-    try:
-        number = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = getattr(number, "ipv4_mapped", None)
-    return (mapped or number).is_loopback

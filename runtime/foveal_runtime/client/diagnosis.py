@@ -12,10 +12,10 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
-from foveal_runtime.client.channel import host_and_port
 from foveal_runtime.client.options import ClientOptions
 from foveal_runtime.errors import FovealError, TlsError, UnavailableError
 from foveal_runtime.rpc.certificates import out_of_date
+from foveal_runtime.serving.address import host_and_port
 
 if TYPE_CHECKING:
     from cryptography import x509

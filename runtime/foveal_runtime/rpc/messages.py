@@ -193,6 +193,7 @@ def model_ref_to(bundle: Bundle) -> model_pb2.ModelRef:
         space_id=bundle.manifest.space_id,
         precision=PRECISION_TO[bundle.manifest.precision],
         foveal_version=__version__,
+        signature_verified=bundle.is_verified,
     )
 
 

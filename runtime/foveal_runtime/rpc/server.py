@@ -175,7 +175,9 @@ class Server:
     def _bind(self) -> None:
         config = self.config
         host, _, port = config.address.rpartition(":")
-        check_free(host.strip("[]"), int(port))
+        is_socket = config.address.startswith("unix:")
+        if not is_socket:
+            check_free(host.strip("[]"), int(port))
         try:
             if config.tls_cert is not None and config.tls_key is not None:
                 bound = self._server.add_secure_port(
@@ -185,7 +187,8 @@ class Server:
                 bound = self._server.add_insecure_port(config.address)
         except RuntimeError as error:
             raise ConfigError(f"can't listen on {config.address} ({error}); choose another with --address HOST:PORT") from None
-        self.address = f"{host}:{bound}"
+        if not is_socket:
+            self.address = f"{host}:{bound}"
 
     def _tell_health(self) -> None:
         screening = self.host.healthy

@@ -11,11 +11,10 @@ from urllib.parse import urlsplit
 from foveal_runtime.bundle.manifest import Evidence
 from foveal_runtime.bundle.shipped import how_to_serve
 from foveal_runtime.errors import ConfigError
+from foveal_runtime.serving.address import is_loopback
 from foveal_runtime.serving.request import BatchLimits, QueueLimits
 from foveal_runtime.serving.spec import ModelSpec
 from foveal_runtime.store.options import StoreOptions
-
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +24,7 @@ class ServeConfig:
     bundle: Path
     """Folder that `foveal export` wrote; a symbolic link may be pointed at another bundle while serving."""
     address: str = "127.0.0.1:50051"
-    """HOST:PORT to listen on; port 0 takes a free one."""
+    """HOST:PORT to listen on, port 0 takes a free one; or unix:PATH."""
     provider: str = "cpu"
     """ONNX Runtime's execution provider: cpu, openvino, cuda, tensorrt or tensorrt-rtx; auto is the best that is there."""
     workers: int = 0
@@ -57,7 +56,7 @@ class ServeConfig:
     client_ca: Path | None = None
     """PEM certificates; clients must show one that these signed."""
     insecure: bool = False
-    """Serve plain text on an address that other machines reach."""
+    """Serve plain text on an address that other machines reach, metrics included."""
     operating_point: str = ""
     """Name of the bundle's operating point that decides on referrals; empty is the default one of each modality subset."""
     allow_unverified: bool = False
@@ -66,6 +65,8 @@ class ServeConfig:
     """Answer with grades that held-out studies can't tell from chance; each answer then names those heads."""
     require_signature: Path | None = None
     """PEM public key (Ed25519); a bundle that it has not signed is refused, at the start and at every reload."""
+    allow_unsigned: bool = False
+    """Serve other machines without `require_signature`."""
     quality: Path | None = None
     """The clinic's threshold of the gradability check, as `foveal quality fit` wrote it; read once, at the start."""
     max_message_bytes: int = 64 << 20
@@ -134,9 +135,8 @@ class ServeConfig:
         return frozenset({Evidence.PROVEN, *(status for status, allowed in also if allowed)})
 
     def __post_init__(self) -> None:
-        host, _, _ = self.address.rpartition(":")
         for name in ("address", "metrics"):
-            if (name == "address" or self.metrics) and not _is_address(getattr(self, name)):
+            if (name == "address" or self.metrics) and not _is_address(getattr(self, name), or_socket=name == "address"):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; give HOST:PORT, for example 127.0.0.1:50051")
         for name in ("workers", "threads", "memory_mb"):
             if getattr(self, name) < 0:
@@ -145,10 +145,12 @@ class ServeConfig:
             raise ConfigError("TLS needs both --tls-cert and --tls-key; only one was given")
         if self.client_ca is not None and self.tls_cert is None:
             raise ConfigError("--client-ca needs TLS; give --tls-cert and --tls-key as well")
-        if self.tls_cert is None and not self.insecure and host not in LOOPBACK:
+        if not is_loopback(self.address):
+            self._check_reached()
+        if self.metrics and not is_loopback(self.metrics) and not self.insecure:
             raise ConfigError(
-                f"{self.address} is reached from other machines and photographs would travel in plain text; give --tls-cert "
-                f"and --tls-key, listen on 127.0.0.1, or accept it with --insecure"
+                f"metrics on {self.metrics} are read by other machines in plain text and without a password; give "
+                f"127.0.0.1:PORT, or accept it with --insecure"
             )
         for name in ("max_message_bytes", "max_studies", "max_image_pixels", "stream_window", "max_archive_calls", "max_calls"):
             if getattr(self, name) < 1:
@@ -162,13 +164,26 @@ class ServeConfig:
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want 0 or more")
 
+    def _check_reached(self) -> None:
+        """Of an address that other machines reach."""
+        if self.tls_cert is None and not self.insecure:
+            raise ConfigError(
+                f"{self.address} is reached from other machines and photographs would travel in plain text; give --tls-cert "
+                f"and --tls-key, listen on 127.0.0.1, or accept it with --insecure"
+            )
+        if self.require_signature is None and not self.allow_unsigned:
+            raise ConfigError(
+                f"{self.address} is reached from other machines, and nothing shows who made the bundle; give the public key "
+                f"that signed it with --require-signature, listen on 127.0.0.1, or accept it with --allow-unsigned"
+            )
+
     def _check_traces(self) -> None:
         if not self.traces:
             return
         found = urlsplit(self.traces)
         if found.scheme not in ("http", "https") or not found.netloc or not _is_address(found.netloc):
             raise ConfigError(f"traces is {self.traces!r}; give http:// or https://HOST:PORT of a collector")
-        if found.scheme == "http" and found.netloc.rpartition(":")[0] not in LOOPBACK and not self.insecure:
+        if found.scheme == "http" and not is_loopback(found.netloc) and not self.insecure:
             raise ConfigError(
                 f"traces would travel to {found.netloc} in plain text; give https://, or accept it with --insecure"
             )
@@ -182,7 +197,9 @@ NOT_IN_A_FILE = ("patient_key",)
 """Secrets have files of their own (`hash_patients`)."""
 
 
-def _is_address(text: str) -> bool:
+def _is_address(text: str, *, or_socket: bool = False) -> bool:
+    if or_socket and text.startswith("unix:"):
+        return bool(text.removeprefix("unix:"))
     host, _, port = text.rpartition(":")
     return bool(host) and port.isdigit() and int(port) <= 65535
 

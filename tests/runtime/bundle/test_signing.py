@@ -119,6 +119,7 @@ def test_reload_refuses_a_bundle_of_another_key_and_goes_on_serving(signed: Path
         scratch.rename(link)
 
     with RunningServer(link, "--require-signature", str(keys[1])) as server, server.client() as client:
+        assert client.model().model.signature_verified
         first = client.model().model.bundle_sha256
         for place, words in ((unsigned, "is not signed"), (theirs, "is not the signature")):
             point(place)

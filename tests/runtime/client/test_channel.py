@@ -14,8 +14,8 @@ from bundles import photograph
 from servers import RunningServer
 
 from foveal_runtime.client import AsyncClient, Client, ClientOptions
-from foveal_runtime.client.channel import host_and_port, is_loopback
 from foveal_runtime.errors import FovealError
+from foveal_runtime.serving.address import host_and_port, is_loopback
 from foveal_runtime.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -426,6 +426,19 @@ def test_plain_text_to_other_machines_needs_a_flag(bundle_path: Path) -> None:
     assert "--insecure" in done.stderr
 
 
+def test_a_socket_of_this_machine_is_served(bundle_path: Path, tmp_path: Path) -> None:
+    address = f"unix:{tmp_path / 'foveal.sock'}"
+    with RunningServer(bundle_path, "--address", address) as running, running.client() as client:
+        assert running.address == address
+        (result,) = client.grade([Study(image=photograph())]).results
+        assert result.HasField("grade")
+
+
+def test_answers_name_a_bundle_whose_signature_nobody_checked(client: Client, server: RunningServer) -> None:
+    assert not client.grade([Study(image=photograph())]).model.signature_verified
+    assert "nothing shows who made this bundle: it has no signature" in server.log
+
+
 def test_a_full_queue_is_refused_with_resource_exhausted_and_a_time_to_retry(bundle_path: Path, tmp_path: Path) -> None:
     config = "cache_entries = 0\nmax_studies = 64\n[queue]\nmax_studies = 64\n[batch]\nmax_studies = 1"
     with RunningServer(bundle_path, config=config, folder=tmp_path) as running, running.client() as client:
