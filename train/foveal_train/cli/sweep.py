@@ -21,8 +21,9 @@ def sweep(
 ) -> None:
     """Run recipes on the same data and write the paper's Tables I to VI, ours beside theirs.
 
-    Run it again to go on: finished rows stay, a training that was cut off resumes. Tables land in OUT as tables.md, tables.json
-    and table-I.svg to table-VI.svg; each training is a run in OUT/rows/NAME/run.
+    At the start it says what each row will take and which rows lack weights. Run it again to go on: finished rows stay, a
+    training that was cut off resumes, --unseen may be added. Tables land in OUT as tables.md, tables.json and table-I.svg to
+    table-VI.svg; each training is a run in OUT/rows/NAME/run.
 
     For example:
 

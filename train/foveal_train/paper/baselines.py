@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from foveal_train.paper import clip as clips
 from foveal_train.paper.clip import Clip, Vectors
 from foveal_train.paper.rows import cost_of, grading_of, retrieval_of
 from foveal_train.training.arrays import Skipped, StudyArrays, load_arrays
+from foveal_train.training.decoded import DecodedPhotographs
 from foveal_train.training.losses import MISSING
 from foveal_train.training.recipe import Method, Recipe
 
@@ -35,6 +37,8 @@ def baseline_row(
     split: Split,
     unseen: Sequence[Sample] | None,
     *,
+    weights: Path | None = None,
+    decoded: DecodedPhotographs | None = None,
     skipped: Skipped | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -44,6 +48,8 @@ def baseline_row(
         recipe: whose method is a baseline.
         split: of the sweep's data.
         unseen: studies of another data set, for retrieval; None leaves it out.
+        weights: file for CLIP as it was fine-tuned; None keeps it nowhere.
+        decoded: photographs that other rows decode as well.
         skipped: told of each photograph that can't be decoded and is left out; None refuses them.
         say: told what it does.
 
@@ -59,15 +65,7 @@ def baseline_row(
 
     def arrays_of(samples: Sequence[Sample]) -> StudyArrays:
         say(f"decoding {len(samples)} photographs")
-        return load_arrays(
-            samples,
-            image_spec=clip.image_spec,
-            tokenise=clip.tokenise,
-            features=FeatureStats(),
-            modalities=_PAIR,
-            keep_empty_notes=recipe.keep_empty_notes,
-            skipped=skipped,
-        )
+        return _arrays(clip, recipe, samples, decoded, skipped)
 
     held_out, notes, train = arrays_of(split.test or split.validation), [], None
     if fine_tuned:
@@ -75,6 +73,8 @@ def baseline_row(
         validation = arrays_of(split.validation)
         epoch = clips.fine_tune(clip, recipe, train, validation, report=lambda done: say(f"fine-tuned {done} epochs"))
         notes.append(f"kept epoch {epoch}; graded by a linear probe on the image vectors")
+        if weights is not None:
+            clips.save_weights(clip, weights)
     else:
         notes.append(f"graded by the prompt {recipe.clip.prompt!r}")
     say("measuring")
@@ -102,6 +102,48 @@ def baseline_row(
         },
         "notes": notes,
     }
+
+
+def fine_tuned_unseen(
+    recipe: Recipe,
+    weights: Path,
+    unseen: Sequence[Sample],
+    *,
+    decoded: DecodedPhotographs | None = None,
+    skipped: Skipped | None = None,
+) -> dict[str, Any]:
+    """Retrieval on another data set by a CLIP that was fine-tuned before.
+
+    Args:
+        recipe: whose CLIP it is.
+        weights: the file that `baseline_row` wrote.
+        unseen: studies of the other data set.
+        decoded: photographs that other rows decode as well.
+        skipped: told of each photograph that can't be decoded and is left out; None refuses them.
+
+    Raises:
+        ConfigError: CLIP can't be had, or the file does not fit it.
+        DataError: photographs can't be decoded.
+    """
+    clip = clips.load_clip(recipe.clip)
+    clips.load_weights(clip, weights)
+    arrays = _arrays(clip, recipe, unseen, decoded, skipped)
+    return retrieval_of(clips.embed_images(clip, arrays), clips.embed_notes(clip, arrays), arrays)
+
+
+def _arrays(
+    clip: Clip, recipe: Recipe, samples: Sequence[Sample], decoded: DecodedPhotographs | None, skipped: Skipped | None
+) -> StudyArrays:
+    return load_arrays(
+        samples,
+        image_spec=clip.image_spec,
+        tokenise=clip.tokenise,
+        features=FeatureStats(),
+        modalities=_PAIR,
+        keep_empty_notes=recipe.keep_empty_notes,
+        decoded=decoded,
+        skipped=skipped,
+    )
 
 
 def _one_study(clip: Clip, arrays: StudyArrays) -> Callable[[], object] | None:

@@ -25,7 +25,8 @@ def claim(out: Path, recipe: Recipe, specs: Sequence[str], *, resume: bool) -> N
     if path.is_file():
         if not resume:
             raise DataError(f"{out} holds an unfinished run; go on with --resume, or name another folder with --out")
-        if json.loads(path.read_text(encoding="utf-8")) != request:
+        asked = json.loads(path.read_text(encoding="utf-8"))
+        if {name: asked.get(name) for name in request} != request:
             raise ConfigError(f"{out} was started with another recipe or data; resume with the same, or name another --out")
         return
     if resume:
@@ -34,6 +35,27 @@ def claim(out: Path, recipe: Recipe, specs: Sequence[str], *, resume: bool) -> N
         raise DataError(f"{out} is not empty and holds no run; name another folder with --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
+        write_json(path, request)
+    except OSError as error:
+        raise DataError(f"run folder {out} can't be written ({error.strerror}); name another with --out") from None
+
+
+def claim_data(out: Path, data_sha256: str) -> None:
+    """Write down what the data of a claimed run are, or make sure that a resume reads the same.
+
+    Raises:
+        ConfigError: they have changed.
+        DataError: the folder can't be written.
+    """
+    path = out / REQUEST_FILE
+    request = json.loads(path.read_text(encoding="utf-8"))
+    known = request.setdefault("data_sha256", data_sha256)
+    if known != data_sha256:
+        raise ConfigError(
+            f"the data of {out} are not what it was started with: photographs, labels, notes, records or patients have "
+            "changed; restore them, or name another --out"
+        )
+    try:
         write_json(path, request)
     except OSError as error:
         raise DataError(f"run folder {out} can't be written ({error.strerror}); name another with --out") from None

@@ -48,6 +48,8 @@ class RunInfo(BaseModel):
     model: ModelConfig
     data: tuple[str, ...]
     """Data specs (`kind:path`) as given."""
+    data_sha256: str = ""
+    """`data.fingerprint` of all of its studies, ids and patients included; empty in runs of an older foveal."""
     seed: int
     features: FeatureStats
     trained_heads: tuple[Head, ...]

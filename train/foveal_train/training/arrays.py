@@ -25,6 +25,7 @@ from foveal_runtime.study.record import FeatureStats, encode_record
 from foveal_runtime.study.study import Modality, Subset
 from foveal_train.data.sample import Problem, Sample
 from foveal_train.model.model import ModelInputs
+from foveal_train.training.decoded import DecodedPhotographs
 from foveal_train.training.losses import MISSING
 from foveal_train.training.scratch import scratch_array
 
@@ -126,6 +127,7 @@ def load_arrays(
     modalities: Sequence[Modality] = tuple(Modality),
     keep_empty_notes: bool = False,
     cache: Path | None = None,
+    decoded: DecodedPhotographs | None = None,
     skipped: Skipped | None = None,
     progress: Progress | None = None,
 ) -> StudyArrays:
@@ -139,6 +141,7 @@ def load_arrays(
         modalities: the others are left out.
         keep_empty_notes: an empty note counts as text (recipes/paper).
         cache: file that holds the squares (memory-mapped); None keeps them in memory.
+        decoded: photographs that other runs decode as well; None decodes them for these arrays alone.
         skipped: told of each photograph that can't be decoded, whose sample is then left out; None refuses them all.
         progress: called as photographs are decoded.
 
@@ -147,7 +150,7 @@ def load_arrays(
     """
     squares: UInt8 = np.zeros((len(samples), 1, 1, 3), np.uint8)
     if Modality.IMAGE in modalities:
-        squares, problems = _squares(samples, image_spec, cache, progress)
+        squares, problems = _squares(samples, image_spec, cache, decoded, progress)
         if problems and skipped is None:
             raise DataError(_refusal([problems[row] for row in sorted(problems)], len(samples)))
         if problems and skipped is not None:
@@ -200,7 +203,11 @@ def with_notes(arrays: StudyArrays, notes: Sequence[str], tokenise: NoteTokenise
 
 
 def _squares(
-    samples: Sequence[Sample], spec: ImageSpec, cache: Path | None, progress: Progress | None
+    samples: Sequence[Sample],
+    spec: ImageSpec,
+    cache: Path | None,
+    decoded: DecodedPhotographs | None,
+    progress: Progress | None,
 ) -> tuple[UInt8, dict[int, Problem]]:
     """Decoded photographs, and the places of those that can't be."""
     shape = (len(samples), spec.side_px, spec.side_px, 3)
@@ -211,13 +218,17 @@ def _squares(
     problems: dict[int, Problem] = {}
 
     def load(row: int) -> Problem | None:
-        data = samples[row].image_bytes()
-        if data is None:
-            return None
+        sample = samples[row]
         try:
-            squares[row] = load_square(data, spec)
+            if decoded is not None:
+                square = decoded.square(sample, spec)
+            else:
+                data = sample.image_bytes()
+                square = None if data is None else load_square(data, spec)
         except ImageError as error:
-            return Problem(row=samples[row].row, id=samples[row].id, what=str(error))
+            return Problem(row=sample.row, id=sample.id, what=str(error))
+        if square is not None:
+            squares[row] = square
         return None
 
     with ThreadPoolExecutor(_DECODE_THREADS) as pool:
