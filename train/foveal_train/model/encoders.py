@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foveal_runtime.study.record import FEATURES
 from foveal_train.model.profile import EMBEDDING_DIM
 
 
@@ -141,12 +140,16 @@ def _shallow(module: nn.Module) -> nn.Module:
 
 
 class StructuredEncoder(nn.Module):
-    """A three-layer perceptron over the six features and a learnable CLS (paper, section III-B3)."""
+    """A three-layer perceptron over the record's features and a learnable CLS (paper, section III-B3)."""
 
-    def __init__(self, *, dropout: float) -> None:
+    def __init__(self, *, features: int, dropout: float) -> None:
+        """Args:
+        features: how many a record has.
+        dropout: after each hidden layer.
+        """
         super().__init__()
         self.mlp = nn.Sequential(
-            nn.Linear(len(FEATURES), 64),
+            nn.Linear(features, 64),
             nn.ReLU(),
             nn.Dropout(dropout),
             nn.Linear(64, 128),

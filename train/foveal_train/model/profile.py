@@ -12,6 +12,7 @@ from enum import StrEnum
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.photo.imaging import Crop, ImageSpec
 from foveal_runtime.study.notes import TextSpec
+from foveal_runtime.study.record import RecordSpec
 
 EMBEDDING_DIM = 256
 """Width of every token, vector and of the fusion transformer (paper, section III-D)."""
@@ -123,6 +124,7 @@ class ModelConfig:
     fusion: FusionConfig = field(default_factory=FusionConfig)
     image_spec: ImageSpec = field(default_factory=ImageSpec)
     text_spec: TextSpec = field(default_factory=TextSpec)
+    record_spec: RecordSpec = field(default_factory=RecordSpec)
     structured_dropout: float = 0.1
     """Of the record's encoder."""
 

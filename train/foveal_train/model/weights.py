@@ -294,7 +294,8 @@ def _assemble(config: ModelConfig, backbone: nn.Module, bert: nn.Module, shape: 
         dropout=config.image.dropout,
     )
     text = TextEncoder(bert, hidden=shape.hidden_size, kept_tokens=config.text_spec.kept_tokens)
-    model = MultimodalModel(image, text, StructuredEncoder(dropout=config.structured_dropout), Fusion(config.fusion))
+    record = StructuredEncoder(features=len(config.record_spec.features), dropout=config.structured_dropout)
+    model = MultimodalModel(image, text, record, Fusion(config.fusion))
     if transformer:
         freeze_leading(backbone.blocks, config.image.frozen_blocks, backbone.patch_embed)  # type: ignore[arg-type]
         if config.image.frozen_blocks:

@@ -13,7 +13,6 @@ import torch
 
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.labels import GRADES, Head
-from foveal_runtime.study.record import FEATURES
 from foveal_runtime.study.study import Modality
 from foveal_train.model.available import hub_has, missing_weights
 from foveal_train.model.model import ModelInputs
@@ -131,7 +130,7 @@ def _batch(recipe: Recipe) -> Batch:
         pixels_BCHW=torch.randn(rows, 3, side, side) if Modality.IMAGE in shown else None,
         input_ids_BT=ids_BT if Modality.TEXT in shown else None,
         attention_mask_BT=torch.ones_like(ids_BT) if Modality.TEXT in shown else None,
-        features_BF=torch.randn(rows, len(FEATURES)) if Modality.STRUCTURED in shown else None,
+        features_BF=torch.randn(rows, len(recipe.model.record_spec.features)) if Modality.STRUCTURED in shown else None,
     )
     labels = {head: torch.arange(rows) % GRADES for head in Head}
     return Batch(inputs=inputs, labels=labels, note_groups_B=torch.arange(rows))

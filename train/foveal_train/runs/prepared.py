@@ -89,7 +89,7 @@ def prepare(
     Raises:
         DataError: photographs can't be decoded, unless `skipped` is told and they are left out.
     """
-    features = fit_stats(s.record for s in split.train if s.record is not None)
+    features = fit_stats((s.record for s in split.train if s.record is not None), recipe.model.record_spec)
     tokenise = NoteTokeniser(built.tokenizer_json, recipe.model.text_spec)
     parts: dict[str, StudyArrays] = {}
     total = sum(len(getattr(split, name)) for name in PARTS)

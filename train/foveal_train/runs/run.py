@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from foveal_runtime.bundle.manifest import SubsetCalibration, TrainedOn
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.labels import Head
-from foveal_runtime.study.record import FeatureStats
+from foveal_runtime.study.record import FeatureStats, RecordSpec
 from foveal_runtime.study.study import Modality, Subset, subset_of
 from foveal_train.model.model import HEAD_PREFIXES, MultimodalModel
 from foveal_train.model.profile import EMBEDDING_DIM, ModelConfig
@@ -80,7 +80,10 @@ def space_id(model: MultimodalModel, config: ModelConfig, features: FeatureStats
     digest = hashlib.sha256()
     from dataclasses import asdict
 
-    for part in (asdict(config.image_spec), asdict(config.text_spec), asdict(features)):
+    known = asdict(features)
+    if known["spec"] == asdict(RecordSpec()):
+        del known["spec"]  # as runs of an older foveal, which had no other way, have it
+    for part in (asdict(config.image_spec), asdict(config.text_spec), known):
         digest.update(json.dumps(part, sort_keys=True, default=str).encode())
     digest.update(hashlib.sha256(tokenizer_json).digest())
     for name, tensor in sorted(model.state_dict().items()):

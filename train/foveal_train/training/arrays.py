@@ -40,7 +40,11 @@ _LISTED = 10
 
 def note_group(note: str) -> int:
     """The first 63 bits of the text's hash."""
-    return int.from_bytes(hashlib.sha256(note.encode()).digest()[:8]) >> 1
+    return _group(note.encode())
+
+
+def _group(content: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(content).digest()[:8]) >> 1
 
 
 NO_NOTE = note_group("")
@@ -65,6 +69,10 @@ class StudyArrays:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def record_groups(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Groups of some rows, equal for records of the same features, in these arrays and in others of the same statistics."""
+        return np.asarray([_group(features_F.tobytes()) for features_F in self.features_NF[rows]], np.int64)
 
     def rows(self, modality: Modality) -> npt.NDArray[np.bool_]:
         """Which samples have `modality`."""
@@ -163,7 +171,7 @@ def load_arrays(
             samples, squares = [samples[row] for row in kept], squares[: len(kept)]
     count, side = len(samples), image_spec.side_px
     present_NM = np.zeros((count, len(Modality)), bool)
-    feature_rows = np.zeros((count, len(features.fill)), np.float32)
+    feature_rows = np.zeros((count, len(features.spec.features)), np.float32)
     for row, sample in enumerate(samples):
         if Modality.IMAGE in modalities:
             present_NM[row, 0] = sample.image_path is not None

@@ -45,6 +45,7 @@ def make_batch(
         inputs=inputs,
         labels={head: torch.from_numpy(labels[rows]) for head, labels in arrays.labels.items()},
         note_groups_B=torch.from_numpy(arrays.note_groups_N[rows]),
+        record_groups_B=torch.from_numpy(arrays.record_groups(rows)),
         shown_BM=shown,
     )
 

@@ -54,25 +54,28 @@ def contrastive_loss(
 ) -> Tensor | None:
     """Symmetric InfoNCE between two sets of unit vectors, with several positives a row.
 
-    Rows of one group (identical notes) are positives of each other: the target is uniform over them
+    Rows that share a group (identical notes, identical records) are positives of each other: the target is uniform over them
     (supervised contrastive, Khosla et al. 2020). With one row a group it is CLIP's loss.
 
     Args:
         a_BD: unit vectors of one side.
         b_BD: unit vectors of the other side, row i belonging to row i of `a_BD`.
-        groups_B: integer group of each row.
+        groups_B: integer group of each row; or `groups_BK`, of which one that is the same in two rows makes them positives.
         temperature: divides the cosine similarities.
         lone_a_KD: unit vectors of the first side that have no partner: negatives of every row of `b_BD`, nothing else.
         lone_b_KD: the same of the second side.
 
     Returns:
-        None when fewer than two groups are present: there is no negative to learn from.
+        None when all rows are positives of each other: there is no negative to learn from.
     """
-    if groups_B.numel() == 0 or bool((groups_B == groups_B[0]).all()):
+    if groups_B.numel() == 0:
+        return None
+    groups_BK = groups_B.reshape(groups_B.shape[0], -1)
+    positive_BB = (groups_BK[:, None] == groups_BK[None, :]).any(-1)
+    if bool(positive_BB.all()):
         return None
     a_BD, b_BD = a_BD.float(), b_BD.float()
     similarity_BB = a_BD @ b_BD.T / temperature
-    positive_BB = (groups_B[:, None] == groups_B[None, :]).float()
     target_BB = positive_BB / positive_BB.sum(1, keepdim=True)
     forward = _towards(target_BB, similarity_BB, a_BD, lone_b_KD, temperature)
     backward = _towards(target_BB, similarity_BB.T, b_BD, lone_a_KD, temperature)

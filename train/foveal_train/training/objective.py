@@ -40,6 +40,8 @@ class Batch:
     labels: Mapping[Head, Tensor]
     """Grades by head, `MISSING` where unknown."""
     note_groups_B: Tensor
+    record_groups_B: Tensor | None = None
+    """Equal for studies whose records are the same; None takes each for another."""
     shown_BM: Tensor | None = None
     """bool: what the joint pass shows of `inputs.present_BM`; None shows everything."""
 
@@ -49,6 +51,7 @@ class Batch:
             inputs=self.inputs.to(device),
             labels={head: labels_B.to(device) for head, labels_B in self.labels.items()},
             note_groups_B=self.note_groups_B.to(device),
+            record_groups_B=None if self.record_groups_B is None else self.record_groups_B.to(device),
             shown_BM=None if self.shown_BM is None else self.shown_BM.to(device),
         )
 
@@ -117,7 +120,7 @@ class Objective(nn.Module):
             vectors = {m: full.cls_BMD[:, i] for i, m in enumerate(Modality) if m in encoded}
         parts = {
             **self._classification(graded, batch.labels),
-            **self._alignment(vectors, present_BM, batch.note_groups_B),
+            **self._alignment(vectors, present_BM, batch.note_groups_B, batch.record_groups_B),
             **self._reconstruction(vectors, batch.inputs),
         }
         losses = self._weigh(parts)
@@ -144,7 +147,13 @@ class Objective(nn.Module):
                     losses.append(loss)
         return {"classification": torch.stack(losses).mean()} if losses else {}
 
-    def _alignment(self, vectors: Mapping[Modality, Tensor], present_BM: Tensor, note_groups_B: Tensor) -> dict[str, Tensor]:
+    def _alignment(
+        self,
+        vectors: Mapping[Modality, Tensor],
+        present_BM: Tensor,
+        note_groups_B: Tensor,
+        record_groups_B: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """Contrastive losses; while several processes train, over the rows of all of them."""
         parts: dict[str, Tensor] = {}
         order = list(Modality)
@@ -155,26 +164,24 @@ class Objective(nn.Module):
             # All processes gather or none does: one without a pair takes part with rows that are masked out.
             if not together and not {a, b} <= set(vectors):
                 continue
-            grouped = Modality.TEXT in (a, b) and self.config.identical_notes_are_positives
             has_a_B, has_b_B = present_BM[:, order.index(a)], present_BM[:, order.index(b)]
             nothing = self.alpha.new_zeros((present_BM.shape[0], EMBEDDING_DIM))
             a_BD, b_BD = (vectors.get(m, nothing).float() for m in (a, b))
-            groups_B = note_groups_B
+            notes_B, records_B = note_groups_B, record_groups_B
             if together:
-                a_BD, b_BD, has_a_B, has_b_B, groups_B = (gather_rows(x) for x in (a_BD, b_BD, has_a_B, has_b_B, groups_B))
+                a_BD, b_BD, has_a_B, has_b_B, notes_B = (gather_rows(x) for x in (a_BD, b_BD, has_a_B, has_b_B, notes_B))
+                records_B = None if records_B is None else gather_rows(records_B)
             both_B = has_a_B & has_b_B
             lone_a_KD = lone_b_KD = None
             if self.config.unpaired_are_negatives:
                 # Not one whose note was taken away for this epoch alone: it may say the same as another's.
-                had_one_B = (groups_B != NO_NOTE) & ~(has_a_B if a is Modality.TEXT else has_b_B)
+                had_one_B = (notes_B != NO_NOTE) & ~(has_a_B if a is Modality.TEXT else has_b_B)
                 free_B = ~had_one_B if Modality.TEXT in (a, b) else torch.ones_like(both_B)
                 lone_a_KD, lone_b_KD = a_BD[has_a_B & ~has_b_B & free_B], b_BD[has_b_B & ~has_a_B & free_B]
-            if not grouped:
-                groups_B = torch.arange(both_B.shape[0], device=both_B.device)
             loss = contrastive_loss(
                 a_BD[both_B],
                 b_BD[both_B],
-                groups_B[both_B],
+                self._groups({a, b}, notes_B, records_B)[both_B],
                 temperature=self.config.temperature,
                 lone_a_KD=lone_a_KD,
                 lone_b_KD=lone_b_KD,
@@ -182,6 +189,15 @@ class Objective(nn.Module):
             if loss is not None:
                 parts[name] = times_processes(loss) if together else loss
         return parts
+
+    def _groups(self, pair: set[Modality], notes_B: Tensor, records_B: Tensor | None) -> Tensor:
+        """Groups `[B, K]` of which one in common makes two studies positives of each other for a pair of modalities."""
+        groups = [torch.arange(notes_B.shape[0], device=notes_B.device)]
+        if Modality.TEXT in pair and self.config.identical_notes_are_positives:
+            groups.append(notes_B)
+        if records_B is not None and Modality.STRUCTURED in pair and self.config.identical_records_are_positives:
+            groups.append(records_B)
+        return torch.stack(groups, dim=1)
 
     def _reconstruction(self, vectors: Mapping[Modality, Tensor], inputs: ModelInputs) -> dict[str, Tensor]:
         """Each decoder gives back what its modality's CLS was made from, for the rows that have it."""

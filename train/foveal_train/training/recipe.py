@@ -140,6 +140,8 @@ class LossConfig:
     """Of the contrastive losses (paper, section IV-A1)."""
     identical_notes_are_positives: bool = True
     """Studies of a batch whose notes are the same text are positives of each other; False only for recipes/paper."""
+    identical_records_are_positives: bool = True
+    """Studies of a batch whose records are the same are positives of each other; False only for recipes/paper."""
     unpaired_are_negatives: bool = False
     """Photographs without a note are negatives of the batch's notes, and so on for each pair. Right where no note means no
     finding (BRSET); where notes are missing at random, they may be told away from a note that would have fitted."""
@@ -149,6 +151,9 @@ class LossConfig:
     """Weight, inside the classification loss, of the squared earth mover's distance between grades (Hou et al. 2016)."""
     class_balance: float = 0.0
     """Exponent of inverse class frequency in the cross-entropy: 0 unweighted, 0.5 square root, 1 balanced."""
+    prior_correction: bool = True
+    """Take what class_balance and optimiser.balanced_sampling add to rare grades out of the heads once training is over, so
+    that probabilities are those of the data's own prevalence."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,6 +33,7 @@ from foveal_train.training.frozen import FrozenStates, frozen_states
 from foveal_train.training.losses import MISSING, class_weights
 from foveal_train.training.objective import Losses, Objective
 from foveal_train.training.optimiser import new_accelerator, new_optimizer, new_scheduler
+from foveal_train.training.prior import correct_prior
 from foveal_train.training.recipe import Keep, Recipe, Schedule
 from foveal_train.training.sampling import draw_order, epoch_dice, sampling_weights, steps_of
 from foveal_train.training.stripped import some_stripped
@@ -184,6 +185,7 @@ class Trainer:
         if kept is not None:
             self.model.load_state_dict(kept.module.state_dict())
         self.model.to("cpu").eval()
+        correct_prior(self.model, self.recipe, {head: grade_counts(self.studies.train, head) for head in self._own.heads})
         state = self.state
         return Fitted(history=state.history, best_epoch=state.best_epoch or state.epoch, epochs=state.epoch)
 
