@@ -76,7 +76,7 @@ def test_ours_stand_beside_the_papers_figures(swept: tuple[Path, dict[str, Any]]
     text = (out / "tables.md").read_text()
     assert "| Ours, joint protocol | 99.94 |" in text
     assert "| SOTA (binary DR), as published | – | – | 98.70 | – |" in text
-    assert "Profile tiny, where the paper's is base" in text
+    assert "Profile tiny, where the paper's is paper" in text
     for line in _table(document, "I")["lines"]:
         assert line["ours"][0]["value"] is not None
     three = {line["label"]: line["ours"] for line in _table(document, "III")["lines"]}
@@ -86,6 +86,7 @@ def test_ours_stand_beside_the_papers_figures(swept: tuple[Path, dict[str, Any]]
     cost = {line["label"]: line["ours"] for line in _table(document, "VI")["lines"]}
     assert all(ours[2]["value"] > 0 for ours in cost.values())
     assert cost["Vision-only"][0]["value"] < cost["Ours"][0]["value"]
+    assert document["rows"]["vision-only"]["retrieval"] == {"independent": None, "joint": None}
 
 
 def test_every_table_says_what_its_numbers_mean(swept: tuple[Path, dict[str, Any]]) -> None:
@@ -130,7 +131,7 @@ def test_a_recipe_that_fails_leaves_the_others_their_tables(tmp_path: Path, synt
 def test_a_training_that_was_cut_off_goes_on(
     tmp_path: Path, synth_spec: str, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe: Recipe = load_recipe("paper/vision-only", (*small, "optimiser.epochs=2"))
+    recipe: Recipe = load_recipe("paper/classification-only", (*small, "optimiser.epochs=2"))
     seen: list[int] = []
 
     class Cut:
@@ -149,23 +150,25 @@ def test_a_training_that_was_cut_off_goes_on(
     first = len(seen)
     document = sweeps.sweep([recipe], [synth_spec], tmp_path, reporter=Cut())
     assert set(seen[first:]) == {2}  # the first epoch was not made again
-    assert document["rows"]["vision-only"]["retrieval"] == {"independent": None, "joint": None}
+    assert document["rows"]["classification-only"]["grading"]["icdr"]["n"]
 
 
 def test_a_run_of_another_recipe_is_not_taken_for_this_ones(
     tmp_path: Path, synth_spec: str, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweeps.sweep([load_recipe("paper/vision-only", small)], [synth_spec], tmp_path)
-    (tmp_path / "rows" / "vision-only" / "row.json").unlink()  # as a sweep that was stopped while it measured leaves it
-    longer = load_recipe("paper/vision-only", (*small, "optimiser.epochs=3"))
-    with pytest.raises(ConfigError, match=r"rows/vision-only \(optimiser.epochs is 1 there and 3 here\); name another folder"):
+    sweeps.sweep([load_recipe("paper/classification-only", small)], [synth_spec], tmp_path)
+    (tmp_path / "rows" / "classification-only" / "row.json").unlink()  # as a sweep that was stopped while it measured leaves it
+    longer = load_recipe("paper/classification-only", (*small, "optimiser.epochs=3"))
+    with pytest.raises(
+        ConfigError, match=r"rows/classification-only \(optimiser.epochs is 1 there and 3 here\); name another folder"
+    ):
         sweeps.sweep([longer], [synth_spec], tmp_path)
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a finished run was trained again")
 
     monkeypatch.setattr(making.pipeline, "train", never)
-    assert sweeps.sweep([load_recipe("paper/vision-only", small)], [synth_spec], tmp_path)["rows"]
+    assert sweeps.sweep([load_recipe("paper/classification-only", small)], [synth_spec], tmp_path)["rows"]
 
 
 def test_rows_of_data_that_have_changed_are_not_taken_for_theirs(tmp_path: Path, synth_spec: str) -> None:
@@ -186,7 +189,7 @@ def test_rows_of_data_that_have_changed_are_not_taken_for_theirs(tmp_path: Path,
 def test_the_unseen_data_can_be_added_to_a_finished_sweep(
     tmp_path: Path, synth_spec: str, small: tuple[str, ...], elsewhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ["paper/full", "paper/clip-fine-tuned", "paper/vision-only"]
+    names = ["paper/full", "paper/clip-fine-tuned", "paper/classification-only"]
     first = sweeps.sweep(sweeps.recipes_of(names, small), [synth_spec], tmp_path)
     assert all(row["unseen"] is None for row in first["rows"].values())
 
@@ -200,7 +203,7 @@ def test_the_unseen_data_can_be_added_to_a_finished_sweep(
     monkeypatch.setattr(making, "evaluate_arrays", lambda *a, **k: (measured.append(len(a[1])), judge(*a, **k))[1])
     second = sweeps.sweep(sweeps.recipes_of(names, small), [synth_spec], tmp_path, unseen=[elsewhere])
     assert measured == [6]  # of the model's rows only the one that Table V shows
-    assert second["rows"]["vision-only"] == first["rows"]["vision-only"]
+    assert second["rows"]["classification-only"] == first["rows"]["classification-only"]
     for name in ("full", "clip-fine-tuned"):
         assert second["rows"][name]["grading"] == first["rows"][name]["grading"]
     assert all(line["ours"][0]["value"] is not None for line in _table(second, "V")["lines"])
@@ -217,8 +220,8 @@ def test_a_row_for_which_memory_runs_out_leaves_the_others_their_tables(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(making.pipeline, "train", full)
-    recipes = sweeps.recipes_of(["paper/vision-only", "paper/majority"], small)
-    with pytest.raises(CheckFailed, match="vision-only: memory ran out with batches of 16; sweep a recipe file"):
+    recipes = sweeps.recipes_of(["paper/classification-only", "paper/majority"], small)
+    with pytest.raises(CheckFailed, match="classification-only: memory ran out with batches of 16; sweep a recipe file"):
         sweeps.sweep(recipes, [synth_spec], tmp_path)
     assert list(json.loads((tmp_path / "tables.json").read_text())["rows"]) == ["majority"]
 
@@ -242,13 +245,13 @@ def test_photographs_are_decoded_once_for_all_recipes_and_the_plan_comes_first(
 
     monkeypatch.setattr(decoded, "load_square", counted)
     lost = f"clip.weights={tmp_path / 'nowhere'}"
-    names = ["paper/vision-only", "paper/image-structured", "paper/clip-zero-shot"]
+    names = ["paper/classification-only", "paper/image-structured", "paper/clip-zero-shot"]
     with pytest.raises(CheckFailed, match="clip-zero-shot: CLIP can't be had"):
         sweeps.sweep(sweeps.recipes_of(names, (*small, lost)), [synth_spec], tmp_path / "out", reporter=Listening())
     assert len(seen) == len(set(seen)) > 40
     assert not (tmp_path / "out" / sweeps.CACHE).exists()
     ours, structured, clip = Listening.said
-    assert ours.startswith("vision-only: trains, at most 1 epochs of ")
+    assert ours.startswith("classification-only: trains, at most 1 epochs of ")
     assert "min, " in ours
     assert "M parameters" in ours
     assert "LACKS" not in ours + structured

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from foveal_runtime.errors import ConfigError
 from foveal_train.model.profile import ModelConfig, WeightSource
-from foveal_train.model.weights import PACKAGED_IMAGE, PACKAGED_TEXT, local_weights, packaged
+from foveal_train.model.weightfiles import local_weights
+from foveal_train.model.weights import PACKAGED_IMAGE, PACKAGED_TEXT, packaged
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _WAIT_S = 5.0

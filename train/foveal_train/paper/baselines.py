@@ -1,4 +1,4 @@
-"""The baselines that are no run of ours: the majority class, and CLIP as published and fine-tuned (paper, section IV-A3).
+"""The baselines that are no run of ours: the majority class, a plain ViT, CLIP as published and fine-tuned (section IV-A3).
 
 The majority class belongs beside every accuracy: 93.8 % of BRSET has grade 0. CLIP grades by prompts as published, and after
 fine-tuning by a linear probe (logistic regression on its image vectors): the paper does not say how its CLIP graded.
@@ -21,8 +21,10 @@ from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample, Split
 from foveal_train.paper import clip as clips
+from foveal_train.paper import vision
 from foveal_train.paper.clip import Clip, Vectors
-from foveal_train.paper.rows import cost_of, grading_of, retrieval_of
+from foveal_train.paper.parameters import count
+from foveal_train.paper.rows import cost_of, device, grading_of, retrieval_of
 from foveal_train.training.arrays import Skipped, StudyArrays, load_arrays
 from foveal_train.training.decoded import DecodedPhotographs
 from foveal_train.training.losses import MISSING
@@ -59,6 +61,8 @@ def baseline_row(
     """
     if recipe.method is Method.MAJORITY:
         return _majority_row(split)
+    if recipe.method is Method.VISION_ONLY:
+        return _vision_row(recipe, split, decoded, skipped, say)
     say("loading CLIP")
     clip = clips.load_clip(recipe.clip)
     fine_tuned = recipe.method is Method.CLIP_FINE_TUNED
@@ -144,6 +148,51 @@ def _arrays(
         decoded=decoded,
         skipped=skipped,
     )
+
+
+def _vision_row(
+    recipe: Recipe,
+    split: Split,
+    decoded: DecodedPhotographs | None,
+    skipped: Skipped | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    def arrays_of(samples: Sequence[Sample]) -> StudyArrays:
+        say(f"decoding {len(samples)} photographs")
+        return load_arrays(
+            samples,
+            image_spec=recipe.model.image_spec,
+            tokenise=None,
+            features=FeatureStats(),
+            modalities=(Modality.IMAGE,),
+            decoded=decoded,
+            skipped=skipped,
+        )
+
+    train, validation = arrays_of(split.train), arrays_of(split.validation)
+    heads = tuple(head for head in Head if _grades(train, head).size)
+    say("loading weights")
+    model = vision.build(recipe, heads)
+    epoch = vision.fit(model, recipe, train, validation, report=lambda done: say(f"trained {done} epochs"))
+    held_out = arrays_of(split.test or split.validation)
+    say("measuring")
+    shown = held_out.rows(Modality.IMAGE)
+    graded = replace(held_out, labels={head: np.where(shown, labels, MISSING) for head, labels in held_out.labels.items()})
+    one = np.flatnonzero(shown)[:1]
+    pixels = held_out.inputs(one).pixels_BCHW if len(one) else None
+    counted = count(model)
+    return {
+        "studies": len(held_out),
+        "retrieval": {"independent": None, "joint": None},
+        "grading": grading_of(vision.grades(model, held_out), graded),
+        "unseen": None,
+        "cost": {
+            "parameters": counted.total,
+            "trained": counted.trained,
+            **cost_of(None if pixels is None else lambda: model(pixels.to(device()))),
+        },
+        "notes": [f"kept epoch {epoch}"],
+    }
 
 
 def _one_study(clip: Clip, arrays: StudyArrays) -> Callable[[], object] | None:

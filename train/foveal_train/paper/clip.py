@@ -35,6 +35,8 @@ from foveal_train.training.recipe import ClipConfig, Recipe
 Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 _BATCH = 32
+_MAX_LOG_SCALE = math.log(100)
+"""CLIP never scales its logits by more than 100 while it trains (Radford et al. 2021, section 2.5)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,6 +208,8 @@ def fine_tune(
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimiser.step()
+            with torch.no_grad():
+                model.logit_scale.clamp_(max=_MAX_LOG_SCALE)
         model.eval()
         if report is not None:
             report(epoch)

@@ -83,7 +83,7 @@ def sentence(plan: Plan, studies: int) -> str:
     steps = max(1, studies // config.batch_size)
     work = f"at most {config.epochs} epochs of {steps} steps"
     verb = "goes on" if stored.has_begun else "trains"
-    if recipe.method is Method.CLIP_FINE_TUNED:
+    if recipe.method is not Method.MULTIMODAL:
         return f"{name}: {verb}, {work}{lack}"
     hours = step_seconds(recipe) * steps * config.epochs / 3600
     return f"{name}: {verb}, {work}, about {_duration(hours)}, {count_recipe(recipe)}{lack}"
@@ -94,8 +94,9 @@ def _duration(hours: float) -> str:
 
 
 def _missing(recipe: Recipe) -> list[str]:
-    if recipe.method is Method.MULTIMODAL:
-        return missing_weights(recipe.model)
+    if recipe.method in (Method.MULTIMODAL, Method.VISION_ONLY):
+        found = missing_weights(recipe.model)
+        return found if recipe.method is Method.MULTIMODAL else [why for why in found if why.startswith("image")]
     source = recipe.clip.weights
     if source == "hub":
         return [] if hub_has(recipe.clip.model) else [f"CLIP: the hub can't be reached for {recipe.clip.model}"]

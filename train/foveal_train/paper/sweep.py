@@ -222,5 +222,5 @@ def _remark(recipes: Sequence[Recipe]) -> str:
     profiles = sorted({recipe.model.profile for recipe in recipes if recipe.method is Method.MULTIMODAL})
     if not profiles:
         return "Baselines alone."
-    smaller = "" if profiles == ["base"] else ", where the paper's is base: compare the shape of the tables, not the figures"
+    smaller = "" if profiles == ["paper"] else ", where the paper's is paper: compare the shape of the tables, not the figures"
     return f"Profile {' and '.join(profiles)}{smaller}."

@@ -130,7 +130,7 @@ def load_arrays(
     samples: Sequence[Sample],
     *,
     image_spec: ImageSpec,
-    tokenise: NoteTokeniser,
+    tokenise: NoteTokeniser | None,
     features: FeatureStats,
     modalities: Sequence[Modality] = tuple(Modality),
     keep_empty_notes: bool = False,
@@ -144,7 +144,7 @@ def load_arrays(
     Args:
         samples: what to load.
         image_spec: preprocessing of photographs.
-        tokenise: the run's tokenizer.
+        tokenise: the run's tokenizer; None where no notes are read.
         features: statistics of the training split.
         modalities: the others are left out.
         keep_empty_notes: an empty note counts as text (recipes/paper).
@@ -193,6 +193,9 @@ def load_arrays(
         image_spec=image_spec,
         samples=tuple(samples),
     )
+    if tokenise is None:
+        assert Modality.TEXT not in modalities
+        return replace(arrays, note_groups_N=np.full(count, NO_NOTE, np.int64))
     notes = [sample.note for sample in samples] if Modality.TEXT in modalities else [""] * count
     return with_notes(arrays, notes, tokenise, keep_empty=keep_empty_notes and Modality.TEXT in modalities)
 

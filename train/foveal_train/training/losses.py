@@ -52,7 +52,7 @@ def contrastive_loss(
     lone_a_KD: Tensor | None = None,
     lone_b_KD: Tensor | None = None,
 ) -> Tensor | None:
-    """Symmetric InfoNCE between two sets of unit vectors, with several positives a row.
+    """Symmetric InfoNCE between two sets of unit vectors, with several positives a row; in float32 in any autocast.
 
     Rows that share a group (identical notes, identical records) are positives of each other: the target is uniform over them
     (supervised contrastive, Khosla et al. 2020). With one row a group it is CLIP's loss.
@@ -74,7 +74,18 @@ def contrastive_loss(
     positive_BB = (groups_BK[:, None] == groups_BK[None, :]).any(-1)
     if bool(positive_BB.all()):
         return None
-    a_BD, b_BD = a_BD.float(), b_BD.float()
+    with torch.autocast(a_BD.device.type, enabled=False):  # which would multiply in bfloat16: cosines to two digits
+        return _symmetric(a_BD.float(), b_BD.float(), positive_BB, temperature, lone_a_KD, lone_b_KD)
+
+
+def _symmetric(
+    a_BD: Tensor,
+    b_BD: Tensor,
+    positive_BB: Tensor,
+    temperature: float,
+    lone_a_KD: Tensor | None,
+    lone_b_KD: Tensor | None,
+) -> Tensor:
     similarity_BB = a_BD @ b_BD.T / temperature
     target_BB = positive_BB / positive_BB.sum(1, keepdim=True)
     forward = _towards(target_BB, similarity_BB, a_BD, lone_b_KD, temperature)

@@ -25,6 +25,8 @@ class Method(StrEnum):
     """CLIP as published, grading by prompts."""
     CLIP_FINE_TUNED = "clip-fine-tuned"
     """CLIP trained further on photographs and notes, grading by a linear probe."""
+    VISION_ONLY = "vision-only"
+    """A plain vision transformer on photographs alone."""
 
 
 class Alignment(StrEnum):
