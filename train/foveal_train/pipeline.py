@@ -24,6 +24,7 @@ from foveal_train.data.split import PARTS
 from foveal_train.model.weights import BuiltModel, build_model
 from foveal_train.runs import calibration
 from foveal_train.runs.claim import CACHE, claim, claim_data, leave
+from foveal_train.runs.origin import origin
 from foveal_train.runs.prepared import Prepared, aligned_modalities, prepare, trained_heads, trained_subsets
 from foveal_train.runs.provenance import trained_on
 from foveal_train.runs.reporter import Reporter, Silent
@@ -60,6 +61,7 @@ def train(
     skip_bad: bool = False,
     tensorboard: bool = False,
     decoded: DecodedPhotographs | None = None,
+    command: str = "",
     reporter: Reporter | None = None,
 ) -> Run:
     """Train a recipe on data sets and write the run.
@@ -74,6 +76,7 @@ def train(
         skip_bad: leave unusable rows and photographs out instead of refusing the data set.
         tensorboard: write scalars to `out`/tensorboard after every epoch.
         decoded: photographs that other runs decode as well; None decodes them for this run alone.
+        command: that asked for it, for the run's own record.
         reporter: told how it gets on.
 
     Raises:
@@ -83,7 +86,9 @@ def train(
     """
     if recipe.method is not Method.MULTIMODAL:
         raise ConfigError(f"recipe {recipe.name} is a baseline ({recipe.method.value}); run it with foveal sweep")
-    making = _Making(recipe, specs, out, resume=resume, skip_bad=skip_bad, tensorboard=tensorboard, reporter=reporter)
+    making = _Making(
+        recipe, specs, out, resume=resume, skip_bad=skip_bad, tensorboard=tensorboard, command=command, reporter=reporter
+    )
     making.decoded = decoded
     making.claim()
     for name, stage in making.stages:
@@ -131,6 +136,7 @@ class _Making:
         resume: bool,
         skip_bad: bool,
         tensorboard: bool,
+        command: str,
         reporter: Reporter | None,
     ) -> None:
         """Arguments are those of `train`."""
@@ -143,6 +149,7 @@ class _Making:
         self.problems: list[Problem] = []
         self.decoded: DecodedPhotographs | None = None
         self.data_sha256 = ""
+        self.origin = origin(command)
 
     @property
     def stages(self) -> tuple[tuple[str, Callable[[], None]], ...]:
@@ -158,7 +165,8 @@ class _Making:
     def claim(self) -> None:
         """Take the folder."""
         if self.first:
-            claim(self.out, self.recipe, self.specs, resume=self.resume)
+            flags = {"skip_bad": self.skip_bad, "tensorboard": self.tensorboard}
+            claim(self.out, self.recipe, self.specs, resume=self.resume, flags=flags)
         self.process.wait_for_everyone()
 
     def read(self) -> None:
@@ -216,7 +224,7 @@ class _Making:
 
     def conclude(self) -> None:
         found = describe(self.built, self.recipe, self.specs, self.split, self.data, self.heads, self.fitted)
-        self.info = found.model_copy(update={"data_sha256": self.data_sha256})
+        self.info = found.model_copy(update={"data_sha256": self.data_sha256, "origin": self.origin})
         if not self.first:
             return
         try:

@@ -52,7 +52,11 @@ def sweep(
 
     chosen = recipes_of(recipes, set_ or [])
     with ProgressReporter(max(recipe.optimiser.epochs for recipe in chosen)) as reporter:
-        document = run_sweep(chosen, data, out, unseen=unseen or [], skip_bad=skip_bad, reporter=reporter)
+        try:
+            document = run_sweep(chosen, data, out, unseen=unseen or [], skip_bad=skip_bad, reporter=reporter)
+        except KeyboardInterrupt:
+            reporter.remark("stopped; the same command goes on: finished rows stay, and a training resumes at its last epoch")
+            raise
     if json:
         sys.stdout.write(json_module.dumps(document, allow_nan=False) + "\n")
         return

@@ -4,20 +4,69 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from foveal_runtime.errors import ConfigError, DataError
 from foveal_train.runs.run import RUN_FILE, write_json
-from foveal_train.training.recipe import Recipe, recipe_document
+from foveal_train.training.recipe import Recipe, recipe_document, recipe_from_document
 
 REQUEST_FILE = "request.json"
 """What a run was asked to be; a resume must ask for the same."""
 CACHE = "cache"
 
 
-def claim(out: Path, recipe: Recipe, specs: Sequence[str], *, resume: bool) -> None:
-    """Take the run's folder, or make sure that a resume is of the run that is in it."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Begun:
+    """What an unfinished run was asked to be: all that a resume needs."""
+
+    recipe: Recipe
+    specs: tuple[str, ...]
+    skip_bad: bool
+    tensorboard: bool
+
+
+def begun(out: Path) -> Begun:
+    """The request of the unfinished run in `out`.
+
+    Raises:
+        DataError: there is none, it is finished, or it can't be read.
+    """
+    path = out / REQUEST_FILE
+    if (out / RUN_FILE).exists():
+        raise DataError(f"{out} holds a finished run, there is nothing to resume; name another folder with --out")
+    if not path.is_file():
+        raise DataError(f"there is no unfinished run in {out} to resume; leave --resume out")
+    try:
+        request = json.loads(path.read_text(encoding="utf-8"))
+        return Begun(
+            recipe=recipe_from_document(request["recipe"]),
+            specs=tuple(request["data"]),
+            skip_bad=bool(request.get("skip_bad", False)),
+            tensorboard=bool(request.get("tensorboard", False)),
+        )
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{path} is damaged or of another foveal; name recipe and data as when it was started") from None
+
+
+def claim(
+    out: Path, recipe: Recipe, specs: Sequence[str], *, resume: bool, flags: Mapping[str, bool] = MappingProxyType({})
+) -> None:
+    """Take the run's folder, or make sure that a resume is of the run that is in it.
+
+    Args:
+        out: the run's folder.
+        recipe: of the run.
+        specs: its data sets.
+        resume: go on with a run that is there.
+        flags: of the command, kept for a resume that names none.
+
+    Raises:
+        ConfigError: a resume of another recipe or data.
+        DataError: the folder is taken, holds nothing to resume, or can't be written.
+    """
     request = {"recipe": recipe_document(recipe), "data": list(specs)}
     if (out / RUN_FILE).exists():
         raise DataError(f"{out} already holds a finished run; name another folder with --out")
@@ -35,7 +84,7 @@ def claim(out: Path, recipe: Recipe, specs: Sequence[str], *, resume: bool) -> N
         raise DataError(f"{out} is not empty and holds no run; name another folder with --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_json(path, request)
+        write_json(path, {**request, **flags})
     except OSError as error:
         raise DataError(f"run folder {out} can't be written ({error.strerror}); name another with --out") from None
 

@@ -36,6 +36,19 @@ REPORT_FILE = "report.html"
 SCHEMA_VERSION = 1
 
 
+class Origin(BaseModel):
+    """Where a run comes from, for whoever asks later why two runs differ."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: str = ""
+    """As it was typed; empty for a run that no command made."""
+    commit: str = ""
+    """Of foveal, with `-dirty` where files were changed; `unknown` where nothing says."""
+    environment: dict[str, str] = {}
+    """Machine, threads, and the variables that change how fast or on what a run trains."""
+
+
 class RunInfo(BaseModel):
     """run.json: all that is known of a run but its tensors."""
 
@@ -65,6 +78,8 @@ class RunInfo(BaseModel):
     trained_on: TrainedOn | None = None
     """None in runs of an older foveal; an export then takes it from the run's data, where they are still there."""
     made_with: dict[str, str] = {}
+    origin: Origin | None = None
+    """None in runs of an older foveal."""
 
     @property
     def subsets(self) -> tuple[Subset, ...]:
