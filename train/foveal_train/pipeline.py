@@ -223,6 +223,7 @@ class _Making:
             self.fitted = trainer.fit(resume=self.resume, report=self.say.step, epoch_report=epoch)
 
     def conclude(self) -> None:
+        self.built.model.to(self.process.device)
         found = describe(self.built, self.recipe, self.specs, self.split, self.data, self.heads, self.fitted)
         self.info = found.model_copy(update={"data_sha256": self.data_sha256, "origin": self.origin})
         if not self.first:
@@ -279,6 +280,7 @@ def _write_results(
     metrics = {"split": name, "run": out.name, "data": list(info.data), "seen": 0, **found}
     write_json(out / METRICS_FILE, metrics)
     write_html(out / REPORT_FILE, metrics, info, fitted.history)
+    built.model.to("cpu")
     write_run(out, info, built.model, built.tokenizer_json)
 
 

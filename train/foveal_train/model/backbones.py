@@ -67,7 +67,7 @@ class VisionTransformer(Family):
     """ViT, DeiT, DINOv2, RETFound: with and without bias of query, key and value, with registers or none."""
 
     name = "vision transformer"
-    modules = ("vision_transformer", "deit")
+    modules: tuple[str, ...] = ("vision_transformer", "deit")
     takes_side = is_transformer = caches_frozen = True
 
     def features(self, backbone: Any, pixels_BCHW: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ def _json(path: Path) -> dict[str, Any]:
 def figures(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     """The figures that a list shows, from metrics.json; None where they were not measured."""
     grading = metrics.get("grading") or {}
-    shown = next((grading[name] for name in _INPUTS if name in grading), {})
+    shown: Mapping[str, Any] = next((grading[name] for name in _INPUTS if name in grading), {})
     head = (shown.get("heads") or {}).get("icdr") or {}
     retrieval = ((metrics.get("retrieval") or {}).get("independent") or {}).get("text_to_image") or {}
     recall = ((retrieval.get("strict") or {}).get("recall") or {}).get("1") or {}

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -116,14 +117,25 @@ class StudyArrays:
         if shown[:, 2].any():
             features = torch.from_numpy(self.features_NF[rows])
         return ModelInputs(
-            present_BM=present_BM, pixels_BCHW=pixels, input_ids_BT=ids, attention_mask_BT=mask, features_BF=features
+            present_BM=present_BM,
+            pixels_BCHW=pixels,
+            input_ids_BT=ids,
+            attention_mask_BT=mask,
+            features_BF=features,
+            host_BM=shown,
         )
 
 
 def standardise_batch(images_BCSS: Tensor, spec: ImageSpec) -> Tensor:
     """[0, 1] images to `pixels_BCHW`, as `imaging.standardise` does one by one."""
-    mean, std = torch.tensor(spec.mean).view(1, 3, 1, 1), torch.tensor(spec.std).view(1, 3, 1, 1)
+    mean, std = _channels(spec.mean, images_BCSS.device), _channels(spec.std, images_BCSS.device)
     return ((images_BCSS - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@lru_cache(maxsize=8)
+def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """A number a channel, copied to a device once and not in every step."""
+    return torch.tensor(values, device=device).view(1, -1, 1, 1)
 
 
 def load_arrays(

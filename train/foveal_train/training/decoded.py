@@ -68,4 +68,4 @@ class _Squares:
                 self._refused[place] = str(error)
                 raise
             self._done[place] = True
-        return self._squares_NSSC[place]
+        return np.asarray(self._squares_NSSC[place])

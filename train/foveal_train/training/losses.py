@@ -5,6 +5,8 @@ Shapes: B studies, G grades, D = 256.
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,7 +40,16 @@ def grading_loss(
     known = labels_B != MISSING
     if not bool(known.any()):
         return None
-    logits, labels = logits_BG[known].float(), labels_B[known]
+    return known_grading_loss(
+        logits_BG[known], labels_B[known], class_weights_G=class_weights_G, label_smoothing=label_smoothing, ordinal=ordinal
+    )
+
+
+def known_grading_loss(
+    logits_BG: Tensor, labels_B: Tensor, *, class_weights_G: Tensor | None, label_smoothing: float, ordinal: float
+) -> Tensor:
+    """`grading_loss` of studies that all have a label: nothing is asked of the device."""
+    logits, labels = logits_BG.float(), labels_B
     loss = F.cross_entropy(logits, labels, weight=class_weights_G, label_smoothing=label_smoothing)
     return loss + ordinal * squared_emd(logits, labels) if ordinal else loss
 
@@ -70,12 +81,31 @@ def contrastive_loss(
     """
     if groups_B.numel() == 0:
         return None
-    groups_BK = groups_B.reshape(groups_B.shape[0], -1)
-    positive_BB = (groups_BK[:, None] == groups_BK[None, :]).any(-1)
-    if bool(positive_BB.all()):
+    groups_BK = groups_B.reshape(groups_B.shape[0], -1).cpu().numpy()
+    positive_BB = positives(groups_BK)
+    if positive_BB.all():
         return None
+    return alignment_loss(a_BD, b_BD, positive_BB, temperature=temperature, lone_a_KD=lone_a_KD, lone_b_KD=lone_b_KD)
+
+
+def positives(groups_BK: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which rows share a group, `[B, B]`."""
+    return np.asarray((groups_BK[:, None] == groups_BK[None, :]).any(-1))
+
+
+def alignment_loss(
+    a_BD: Tensor,
+    b_BD: Tensor,
+    positive_BB: npt.NDArray[np.bool_],
+    *,
+    temperature: float,
+    lone_a_KD: Tensor | None = None,
+    lone_b_KD: Tensor | None = None,
+) -> Tensor:
+    """`contrastive_loss` with the positives of each row as the host knows them: nothing is asked of the device."""
+    positive = torch.from_numpy(positive_BB).to(a_BD.device, non_blocking=True).float()
     with torch.autocast(a_BD.device.type, enabled=False):  # which would multiply in bfloat16: cosines to two digits
-        return _symmetric(a_BD.float(), b_BD.float(), positive_BB, temperature, lone_a_KD, lone_b_KD)
+        return _symmetric(a_BD.float(), b_BD.float(), positive, temperature, lone_a_KD, lone_b_KD)
 
 
 def _symmetric(

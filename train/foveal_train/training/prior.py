@@ -46,4 +46,4 @@ def correct_prior(model: MultimodalModel, recipe: Recipe, counts: Mapping[Head, 
     for place, (head, counts_G) in enumerate(counts.items()):
         exponent = recipe.losses.class_balance + (recipe.optimiser.balanced_sampling if place == 0 else 0.0)
         bias = model.fusion.head_icdr.bias if head is Head.ICDR else model.fusion.head_sdrg.bias
-        bias += prior_shift(counts_G, exponent).to(bias.device)
+        bias.add_(prior_shift(counts_G, exponent).to(bias.device))

@@ -116,6 +116,12 @@ class OptimiserConfig:
     """Decay of an exponential moving average of the weights, which then is the run; 0 is none."""
     bf16: bool = False
     """bfloat16 autocast, where the processor multiplies it natively (AVX-512 BF16, AMX, a GPU); float32 elsewhere."""
+    tf32: bool = False
+    """TensorFloat-32 in float32 products and convolutions, where the GPU has it: ten bits of mantissa, twice as fast."""
+    fused: bool = False
+    """AdamW as one kernel; its sums round otherwise in their last bits."""
+    compile: bool = False
+    """`torch.compile` of the image and text encoders: minutes at the start, faster steps after."""
     cache_frozen: bool = False
     """Keep the outputs of frozen blocks on disk, so that each study passes them once; only without augmentation."""
 
