@@ -1,6 +1,6 @@
 """What a likely partner in training is worth to an out-of-fold figure: the same trainings with and without such photographs.
 
-    python benchmarks/held_honestly.py --runs FOLDS --data idrid:PATH --groups groups.json --json FILE
+    python benchmarks/held_honestly.py --runs FOLDS --data idrid:PATH --groups groups.json --neighbours --json FILE
 
 `--runs` holds fold-0 to fold-4 of `idrid_nested.py`, `--groups` what `same_eye.py` wrote. No training: a photograph whose
 likely partner was trained on is left out of the figure. Groups are certain for few pairs, so the likest 25, 50, 100 and 200
@@ -23,7 +23,7 @@ from foveal_train.evaluation.intervals import Resamples, resample
 from foveal_train.runs.run import write_json
 from foveal_train.runs.samples import load_samples
 from held_out import BOOTSTRAP, Answers, replicates_of
-from same_eye import likeness, maps_of
+from same_eye import ANGLES, halved, likeness, maps_of
 
 app = cyclopts.App(help=__doc__)
 
@@ -64,7 +64,13 @@ def partnered(pairs: Sequence[tuple[str, str]], fold_of: Mapping[str, int], trai
 
 @app.default
 def main(
-    *, runs: Path, data: str, groups: Path, seed: int = 0, json_: Annotated[Path | None, Parameter(name="--json")] = None
+    *,
+    runs: Path,
+    data: str,
+    groups: Path,
+    neighbours: Annotated[bool, Parameter(negative=())] = False,
+    seed: int = 0,
+    json_: Annotated[Path | None, Parameter(name="--json")] = None,
 ) -> None:
     """Compare.
 
@@ -72,6 +78,7 @@ def main(
         runs: folder of the outer folds.
         data: data set as kind:path.
         groups: file of `same_eye.py`.
+        neighbours: compare photographs with and without a like one in training too; some minutes.
         seed: of the bootstrap.
         json_: write the figures to this file.
     """
@@ -93,7 +100,8 @@ def main(
         found["left_out"].append(
             {"pairs": count, "least_likeness": known["pairs"][count - 1][2], **without(answers, kept, resamples)}
         )
-    found["likest_neighbour"] = by_neighbour(answers, data, fold_of, trained, resamples)
+    if neighbours:
+        found["likest_neighbour"] = by_neighbour(answers, data, fold_of, trained, resamples)
     if json_ is not None:
         write_json(json_, found)
     print(json.dumps(found, indent=1))
@@ -108,8 +116,8 @@ def by_neighbour(
 ) -> dict[str, Any]:
     """Figures of the half of the photographs whose likest neighbour in training is likest, and of the other half."""
     samples = [sample for sample in load_samples([data]) if sample.image_path is not None]
-    upper = likeness(maps_of(samples))
-    alike = np.maximum(upper, upper.T)
+    small = [halved(each) for each in maps_of(samples)]
+    alike = likeness(small, small, ANGLES[::2])
     place = {sample.id: row for row, sample in enumerate(samples)}
     nearest_N = np.asarray(
         [max(alike[place[name], place[mate]] for mate in trained[fold_of[name]] if mate != name) for name in answers.ids]

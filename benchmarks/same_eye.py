@@ -4,8 +4,9 @@
 
 A map of vessels (ridges of the green channel at one scale, evened out) is made of every photograph and compared with every
 other at rotations of up to 16 degrees, either way, and shifts of up to a quarter of the field: the highest normalised
-correlation is the pair's likeness. Pairs at `--threshold` or above are joined to groups. What it can't do: both eyes of a
-person have different vessels, so that two photographs of one person are found only where they show one eye.
+correlation is the pair's likeness. All pairs are looked at on small maps, the likest of them again. Pairs at `--threshold` or
+above are joined to groups. What it can't do: both eyes of a person have different vessels, so that two photographs of one
+person are found only where they show one eye.
 
 `--synthetic N` first measures what it finds: N photographs against themselves turned, shifted, cut, darkened, blurred.
 """
@@ -16,6 +17,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,9 +34,9 @@ from foveal_train.runs.samples import load_samples
 app = cyclopts.App(help=__doc__)
 SIDE = 128
 """Of a map; photographs are read at twice that."""
-PADDED = 160
-SHIFT = 32
 ANGLES = tuple(range(-16, 17, 4))
+SECOND_LOOK = 1000
+"""Pairs that are compared at the whole side."""
 FIELD = 0.44
 """Radius, in sides, of what counts: the rim is alike in all photographs."""
 THRESHOLD = 0.45
@@ -67,44 +69,61 @@ def vessels(square_SSC: npt.NDArray[np.uint8]) -> Map:
     return np.asarray(centred / (np.linalg.norm(centred) + 1e-6), np.float32)
 
 
-def _overlap() -> npt.NDArray[np.float32]:
-    """Share of the field that two photographs share at each shift, as `fft` orders them; 1 at none."""
-    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
-    disc = (np.hypot(y, x) < FIELD * SIDE).astype(np.float32)
-    spectrum = fft.rfft2(disc, (PADDED, PADDED))
-    shared = fft.irfft2(spectrum * spectrum.conj(), (PADDED, PADDED))
-    return np.asarray(shared / shared[0, 0], np.float32)
+def halved(vessels_SS: Map) -> Map:
+    """A map at half the side, of norm 1: for the first look at all pairs."""
+    side = len(vessels_SS) // 2
+    small = vessels_SS.reshape(side, 2, side, 2).mean(axis=(1, 3))
+    return np.asarray(small / (np.linalg.norm(small) + 1e-6), np.float32)
 
 
-def _near(correlation: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The part of `[..., PADDED, PADDED]` whose shifts are within `SHIFT`."""
-    rows = np.r_[0 : SHIFT + 1, PADDED - SHIFT : PADDED]
+def _padded(side: int) -> int:
+    return side * 5 // 4
+
+
+def _near(correlation: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
+    """The part of `[..., P, P]`, P being `_padded`, whose shifts are within a quarter of the side."""
+    rows = np.r_[0 : side // 4 + 1, _padded(side) - side // 4 : _padded(side)]
     return correlation[..., rows[:, None], rows]
 
 
-def likeness(maps: Sequence[Map], others: Sequence[Map] | None = None) -> npt.NDArray[np.float32]:
-    """The highest correlation of each pair over all rotations and shifts, `[len(maps), len(others)]`.
+@cache
+def _overlap(side: int) -> npt.NDArray[np.float32]:
+    """Share of the field that two photographs have in common at each near shift, at least 0.3; 1 at none."""
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    disc = (np.hypot(y, x) < FIELD * side).astype(np.float32)
+    padded = (_padded(side),) * 2
+    spectrum = fft.rfft2(disc, padded)
+    shared = fft.irfft2(spectrum * spectrum.conj(), padded)
+    return np.asarray(np.maximum(_near(shared / shared[0, 0], side), 0.3), np.float32)
+
+
+def likeness(maps: Sequence[Map], others: Sequence[Map], angles: Sequence[int] = ANGLES) -> npt.NDArray[np.float32]:
+    """The highest correlation of each pair over rotations and shifts, `[len(maps), len(others)]`.
 
     Args:
-        maps: of some photographs.
-        others: of those they are compared with; None compares `maps` with each other, the upper triangle alone.
+        maps: of some photographs, all of one side.
+        others: of those they are compared with.
+        angles: rotations, in degrees.
     """
-    shares = _near(_overlap())
-    first = [fft.rfft2(each, (PADDED, PADDED)).astype(np.complex64) for each in maps]
-    found = np.zeros((len(maps), len(maps) if others is None else len(others)), np.float32)
-    for angle in ANGLES:
-        turned = [
-            fft.rfft2(ndimage.rotate(each, angle, reshape=False, order=1), (PADDED, PADDED)).astype(np.complex64).conj()
-            for each in (maps if others is None else others)
-        ]
-        stack = np.stack(turned)
+    side = len(maps[0])
+    padded = (_padded(side),) * 2
+    first = [fft.rfft2(each, padded).astype(np.complex64) for each in maps]
+    found = np.full((len(maps), len(others)), -1, np.float32)
+    for angle in angles:
+        turned = (ndimage.rotate(each, angle, reshape=False, order=1) for each in others)
+        stack = np.stack([fft.rfft2(each, padded).astype(np.complex64).conj() for each in turned])
         for row, spectrum in enumerate(first):
-            start = row + 1 if others is None else 0
-            if start >= len(stack):
-                continue
-            correlation = _near(fft.irfft2(spectrum * stack[start:], (PADDED, PADDED)))
-            best = (correlation / np.maximum(shares, 0.3)).max(axis=(1, 2))
-            found[row, start:] = np.maximum(found[row, start:], best)
+            correlation = _near(fft.irfft2(spectrum * stack, padded), side)
+            found[row] = np.maximum(found[row], (correlation / _overlap(side)).max(axis=(1, 2)))
+    return found
+
+
+def all_pairs(maps: Sequence[Map]) -> npt.NDArray[np.float32]:
+    """Likeness of every pair, the upper triangle: a first look at half the side, the likest `SECOND_LOOK` at the whole."""
+    small = [halved(each) for each in maps]
+    found = np.triu(likeness(small, small, ANGLES[::2]), 1)
+    for pair in pairs_of(found, float(np.sort(found, axis=None)[-min(SECOND_LOOK, found.size)]))[:SECOND_LOOK]:
+        found[pair.one, pair.other] = likeness([maps[pair.one]], [maps[pair.other]])[0, 0]
     return found
 
 
@@ -175,7 +194,7 @@ def document(samples: Sequence[Sample], found: npt.NDArray[np.float32], threshol
 
 def likely_groups(samples: Sequence[Sample], threshold: float = THRESHOLD) -> dict[str, Any]:
     """See `document`; computes everything."""
-    return document(samples, likeness(maps_of(samples)), threshold)
+    return document(samples, all_pairs(maps_of(samples)), threshold)
 
 
 @app.default

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models import vision_transformer
+from timm.models.vision_transformer import Attention  # type: ignore[attr-defined]
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -82,7 +82,7 @@ class _ViTAttention(nn.Module):
         """Whether it is plain attention: any other, such as one that rotates, normalises or gates, is exported as it stands."""
         inside = (getattr(original, name, None) for name in ("q_norm", "k_norm", "norm"))
         plain = all(part is None or isinstance(part, nn.Identity) for part in inside)
-        return type(original) is vision_transformer.Attention and plain and getattr(original, "gate", None) is None
+        return type(original) is Attention and plain and getattr(original, "gate", None) is None
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
         return torch.as_tensor(self.proj(self.qkv(x)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,9 @@ class NothingAsked(TorchDispatchMode):
         masked = name in ("index", "index_put", "_index_put_impl_") and any(
             each is not None and each.dtype is torch.bool for each in args[1]
         )
-        if name in self.waits or masked:
+        # transformers itself asks once whether a batch's notes are padded at all.
+        theirs = any("/transformers/" in frame.filename for frame in traceback.extract_stack())
+        if (name in self.waits or masked) and not theirs:
             raise Asked(name)
         return func(*args, **(kwargs or {}))
 
@@ -127,6 +130,6 @@ def test_batches_prepared_ahead_are_those_that_are_asked_for_in_their_order() ->
 
 
 def test_a_batch_that_can_not_be_prepared_stops_the_epoch() -> None:
-    arrays = _studies(4)
+    arrays = _studies(6)
     with pytest.raises(IndexError):
         list(fed(arrays, [np.asarray([0, 1]), np.asarray([99])], pin=False))

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from foveal_train.runs.listing import Listed
 
 RUNS = Path("runs")
+_FILE_COLUMNS = 240
 _FIGURES = {"kappa": "ICDR kappa", "referable_auroc": "referable AUROC", "text_to_image_r1": "text to image R@1"}
 
 
@@ -36,8 +38,6 @@ def runs(*places: Path, json: Annotated[bool, Parameter(negative=())] = False) -
         places: A folder of runs (./runs by default), or two or more runs to compare.
         json: Print one JSON document on stdout.
     """
-    from rich.console import Console
-
     from foveal_train.runs.listing import differences, listed
     from foveal_train.runs.run import read_info
 
@@ -46,7 +46,7 @@ def runs(*places: Path, json: Annotated[bool, Parameter(negative=())] = False) -
         if json:
             sys.stdout.write(json_module.dumps({"runs": [_document(one) for one in found]}) + "\n")
             return
-        Console().print(_list(found))
+        _console().print(_list(found))
         return
     found = [one for place in places for one in listed(place)]
     infos = [read_info(one.path) for one in found]
@@ -60,10 +60,17 @@ def runs(*places: Path, json: Annotated[bool, Parameter(negative=())] = False) -
         }
         sys.stdout.write(json_module.dumps(document) + "\n")
         return
-    console = Console()
+    console = _console()
     console.print(_list(found))
     for path, rows in changed.items():
         console.print(_changes(str(found[0].path), path, rows))
+
+
+def _console() -> Console:
+    """Of stdout; where that is a file, lines are as long as they need to be."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _FILE_COLUMNS)
 
 
 def _document(one: Listed) -> dict[str, Any]:

@@ -85,7 +85,9 @@ class TextDecoder(nn.Module):
         causal_TT = torch.ones((tokens, tokens), dtype=torch.bool, device=x_BTD.device).triu(1)
         memory_B1D = self.norm(cls_BD).unsqueeze(1)
         # Padding comes last, so the causal mask already hides it from every token that counts.
-        return F.linear(self.layers(x_BTD, memory_B1D, tgt_mask=causal_TT), self.embed.weight)
+        # Said, not found out: torch would look at the mask, and a GPU would stand still meanwhile.
+        states_BTD = self.layers(x_BTD, memory_B1D, tgt_mask=causal_TT, tgt_is_causal=True)
+        return F.linear(states_BTD, self.embed.weight)
 
 
 def image_reconstruction_loss(decoded_BCSS: Tensor, pixels_BCSS: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class MultimodalModel(nn.Module):
         """
         encoded: dict[Modality, tuple[Tensor, Tensor]] = {}
         known_BM = inputs.on_host()
-        shown_M = list(known_BM.any(axis=0))
+        shown_M = [bool(known_BM[:, column].any()) for column in range(len(Modality))]
         if inputs.image_states_BTF is not None and shown_M[0]:
             tokens = self._on_present(known_BM[:, 0], self.image.trained_part, inputs.image_states_BTF)
             encoded[Modality.IMAGE] = tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
