@@ -135,7 +135,7 @@ def main(
     products = _products(exact["image"])
     cube = (1024, 1024, 1024)
     # A CNN's products are of other kinds: depthwise ones have two axes of 1.
-    measured = (cube, *products) if built.model.image.is_transformer else (cube,)
+    measured = (cube, *products) if built.model.image.family.is_transformer else (cube,)
     for shape in measured:
         tasks[f"gemm {shape}"] = _gemm(shape, threads)
     least: dict[str, float] = {}
@@ -254,7 +254,7 @@ def _variants(
         schemes += [dataclasses.asdict(scheme) for scheme in measured]
         quantised[name] = int8.to_int8(exact[name], plan)
     half = {name: store_half(proto) for name, proto in exact.items()}
-    transformer = built.model.image.is_transformer
+    transformer = built.model.image.family.is_transformer
     dynamic = {"image": int8.to_int8(exact["image"], GraphPlan(mode=Mode.DYNAMIC))} if transformer else {}
     return {"fp32": exact, "fp16": half, "int8": quantised, "dynamic": dynamic}, schemes
 

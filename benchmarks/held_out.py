@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from foveal_runtime.study.labels import REFERABLE_GRADE, referable_probability, softmax
 from foveal_train.evaluation.grading import confusion_matrix, confusion_replicates, grade_figures, quadratic_kappa
-from foveal_train.evaluation.intervals import resample
+from foveal_train.evaluation.intervals import Resamples, resample
 from foveal_train.evaluation.referable import auroc, referable_figures
 
 BOOTSTRAP = 2000
@@ -80,6 +80,63 @@ def judged(logits_NG: Float, labels_N: Int, seed: int) -> dict[str, Any]:
         "accuracy": icdr["accuracy"],
         "auroc": referable["auroc"],
     }
+
+
+def macro_auroc(probabilities_NG: Float, labels_N: Int, weights_RN: npt.NDArray[Any] | None = None) -> Float:
+    """Mean over the grades of the AUROC of each against the others, of each row of weights."""
+    each = [auroc(probabilities_NG[:, g], labels_N == g, weights_RN) for g in range(probabilities_NG.shape[1])]
+    return np.asarray(np.mean(each, axis=0))
+
+
+def replicates_of(logits_NG: Float, labels_N: Int, resamples: Resamples | None = None) -> dict[str, Float]:
+    """`kappa`, `auroc` (referable) and `macro_auroc` of each replicate; of the photographs themselves without."""
+    probabilities, grades = softmax(logits_NG), logits_NG.argmax(-1)
+    weights = None if resamples is None else resamples.weights_RN
+    confusion = (
+        confusion_matrix(labels_N, grades)[None] if resamples is None else confusion_replicates(labels_N, grades, resamples)
+    )
+    return {
+        "kappa": quadratic_kappa(confusion),
+        "auroc": auroc(referable_probability(probabilities), labels_N >= REFERABLE_GRADE, weights),
+        "macro_auroc": macro_auroc(probabilities, labels_N, weights),
+    }
+
+
+def judged_over_seeds(answers: Mapping[int, Answers], groups: Mapping[str, str] | None, seed: int) -> dict[str, Any]:
+    """Figures over several trainings of the same photographs: their mean, each one, and an interval for one training more.
+
+    A replicate resamples photographs, likely ones of an eye together, and draws one of the trainings: its spread is that of
+    photographs and of training.
+
+    Args:
+        answers: by the training's seed.
+        groups: of the photographs by id; None resamples each by itself.
+        seed: of the bootstrap.
+    """
+    first = next(iter(answers.values()))
+    owners = [groups[name] if groups is not None else name for name in first.ids]
+    resamples = resample(owners, count=BOOTSTRAP, seed=seed)
+    drawn_R = np.random.default_rng(seed).integers(len(answers), size=BOOTSTRAP)
+    found: dict[str, Any] = {"photographs": len(first.ids), "groups": resamples.patients, "seeds": list(answers)}
+    for kind in ("plain", "camera"):
+        points, replicates = [], []
+        for each in answers.values():
+            place = {name: row for row, name in enumerate(each.ids)}
+            rows = np.asarray([place[name] for name in first.ids])
+            logits, labels = getattr(each, f"{kind}_NG")[rows], each.labels_N[rows]
+            points.append({name: float(value.item()) for name, value in replicates_of(logits, labels).items()})
+            replicates.append(replicates_of(logits, labels, resamples))
+        found[kind] = {
+            name: {
+                "value": float(np.mean([point[name] for point in points])),
+                "by_seed": [point[name] for point in points],
+                "interval": np.nanquantile(
+                    np.stack([each[name] for each in replicates])[drawn_R, np.arange(BOOTSTRAP)], (0.025, 0.975)
+                ).tolist(),
+            }
+            for name in points[0]
+        }
+    return found
 
 
 def factor_effect(trials: Mapping[tuple[int, ...], Answers], factor: int, seed: int) -> dict[str, Any]:

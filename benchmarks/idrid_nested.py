@@ -8,11 +8,17 @@ four, and judged once on fold K. Inner photographs are judged as they are and as
 Every photograph is held out once on each level. What exists in OUT is not trained again, two calls with `--only` share the
 work, and figures cover the outer folds that are finished. Each outer run (`OUT/fold-K`) is one that `foveal export` opens.
 `--as-is` trains the outer folds alone, by the recipe as it is, for `idrid_served.py` to export.
+`--seeds 0,1,2` does all of it once a seed (folds, weights, order and augmentation), each in `OUT/seed-S`, and reports
+intervals that hold the variance of training as well as that of photographs. `--grouped` keeps photographs that are likely of
+one eye (`same_eye.py`) on one side of every fold and resamples them together. The shipped recipe, honestly held out:
+
+    python benchmarks/idrid_nested.py --data idrid:PATH --out runs/honest --as-is --seeds 0,1,2 --grouped --json FILE
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +26,7 @@ from typing import Annotated, Any
 import cyclopts
 import numpy as np
 from cyclopts import Parameter
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from cameras import CAMERAS, through_camera
 from foveal_runtime.photo.imaging import photograph, square
@@ -38,8 +44,9 @@ from foveal_train.training.progress import ProgressReporter
 from foveal_train.training.recipe import Recipe
 from foveal_train.training.recipe_file import load_recipe
 from foveal_train.training.trainer import Studies, Trainer
-from held_out import Answers, factor_effect, judged, quality
-from nested_tables import markdown
+from held_out import Answers, factor_effect, judged, judged_over_seeds, quality
+from nested_tables import markdown, seeds_markdown
+from same_eye import likely_groups
 
 app = cyclopts.App(help=__doc__)
 FOLDS = 5
@@ -104,11 +111,15 @@ def recipe_of(levels: Sequence[int], *, name: str, overrides: Sequence[str], epo
     return load_recipe(name, (*overrides, *chosen, *shortened))
 
 
-def folds_of(samples: Sequence[Sample], seed: int) -> list[tuple[Sample, ...]]:
-    """Folds stratified by grade; every graded photograph is in one."""
+def folds_of(samples: Sequence[Sample], seed: int, groups: Mapping[str, str] | None = None) -> list[tuple[Sample, ...]]:
+    """Folds stratified by grade; every graded photograph is in one, and a group of `groups` (by id) is in one whole."""
     graded = [sample for sample in samples if sample.labels.icdr is not None]
     grades = [sample.labels.icdr for sample in graded]
-    splits = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(graded, grades)
+    if groups is None:
+        splits = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(graded, grades)
+    else:
+        together = [groups[sample.id] for sample in graded]
+        splits = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(graded, grades, together)
     return [tuple(graded[i] for i in held) for _, held in splits]
 
 
@@ -200,6 +211,22 @@ def by_camera(parts: Sequence[Answers]) -> list[dict[str, Any]]:
     return rows
 
 
+def held_out_answers(out: Path) -> list[Answers]:
+    """Answers of the outer folds that are finished."""
+    finished = [k for k in range(FOLDS) if (out / f"fold-{k}" / RUN_FILE).exists()]
+    return [Answers.load(out / f"fold-{k}" / "held_out.npz") for k in finished]
+
+
+def known_groups(samples: Sequence[Sample], out: Path) -> dict[str, str]:
+    """Group of every photograph by id, found once and kept in `out`/groups.json."""
+    path = out / "groups.json"
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(path, likely_groups([sample for sample in samples if sample.image_path is not None]))
+    groups: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["groups"]
+    return groups
+
+
 def figures(out: Path, recipe: str, overrides: Sequence[str], seed: int) -> dict[str, Any]:
     """Everything that the folds at hand can say."""
     inner = [k for k in range(FOLDS) if all(trial_path(out, k, levels).exists() for levels in TRIALS)]
@@ -258,6 +285,8 @@ def main(
     only: list[int] | None = None,
     as_is: bool = False,
     seed: int = 0,
+    seeds: str = "",
+    grouped: bool = False,
     threads: int = 1,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     json_: Annotated[Path | None, Parameter(name="--json")] = None,
@@ -271,6 +300,8 @@ def main(
         only: run these outer folds alone.
         as_is: choose nothing: train the outer folds alone, by the recipe, with a validation share of their own.
         seed: of the folds and of the bootstrap.
+        seeds: several, as 0,1,2: everything once for each, the recipe's seed included.
+        grouped: keep photographs that are likely of one eye together.
         threads: torch's threads; two processes of one thread do more than one of two.
         set_: override a key of the recipe as key=value; may be repeated.
         json_: write the figures to this file.
@@ -278,26 +309,54 @@ def main(
     import torch
 
     torch.set_num_threads(threads)
-    overrides = tuple(set_ or ())
-    folds = folds_of(load_samples([data]), seed)
-    asked = range(FOLDS) if only is None else only
-    if as_is:
-        for fold in asked:
-            if not (out / f"fold-{fold}" / RUN_FILE).exists():
-                run_outer(fold, folds, load_recipe(recipe, overrides), [data], out, validate=True)
-        return
-    for fold in asked:
+    overrides, samples = tuple(set_ or ()), load_samples([data])
+    groups = known_groups(samples, out) if grouped else None
+    asked = list(range(FOLDS)) if only is None else only
+    chosen = [int(part) for part in seeds.split(",")] if seeds else [seed]
+    places = {each: out / f"seed-{each}" if seeds else out for each in chosen}
+    for each, place in places.items():
+        own = (*overrides, f"seed={each}") if seeds else overrides
+        run_folds(folds_of(samples, each, groups), asked, recipe, own, data, place, as_is=as_is)
+    if not seeds:
+        found = figures(out, recipe, overrides, seed)
+        text = markdown(found)
+    else:
+        answers = {each: Answers.together(parts) for each, place in places.items() if (parts := held_out_answers(place))}
+        found = {
+            "protocol": f"{FOLDS} folds stratified by ICDR grade{', grouped by likely eye' if grouped else ''}, seeds {seeds}",
+            "recipe": recipe,
+            "overrides": list(overrides),
+            **judged_over_seeds(answers, groups, seed),
+        }
+        text = seeds_markdown(found)
+    if json_ is not None:
+        write_json(json_, found)
+    print(text)
+
+
+def run_folds(
+    folds: list[tuple[Sample, ...]],
+    asked: Sequence[int],
+    recipe: str,
+    overrides: tuple[str, ...],
+    data: str,
+    out: Path,
+    *,
+    as_is: bool,
+) -> None:
+    """Train what is missing of the outer folds, and of what chooses their levels unless they are trained as the recipe is."""
+    for fold in asked if not as_is else ():
         for levels in TRIALS:
             if not trial_path(out, fold, levels).exists():
                 shortened = recipe_of(levels, name=recipe, overrides=overrides, epochs=INNER_EPOCHS)
                 run_trial(fold, folds, levels, shortened, out)
     for fold in asked:
-        if not (out / f"fold-{fold}" / RUN_FILE).exists():
+        if (out / f"fold-{fold}" / RUN_FILE).exists():
+            continue
+        if as_is:
+            run_outer(fold, folds, load_recipe(recipe, overrides), [data], out, validate=True)
+        else:
             run_outer(fold, folds, recipe_of(choose(out, fold), name=recipe, overrides=overrides), [data], out)
-    found = figures(out, recipe, overrides, seed)
-    if json_ is not None:
-        write_json(json_, found)
-    print(markdown(found))
 
 
 if __name__ == "__main__":

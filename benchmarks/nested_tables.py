@@ -10,6 +10,23 @@ def _figure_text(figure: dict[str, Any], sign: str = "") -> str:
     return f"{value:{sign}.3f}" + (f" [{interval[0]:{sign}.3f}, {interval[1]:{sign}.3f}]" if interval else "")
 
 
+def seeds_markdown(found: dict[str, Any]) -> str:
+    """The table of several seeds."""
+    what = f"{found['photographs']} photographs, {found['groups']} groups, seeds {found['seeds']}"
+    lines = [f"| {what} | as they are | as simulated cameras |", "| --- | --- | --- |"]
+    for name, label in (
+        ("kappa", "quadratic-weighted kappa"),
+        ("auroc", "referable-DR AUROC"),
+        ("macro_auroc", "five-class macro AUROC"),
+    ):
+        cells = [
+            f"{_figure_text(found[kind][name])} ({', '.join(f'{value:.3f}' for value in found[kind][name]['by_seed'])})"
+            for kind in ("plain", "camera")
+        ]
+        lines.append(f"| {label} (each seed) | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
 def markdown(found: dict[str, Any]) -> str:
     """The tables of docs/results.md."""
     lines = []

@@ -68,3 +68,62 @@ def test_simulated_cameras_change_a_photograph_and_its_noise_is_seeded(nested: M
         assert seen.mode == "RGB"
         assert seen.tobytes() != picture.tobytes()
         assert seen.tobytes() == nested.through_camera(picture, camera, seed=1).tobytes()
+
+
+def test_folds_keep_a_likely_eye_on_one_side(nested: ModuleType) -> None:
+    from foveal_train.data import Sample
+    from foveal_train.data.sample import Labels
+
+    samples = [Sample(id=str(i), patient_id=str(i), image_path=None, labels=Labels(icdr=i % 5)) for i in range(100)]
+    groups = {str(i): str(i - i % 2) for i in range(100)}
+    apart = nested.folds_of(samples, 0)
+    together = nested.folds_of(samples, 0, groups)
+
+    def split_pairs(folds: list[tuple[Sample, ...]]) -> int:
+        fold_of = {sample.id: k for k, fold in enumerate(folds) for sample in fold}
+        return sum(fold_of[str(i)] != fold_of[str(i + 1)] for i in range(0, 100, 2))
+
+    assert split_pairs(apart) > 20
+    assert split_pairs(together) == 0
+    assert sorted(s.id for fold in together for s in fold) == sorted(groups)
+
+
+def test_an_interval_over_seeds_holds_the_variance_of_training(nested: ModuleType) -> None:
+    from held_out import judged_over_seeds
+
+    good, bad = _answers(nested, 0.05, 0), _answers(nested, 0.6, 1)
+    alone = judged_over_seeds({0: good}, None, 0)["plain"]["kappa"]
+    both = judged_over_seeds({0: good, 1: bad}, None, 0)["plain"]["kappa"]
+    assert both["value"] == pytest.approx(np.mean(both["by_seed"]))
+    assert both["interval"][0] < both["by_seed"][1] < both["by_seed"][0] < both["interval"][1] + 0.05
+    assert both["interval"][1] - both["interval"][0] > 2 * (alone["interval"][1] - alone["interval"][0])
+
+
+def test_a_photograph_with_its_partner_in_training_is_left_out(nested: ModuleType) -> None:
+    from held_honestly import partnered
+
+    fold_of = {"a": 0, "b": 1, "c": 0, "d": 0}
+    trained = {0: frozenset({"b"}), 1: frozenset({"a", "c"})}
+    assert partnered([("a", "b"), ("c", "d")], fold_of, trained) == {"a", "b"}  # c and d are held out together
+
+
+def test_one_eye_is_found_again_turned_and_shifted_and_two_eyes_are_not_alike(nested: ModuleType, idrid: Path) -> None:
+    import same_eye
+    from foveal_train.data import load
+
+    samples = list(load(f"idrid:{idrid}").samples)
+    by_id = {sample.id: sample for sample in samples}
+    few = [*samples[:12], by_id["IDRiD_013"], by_id["IDRiD_397"]]
+    few = list({sample.id: sample for sample in few}.values())
+    found = same_eye.likely_groups(few)
+    groups = found["groups"]
+    assert groups["IDRiD_013"] == groups["IDRiD_397"]
+    assert len(set(groups.values())) == len(few) - 1
+    assert (same_eye.found_again(samples, 8, seed=0) >= same_eye.THRESHOLD).mean() >= 0.75
+
+
+def test_groups_join_what_is_joined(nested: ModuleType) -> None:
+    from same_eye import Pair, groups_of
+
+    pairs = [Pair(one=3, other=4, likeness=0.9), Pair(one=0, other=4, likeness=0.8)]
+    assert groups_of(6, pairs) == [0, 1, 2, 0, 0, 5]

@@ -28,7 +28,6 @@ from safetensors.numpy import load_file, save_file
 
 from foveal_export import pipeline
 from foveal_export.bundle.bom import BOM_FILE
-from foveal_export.bundle.provenance import commit
 from foveal_export.graphs.blocks import blocks
 from foveal_export.graphs.edit import in_modules
 from foveal_export.output import unproven
@@ -51,6 +50,7 @@ from foveal_runtime.engine.processor import this_processor
 from foveal_runtime.engine.selftest import self_test
 from foveal_runtime.errors import CheckFailed, ConfigError, DataError, SpaceMismatchError
 from foveal_runtime.study.study import ALL_SUBSETS
+from foveal_train.runs.origin import commit
 from foveal_train.runs.run import Run, read_info
 
 

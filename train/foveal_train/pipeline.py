@@ -18,11 +18,13 @@ from foveal_runtime.errors import ConfigError, DataError, FovealError
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import subset_name
 from foveal_train.data import Problem, Split
+from foveal_train.data.fingerprint import fingerprint
 from foveal_train.data.sample import problems_text
 from foveal_train.data.split import PARTS
 from foveal_train.model.weights import BuiltModel, build_model
 from foveal_train.runs import calibration
-from foveal_train.runs.claim import CACHE, claim, leave
+from foveal_train.runs.claim import CACHE, claim, claim_data, leave
+from foveal_train.runs.origin import origin
 from foveal_train.runs.prepared import Prepared, aligned_modalities, prepare, trained_heads, trained_subsets
 from foveal_train.runs.provenance import trained_on
 from foveal_train.runs.reporter import Reporter, Silent
@@ -42,6 +44,7 @@ from foveal_train.training import checkpoint
 from foveal_train.training.curves import FILE as CURVES_FILE
 from foveal_train.training.curves import FOLDER as SCALARS
 from foveal_train.training.curves import Scalars, curves
+from foveal_train.training.decoded import DecodedPhotographs
 from foveal_train.training.recipe import Method, Recipe, recipe_document
 from foveal_train.training.stripped import without_dr_sentences
 from foveal_train.training.trainer import Fitted, Studies, Trainer
@@ -57,6 +60,8 @@ def train(
     resume: bool = False,
     skip_bad: bool = False,
     tensorboard: bool = False,
+    decoded: DecodedPhotographs | None = None,
+    command: str = "",
     reporter: Reporter | None = None,
 ) -> Run:
     """Train a recipe on data sets and write the run.
@@ -70,6 +75,8 @@ def train(
         resume: go on where the last checkpoint of `out` stood.
         skip_bad: leave unusable rows and photographs out instead of refusing the data set.
         tensorboard: write scalars to `out`/tensorboard after every epoch.
+        decoded: photographs that other runs decode as well; None decodes them for this run alone.
+        command: that asked for it, for the run's own record.
         reporter: told how it gets on.
 
     Raises:
@@ -79,7 +86,10 @@ def train(
     """
     if recipe.method is not Method.MULTIMODAL:
         raise ConfigError(f"recipe {recipe.name} is a baseline ({recipe.method.value}); run it with foveal sweep")
-    making = _Making(recipe, specs, out, resume=resume, skip_bad=skip_bad, tensorboard=tensorboard, reporter=reporter)
+    making = _Making(
+        recipe, specs, out, resume=resume, skip_bad=skip_bad, tensorboard=tensorboard, command=command, reporter=reporter
+    )
+    making.decoded = decoded
     making.claim()
     for name, stage in making.stages:
         making.say.stage(name)
@@ -126,6 +136,7 @@ class _Making:
         resume: bool,
         skip_bad: bool,
         tensorboard: bool,
+        command: str,
         reporter: Reporter | None,
     ) -> None:
         """Arguments are those of `train`."""
@@ -136,6 +147,9 @@ class _Making:
         self.say = reporter if reporter is not None and self.first else Silent()
         self.cache = out / CACHE / str(self.process.process_index)
         self.problems: list[Problem] = []
+        self.decoded: DecodedPhotographs | None = None
+        self.data_sha256 = ""
+        self.origin = origin(command)
 
     @property
     def stages(self) -> tuple[tuple[str, Callable[[], None]], ...]:
@@ -151,12 +165,16 @@ class _Making:
     def claim(self) -> None:
         """Take the folder."""
         if self.first:
-            claim(self.out, self.recipe, self.specs, resume=self.resume)
+            flags = {"skip_bad": self.skip_bad, "tensorboard": self.tensorboard}
+            claim(self.out, self.recipe, self.specs, resume=self.resume, flags=flags)
         self.process.wait_for_everyone()
 
     def read(self) -> None:
         with self._giving_back():
             samples = load_samples(self.specs, skip_bad=self.skip_bad, skipped=self.problems.append)
+            self.data_sha256 = fingerprint(samples, named=True)
+            if self.first:
+                claim_data(self.out, self.data_sha256)
             self.split = split_samples(samples, self.recipe)
 
     def load_weights(self) -> None:
@@ -166,7 +184,15 @@ class _Making:
     def decode(self) -> None:
         skipped = self.problems.append if self.skip_bad else None
         with self._giving_back():
-            self.data = prepare(self.split, self.built, self.recipe, cache=self.cache, reporter=self.say, skipped=skipped)
+            self.data = prepare(
+                self.split,
+                self.built,
+                self.recipe,
+                cache=self.cache,
+                reporter=self.say,
+                decoded=self.decoded,
+                skipped=skipped,
+            )
             self.heads = trained_heads(self.data.train)
             if not self.heads:
                 raise DataError(
@@ -197,7 +223,9 @@ class _Making:
             self.fitted = trainer.fit(resume=self.resume, report=self.say.step, epoch_report=epoch)
 
     def conclude(self) -> None:
-        self.info = describe(self.built, self.recipe, self.specs, self.split, self.data, self.heads, self.fitted)
+        self.built.model.to(self.process.device)
+        found = describe(self.built, self.recipe, self.specs, self.split, self.data, self.heads, self.fitted)
+        self.info = found.model_copy(update={"data_sha256": self.data_sha256, "origin": self.origin})
         if not self.first:
             return
         try:
@@ -252,6 +280,7 @@ def _write_results(
     metrics = {"split": name, "run": out.name, "data": list(info.data), "seen": 0, **found}
     write_json(out / METRICS_FILE, metrics)
     write_html(out / REPORT_FILE, metrics, info, fitted.history)
+    built.model.to("cpu")
     write_run(out, info, built.model, built.tokenizer_json)
 
 

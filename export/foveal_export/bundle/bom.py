@@ -7,7 +7,6 @@ Named are data sets by kind and fingerprint, never by path, study or patient.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal_runtime.bundle.bundle import PARITY, TOKENIZER
-from foveal_runtime.bundle.golden import record_to_json
 from foveal_runtime.bundle.manifest import Manifest
-from foveal_train.data import Sample
-from foveal_train.data.duplicates import content_hash
 from foveal_train.model.profile import ModelConfig
 from foveal_train.model.weights import PACKAGED_IMAGE, PACKAGED_TEXT, PackagedFile
 
@@ -43,7 +39,7 @@ class DataPart:
     """Kinds of data set, for example `idrid`."""
     studies: int
     sha256: str
-    """See `fingerprint`."""
+    """See `foveal_train.data.fingerprint`."""
     complete: bool = True
     """Whether they are all that the run knows of."""
 
@@ -59,29 +55,6 @@ class Pretrained:
     """`pypi`, `hub`, or `local` for a file or folder, whose place is nobody else's business."""
     sha256: str = ""
     """Of the file; empty where none is pinned."""
-
-
-def fingerprint(samples: Iterable[Sample]) -> str:
-    """SHA-256 over what studies are, whatever their order and wherever they lie.
-
-    Photographs count by their content (without EXIF), notes, records and labels by their words and values; ids and patients do
-    not, so that a copy under other names has the same fingerprint.
-
-    Raises:
-        DataError: a photograph can't be read.
-    """
-    rows = []
-    for sample in samples:
-        image = sample.image_bytes()
-        row = {
-            "image": None if image is None else content_hash(image),
-            "note": sample.note,
-            "record": None if sample.record is None else record_to_json(sample.record),
-            "icdr": sample.labels.icdr,
-            "sdrg": sample.labels.sdrg,
-        }
-        rows.append(hashlib.sha256(json.dumps(row, sort_keys=True, ensure_ascii=False).encode()).digest())
-    return hashlib.sha256(b"".join(sorted(rows))).hexdigest()
 
 
 def pretrained_parts(config: ModelConfig, modalities: Iterable[str], local_sha256: str = "") -> list[Pretrained]:

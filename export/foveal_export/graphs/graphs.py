@@ -20,7 +20,6 @@ import torch
 
 from foveal_export.graphs.twins import Attend, twin
 from foveal_runtime.bundle.manifest import FUSION, Target, Tensor
-from foveal_runtime.study.record import FEATURES
 from foveal_runtime.study.study import Modality
 from foveal_train.model.model import MultimodalModel
 from foveal_train.model.profile import EMBEDDING_DIM, ModelConfig
@@ -69,8 +68,9 @@ def graph_spec(name: str, config: ModelConfig, embedding_dim: int = EMBEDDING_DI
             examples=(torch.zeros(2, 7, dtype=torch.int64), torch.ones(2, 7, dtype=torch.int64)),
         )
     if name == Modality.STRUCTURED:
-        features = Tensor(name="features_BF", dtype="float32", shape=("batch", len(FEATURES)))
-        return GraphSpec(inputs=(features,), outputs=(tokens,), examples=(torch.zeros(2, len(FEATURES)),))
+        count = len(config.record_spec.features)
+        features = Tensor(name="features_BF", dtype="float32", shape=("batch", count))
+        return GraphSpec(inputs=(features,), outputs=(tokens,), examples=(torch.zeros(2, count),))
     mask = Tensor(name="mask_BT", dtype="bool", shape=("batch", "tokens"))
     return GraphSpec(
         inputs=(tokens, mask),

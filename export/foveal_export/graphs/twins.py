@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import Attention  # type: ignore[attr-defined]
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -37,21 +38,21 @@ class Attend(StrEnum):
 class SplitAttention(nn.Module):
     """Self-attention whose projections are separate layers; weights are those of the original, in its order."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, *, heads: int, how: Attend) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, heads: int, how: Attend) -> None:
         """Args:
         weight: query, key and value rows stacked, [3 D, D].
-        bias: likewise, [3 D].
+        bias: likewise, [3 D]; None is none.
         heads: attention heads.
         how: spelling of the product.
         """
         super().__init__()
         dim = weight.shape[1]
-        self.query, self.key, self.value = (nn.Linear(dim, weight.shape[0] // 3) for _ in range(3))
-        for layer, part_weight, part_bias in zip(
-            (self.query, self.key, self.value), weight.detach().chunk(3), bias.detach().chunk(3), strict=True
-        ):
+        self.query, self.key, self.value = (nn.Linear(dim, weight.shape[0] // 3, bias=bias is not None) for _ in range(3))
+        for layer, part_weight in zip((self.query, self.key, self.value), weight.detach().chunk(3), strict=True):
             layer.weight = nn.Parameter(part_weight.clone(), requires_grad=False)
-            layer.bias = nn.Parameter(part_bias.clone(), requires_grad=False)
+        if bias is not None:
+            for layer, part_bias in zip((self.query, self.key, self.value), bias.detach().chunk(3), strict=True):
+                layer.bias = nn.Parameter(part_bias.clone(), requires_grad=False)
         self.heads = heads
         self.how = how
 
@@ -73,11 +74,15 @@ class _ViTAttention(nn.Module):
 
     def __init__(self, original: Any, how: Attend) -> None:
         super().__init__()
-        plain = isinstance(original.q_norm, nn.Identity) and isinstance(getattr(original, "norm", nn.Identity()), nn.Identity)
-        if not plain or getattr(original, "gate", None) is not None:
-            raise NotImplementedError(f"attention of {type(original).__name__} normalises or gates; no export twin knows that")
         self.qkv = SplitAttention(original.qkv.weight, original.qkv.bias, heads=original.num_heads, how=how)
         self.proj = original.proj
+
+    @staticmethod
+    def knows(original: Any) -> bool:
+        """Whether it is plain attention: any other, such as one that rotates, normalises or gates, is exported as it stands."""
+        inside = (getattr(original, name, None) for name in ("q_norm", "k_norm", "norm"))
+        plain = all(part is None or isinstance(part, nn.Identity) for part in inside)
+        return type(original) is Attention and plain and getattr(original, "gate", None) is None
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
         return torch.as_tensor(self.proj(self.qkv(x)))
@@ -194,10 +199,10 @@ class FusionTwin(nn.Module):
 
 def _image_twin(original: ImageEncoder, how: Attend) -> nn.Module:
     twin = copy.deepcopy(original)
-    if twin.is_transformer:
-        for block in twin.backbone.blocks:  # type: ignore[union-attr]
-            block.attn = _ViTAttention(block.attn, how)
-    else:
+    for module in list(twin.backbone.modules()):
+        if _ViTAttention.knows(getattr(module, "attn", None)):
+            module.attn = _ViTAttention(module.attn, how)
+    if not twin.family.is_transformer:
         _fold_normalisation(twin.backbone)
     return twin
 

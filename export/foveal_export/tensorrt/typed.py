@@ -19,7 +19,6 @@ from foveal_export.quantise.plan import GraphPlan, Mode
 from foveal_export.tensorrt.operators import matrix, unsupported
 from foveal_runtime.bundle.manifest import FUSION, Precision, ShapeRange
 from foveal_runtime.errors import CheckFailed
-from foveal_runtime.study.record import FEATURES
 from foveal_runtime.study.study import Modality
 from foveal_train.model.profile import EMBEDDING_DIM, ModelConfig
 
@@ -147,7 +146,7 @@ def shapes(name: str, config: ModelConfig, image_tokens: int) -> dict[str, Shape
         of = _range(lambda rows, tokens: (rows, tokens), 2, min(_OPT_NOTE_TOKENS, text.max_tokens), text.max_tokens)
         return {"input_ids_BT": of, "attention_mask_BT": of}
     if name == Modality.STRUCTURED:
-        return {"features_BF": _range(lambda rows, _: (rows, len(FEATURES)), 0, 0, 0)}
+        return {"features_BF": _range(lambda rows, _: (rows, len(config.record_spec.features)), 0, 0, 0)}
     assert name == FUSION
     # A CLS for each modality, then the other tokens: photograph, note, and one of the record.
     heads, cells = len(Modality), max(image_tokens - 1, 0)

@@ -13,7 +13,7 @@ VARIABLES = MappingProxyType(
         "ORT_DISABLE_TELEMETRY": "`1` unless you set it: ONNX Runtime keeps no device id and reports nothing.",
         "MPLCONFIGDIR": "Folder of Matplotlib's list of fonts; unless you set it, `foveal-matplotlib` beside foveal's cache.",
         "OMP_NUM_THREADS": "Threads of PyTorch in training, evaluation and export. The server has `--threads` of its own.",
-        "OMP_WAIT_POLICY": "`PASSIVE` lets PyTorch's threads sleep between operations; spinning ones slow a busy machine.",
+        "OMP_WAIT_POLICY": "`PASSIVE` unless you set it: PyTorch's threads sleep while they wait instead of spinning.",
         "RANK": "Set by `torchrun`: the number of this process.",
         "WORLD_SIZE": "Set by `torchrun`: how many processes train together.",
         "XDG_CACHE_HOME": "Where caches lie, see `FOVEAL_CACHE`.",

@@ -20,6 +20,7 @@ _EXTRAS = {
     "train": "train",
     "evaluate": "train",
     "sweep": "train",
+    "runs": "train",
     "data": "train",
     "export": "export",
     "demo": "cpu,store",
@@ -29,10 +30,15 @@ _EXTRAS = {
 """Which extra brings what a command needs."""
 
 
+_TORCH = frozenset({"train", "evaluate", "sweep", "export", "verify", "gpu-check"})
+"""Commands that compute with PyTorch."""
+
+
 _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("train", "foveal_train.cli.train:train", "Train a model and write a run."),
     ("evaluate", "foveal_train.cli.evaluate:evaluate", "Judge a run on retrieval and grading."),
     ("sweep", "foveal_train.cli.sweep:sweep", "Train and judge several recipes."),
+    ("runs", "foveal_train.cli.runs:runs", "List runs, or compare some."),
     ("export", "foveal_export.cli:export", "Export a run to a verified bundle."),
     ("verify", f"{_RUNTIME}.verify:verify", "Check a bundle against PyTorch's answers."),
     ("inspect", f"{_RUNTIME}.inspect:inspect", "Show what a bundle is, on one screen."),
@@ -111,6 +117,9 @@ def run(arguments: list[str]) -> int:
     """Run a command and return its exit code; every error on purpose is one line on stderr."""
     try:
         refuse_too_old()
+        if _command(arguments) in _TORCH:
+            # Read once, when PyTorch's OpenMP is loaded. Threads that wait by spinning take a busy machine's cores.
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         words = [argument for argument in arguments if not argument.startswith("-")]
         app = build_app(listing=not words, listing_data=words == ["data"])
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")

@@ -14,9 +14,10 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from foveal_export.bundle import writer
-from foveal_export.bundle.bom import BOM_FILE, DataPart, Pretrained, fingerprint, pretrained_parts, write_bom
+from foveal_export.bundle.bom import BOM_FILE, DataPart, Pretrained, pretrained_parts, write_bom
 from foveal_runtime.bundle.bundle import Bundle, sha256_file
 from foveal_train.data import Sample, load
+from foveal_train.data.fingerprint import fingerprint
 from foveal_train.model.profile import profile
 from foveal_train.model.weights import LITE0
 from foveal_train.runs.run import Run

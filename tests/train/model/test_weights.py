@@ -13,6 +13,7 @@ from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.notes import NoteTokeniser, TextSpec
 from foveal_train.model import weights
 from foveal_train.model.profile import ModelConfig, profile
+from foveal_train.model.weightfiles import match_state
 from foveal_train.model.weights import LITE0, MINILM, build_model, packaged
 
 
@@ -33,7 +34,7 @@ def test_edge_starts_from_the_packaged_imagenet_weights() -> None:
 def test_the_packaged_image_weights_recognise_a_picture() -> None:
     # All 296 tensors in the right places: a wrong order would still load where shapes agree, but not classify alike.
     model = timm.create_model("tf_efficientnet_lite0")
-    state = weights.match_state(torch.load(packaged(LITE0, "image"), weights_only=True), model, "test")
+    state = match_state(torch.load(packaged(LITE0, "image"), weights_only=True), model, "test", by_order=True)
     model.load_state_dict(state)
     with torch.inference_mode():
         flat = model.eval()(torch.zeros(1, 3, 224, 224)).softmax(-1)

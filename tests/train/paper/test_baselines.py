@@ -11,11 +11,14 @@ from clips import save_tiny_clip
 
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.labels import Head
+from foveal_runtime.study.record import FeatureStats
 from foveal_train.data import Split
 from foveal_train.paper import clip as clips
+from foveal_train.paper import vision
 from foveal_train.paper.baselines import baseline_row, majority_grade
 from foveal_train.pipeline import train
 from foveal_train.runs.samples import load_samples, split_samples
+from foveal_train.training.arrays import load_arrays
 from foveal_train.training.recipe import ClipConfig, Recipe
 from foveal_train.training.recipe_file import load_recipe
 
@@ -62,6 +65,30 @@ def test_fine_tuning_moves_clip_and_keeps_the_best_epoch(folder: Path, split: Sp
     assert row["cost"]["trained"] == row["cost"]["parameters"] > 0
     assert row["notes"][0].startswith("kept epoch ")
     assert row["grading"]["icdr"]["n"] == len(split.test)
+
+
+def test_clip_never_scales_its_logits_by_more_than_100(folder: Path, split: Split) -> None:
+    recipe = _recipe("clip-fine-tuned", folder, "optimiser.learning_rate=0", "optimiser.epochs=1")
+    clip = clips.load_clip(recipe.clip)
+    clip.model.logit_scale.data.fill_(6.0)
+    tokens = load_arrays(
+        split.train, image_spec=clip.image_spec, tokenise=clip.tokenise, features=FeatureStats(), keep_empty_notes=True
+    )
+    clips.fine_tune(clip, recipe, tokens, tokens)
+    assert float(clip.model.logit_scale.exp()) == pytest.approx(100, rel=1e-4)
+
+
+def test_the_vision_only_row_is_a_plain_vision_transformer(split: Split) -> None:
+    overrides = ("image.backbone=test_vit", "image.weights=random", "image.frozen_blocks=1", "image_spec.side_px=32")
+    recipe = load_recipe("paper/vision-only", (*overrides, "optimiser.epochs=2"))
+    row = baseline_row(recipe, split, None)
+    model = vision.build(recipe, (Head.ICDR, Head.SDRG))
+    assert row["cost"]["parameters"] == sum(p.numel() for p in model.parameters())
+    assert {name.partition(".")[0] for name, _ in model.named_parameters()} == {"backbone", "heads"}
+    assert 0 < row["cost"]["trained"] < row["cost"]["parameters"]
+    assert row["grading"]["icdr"]["n"] == len(split.test)
+    assert row["notes"][0] in {"kept epoch 1", "kept epoch 2"}
+    assert row["retrieval"] == {"independent": None, "joint": None}
 
 
 def test_clip_reads_notes_as_its_own_tokenizer_does(folder: Path) -> None:

@@ -10,9 +10,13 @@ import pytest
 from clips import save_tiny_clip
 
 from foveal_runtime.errors import CheckFailed, ConfigError
+from foveal_runtime.photo.imaging import ImageSpec
+from foveal_train.paper import making
 from foveal_train.paper import sweep as sweeps
 from foveal_train.paper.markdown import markdown
 from foveal_train.paper.tables import PAPER_RECIPES, TABLES, fill
+from foveal_train.runs.reporter import Silent
+from foveal_train.training import decoded
 from foveal_train.training.recipe import Recipe
 from foveal_train.training.recipe_file import load_recipe
 
@@ -72,7 +76,7 @@ def test_ours_stand_beside_the_papers_figures(swept: tuple[Path, dict[str, Any]]
     text = (out / "tables.md").read_text()
     assert "| Ours, joint protocol | 99.94 |" in text
     assert "| SOTA (binary DR), as published | – | – | 98.70 | – |" in text
-    assert "Profile tiny, where the paper's is base" in text
+    assert "Profile tiny, where the paper's is paper" in text
     for line in _table(document, "I")["lines"]:
         assert line["ours"][0]["value"] is not None
     three = {line["label"]: line["ours"] for line in _table(document, "III")["lines"]}
@@ -82,6 +86,7 @@ def test_ours_stand_beside_the_papers_figures(swept: tuple[Path, dict[str, Any]]
     cost = {line["label"]: line["ours"] for line in _table(document, "VI")["lines"]}
     assert all(ours[2]["value"] > 0 for ours in cost.values())
     assert cost["Vision-only"][0]["value"] < cost["Ours"][0]["value"]
+    assert document["rows"]["vision-only"]["retrieval"] == {"independent": None, "joint": None}
 
 
 def test_every_table_says_what_its_numbers_mean(swept: tuple[Path, dict[str, Any]]) -> None:
@@ -106,7 +111,8 @@ def test_a_finished_row_is_not_run_again(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a finished row was run again")
 
-    monkeypatch.setattr(sweeps, "_row", never)
+    monkeypatch.setattr(sweeps, "new_row", never)
+    monkeypatch.setattr(sweeps, "with_unseen", never)
     again = sweeps.sweep(sweeps.recipes_of([], small), [synth_spec], out, unseen=[elsewhere])
     assert again == document
     with pytest.raises(ConfigError, match="another recipe or data"):
@@ -125,13 +131,14 @@ def test_a_recipe_that_fails_leaves_the_others_their_tables(tmp_path: Path, synt
 def test_a_training_that_was_cut_off_goes_on(
     tmp_path: Path, synth_spec: str, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe: Recipe = load_recipe("paper/vision-only", (*small, "optimiser.epochs=2"))
+    recipe: Recipe = load_recipe("paper/classification-only", (*small, "optimiser.epochs=2"))
     seen: list[int] = []
 
     class Cut:
         def stage(self, name: str) -> None: ...
         def progress(self, done: int, total: int) -> None: ...
         def epoch(self, row: dict[str, Any]) -> None: ...
+        def remark(self, text: str) -> None: ...
         def step(self, epoch: int, step: int, steps: int, losses: dict[str, float]) -> None:
             seen.append(epoch)
             if len(seen) > 1 and epoch == 2 and seen.count(2) == 1:
@@ -143,7 +150,112 @@ def test_a_training_that_was_cut_off_goes_on(
     first = len(seen)
     document = sweeps.sweep([recipe], [synth_spec], tmp_path, reporter=Cut())
     assert set(seen[first:]) == {2}  # the first epoch was not made again
-    assert document["rows"]["vision-only"]["retrieval"] == {"independent": None, "joint": None}
+    assert document["rows"]["classification-only"]["grading"]["icdr"]["n"]
+
+
+def test_a_run_of_another_recipe_is_not_taken_for_this_ones(
+    tmp_path: Path, synth_spec: str, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeps.sweep([load_recipe("paper/classification-only", small)], [synth_spec], tmp_path)
+    (tmp_path / "rows" / "classification-only" / "row.json").unlink()  # as a sweep that was stopped while it measured leaves it
+    longer = load_recipe("paper/classification-only", (*small, "optimiser.epochs=3"))
+    with pytest.raises(
+        ConfigError, match=r"rows/classification-only \(optimiser.epochs is 1 there and 3 here\); name another folder"
+    ):
+        sweeps.sweep([longer], [synth_spec], tmp_path)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a finished run was trained again")
+
+    monkeypatch.setattr(making.pipeline, "train", never)
+    assert sweeps.sweep([load_recipe("paper/classification-only", small)], [synth_spec], tmp_path)["rows"]
+
+
+def test_rows_of_data_that_have_changed_are_not_taken_for_theirs(tmp_path: Path, synth_spec: str) -> None:
+    import shutil
+
+    kind, _, folder = synth_spec.partition(":")
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    majority = [load_recipe("paper/majority")]
+    sweeps.sweep(majority, [f"{kind}:{copy}"], tmp_path / "out")
+    table = next(copy.glob("label*.csv"))
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(lines[:-1]) + "\n")  # the last photograph's row is gone
+    with pytest.raises(ConfigError, match="its data are others"):
+        sweeps.sweep(majority, [f"{kind}:{copy}"], tmp_path / "out")
+
+
+def test_the_unseen_data_can_be_added_to_a_finished_sweep(
+    tmp_path: Path, synth_spec: str, small: tuple[str, ...], elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["paper/full", "paper/clip-fine-tuned", "paper/classification-only"]
+    first = sweeps.sweep(sweeps.recipes_of(names, small), [synth_spec], tmp_path)
+    assert all(row["unseen"] is None for row in first["rows"].values())
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a finished row was trained again")
+
+    monkeypatch.setattr(making.pipeline, "train", never)
+    monkeypatch.setattr("foveal_train.paper.clip.fine_tune", never)
+    measured: list[int] = []
+    judge = making.evaluate_arrays
+    monkeypatch.setattr(making, "evaluate_arrays", lambda *a, **k: (measured.append(len(a[1])), judge(*a, **k))[1])
+    second = sweeps.sweep(sweeps.recipes_of(names, small), [synth_spec], tmp_path, unseen=[elsewhere])
+    assert measured == [6]  # of the model's rows only the one that Table V shows
+    assert second["rows"]["classification-only"] == first["rows"]["classification-only"]
+    for name in ("full", "clip-fine-tuned"):
+        assert second["rows"][name]["grading"] == first["rows"][name]["grading"]
+    assert all(line["ours"][0]["value"] is not None for line in _table(second, "V")["lines"])
+    third = sweeps.sweep(sweeps.recipes_of(names, small), [synth_spec], tmp_path)
+    assert third["rows"] == second["rows"]
+
+
+def test_a_row_for_which_memory_runs_out_leaves_the_others_their_tables(
+    tmp_path: Path, synth_spec: str, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(making.pipeline, "train", full)
+    recipes = sweeps.recipes_of(["paper/classification-only", "paper/majority"], small)
+    with pytest.raises(CheckFailed, match="classification-only: memory ran out with batches of 16; sweep a recipe file"):
+        sweeps.sweep(recipes, [synth_spec], tmp_path)
+    assert list(json.loads((tmp_path / "tables.json").read_text())["rows"]) == ["majority"]
+
+
+def test_photographs_are_decoded_once_for_all_recipes_and_the_plan_comes_first(
+    tmp_path: Path, synth_spec: str, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bytes] = []
+    load = decoded.load_square
+
+    def counted(data: bytes, spec: ImageSpec) -> Any:
+        seen.append(data)
+        return load(data, spec)
+
+    class Listening(Silent):
+        said: list[str] = []  # noqa: RUF012 - one listener
+
+        def remark(self, text: str) -> None:
+            assert not seen
+            self.said.append(text)
+
+    monkeypatch.setattr(decoded, "load_square", counted)
+    lost = f"clip.weights={tmp_path / 'nowhere'}"
+    names = ["paper/classification-only", "paper/image-structured", "paper/clip-zero-shot"]
+    with pytest.raises(CheckFailed, match="clip-zero-shot: CLIP can't be had"):
+        sweeps.sweep(sweeps.recipes_of(names, (*small, lost)), [synth_spec], tmp_path / "out", reporter=Listening())
+    assert len(seen) == len(set(seen)) > 40
+    assert not (tmp_path / "out" / sweeps.CACHE).exists()
+    ours, structured, clip = Listening.said
+    assert ours.startswith("classification-only: trains, at most 1 epochs of ")
+    assert "min, " in ours
+    assert "M parameters" in ours
+    assert "LACKS" not in ours + structured
+    assert f"LACKS CLIP: {tmp_path / 'nowhere'} holds no config.json" in clip
 
 
 def test_recipes_are_named_by_pattern_path_or_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,3 +85,15 @@ def test_class_weights_favour_rare_grades_and_keep_the_mean_at_one() -> None:
     assert (weights[1] / weights[0]).item() == pytest.approx(9.0)
     assert weights[2].item() == 0.0
     assert ((weights * counts).sum() / counts.sum()).item() == pytest.approx(1.0)
+
+
+def test_rows_that_share_one_of_several_groups_are_positives() -> None:
+    a, b = _unit(3, 4), _unit(3, 4, seed=1)
+    notes, records = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1])
+    both = contrastive_loss(a, b, torch.stack([notes, records], 1), temperature=0.1)
+    similarity = a @ b.T / 0.1
+    target = torch.tensor([[1, 1, 0], [1, 1, 1], [0, 1, 1.0]])
+    target = target / target.sum(1, keepdim=True)
+    expected = (F.cross_entropy(similarity, target) + F.cross_entropy(similarity.T, target)) / 2
+    assert both is not None
+    assert both.item() == pytest.approx(expected.item(), rel=1e-5)

@@ -34,6 +34,12 @@ def test_every_recipe_of_the_paper_shrinks_to_the_tiny_profile(name: str) -> Non
 
 def test_the_papers_full_recipe_is_the_papers_protocol() -> None:
     full = load_recipe("paper/full")
+    assert full.model.image_spec.mean == (0.485, 0.456, 0.406)
+    assert full.model.image_spec.std == (0.229, 0.224, 0.225)
+    assert load_recipe("base").model.image_spec.mean == (0.5, 0.5, 0.5)
+    assert not full.model.record_spec.no_diabetes_is_zero
+    assert load_recipe("base").model.record_spec.no_diabetes_is_zero
+    assert not full.losses.identical_records_are_positives
     assert full.alignment is Alignment.JOINT
     assert full.keep_empty_notes
     assert full.modality_dropout == 0

@@ -191,3 +191,17 @@ def test_a_validation_loss_that_is_not_finite_is_named_as_such() -> None:
     spoilt = replace(arrays, features_NF=np.full_like(arrays.features_NF, np.nan))
     with pytest.raises(CheckFailed, match=r"classification.* not finite in the validation after epoch 1"):
         Trainer(_model(recipe), recipe, Studies(train=arrays, validation=spoilt), (Head.ICDR,)).fit()
+
+
+def test_what_class_weights_add_to_rare_grades_is_taken_out_of_the_trained_head() -> None:
+    recipe = _recipe("losses.class_balance=0.5", "optimiser.balanced_sampling=0.25", "optimiser.epochs=1")
+    arrays, heads = _arrays(recipe), (Head.ICDR,)
+    biases = {}
+    for corrected in (True, False):
+        asked = replace(recipe, losses=replace(recipe.losses, prior_correction=corrected))
+        model = _model(asked)
+        Trainer(model, asked, Studies(train=arrays), heads).fit()
+        biases[corrected] = model.fusion.head_icdr.bias.detach()
+    shares = np.bincount(arrays.labels[Head.ICDR], minlength=5)
+    expected = 0.75 * np.log(shares / shares.max())
+    assert (biases[True] - biases[False]).numpy() == pytest.approx(expected, abs=1e-5)

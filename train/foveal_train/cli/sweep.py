@@ -21,8 +21,9 @@ def sweep(
 ) -> None:
     """Run recipes on the same data and write the paper's Tables I to VI, ours beside theirs.
 
-    Run it again to go on: finished rows stay, a training that was cut off resumes. Tables land in OUT as tables.md, tables.json
-    and table-I.svg to table-VI.svg; each training is a run in OUT/rows/NAME/run.
+    At the start it says what each row will take and which rows lack weights. Run it again to go on: finished rows stay, a
+    training that was cut off resumes, --unseen may be added. Tables land in OUT as tables.md, tables.json and table-I.svg to
+    table-VI.svg; each training is a run in OUT/rows/NAME/run.
 
     For example:
 
@@ -51,7 +52,11 @@ def sweep(
 
     chosen = recipes_of(recipes, set_ or [])
     with ProgressReporter(max(recipe.optimiser.epochs for recipe in chosen)) as reporter:
-        document = run_sweep(chosen, data, out, unseen=unseen or [], skip_bad=skip_bad, reporter=reporter)
+        try:
+            document = run_sweep(chosen, data, out, unseen=unseen or [], skip_bad=skip_bad, reporter=reporter)
+        except KeyboardInterrupt:
+            reporter.remark("stopped; the same command goes on: finished rows stay, and a training resumes at its last epoch")
+            raise
     if json:
         sys.stdout.write(json_module.dumps(document, allow_nan=False) + "\n")
         return

@@ -19,6 +19,9 @@ _DOUBLINGS = 5
 _NARROWEST = 16
 """Channels below which a layer is not halved any more."""
 
+_PADDING = -100
+"""Target of a token that is padding."""
+
 
 class ImageDecoder(nn.Module):
     """Image CLS to an image: a linear map to a small grid, then transposed convolutions."""
@@ -82,7 +85,9 @@ class TextDecoder(nn.Module):
         causal_TT = torch.ones((tokens, tokens), dtype=torch.bool, device=x_BTD.device).triu(1)
         memory_B1D = self.norm(cls_BD).unsqueeze(1)
         # Padding comes last, so the causal mask already hides it from every token that counts.
-        return F.linear(self.layers(x_BTD, memory_B1D, tgt_mask=causal_TT), self.embed.weight)
+        # Said, not found out: torch would look at the mask, and a GPU would stand still meanwhile.
+        states_BTD = self.layers(x_BTD, memory_B1D, tgt_mask=causal_TT, tgt_is_causal=True)
+        return F.linear(states_BTD, self.embed.weight)
 
 
 def image_reconstruction_loss(decoded_BCSS: Tensor, pixels_BCSS: Tensor) -> Tensor:
@@ -92,7 +97,11 @@ def image_reconstruction_loss(decoded_BCSS: Tensor, pixels_BCSS: Tensor) -> Tens
 
 def text_reconstruction_loss(logits_BTV: Tensor, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor | None:
     """Mean cross-entropy (nats a token) of tokens 2 to T, padding left out; None when no note has a second token."""
-    wanted_BT = attention_mask_BT[:, 1:].bool()
-    if not bool(wanted_BT.any()):
+    if input_ids_BT.shape[1] < 2:
         return None
-    return F.cross_entropy(logits_BTV[:, :-1][wanted_BT].float(), input_ids_BT[:, 1:][wanted_BT])
+    wanted_BT = attention_mask_BT[:, 1:].bool()
+    targets_BT = input_ids_BT[:, 1:].masked_fill(~wanted_BT, _PADDING)
+    summed = F.cross_entropy(
+        logits_BTV[:, :-1].flatten(0, 1).float(), targets_BT.flatten(), ignore_index=_PADDING, reduction="sum"
+    )
+    return summed / wanted_BT.sum().clamp(min=1)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foveal_runtime.study.record import FEATURES
+from foveal_train.model.backbones import Family, VisionTransformer
 from foveal_train.model.profile import EMBEDDING_DIM
 
 
@@ -23,37 +23,44 @@ def _learnable(*shape: int) -> nn.Parameter:
 class ImageEncoder(nn.Module):
     """A timm backbone, a projection to 256 and a learnable image CLS (paper, section III-B1).
 
-    A transformer gives its patch tokens, a CNN the cells of its last feature map. A CNN's cells carry no position, so
+    A transformer gives its patch tokens, a CNN or a Swin the cells of its last feature map. Such cells carry no position, so
     a learnable one is added here; the fusion transformer has none.
     """
 
     def __init__(
         self,
         backbone: nn.Module,
+        family: Family,
         *,
-        is_transformer: bool,
         features: int,
         tokens: int,
         pool: int,
         pooled_cls: bool,
         dropout: float,
     ) -> None:
+        """Args:
+        backbone: of timm.
+        family: which reads it.
+        features: width of what it puts out.
+        tokens: cells of its map after pooling; 0 for a transformer, whose tokens know their place.
+        pool: cells of the map a side that become one token.
+        pooled_cls: see `ImageEncoderConfig`.
+        dropout: of the projection.
+        """
         super().__init__()
         self.backbone = backbone
-        self.is_transformer = is_transformer
-        self.prefix_tokens = int(getattr(backbone, "num_prefix_tokens", 0)) if is_transformer else 0
+        self.family = family
         self.pool = nn.AvgPool2d(pool) if pool > 1 else nn.Identity()
         self.project = nn.Linear(features, EMBEDDING_DIM)
         self.dropout = nn.Dropout(dropout)
         self.cls_1D = _learnable(1, 1, EMBEDDING_DIM)
         self.type_1D = _learnable(1, 1, EMBEDDING_DIM)
-        self.position_TD = None if is_transformer else _learnable(1, tokens, EMBEDDING_DIM)
+        self.position_TD = None if family.is_transformer else _learnable(1, tokens, EMBEDDING_DIM)
         self.summarise = nn.Linear(features, EMBEDDING_DIM) if pooled_cls else None
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
         """`pixels_BCHW` to `tokens_BTD`, T = 1 + patches or cells."""
-        features: Tensor = self.backbone.forward_features(pixels_BCHW)  # type: ignore[operator]
-        return self._tokens(features)
+        return self._tokens(self.family.features(self.backbone, pixels_BCHW))
 
     def frozen_part(self, pixels_BCHW: Tensor) -> Tensor:
         """What the frozen blocks of a vision transformer make of `pixels_BCHW`: `states_BTF`, without gradients."""
@@ -70,13 +77,12 @@ class ImageEncoder(nn.Module):
         x_BTF = states_BTF
         for block in backbone.blocks[leading_frozen(backbone.blocks) :]:
             x_BTF = block(x_BTF)
-        return self._tokens(backbone.norm(x_BTF))
+        assert isinstance(self.family, VisionTransformer)
+        return self._tokens(self.family.patches(backbone, backbone.norm(x_BTF)))
 
     def _tokens(self, features: Tensor) -> Tensor:
-        if self.is_transformer:
-            features_BTF = features[:, self.prefix_tokens :]
-        else:
-            features_BTF = self.pool(features).flatten(2).transpose(1, 2)
+        transformer = self.family.is_transformer
+        features_BTF = features if transformer else self.pool(features).flatten(2).transpose(1, 2)
         tokens_BTD: Tensor = self.project(self.dropout(features_BTF))
         if self.position_TD is not None:
             tokens_BTD = tokens_BTD + self.position_TD
@@ -141,12 +147,16 @@ def _shallow(module: nn.Module) -> nn.Module:
 
 
 class StructuredEncoder(nn.Module):
-    """A three-layer perceptron over the six features and a learnable CLS (paper, section III-B3)."""
+    """A three-layer perceptron over the record's features and a learnable CLS (paper, section III-B3)."""
 
-    def __init__(self, *, dropout: float) -> None:
+    def __init__(self, *, features: int, dropout: float) -> None:
+        """Args:
+        features: how many a record has.
+        dropout: after each hidden layer.
+        """
         super().__init__()
         self.mlp = nn.Sequential(
-            nn.Linear(len(FEATURES), 64),
+            nn.Linear(features, 64),
             nn.ReLU(),
             nn.Dropout(dropout),
             nn.Linear(64, 128),

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -34,12 +36,27 @@ class ModelInputs:
     """In place of the pixels: what the image encoder's frozen blocks made of them (training alone)."""
     text_states_BTF: Tensor | None = None
     """In place of the token ids: what the text encoder's frozen layers made of them (training alone)."""
+    host_BM: npt.NDArray[np.bool_] | None = None
+    """`present_BM` as the host knows it; without it a device is asked, and everything waits for its answer."""
 
     def to(self, device: torch.device) -> ModelInputs:
         """The same inputs on another device."""
         given = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {name: None if tensor is None else tensor.to(device) for name, tensor in given.items()}
+        moved: dict[str, Any] = {
+            name: each.to(device, non_blocking=True) if isinstance(each, Tensor) else each for name, each in given.items()
+        }
         return ModelInputs(**moved)
+
+    def on_host(self) -> npt.NDArray[np.bool_]:
+        """`present_BM` on the host."""
+        return self.present_BM.cpu().numpy() if self.host_BM is None else self.host_BM
+
+
+def index_of(rows_B: npt.NDArray[np.bool_] | Tensor, device: torch.device) -> Tensor:
+    """Numbers of the rows that are True, on a device; a mask of the host's makes nobody wait."""
+    if isinstance(rows_B, Tensor):
+        return rows_B.nonzero().squeeze(1).to(device)
+    return torch.from_numpy(np.flatnonzero(rows_B)).to(device, non_blocking=True)
 
 
 class MultimodalModel(nn.Module):
@@ -69,29 +86,30 @@ class MultimodalModel(nn.Module):
         Rows that lack the modality get zero tokens; their masks are all True and are combined with presence in `fuse`.
         """
         encoded: dict[Modality, tuple[Tensor, Tensor]] = {}
-        shown_M = inputs.present_BM.any(dim=0).tolist()
+        known_BM = inputs.on_host()
+        shown_M = [bool(known_BM[:, column].any()) for column in range(len(Modality))]
         if inputs.image_states_BTF is not None and shown_M[0]:
-            tokens = self._on_present(inputs.present_BM[:, 0], self.image.trained_part, inputs.image_states_BTF)
+            tokens = self._on_present(known_BM[:, 0], self.image.trained_part, inputs.image_states_BTF)
             encoded[Modality.IMAGE] = tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         elif inputs.pixels_BCHW is not None and shown_M[0]:
-            tokens = self._on_present(inputs.present_BM[:, 0], self.image, inputs.pixels_BCHW)
+            tokens = self._on_present(known_BM[:, 0], self.image, inputs.pixels_BCHW)
             encoded[Modality.IMAGE] = tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         if inputs.input_ids_BT is not None and inputs.attention_mask_BT is not None and shown_M[1]:
             given = inputs.input_ids_BT if inputs.text_states_BTF is None else inputs.text_states_BTF
             encoder = self.text if inputs.text_states_BTF is None else self.text.trained_part
-            tokens = self._on_present(inputs.present_BM[:, 1], encoder, given, inputs.attention_mask_BT)
+            tokens = self._on_present(known_BM[:, 1], encoder, given, inputs.attention_mask_BT)
             encoded[Modality.TEXT] = tokens, inputs.attention_mask_BT[:, : self.text.kept].bool()
         if inputs.features_BF is not None and shown_M[2]:
-            tokens = self._on_present(inputs.present_BM[:, 2], self.structured, inputs.features_BF)
+            tokens = self._on_present(known_BM[:, 2], self.structured, inputs.features_BF)
             encoded[Modality.STRUCTURED] = tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         return encoded
 
     @staticmethod
-    def _on_present(present_B: Tensor, encoder: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    def _on_present(present_B: npt.NDArray[np.bool_], encoder: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
         """Run an encoder on the rows that have its modality; the others' tokens are zero."""
-        if bool(present_B.all()):
+        if present_B.all():
             return torch.as_tensor(encoder(*tensors))
-        rows = present_B.nonzero().squeeze(1)
+        rows = index_of(present_B, tensors[0].device)
         part = encoder(*(tensor[rows] for tensor in tensors))
         whole: Tensor = part.new_zeros((present_B.shape[0], *part.shape[1:]))
         return whole.index_copy(0, rows, part)
@@ -119,14 +137,19 @@ class MultimodalModel(nn.Module):
         """One joint pass over everything given."""
         return self.fuse(self.encode(inputs), inputs.present_BM)
 
-    def alone(self, encoded: Mapping[Modality, tuple[Tensor, Tensor]], rows_B: Tensor, modality: Modality) -> Fused:
+    def alone(
+        self,
+        encoded: Mapping[Modality, tuple[Tensor, Tensor]],
+        rows_B: npt.NDArray[np.bool_] | Tensor,
+        modality: Modality,
+    ) -> Fused:
         """A pass in which the rows of `rows_B` (bool, all of which have `modality`) see that modality alone.
 
         Returns:
             Outputs for those rows only, in their order: a row that attends to nothing has no answer.
         """
         tokens_BTD, mask_BT = encoded[modality]
-        rows = rows_B.nonzero().squeeze(1)
+        rows = index_of(rows_B, tokens_BTD.device)
         present_BM = torch.zeros((rows.shape[0], len(Modality)), dtype=torch.bool, device=tokens_BTD.device)
         present_BM[:, list(Modality).index(modality)] = True
         return self.fuse({modality: (tokens_BTD[rows], mask_BT[rows])}, present_BM)

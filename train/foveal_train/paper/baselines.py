@@ -1,4 +1,4 @@
-"""The baselines that are no run of ours: the majority class, and CLIP as published and fine-tuned (paper, section IV-A3).
+"""The baselines that are no run of ours: the majority class, a plain ViT, CLIP as published and fine-tuned (section IV-A3).
 
 The majority class belongs beside every accuracy: 93.8 % of BRSET has grade 0. CLIP grades by prompts as published, and after
 fine-tuning by a linear probe (logistic regression on its image vectors): the paper does not say how its CLIP graded.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,12 @@ from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample, Split
 from foveal_train.paper import clip as clips
+from foveal_train.paper import vision
 from foveal_train.paper.clip import Clip, Vectors
-from foveal_train.paper.rows import cost_of, grading_of, retrieval_of
+from foveal_train.paper.parameters import count
+from foveal_train.paper.rows import cost_of, device, grading_of, retrieval_of
 from foveal_train.training.arrays import Skipped, StudyArrays, load_arrays
+from foveal_train.training.decoded import DecodedPhotographs
 from foveal_train.training.losses import MISSING
 from foveal_train.training.recipe import Method, Recipe
 
@@ -35,6 +39,8 @@ def baseline_row(
     split: Split,
     unseen: Sequence[Sample] | None,
     *,
+    weights: Path | None = None,
+    decoded: DecodedPhotographs | None = None,
     skipped: Skipped | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -44,6 +50,8 @@ def baseline_row(
         recipe: whose method is a baseline.
         split: of the sweep's data.
         unseen: studies of another data set, for retrieval; None leaves it out.
+        weights: file for CLIP as it was fine-tuned; None keeps it nowhere.
+        decoded: photographs that other rows decode as well.
         skipped: told of each photograph that can't be decoded and is left out; None refuses them.
         say: told what it does.
 
@@ -53,21 +61,15 @@ def baseline_row(
     """
     if recipe.method is Method.MAJORITY:
         return _majority_row(split)
+    if recipe.method is Method.VISION_ONLY:
+        return _vision_row(recipe, split, decoded, skipped, say)
     say("loading CLIP")
     clip = clips.load_clip(recipe.clip)
     fine_tuned = recipe.method is Method.CLIP_FINE_TUNED
 
     def arrays_of(samples: Sequence[Sample]) -> StudyArrays:
         say(f"decoding {len(samples)} photographs")
-        return load_arrays(
-            samples,
-            image_spec=clip.image_spec,
-            tokenise=clip.tokenise,
-            features=FeatureStats(),
-            modalities=_PAIR,
-            keep_empty_notes=recipe.keep_empty_notes,
-            skipped=skipped,
-        )
+        return _arrays(clip, recipe, samples, decoded, skipped)
 
     held_out, notes, train = arrays_of(split.test or split.validation), [], None
     if fine_tuned:
@@ -75,6 +77,8 @@ def baseline_row(
         validation = arrays_of(split.validation)
         epoch = clips.fine_tune(clip, recipe, train, validation, report=lambda done: say(f"fine-tuned {done} epochs"))
         notes.append(f"kept epoch {epoch}; graded by a linear probe on the image vectors")
+        if weights is not None:
+            clips.save_weights(clip, weights)
     else:
         notes.append(f"graded by the prompt {recipe.clip.prompt!r}")
     say("measuring")
@@ -101,6 +105,93 @@ def baseline_row(
             **cost_of(_one_study(clip, held_out)),
         },
         "notes": notes,
+    }
+
+
+def fine_tuned_unseen(
+    recipe: Recipe,
+    weights: Path,
+    unseen: Sequence[Sample],
+    *,
+    decoded: DecodedPhotographs | None = None,
+    skipped: Skipped | None = None,
+) -> dict[str, Any]:
+    """Retrieval on another data set by a CLIP that was fine-tuned before.
+
+    Args:
+        recipe: whose CLIP it is.
+        weights: the file that `baseline_row` wrote.
+        unseen: studies of the other data set.
+        decoded: photographs that other rows decode as well.
+        skipped: told of each photograph that can't be decoded and is left out; None refuses them.
+
+    Raises:
+        ConfigError: CLIP can't be had, or the file does not fit it.
+        DataError: photographs can't be decoded.
+    """
+    clip = clips.load_clip(recipe.clip)
+    clips.load_weights(clip, weights)
+    arrays = _arrays(clip, recipe, unseen, decoded, skipped)
+    return retrieval_of(clips.embed_images(clip, arrays), clips.embed_notes(clip, arrays), arrays)
+
+
+def _arrays(
+    clip: Clip, recipe: Recipe, samples: Sequence[Sample], decoded: DecodedPhotographs | None, skipped: Skipped | None
+) -> StudyArrays:
+    return load_arrays(
+        samples,
+        image_spec=clip.image_spec,
+        tokenise=clip.tokenise,
+        features=FeatureStats(),
+        modalities=_PAIR,
+        keep_empty_notes=recipe.keep_empty_notes,
+        decoded=decoded,
+        skipped=skipped,
+    )
+
+
+def _vision_row(
+    recipe: Recipe,
+    split: Split,
+    decoded: DecodedPhotographs | None,
+    skipped: Skipped | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    def arrays_of(samples: Sequence[Sample]) -> StudyArrays:
+        say(f"decoding {len(samples)} photographs")
+        return load_arrays(
+            samples,
+            image_spec=recipe.model.image_spec,
+            tokenise=None,
+            features=FeatureStats(),
+            modalities=(Modality.IMAGE,),
+            decoded=decoded,
+            skipped=skipped,
+        )
+
+    train, validation = arrays_of(split.train), arrays_of(split.validation)
+    heads = tuple(head for head in Head if _grades(train, head).size)
+    say("loading weights")
+    model = vision.build(recipe, heads)
+    epoch = vision.fit(model, recipe, train, validation, report=lambda done: say(f"trained {done} epochs"))
+    held_out = arrays_of(split.test or split.validation)
+    say("measuring")
+    shown = held_out.rows(Modality.IMAGE)
+    graded = replace(held_out, labels={head: np.where(shown, labels, MISSING) for head, labels in held_out.labels.items()})
+    one = np.flatnonzero(shown)[:1]
+    pixels = held_out.inputs(one).pixels_BCHW if len(one) else None
+    counted = count(model)
+    return {
+        "studies": len(held_out),
+        "retrieval": {"independent": None, "joint": None},
+        "grading": grading_of(vision.grades(model, held_out), graded),
+        "unseen": None,
+        "cost": {
+            "parameters": counted.total,
+            "trained": counted.trained,
+            **cost_of(None if pixels is None else lambda: model(pixels.to(device()))),
+        },
+        "notes": [f"kept epoch {epoch}"],
     }
 
 

@@ -11,15 +11,18 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
 from torch import Tensor
 
-from foveal_runtime.errors import CheckFailed, ConfigError
+from foveal_runtime.errors import CheckFailed, ConfigError, DataError
 from foveal_runtime.photo.imaging import Crop, ImageSpec
 from foveal_runtime.study.labels import GRADE_NAMES, Head
 from foveal_runtime.study.notes import NoteTokeniser, TextSpec, pad_notes
@@ -32,6 +35,8 @@ from foveal_train.training.recipe import ClipConfig, Recipe
 Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 _BATCH = 32
+_MAX_LOG_SCALE = math.log(100)
+"""CLIP never scales its logits by more than 100 while it trains (Radford et al. 2021, section 2.5)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +85,34 @@ def load_clip(config: ClipConfig) -> Clip:
     tokenise = NoteTokeniser(text, TextSpec(max_tokens=longest, kept_tokens=longest - 1))
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     return Clip(model=model, image_spec=spec, tokenise=tokenise)
+
+
+def save_weights(clip: Clip, path: Path) -> None:
+    """Write both encoders' weights, whole or not at all.
+
+    Raises:
+        DataError: the disk is full or the folder can't be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_model(clip.model, str(part))
+    except (OSError, SafetensorError):
+        part.unlink(missing_ok=True)
+        raise DataError(f"{path} can't be written; free space or name another folder with --out") from None
+    part.replace(path)
+
+
+def load_weights(clip: Clip, path: Path) -> None:
+    """Take weights that `save_weights` wrote.
+
+    Raises:
+        ConfigError: they are not of this CLIP.
+    """
+    try:
+        load_model(clip.model, path)
+    except (OSError, SafetensorError, RuntimeError):
+        raise ConfigError(f"{path} does not hold the weights of this CLIP; remove it, and the sweep trains it again") from None
 
 
 def _per_channel(values: Any) -> tuple[float, float, float]:
@@ -175,6 +208,8 @@ def fine_tune(
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimiser.step()
+            with torch.no_grad():
+                model.logit_scale.clamp_(max=_MAX_LOG_SCALE)
         model.eval()
         if report is not None:
             report(epoch)

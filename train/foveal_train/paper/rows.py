@@ -26,6 +26,7 @@ from foveal_train.evaluation.grading import grade_figures
 from foveal_train.evaluation.intervals import Resamples, resample
 from foveal_train.evaluation.retrieval import direction_figures
 from foveal_train.training.arrays import Skipped, StudyArrays, load_arrays
+from foveal_train.training.decoded import DecodedPhotographs
 from foveal_train.training.losses import MISSING
 
 BOOTSTRAP = 1000
@@ -89,7 +90,13 @@ def drawn_of(arrays: StudyArrays) -> Resamples:
 
 
 def as_the_paper_reads_it(
-    samples: Sequence[Sample], run: Any, recipe: Any, tokenise: Any, *, skipped: Skipped | None = None
+    samples: Sequence[Sample],
+    run: Any,
+    recipe: Any,
+    tokenise: Any,
+    *,
+    decoded: DecodedPhotographs | None = None,
+    skipped: Skipped | None = None,
 ) -> tuple[StudyArrays, list[str]]:
     """Another data set's studies as a run of the paper's recipes can read them, and what had to be made up for it.
 
@@ -103,6 +110,7 @@ def as_the_paper_reads_it(
         features=run.info.features,
         modalities=recipe.modalities,
         keep_empty_notes=recipe.keep_empty_notes,
+        decoded=decoded,
         skipped=skipped,
     )
     if not (recipe.keep_empty_notes and Modality.STRUCTURED in recipe.modalities) or arrays.rows(Modality.STRUCTURED).any():

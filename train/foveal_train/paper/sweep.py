@@ -1,39 +1,39 @@
 """Run many recipes on the same data and put the paper's tables together; goes on where it stopped. Judges nothing itself.
 
 Layout of a sweep's folder: rows/NAME/row.json, rows/NAME/run/ (a run like any other), tables.md, tables.json, table-I.svg …
-A row that is there is not run again; one that was cut off resumes from its run's checkpoint.
+A row that is there is not run again, one that was cut off resumes from its run's checkpoint: both only where the recipe is the
+same and the data are, by their fingerprint.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+import contextlib
+import gc
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
 
-from foveal_runtime.errors import CheckFailed, ConfigError, DataError, FovealError
-from foveal_runtime.study.notes import NoteTokeniser
-from foveal_train import pipeline
+from foveal_runtime.errors import CheckFailed, ConfigError, FovealError
 from foveal_train.data import Sample
-from foveal_train.evaluation import evaluate_arrays
-from foveal_train.paper import markdown, plots, rows, tables
-from foveal_train.paper.baselines import baseline_row
-from foveal_train.paper.parameters import count
+from foveal_train.data.fingerprint import fingerprint
+from foveal_train.paper import markdown, plots, stored, tables
+from foveal_train.paper.making import Material, new_row, with_unseen
+from foveal_train.paper.plan import Plan, check, sentence
+from foveal_train.paper.stored import ROW_FILE, Request
 from foveal_train.runs import samples
-from foveal_train.runs.claim import REQUEST_FILE
 from foveal_train.runs.reporter import Reporter, Silent
-from foveal_train.runs.run import METRICS_FILE, RUN_FILE, Run, write_json
-from foveal_train.training.arrays import Skipped
-from foveal_train.training.recipe import Method, Recipe, recipe_document
+from foveal_train.training.decoded import DecodedPhotographs
+from foveal_train.training.recipe import Method, Recipe
 from foveal_train.training.recipe_file import RECIPES, known_recipes, load_recipe
 
-ROW_FILE = "row.json"
 TABLES_FILE = "tables.json"
 MARKDOWN_FILE = "tables.md"
+CACHE = "cache"
 SCHEMA_VERSION = 1
-Say = Callable[[str], None]
 
 
 def recipes_of(names: Sequence[str], overrides: Sequence[str]) -> list[Recipe]:
@@ -71,13 +71,13 @@ def sweep(
     skip_bad: bool = False,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Run every recipe that has no row yet, then write the tables.
+    """Say what every recipe will take, run those that have no row yet, then write the tables.
 
     Args:
         recipes: what to run, each under its own name.
         specs: data sets, `kind:path`.
         out: the sweep's folder; may hold rows of an earlier call.
-        unseen: other data sets for Table V.
+        unseen: other data sets for Table V; may be added to a sweep that is finished. Without, what was measured stays.
         skip_bad: leave unusable rows of the data sets out.
         reporter: told how it gets on.
 
@@ -85,29 +85,121 @@ def sweep(
         The document of tables.json: `schema_version`, `data`, `unseen`, `remark`, `rows`, `failed` {recipe: message}, `tables`.
 
     Raises:
-        ConfigError: a row in `out` was run with another recipe or data.
-        DataError: the data sets can't be read or `out` can't be written.
+        ConfigError: a row or a run in `out` is of another recipe or data.
+        DataError: the data sets can't be read, or `out` can't be written.
         CheckFailed: recipes failed; the tables of the others are written all the same.
     """
     say = reporter or Silent()
-    elsewhere = samples.load_samples(unseen, skip_bad=skip_bad) if unseen else None
+    say.stage("reading data")
+    studies = tuple(samples.load_samples(specs, skip_bad=skip_bad))
+    elsewhere = tuple(samples.load_samples(unseen, skip_bad=skip_bad)) if unseen else ()
+    plans = _plans(recipes, studies, elsewhere, out)
+    check(plans)
+    _announce(plans, studies, say)
     done: dict[str, Any] = {}
     failed: dict[str, str] = {}
+    cache = out / CACHE
+    try:
+        decoded = DecodedPhotographs([*studies, *elsewhere], cache)
+        material = Material(
+            specs=tuple(specs), studies=studies, unseen=elsewhere, decoded=decoded, skip_bad=skip_bad, reporter=say
+        )
+        for plan in plans:
+            name = plan.request.recipe.name
+            try:
+                done[name] = _row(plan, material, {"data": list(unseen), "data_sha256": _sha(elsewhere)})
+            except FovealError as error:
+                failed[name] = str(error)
+    finally:
+        shutil.rmtree(cache, ignore_errors=True)
+    document = _written(done, failed, recipes, specs, unseen, out)
+    if failed:
+        why = "; ".join(f"{name}: {message}" for name, message in failed.items())
+        raise CheckFailed(f"{len(failed)} of {len(recipes)} recipes failed: {why}. The same command runs them again")
+    return document
+
+
+def _sha(studies: Sequence[Sample]) -> str:
+    return fingerprint(studies, named=True) if studies else ""
+
+
+def _plans(recipes: Sequence[Recipe], studies: Sequence[Sample], unseen: Sequence[Sample], out: Path) -> list[Plan]:
+    known, other = _sha(studies), _sha(unseen)
+    plans = []
     for recipe in recipes:
-        folder = out / "rows" / recipe.name
-        request = {"recipe": recipe_document(recipe), "data": list(specs), "unseen": list(unseen)}
-        known = _known_row(folder, request)
-        if known is not None:
-            done[recipe.name] = known
-            continue
-        say.stage(f"== {recipe.name} ==")
+        folder, request = out / "rows" / recipe.name, Request(recipe=recipe, data_sha256=known)
+        found = stored.look(folder, request)
+        had = (found.row or {}).get("unseen_request", {}).get("data_sha256", "")
+        wanted = bool(unseen) and recipe.name in tables.UNSEEN_RECIPES and had != other
+        plans.append(Plan(request=request, folder=folder, stored=found, measure_unseen=wanted))
+    return plans
+
+
+def _announce(plans: Sequence[Plan], studies: Sequence[Sample], say: Reporter) -> None:
+    """Say what each row will take and which ones lack weights."""
+    if any(not plan.is_done for plan in plans):
+        say.stage("timing a step of every row")
+    for plan in plans:
+        recipe = plan.request.recipe
         try:
-            found = _row(recipe, specs, folder / "run", elsewhere, skip_bad=skip_bad, reporter=say)
+            with _memory_as_an_error(recipe):
+                say.remark(sentence(plan, round(recipe.split.train * len(studies))))
         except FovealError as error:
-            failed[recipe.name] = str(error)
-            continue
-        done[recipe.name] = {"recipe": recipe.name, "method": recipe.method.value, **found}
-        _write(folder / ROW_FILE, {**done[recipe.name], "request": request})
+            say.remark(f"{recipe.name}: can't be timed: {error}")
+
+
+def _row(plan: Plan, material: Material, unseen_request: dict[str, Any]) -> dict[str, Any]:
+    """The row of a plan, from its folder or made now and written there."""
+    recipe = plan.request.recipe
+    if plan.is_done:
+        assert plan.stored.row is not None
+        return _shown(plan.stored.row)
+    material.reporter.stage(f"== {recipe.name} ==")
+    with _memory_as_an_error(recipe):
+        found = with_unseen(plan, material) if plan.stored.row is not None else new_row(plan, material)
+    row = {"recipe": recipe.name, "method": recipe.method.value, **found, "request": plan.request.document()}
+    if plan.measure_unseen:
+        row["unseen_request"] = unseen_request
+    stored.write(plan.folder / ROW_FILE, row)
+    return _shown(row)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as tables.json has it."""
+    return {key: value for key, value in row.items() if key not in ("request", "unseen_request")}
+
+
+@contextlib.contextmanager
+def _memory_as_an_error(recipe: Recipe) -> Iterator[None]:
+    """Let a row for which memory is too small fail as any other does.
+
+    Raises:
+        ConfigError: memory ran out, on the GPU or the processor.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not (isinstance(error, (MemoryError, torch.OutOfMemoryError)) or should_reduce_batch_size(error)):
+            raise
+        raise ConfigError(
+            f"memory ran out with batches of {recipe.optimiser.batch_size}; sweep a recipe file of its own with a smaller "
+            "optimiser.batch_size and a larger optimiser.accumulate, or free memory"
+        ) from None
+    finally:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _written(
+    done: dict[str, Any],
+    failed: dict[str, str],
+    recipes: Sequence[Recipe],
+    specs: Sequence[str],
+    unseen: Sequence[str],
+    out: Path,
+) -> dict[str, Any]:
+    """Write the tables of what is there."""
     filled = tables.fill(done)
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -118,13 +210,10 @@ def sweep(
         "failed": failed,
         "tables": filled,
     }
-    _write(out / TABLES_FILE, document)
+    stored.write(out / TABLES_FILE, document)
     (out / MARKDOWN_FILE).write_text(markdown.markdown(document), encoding="utf-8")
     for table in filled:
         (out / f"table-{table['number']}.svg").write_bytes(plots.chart(table))
-    if failed:
-        why = "; ".join(f"{name}: {message}" for name, message in failed.items())
-        raise CheckFailed(f"{len(failed)} of {len(recipes)} recipes failed: {why}. The same command runs them again")
     return document
 
 
@@ -133,90 +222,5 @@ def _remark(recipes: Sequence[Recipe]) -> str:
     profiles = sorted({recipe.model.profile for recipe in recipes if recipe.method is Method.MULTIMODAL})
     if not profiles:
         return "Baselines alone."
-    smaller = "" if profiles == ["base"] else ", where the paper's is base: compare the shape of the tables, not the figures"
+    smaller = "" if profiles == ["paper"] else ", where the paper's is paper: compare the shape of the tables, not the figures"
     return f"Profile {' and '.join(profiles)}{smaller}."
-
-
-def _known_row(folder: Path, request: dict[str, Any]) -> dict[str, Any] | None:
-    path = folder / ROW_FILE
-    if not path.is_file():
-        return None
-    row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if row.pop("request") != request:
-        raise ConfigError(f"{folder} holds a row of another recipe or data; name another folder with --out, or remove it")
-    return row
-
-
-def _write(path: Path, document: Any) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, document)
-    except OSError as error:
-        raise DataError(f"{path} can't be written ({error.strerror}); free space or name another folder with --out") from None
-
-
-def _row(
-    recipe: Recipe,
-    specs: Sequence[str],
-    folder: Path,
-    unseen: list[Sample] | None,
-    *,
-    skip_bad: bool,
-    reporter: Reporter,
-) -> dict[str, Any]:
-    if recipe.method is not Method.MULTIMODAL:
-        reporter.stage(f"{recipe.name}: reading data")
-        split = samples.split_samples(samples.load_samples(specs, skip_bad=skip_bad), recipe)
-        say = lambda what: reporter.stage(f"{recipe.name}: {what}")  # noqa: E731
-        return baseline_row(recipe, split, unseen, skipped=_skip_reporter(reporter, skip_bad=skip_bad), say=say)
-    return _run_row(recipe, specs, folder, unseen, skip_bad=skip_bad, reporter=reporter)
-
-
-def _skip_reporter(reporter: Reporter, *, skip_bad: bool) -> Skipped | None:
-    """Passes on what is left out of a row; None where nothing may be."""
-    return (lambda problem: reporter.remark(f"skipped {problem}")) if skip_bad else None
-
-
-def _run_row(
-    recipe: Recipe,
-    specs: Sequence[str],
-    folder: Path,
-    unseen: list[Sample] | None,
-    *,
-    skip_bad: bool,
-    reporter: Reporter,
-) -> dict[str, Any]:
-    if (folder / RUN_FILE).is_file():
-        run = Run.open(folder)
-    else:
-        resume = (folder / REQUEST_FILE).is_file()
-        run = pipeline.train(recipe, specs, folder, resume=resume, skip_bad=skip_bad, reporter=reporter)
-    skipped = _skip_reporter(reporter, skip_bad=skip_bad)
-    metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-    tokenise = NoteTokeniser(run.tokenizer_json, run.info.model.text_spec)
-    reporter.stage(f"{recipe.name}: measuring")
-    # A few held-out studies are enough to time one: decoding them all again would cost minutes on BRSET.
-    ids = set(run.split["test"] or run.split["validation"])
-    few = [sample for sample in samples.load_samples(specs, skip_bad=skip_bad) if sample.id in ids][:4]
-    timed, _ = rows.as_the_paper_reads_it(few, run, recipe, tokenise, skipped=skipped)
-    able = np.flatnonzero(timed.present_NM.any(axis=1))[:1]
-    elsewhere: dict[str, Any] | None = None
-    notes: list[str] = []
-    if unseen:
-        arrays, notes = rows.as_the_paper_reads_it(unseen, run, recipe, tokenise, skipped=skipped)
-        elsewhere = rows.retrieval_in(evaluate_arrays(run.model, arrays, run.info, seed=recipe.seed, tokenise=tokenise))
-    # What a recipe leaves out is built but never run: it is no part of this model's cost.
-    used = [count(getattr(run.model, name)) for name in (*(m.value for m in recipe.modalities), "fusion")]
-    model, inputs = run.model.to(rows.device()), timed.inputs(able).to(rows.device()) if len(able) else None
-    return {
-        "studies": metrics["studies"],
-        "retrieval": rows.retrieval_in(metrics),
-        "grading": rows.grading_in(metrics),
-        "unseen": elsewhere,
-        "cost": {
-            "parameters": sum(part.total for part in used),
-            "trained": sum(part.trained for part in used),
-            **rows.cost_of(None if inputs is None else lambda: model(inputs)),
-        },
-        "notes": notes,
-    }

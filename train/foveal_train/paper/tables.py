@@ -185,6 +185,8 @@ TABLES = (
         for_every_recipe=True,
     ),
 )
+UNSEEN_RECIPES = frozenset(line.recipe for table in TABLES if table.number == "V" for line in table.lines if line.recipe)
+"""Those of Table V, which alone shows figures on the unseen data."""
 PAPER_RECIPES = tuple(dict.fromkeys(line.recipe for table in TABLES for line in table.lines if line.recipe))
 
 

@@ -26,7 +26,8 @@ from foveal_runtime.study.study import Modality
 from foveal_train.model.model import MultimodalModel
 from foveal_train.model.plain import Absent, PlainFusion, PlainImage, PlainText, Pooling
 from foveal_train.model.profile import ImageEncoderConfig, ModelConfig, TextEncoderConfig
-from foveal_train.model.weights import canonical_tokenizer, local_weights, quiet_transformers, shape_of
+from foveal_train.model.weightfiles import local_weights
+from foveal_train.model.weights import canonical_tokenizer, quiet_transformers, shape_of
 from foveal_train.runs.run import Run, RunInfo
 
 CONFIG, PREPROCESSOR, POOLING = "config.json", "preprocessor_config.json", "1_Pooling/config.json"

@@ -1,4 +1,4 @@
-"""The model's answers over arrays, in evaluation mode: logits and vectors for evaluation and calibration. Measures nothing.
+"""The model's answers over arrays, in evaluation mode, on its device: logits and vectors for others to judge. Measures nothing.
 
 `predict` makes one pass. `predict_each` makes many over the same studies and encodes each photograph once: evaluation shows a
 study in up to nine ways, and the image encoder is most of the cost of each.
@@ -62,7 +62,7 @@ def predict(
     try:
         with torch.inference_mode():
             parts = [
-                model(arrays.inputs(rows[start : start + batch_size], subset=subset))
+                model(arrays.inputs(rows[start : start + batch_size], subset=subset).to(_device(model)))
                 for start in range(0, len(rows), batch_size)
             ]
     finally:
@@ -115,20 +115,24 @@ def predict_each(
                     shown_BM = showing.present_NM[batch]
                     here = np.flatnonzero(shown_BM.any(axis=1))
                     if here.size:
-                        index = torch.from_numpy(here)
+                        index = torch.from_numpy(here).to(_device(model))
                         tokens = {
                             modality: (tokens[index], mask[index])
                             for column, modality in enumerate(Modality)
                             if shown_BM[:, column].any()
                             for tokens, mask in [encoded[_source(showing, modality)][modality]]
                         }
-                        parts[number].append(model.fuse(tokens, torch.from_numpy(shown_BM[here])))
+                        parts[number].append(model.fuse(tokens, torch.from_numpy(shown_BM[here]).to(_device(model))))
                         kept[number].append(batch[here])
                 if progress is not None:
                     progress(start + len(batch), len(rows))
     finally:
         model.train(was_training)
     return [_collect(model, np.concatenate([*own, np.zeros(0, np.int64)]), part) for own, part in zip(kept, parts, strict=True)]
+
+
+def _device(model: MultimodalModel) -> torch.device:
+    return next(model.parameters()).device
 
 
 _OWN = -1
@@ -154,7 +158,7 @@ def _encode(
             mask_NM = needed.setdefault(source, np.zeros(arrays.present_NM.shape, bool))
             mask_NM[batch, column] |= showing.present_NM[batch, column]
     return {
-        source: model.encode(replace(studies[source], present_NM=mask_NM).inputs(batch))
+        source: model.encode(replace(studies[source], present_NM=mask_NM).inputs(batch).to(_device(model)))
         for source, mask_NM in needed.items()
         if mask_NM[batch].any()
     }
@@ -170,5 +174,5 @@ def _collect(model: MultimodalModel, rows: npt.NDArray[np.int64], parts: list[Fu
             joint_ND=np.zeros((0, dim), np.float32),
             cls_NMD=np.zeros((0, len(Modality), dim), np.float32),
         )
-    joint, cls, icdr, sdrg = (torch.cat([part[i] for part in parts]).float().numpy() for i in range(4))
+    joint, cls, icdr, sdrg = (torch.cat([part[i] for part in parts]).float().cpu().numpy() for i in range(4))
     return Predictions(rows=rows, logits={Head.ICDR: icdr, Head.SDRG: sdrg}, joint_ND=joint, cls_NMD=cls)

@@ -14,6 +14,7 @@ from foveal_train.data.split import PARTS
 from foveal_train.model.weights import BuiltModel
 from foveal_train.runs.reporter import Reporter
 from foveal_train.training.arrays import Skipped, StudyArrays, load_arrays
+from foveal_train.training.decoded import DecodedPhotographs
 from foveal_train.training.losses import MISSING
 from foveal_train.training.recipe import Alignment, Recipe
 
@@ -71,14 +72,24 @@ def prepare(
     *,
     cache: Path | None,
     reporter: Reporter,
+    decoded: DecodedPhotographs | None = None,
     skipped: Skipped | None = None,
 ) -> Prepared:
     """Decode every part of a split; statistics come from the training part alone.
 
+    Args:
+        split: the studies.
+        built: whose tokenizer reads the notes.
+        recipe: how photographs and records are read.
+        cache: folder for the decoded photographs; None keeps them in memory.
+        reporter: told how it gets on.
+        decoded: photographs that other runs decode as well.
+        skipped: told of each photograph that can't be decoded and is left out; None refuses them.
+
     Raises:
         DataError: photographs can't be decoded, unless `skipped` is told and they are left out.
     """
-    features = fit_stats(s.record for s in split.train if s.record is not None)
+    features = fit_stats((s.record for s in split.train if s.record is not None), recipe.model.record_spec)
     tokenise = NoteTokeniser(built.tokenizer_json, recipe.model.text_spec)
     parts: dict[str, StudyArrays] = {}
     total = sum(len(getattr(split, name)) for name in PARTS)
@@ -97,6 +108,7 @@ def prepare(
             modalities=recipe.modalities,
             keep_empty_notes=recipe.keep_empty_notes,
             cache=cache / f"{name}.npy" if cache is not None and samples else None,
+            decoded=decoded,
             skipped=skipped,
             progress=report,
         )

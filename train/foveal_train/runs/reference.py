@@ -18,7 +18,7 @@ from foveal_runtime.engine.answers import Prepared, VectorKind
 from foveal_runtime.photo.imaging import load_square, standardise
 from foveal_runtime.study.labels import GRADES, Head
 from foveal_runtime.study.notes import NoteTokeniser, pad_notes
-from foveal_runtime.study.record import FEATURES, encode_record
+from foveal_runtime.study.record import encode_record
 from foveal_runtime.study.study import Modality, Study, Subset
 from foveal_train.model.model import ModelInputs, MultimodalModel
 from foveal_train.model.profile import EMBEDDING_DIM
@@ -157,7 +157,7 @@ class Reference:
                 ids_BT, mask_BT = np.pad(ids_BT, wider), np.pad(mask_BT, wider)
             ids, mask = torch.from_numpy(ids_BT), torch.from_numpy(mask_BT)
         if any(item.features_F is not None for item in rows):
-            missing = np.zeros(len(FEATURES), np.float32)
+            missing = np.zeros(len(self._features.spec.features), np.float32)
             features = torch.from_numpy(np.stack([missing if item.features_F is None else item.features_F for item in rows]))
         device = self._device
         return ModelInputs(

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from foveal_runtime.bundle.manifest import SubsetCalibration, TrainedOn
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.labels import Head
-from foveal_runtime.study.record import FeatureStats
+from foveal_runtime.study.record import FeatureStats, RecordSpec
 from foveal_runtime.study.study import Modality, Subset, subset_of
 from foveal_train.model.model import HEAD_PREFIXES, MultimodalModel
 from foveal_train.model.profile import EMBEDDING_DIM, ModelConfig
@@ -36,6 +36,19 @@ REPORT_FILE = "report.html"
 SCHEMA_VERSION = 1
 
 
+class Origin(BaseModel):
+    """Where a run comes from, for whoever asks later why two runs differ."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: str = ""
+    """As it was typed; empty for a run that no command made."""
+    commit: str = ""
+    """Of foveal, with `-dirty` where files were changed; `unknown` where nothing says."""
+    environment: dict[str, str] = {}
+    """Machine, threads, and the variables that change how fast or on what a run trains."""
+
+
 class RunInfo(BaseModel):
     """run.json: all that is known of a run but its tensors."""
 
@@ -48,6 +61,8 @@ class RunInfo(BaseModel):
     model: ModelConfig
     data: tuple[str, ...]
     """Data specs (`kind:path`) as given."""
+    data_sha256: str = ""
+    """`data.fingerprint` of all of its studies, ids and patients included; empty in runs of an older foveal."""
     seed: int
     features: FeatureStats
     trained_heads: tuple[Head, ...]
@@ -63,6 +78,8 @@ class RunInfo(BaseModel):
     trained_on: TrainedOn | None = None
     """None in runs of an older foveal; an export then takes it from the run's data, where they are still there."""
     made_with: dict[str, str] = {}
+    origin: Origin | None = None
+    """None in runs of an older foveal."""
 
     @property
     def subsets(self) -> tuple[Subset, ...]:
@@ -78,7 +95,10 @@ def space_id(model: MultimodalModel, config: ModelConfig, features: FeatureStats
     digest = hashlib.sha256()
     from dataclasses import asdict
 
-    for part in (asdict(config.image_spec), asdict(config.text_spec), asdict(features)):
+    known = asdict(features)
+    if known["spec"] == asdict(RecordSpec()):
+        del known["spec"]  # as runs of an older foveal, which had no other way, have it
+    for part in (asdict(config.image_spec), asdict(config.text_spec), known):
         digest.update(json.dumps(part, sort_keys=True, default=str).encode())
     digest.update(hashlib.sha256(tokenizer_json).digest())
     for name, tensor in sorted(model.state_dict().items()):
@@ -86,7 +106,7 @@ def space_id(model: MultimodalModel, config: ModelConfig, features: FeatureStats
             continue
         digest.update(name.encode())
         digest.update(str(tuple(tensor.shape)).encode())
-        digest.update(tensor.detach().to(torch.float32).contiguous().numpy().tobytes())
+        digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from foveal_runtime.study.record import FeatureStats, encode_record
 from foveal_runtime.study.study import Modality, Subset
 from foveal_train.data.sample import Problem, Sample
 from foveal_train.model.model import ModelInputs
+from foveal_train.training.decoded import DecodedPhotographs
 from foveal_train.training.losses import MISSING
 from foveal_train.training.scratch import scratch_array
 
@@ -39,7 +41,11 @@ _LISTED = 10
 
 def note_group(note: str) -> int:
     """The first 63 bits of the text's hash."""
-    return int.from_bytes(hashlib.sha256(note.encode()).digest()[:8]) >> 1
+    return _group(note.encode())
+
+
+def _group(content: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(content).digest()[:8]) >> 1
 
 
 NO_NOTE = note_group("")
@@ -64,6 +70,10 @@ class StudyArrays:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def record_groups(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Groups of some rows, equal for records of the same features, in these arrays and in others of the same statistics."""
+        return np.asarray([_group(features_F.tobytes()) for features_F in self.features_NF[rows]], np.int64)
 
     def rows(self, modality: Modality) -> npt.NDArray[np.bool_]:
         """Which samples have `modality`."""
@@ -107,25 +117,37 @@ class StudyArrays:
         if shown[:, 2].any():
             features = torch.from_numpy(self.features_NF[rows])
         return ModelInputs(
-            present_BM=present_BM, pixels_BCHW=pixels, input_ids_BT=ids, attention_mask_BT=mask, features_BF=features
+            present_BM=present_BM,
+            pixels_BCHW=pixels,
+            input_ids_BT=ids,
+            attention_mask_BT=mask,
+            features_BF=features,
+            host_BM=shown,
         )
 
 
 def standardise_batch(images_BCSS: Tensor, spec: ImageSpec) -> Tensor:
     """[0, 1] images to `pixels_BCHW`, as `imaging.standardise` does one by one."""
-    mean, std = torch.tensor(spec.mean).view(1, 3, 1, 1), torch.tensor(spec.std).view(1, 3, 1, 1)
+    mean, std = _channels(spec.mean, images_BCSS.device), _channels(spec.std, images_BCSS.device)
     return ((images_BCSS - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@lru_cache(maxsize=8)
+def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """A number a channel, copied to a device once and not in every step."""
+    return torch.tensor(values, device=device).view(1, -1, 1, 1)
 
 
 def load_arrays(
     samples: Sequence[Sample],
     *,
     image_spec: ImageSpec,
-    tokenise: NoteTokeniser,
+    tokenise: NoteTokeniser | None,
     features: FeatureStats,
     modalities: Sequence[Modality] = tuple(Modality),
     keep_empty_notes: bool = False,
     cache: Path | None = None,
+    decoded: DecodedPhotographs | None = None,
     skipped: Skipped | None = None,
     progress: Progress | None = None,
 ) -> StudyArrays:
@@ -134,11 +156,12 @@ def load_arrays(
     Args:
         samples: what to load.
         image_spec: preprocessing of photographs.
-        tokenise: the run's tokenizer.
+        tokenise: the run's tokenizer; None where no notes are read.
         features: statistics of the training split.
         modalities: the others are left out.
         keep_empty_notes: an empty note counts as text (recipes/paper).
         cache: file that holds the squares (memory-mapped); None keeps them in memory.
+        decoded: photographs that other runs decode as well; None decodes them for these arrays alone.
         skipped: told of each photograph that can't be decoded, whose sample is then left out; None refuses them all.
         progress: called as photographs are decoded.
 
@@ -147,7 +170,7 @@ def load_arrays(
     """
     squares: UInt8 = np.zeros((len(samples), 1, 1, 3), np.uint8)
     if Modality.IMAGE in modalities:
-        squares, problems = _squares(samples, image_spec, cache, progress)
+        squares, problems = _squares(samples, image_spec, cache, decoded, progress)
         if problems and skipped is None:
             raise DataError(_refusal([problems[row] for row in sorted(problems)], len(samples)))
         if problems and skipped is not None:
@@ -160,7 +183,7 @@ def load_arrays(
             samples, squares = [samples[row] for row in kept], squares[: len(kept)]
     count, side = len(samples), image_spec.side_px
     present_NM = np.zeros((count, len(Modality)), bool)
-    feature_rows = np.zeros((count, len(features.fill)), np.float32)
+    feature_rows = np.zeros((count, len(features.spec.features)), np.float32)
     for row, sample in enumerate(samples):
         if Modality.IMAGE in modalities:
             present_NM[row, 0] = sample.image_path is not None
@@ -182,6 +205,9 @@ def load_arrays(
         image_spec=image_spec,
         samples=tuple(samples),
     )
+    if tokenise is None:
+        assert Modality.TEXT not in modalities
+        return replace(arrays, note_groups_N=np.full(count, NO_NOTE, np.int64))
     notes = [sample.note for sample in samples] if Modality.TEXT in modalities else [""] * count
     return with_notes(arrays, notes, tokenise, keep_empty=keep_empty_notes and Modality.TEXT in modalities)
 
@@ -200,7 +226,11 @@ def with_notes(arrays: StudyArrays, notes: Sequence[str], tokenise: NoteTokenise
 
 
 def _squares(
-    samples: Sequence[Sample], spec: ImageSpec, cache: Path | None, progress: Progress | None
+    samples: Sequence[Sample],
+    spec: ImageSpec,
+    cache: Path | None,
+    decoded: DecodedPhotographs | None,
+    progress: Progress | None,
 ) -> tuple[UInt8, dict[int, Problem]]:
     """Decoded photographs, and the places of those that can't be."""
     shape = (len(samples), spec.side_px, spec.side_px, 3)
@@ -211,13 +241,17 @@ def _squares(
     problems: dict[int, Problem] = {}
 
     def load(row: int) -> Problem | None:
-        data = samples[row].image_bytes()
-        if data is None:
-            return None
+        sample = samples[row]
         try:
-            squares[row] = load_square(data, spec)
+            if decoded is not None:
+                square = decoded.square(sample, spec)
+            else:
+                data = sample.image_bytes()
+                square = None if data is None else load_square(data, spec)
         except ImageError as error:
-            return Problem(row=samples[row].row, id=samples[row].id, what=str(error))
+            return Problem(row=sample.row, id=sample.id, what=str(error))
+        if square is not None:
+            squares[row] = square
         return None
 
     with ThreadPoolExecutor(_DECODE_THREADS) as pool:

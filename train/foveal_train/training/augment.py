@@ -18,20 +18,27 @@ def _signs(batch: int, on: bool) -> Tensor:
     return (torch.rand(batch) < 0.5).float() * 2 - 1 if on else torch.ones(batch)
 
 
-def _jitter(batch: int, amount: float, channels: int = 1) -> Tensor:
-    return 1 + (torch.rand(batch, channels, 1, 1) * 2 - 1) * amount
+def _jitter(images_BCSS: Tensor, amount: float, channels: int = 1) -> Tensor:
+    drawn = 1 + (torch.rand(images_BCSS.shape[0], channels, 1, 1) * 2 - 1) * amount
+    return drawn.to(images_BCSS.device, non_blocking=True)
 
 
-def _uniform(batch: int, amount: float) -> Tensor:
+def _uniform(images_BCSS: Tensor, amount: float) -> Tensor:
     """Between -`amount` and `amount`, shaped to be added to images."""
-    return (torch.rand(batch, 1, 1, 1) * 2 - 1) * amount
+    return ((torch.rand(images_BCSS.shape[0], 1, 1, 1) * 2 - 1) * amount).to(images_BCSS.device, non_blocking=True)
+
+
+def _share(images_BCSS: Tensor) -> Tensor:
+    """Between 0 and 1, likewise."""
+    return torch.rand(images_BCSS.shape[0], 1, 1, 1).to(images_BCSS.device, non_blocking=True)
 
 
 def augment(images_BCSS: Tensor, config: AugmentationConfig) -> Tensor:
-    """Change each image by itself, as the paper does (section IV-A1) and as other cameras would. Draws from torch's generator.
+    """Change each image by itself, as the paper does (section IV-A1) and as other cameras would. Draws from torch's generators:
+    amounts on the host, whatever the device, and noise on the device.
 
     Args:
-        images_BCSS: float32 in [0, 1].
+        images_BCSS: float32 in [0, 1], on any device.
         config: how much.
 
     Returns:
@@ -39,9 +46,8 @@ def augment(images_BCSS: Tensor, config: AugmentationConfig) -> Tensor:
     """
     turned = _turned(images_BCSS, config)
     mean = turned.mean((1, 2, 3), keepdim=True)
-    batch = turned.shape[0]
-    contrasted = (turned - mean) * _jitter(batch, config.contrast) + mean
-    coloured = contrasted * _jitter(batch, config.brightness) * _jitter(batch, config.colour, channels=3)
+    contrasted = (turned - mean) * _jitter(turned, config.contrast) + mean
+    coloured = contrasted * _jitter(turned, config.brightness) * _jitter(turned, config.colour, channels=3)
     return _as_another_camera(coloured.clamp(0, 1), config).clamp(0, 1)
 
 
@@ -61,25 +67,26 @@ def _turned(images_BCSS: Tensor, config: AugmentationConfig) -> Tensor:
         ],
         1,
     )
+    theta_B23 = theta_B23.to(images_BCSS.device, non_blocking=True)
     grid = F.affine_grid(theta_B23, list(images_BCSS.shape), align_corners=False)
     return F.grid_sample(images_BCSS, grid, align_corners=False)
 
 
 def _as_another_camera(images_BCSS: Tensor, config: AugmentationConfig) -> Tensor:
     """Tone curve, illumination, sharpness and noise, in a camera's order; nothing is drawn for what is off."""
-    batch, _, side, _ = images_BCSS.shape
+    side = images_BCSS.shape[-1]
     seen = images_BCSS
     if config.illumination:
-        ramp = torch.linspace(-1, 1, side)
-        across = ramp.view(1, 1, 1, side) * _uniform(batch, 1) + ramp.view(1, 1, side, 1) * _uniform(batch, 1)
-        rim = (ramp.square().view(1, 1, 1, side) + ramp.square().view(1, 1, side, 1)) * torch.rand(batch, 1, 1, 1)
+        ramp = torch.linspace(-1, 1, side, device=seen.device)
+        across = ramp.view(1, 1, 1, side) * _uniform(seen, 1) + ramp.view(1, 1, side, 1) * _uniform(seen, 1)
+        rim = (ramp.square().view(1, 1, 1, side) + ramp.square().view(1, 1, side, 1)) * _share(seen)
         seen = seen * (1 - config.illumination * (across.clamp(-1, 1) + rim) / 2).clamp(min=0)
     if config.downscale > 1:
         seen = torch.cat([_softened(image, config.downscale) for image in seen.split(1)])
     if config.gamma:
-        seen = seen.clamp(1e-6, 1) ** torch.exp(_uniform(batch, config.gamma))
+        seen = seen.clamp(1e-6, 1) ** torch.exp(_uniform(seen, config.gamma))
     if config.noise:
-        seen = seen + torch.randn_like(seen) * torch.rand(batch, 1, 1, 1) * config.noise
+        seen = seen + torch.randn_like(seen) * _share(seen) * config.noise
     return seen
 
 

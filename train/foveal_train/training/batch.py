@@ -3,49 +3,65 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from foveal_runtime.errors import CheckFailed
-from foveal_train.training.arrays import StudyArrays
+from foveal_train.model.model import ModelInputs
+from foveal_train.training.arrays import StudyArrays, standardise_batch
 from foveal_train.training.augment import augment
+from foveal_train.training.feeder import RawBatch
 from foveal_train.training.frozen import FrozenStates
 from foveal_train.training.objective import Batch, Losses, drop_modalities
 from foveal_train.training.recipe import Recipe
 
 
 def make_batch(
+    raw: RawBatch,
     arrays: StudyArrays,
-    rows: np.ndarray[Any, np.dtype[np.int64]],
     recipe: Recipe,
+    device: torch.device,
     *,
     training: bool,
     states: FrozenStates | None = None,
 ) -> Batch:
-    """Some rows of the studies as the model learns from them, or as it is validated on.
+    """A batch on its device: photographs go there as bytes, and are augmented and standardised there.
 
     Args:
-        arrays: the studies.
-        rows: which.
+        raw: its rows as they lie on the host.
+        arrays: the studies that it is of.
         recipe: augmentation and modality dropout.
+        device: of the model.
         training: whether they are augmented and modalities dropped.
         states: outputs of frozen blocks, in place of what they are made from.
     """
-    images = arrays.images(rows) if arrays.present_NM[rows, 0].any() else None
-    if images is not None and training and not recipe.augmentation.is_off:
-        images = augment(images, recipe.augmentation)
-    inputs = arrays.inputs(rows, images_BCSS=images)
+    pixels = None
+    if raw.squares_BSSC is not None:
+        images = raw.squares_BSSC.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+        if training and not recipe.augmentation.is_off:
+            images = augment(images, recipe.augmentation)
+        pixels = standardise_batch(images, arrays.image_spec)
+    inputs = ModelInputs(
+        present_BM=raw.present_BM,
+        pixels_BCHW=pixels,
+        input_ids_BT=raw.input_ids_BT,
+        attention_mask_BT=raw.attention_mask_BT,
+        features_BF=raw.features_BF,
+        host_BM=raw.present_BM.numpy(),
+    ).to(device)
     if states is not None:
-        inputs = states.given_to(inputs, arrays, rows)
-    shown = drop_modalities(inputs.present_BM, recipe.modality_dropout) if training and recipe.modality_dropout else None
+        inputs = states.given_to(inputs, arrays, raw.rows)
+    dropped = training and recipe.modality_dropout
+    shown = drop_modalities(raw.present_BM, recipe.modality_dropout) if dropped else None
     return Batch(
         inputs=inputs,
-        labels={head: torch.from_numpy(labels[rows]) for head, labels in arrays.labels.items()},
-        note_groups_B=torch.from_numpy(arrays.note_groups_N[rows]),
-        shown_BM=shown,
+        labels=raw.labels,
+        note_groups_B=raw.note_groups_B,
+        record_groups_B=raw.record_groups_B,
+        shown_BM=None if shown is None else shown.to(device, non_blocking=True),
     )
 
 
@@ -70,6 +86,60 @@ class Means:
 def loss_values(losses: Losses) -> dict[str, float]:
     """The total and its parts as numbers."""
     return {"loss": float(losses.total.detach()), **{name: float(part.detach()) for name, part in losses.parts.items()}}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeenStep:
+    """The losses of a step as numbers."""
+
+    step: int
+    values: dict[str, float]
+    weights: dict[str, float]
+
+
+class LossReader:
+    """Losses as numbers: at once on a processor; a step later on a GPU, which would stand still while it is asked."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Args:
+        device: of the model.
+        """
+        self._later = device.type == "cuda"
+        self._copied: tuple[int, list[str], list[str], torch.Tensor, Any] | None = None
+
+    def read(self, losses: Losses, step: int) -> list[SeenStep]:
+        """Take the losses of a step; those that are numbers by now."""
+        names, weighed = ["loss", *losses.parts], list(losses.weights)
+        numbers = torch.stack(
+            [each.detach().float() for each in (losses.total, *losses.parts.values(), *losses.weights.values())]
+        )
+        if not self._later:
+            return [_seen(step, names, weighed, numbers)]
+        before = self.rest()
+        host = torch.empty(numbers.shape, pin_memory=True)
+        host.copy_(numbers, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+        self._copied = step, names, weighed, host, copied
+        return before
+
+    def rest(self) -> list[SeenStep]:
+        """The last step's, which nobody has read yet."""
+        if self._copied is None:
+            return []
+        step, names, weighed, host, copied = self._copied
+        copied.synchronize()
+        self._copied = None
+        return [_seen(step, names, weighed, host)]
+
+
+def _seen(step: int, names: list[str], weighed: list[str], numbers: torch.Tensor) -> SeenStep:
+    found = numbers.tolist()
+    return SeenStep(
+        step=step,
+        values=dict(zip(names, found[: len(names)], strict=True)),
+        weights=dict(zip(weighed, found[len(names) :], strict=True)),
+    )
 
 
 def check_finite(values: dict[str, float], where: str, out: Path | None) -> None:

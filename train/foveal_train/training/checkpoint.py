@@ -116,6 +116,17 @@ def load(accelerator: Accelerator, holders: dict[str, Holder], out: Path) -> Loo
     return None
 
 
+def finished_epochs(out: Path) -> int:
+    """Epochs that an unfinished run's newest whole checkpoint holds; 0 without one."""
+    for folder in (out / FOLDER, out / f"{FOLDER}.old"):
+        if (folder / _STATE).is_file():
+            try:
+                return _loop_state(folder / _STATE).epoch
+            except (ValueError, TypeError, OSError):
+                continue
+    return 0
+
+
 def discard(out: Path) -> None:
     """Remove the checkpoints of a finished run."""
     for suffix in ("", ".new", ".old"):

@@ -76,7 +76,9 @@ def frozen_states(
 
 def _images(model: MultimodalModel, arrays: StudyArrays, cache: Path | None) -> npt.NDArray[np.float32] | None:
     encoder = model.image
-    if not encoder.is_transformer or not leading_frozen(encoder.backbone.blocks) or not arrays.rows(Modality.IMAGE).any():
+    if not encoder.family.caches_frozen or not arrays.rows(Modality.IMAGE).any():
+        return None
+    if not leading_frozen(encoder.backbone.blocks):
         return None
     able = np.flatnonzero(arrays.rows(Modality.IMAGE))
     device = next(encoder.parameters()).device

@@ -5,6 +5,8 @@ Shapes: B studies, G grades, D = 256.
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,7 +40,16 @@ def grading_loss(
     known = labels_B != MISSING
     if not bool(known.any()):
         return None
-    logits, labels = logits_BG[known].float(), labels_B[known]
+    return known_grading_loss(
+        logits_BG[known], labels_B[known], class_weights_G=class_weights_G, label_smoothing=label_smoothing, ordinal=ordinal
+    )
+
+
+def known_grading_loss(
+    logits_BG: Tensor, labels_B: Tensor, *, class_weights_G: Tensor | None, label_smoothing: float, ordinal: float
+) -> Tensor:
+    """`grading_loss` of studies that all have a label: nothing is asked of the device."""
+    logits, labels = logits_BG.float(), labels_B
     loss = F.cross_entropy(logits, labels, weight=class_weights_G, label_smoothing=label_smoothing)
     return loss + ordinal * squared_emd(logits, labels) if ordinal else loss
 
@@ -52,27 +63,60 @@ def contrastive_loss(
     lone_a_KD: Tensor | None = None,
     lone_b_KD: Tensor | None = None,
 ) -> Tensor | None:
-    """Symmetric InfoNCE between two sets of unit vectors, with several positives a row.
+    """Symmetric InfoNCE between two sets of unit vectors, with several positives a row; in float32 in any autocast.
 
-    Rows of one group (identical notes) are positives of each other: the target is uniform over them
+    Rows that share a group (identical notes, identical records) are positives of each other: the target is uniform over them
     (supervised contrastive, Khosla et al. 2020). With one row a group it is CLIP's loss.
 
     Args:
         a_BD: unit vectors of one side.
         b_BD: unit vectors of the other side, row i belonging to row i of `a_BD`.
-        groups_B: integer group of each row.
+        groups_B: integer group of each row; or `groups_BK`, of which one that is the same in two rows makes them positives.
         temperature: divides the cosine similarities.
         lone_a_KD: unit vectors of the first side that have no partner: negatives of every row of `b_BD`, nothing else.
         lone_b_KD: the same of the second side.
 
     Returns:
-        None when fewer than two groups are present: there is no negative to learn from.
+        None when all rows are positives of each other: there is no negative to learn from.
     """
-    if groups_B.numel() == 0 or bool((groups_B == groups_B[0]).all()):
+    if groups_B.numel() == 0:
         return None
-    a_BD, b_BD = a_BD.float(), b_BD.float()
+    groups_BK = groups_B.reshape(groups_B.shape[0], -1).cpu().numpy()
+    positive_BB = positives(groups_BK)
+    if positive_BB.all():
+        return None
+    return alignment_loss(a_BD, b_BD, positive_BB, temperature=temperature, lone_a_KD=lone_a_KD, lone_b_KD=lone_b_KD)
+
+
+def positives(groups_BK: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which rows share a group, `[B, B]`."""
+    return np.asarray((groups_BK[:, None] == groups_BK[None, :]).any(-1))
+
+
+def alignment_loss(
+    a_BD: Tensor,
+    b_BD: Tensor,
+    positive_BB: npt.NDArray[np.bool_],
+    *,
+    temperature: float,
+    lone_a_KD: Tensor | None = None,
+    lone_b_KD: Tensor | None = None,
+) -> Tensor:
+    """`contrastive_loss` with the positives of each row as the host knows them: nothing is asked of the device."""
+    positive = torch.from_numpy(positive_BB).to(a_BD.device, non_blocking=True).float()
+    with torch.autocast(a_BD.device.type, enabled=False):  # which would multiply in bfloat16: cosines to two digits
+        return _symmetric(a_BD.float(), b_BD.float(), positive, temperature, lone_a_KD, lone_b_KD)
+
+
+def _symmetric(
+    a_BD: Tensor,
+    b_BD: Tensor,
+    positive_BB: Tensor,
+    temperature: float,
+    lone_a_KD: Tensor | None,
+    lone_b_KD: Tensor | None,
+) -> Tensor:
     similarity_BB = a_BD @ b_BD.T / temperature
-    positive_BB = (groups_B[:, None] == groups_B[None, :]).float()
     target_BB = positive_BB / positive_BB.sum(1, keepdim=True)
     forward = _towards(target_BB, similarity_BB, a_BD, lone_b_KD, temperature)
     backward = _towards(target_BB, similarity_BB.T, b_BD, lone_a_KD, temperature)

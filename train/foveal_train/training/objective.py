@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -15,13 +18,16 @@ from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Modality
 from foveal_train.model.decoders import ImageDecoder, TextDecoder, image_reconstruction_loss, text_reconstruction_loss
 from foveal_train.model.fusion import Fused
-from foveal_train.model.model import ModelInputs, MultimodalModel
+from foveal_train.model.model import ModelInputs, MultimodalModel, index_of
 from foveal_train.model.profile import EMBEDDING_DIM
 from foveal_train.training.arrays import NO_NOTE
 from foveal_train.training.gather import gather_rows, processes, times_processes
-from foveal_train.training.losses import contrastive_loss, grading_loss
+from foveal_train.training.losses import MISSING, alignment_loss, known_grading_loss, positives
 from foveal_train.training.recipe import Alignment, Recipe, Weighting
 
+Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+Groups = npt.NDArray[np.int64]
 PAIRS: dict[str, tuple[Modality, Modality]] = {
     "image_text": (Modality.IMAGE, Modality.TEXT),
     "image_structured": (Modality.IMAGE, Modality.STRUCTURED),
@@ -34,23 +40,21 @@ LOSSES = ("classification", *PAIRS, *RECONSTRUCTIONS)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Inputs and labels of a training step."""
+    """Inputs and labels of a training step. Labels and groups stay on the host, where they are looked at."""
 
     inputs: ModelInputs
     labels: Mapping[Head, Tensor]
     """Grades by head, `MISSING` where unknown."""
     note_groups_B: Tensor
+    record_groups_B: Tensor | None = None
+    """Equal for studies whose records are the same; None takes each for another."""
     shown_BM: Tensor | None = None
     """bool: what the joint pass shows of `inputs.present_BM`; None shows everything."""
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
-        return Batch(
-            inputs=self.inputs.to(device),
-            labels={head: labels_B.to(device) for head, labels_B in self.labels.items()},
-            note_groups_B=self.note_groups_B.to(device),
-            shown_BM=None if self.shown_BM is None else self.shown_BM.to(device),
-        )
+        """The same batch with what the model is shown on another device."""
+        shown_BM = None if self.shown_BM is None else self.shown_BM.to(device, non_blocking=True)
+        return replace(self, inputs=self.inputs.to(device), shown_BM=shown_BM)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +63,7 @@ class Losses:
 
     total: Tensor
     parts: dict[str, Tensor]
-    weights: dict[str, float]
+    weights: dict[str, Tensor]
 
 
 class Objective(nn.Module):
@@ -84,6 +88,8 @@ class Objective(nn.Module):
         self.class_weights = dict(class_weights)
         self.alpha = nn.Parameter(torch.zeros(len(LOSSES)), requires_grad=self.config.weighting is not Weighting.FIXED)
         """Softmax logits (paper, equation 1) or log variances (Kendall et al. 2018), in the order of `LOSSES`."""
+        self.fixed: Tensor
+        self.register_buffer("fixed", torch.tensor([float(getattr(self.config, name)) for name in LOSSES]), persistent=False)
         spec, shown = recipe.model, recipe.modalities
         self.image_decoder = self.text_decoder = None
         if self.config.image_reconstruction and Modality.IMAGE in shown:
@@ -95,29 +101,28 @@ class Objective(nn.Module):
     def forward(self, batch: Batch) -> Losses:
         """All losses of one batch."""
         encoded = self.model.encode(batch.inputs)
-        present_BM = batch.inputs.present_BM
+        present_BM, known_BM = batch.inputs.present_BM, batch.inputs.on_host()
         shown_BM = present_BM if batch.shown_BM is None else batch.shown_BM
         joint = self.model.fuse(encoded, shown_BM)
-        everyone = torch.ones_like(present_BM[:, 0])
-        graded: list[tuple[Fused, Tensor]] = [(joint, everyone)]
+        graded: list[tuple[Fused, Rows | None]] = [(joint, None)]
         vectors: dict[Modality, Tensor] = {}
         if len(encoded) > 1 and self.alignment is Alignment.INDEPENDENT:
             for column, modality in enumerate(Modality):
-                rows_B = present_BM[:, column]
-                if modality not in encoded or not bool(rows_B.any()):
+                rows_B = known_BM[:, column]
+                if modality not in encoded or not rows_B.any():
                     continue
                 alone = self.model.alone(encoded, rows_B, modality)
-                graded.append((alone, rows_B))
+                graded.append((alone, np.flatnonzero(rows_B)))
                 cls_BD = alone.cls_BMD[:, column]
                 whole = cls_BD.new_zeros((present_BM.shape[0], cls_BD.shape[1]))
-                vectors[modality] = whole.index_copy(0, rows_B.nonzero().squeeze(1), cls_BD)
+                vectors[modality] = whole.index_copy(0, index_of(rows_B, cls_BD.device), cls_BD)
         else:
             # The joint protocol compares CLS vectors of a pass that saw everything, whatever the dropout showed above.
             full = joint if batch.shown_BM is None else self.model.fuse(encoded, present_BM)
             vectors = {m: full.cls_BMD[:, i] for i, m in enumerate(Modality) if m in encoded}
         parts = {
             **self._classification(graded, batch.labels),
-            **self._alignment(vectors, present_BM, batch.note_groups_B),
+            **self._alignment(vectors, known_BM, batch.note_groups_B, batch.record_groups_B),
             **self._reconstruction(vectors, batch.inputs),
         }
         losses = self._weigh(parts)
@@ -126,76 +131,106 @@ class Objective(nn.Module):
         # No study of the batch has a label or a partner: nothing to learn, yet every process takes its step.
         return replace(losses, total=losses.total + 0 * joint.joint_BD.sum())
 
-    def _classification(self, graded: list[tuple[Fused, Tensor]], labels: Mapping[Head, Tensor]) -> dict[str, Tensor]:
+    def _classification(self, graded: list[tuple[Fused, Rows | None]], labels: Mapping[Head, Tensor]) -> dict[str, Tensor]:
         """Every pass that was made is graded: the subsets it stands for are then trained, not hoped for."""
         losses: list[Tensor] = []
-        for fused, rows_B in graded:
+        for fused, rows in graded:
             for head in self.heads:
                 logits = fused.icdr_BG if head is Head.ICDR else fused.sdrg_BG
+                labels_B = labels[head].numpy() if rows is None else labels[head].numpy()[rows]
+                known_B = labels_B != MISSING
+                if not known_B.any():
+                    continue
                 weights = self.class_weights.get(head)
-                loss = grading_loss(
-                    logits,
-                    labels[head][rows_B],
-                    class_weights_G=None if weights is None else weights.to(logits.device),
+                loss = known_grading_loss(
+                    logits[index_of(known_B, logits.device)],
+                    torch.from_numpy(labels_B[known_B]).to(logits.device, non_blocking=True),
+                    class_weights_G=None if weights is None else weights.to(logits.device, non_blocking=True),
                     label_smoothing=self.config.label_smoothing,
                     ordinal=self.config.ordinal,
                 )
-                if loss is not None:
-                    losses.append(loss)
+                losses.append(loss)
         return {"classification": torch.stack(losses).mean()} if losses else {}
 
-    def _alignment(self, vectors: Mapping[Modality, Tensor], present_BM: Tensor, note_groups_B: Tensor) -> dict[str, Tensor]:
-        """Contrastive losses; while several processes train, over the rows of all of them."""
+    def _alignment(
+        self,
+        vectors: Mapping[Modality, Tensor],
+        present_BM: Tensor | Mask,
+        note_groups_B: Tensor,
+        record_groups_B: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Contrastive losses; while several processes train, over the rows of all of them.
+
+        Who has what and who is whose positive is worked out on the host, so that no step waits for its device.
+        """
         parts: dict[str, Tensor] = {}
         order = list(Modality)
         together = self.training and processes() > 1
+        has_BM = self._of_all(torch.as_tensor(present_BM)) if together else np.asarray(present_BM)
+        notes_B = self._of_all(note_groups_B) if together else note_groups_B.numpy()
+        records_B = None
+        if record_groups_B is not None:
+            records_B = self._of_all(record_groups_B) if together else record_groups_B.numpy()
         for name, (a, b) in PAIRS.items():
             if getattr(self.config, name) == 0 or not {a, b} <= set(self.modalities):
                 continue
             # All processes gather or none does: one without a pair takes part with rows that are masked out.
             if not together and not {a, b} <= set(vectors):
                 continue
-            grouped = Modality.TEXT in (a, b) and self.config.identical_notes_are_positives
-            has_a_B, has_b_B = present_BM[:, order.index(a)], present_BM[:, order.index(b)]
-            nothing = self.alpha.new_zeros((present_BM.shape[0], EMBEDDING_DIM))
+            nothing = self.alpha.new_zeros((len(present_BM), EMBEDDING_DIM))
             a_BD, b_BD = (vectors.get(m, nothing).float() for m in (a, b))
-            groups_B = note_groups_B
             if together:
-                a_BD, b_BD, has_a_B, has_b_B, groups_B = (gather_rows(x) for x in (a_BD, b_BD, has_a_B, has_b_B, groups_B))
+                a_BD, b_BD = gather_rows(a_BD), gather_rows(b_BD)
+            has_a_B, has_b_B = has_BM[:, order.index(a)], has_BM[:, order.index(b)]
             both_B = has_a_B & has_b_B
+            positive_BB = positives(self._groups({a, b}, notes_B, records_B)[both_B])
+            if positive_BB.all():
+                continue
             lone_a_KD = lone_b_KD = None
             if self.config.unpaired_are_negatives:
                 # Not one whose note was taken away for this epoch alone: it may say the same as another's.
-                had_one_B = (groups_B != NO_NOTE) & ~(has_a_B if a is Modality.TEXT else has_b_B)
-                free_B = ~had_one_B if Modality.TEXT in (a, b) else torch.ones_like(both_B)
-                lone_a_KD, lone_b_KD = a_BD[has_a_B & ~has_b_B & free_B], b_BD[has_b_B & ~has_a_B & free_B]
-            if not grouped:
-                groups_B = torch.arange(both_B.shape[0], device=both_B.device)
-            loss = contrastive_loss(
-                a_BD[both_B],
-                b_BD[both_B],
-                groups_B[both_B],
+                had_one_B = (notes_B != NO_NOTE) & ~(has_a_B if a is Modality.TEXT else has_b_B)
+                free_B = ~had_one_B if Modality.TEXT in (a, b) else np.ones_like(both_B)
+                lone_a_KD = a_BD[index_of(has_a_B & ~has_b_B & free_B, a_BD.device)]
+                lone_b_KD = b_BD[index_of(has_b_B & ~has_a_B & free_B, b_BD.device)]
+            rows = index_of(both_B, a_BD.device)
+            loss = alignment_loss(
+                a_BD[rows],
+                b_BD[rows],
+                positive_BB,
                 temperature=self.config.temperature,
                 lone_a_KD=lone_a_KD,
                 lone_b_KD=lone_b_KD,
             )
-            if loss is not None:
-                parts[name] = times_processes(loss) if together else loss
+            parts[name] = times_processes(loss) if together else loss
         return parts
+
+    def _of_all(self, rows_B: Tensor) -> npt.NDArray[Any]:
+        """Rows of every process, on the host."""
+        return gather_rows(rows_B.to(self.alpha.device)).cpu().numpy()
+
+    def _groups(self, pair: set[Modality], notes_B: Groups, records_B: Groups | None) -> Groups:
+        """Groups `[B, K]` of which one in common makes two studies positives of each other for a pair of modalities."""
+        groups = [np.arange(len(notes_B))]
+        if Modality.TEXT in pair and self.config.identical_notes_are_positives:
+            groups.append(notes_B)
+        if records_B is not None and Modality.STRUCTURED in pair and self.config.identical_records_are_positives:
+            groups.append(records_B)
+        return np.stack(groups, axis=1)
 
     def _reconstruction(self, vectors: Mapping[Modality, Tensor], inputs: ModelInputs) -> dict[str, Tensor]:
         """Each decoder gives back what its modality's CLS was made from, for the rows that have it."""
         parts: dict[str, Tensor] = {}
-        order = list(Modality)
+        order, known_BM = list(Modality), inputs.on_host()
         if self.image_decoder is not None and Modality.IMAGE in vectors and inputs.pixels_BCHW is not None:
-            rows_B = inputs.present_BM[:, order.index(Modality.IMAGE)]
-            decoded = self.image_decoder(vectors[Modality.IMAGE][rows_B])
-            parts["image_reconstruction"] = image_reconstruction_loss(decoded, inputs.pixels_BCHW[rows_B])
+            rows = index_of(known_BM[:, order.index(Modality.IMAGE)], inputs.pixels_BCHW.device)
+            decoded = self.image_decoder(vectors[Modality.IMAGE][rows])
+            parts["image_reconstruction"] = image_reconstruction_loss(decoded, inputs.pixels_BCHW[rows])
         if self.text_decoder is not None and Modality.TEXT in vectors and inputs.input_ids_BT is not None:
             assert inputs.attention_mask_BT is not None
-            rows_B = inputs.present_BM[:, order.index(Modality.TEXT)]
-            ids_BT, mask_BT = inputs.input_ids_BT[rows_B], inputs.attention_mask_BT[rows_B]
-            loss = text_reconstruction_loss(self.text_decoder(vectors[Modality.TEXT][rows_B], ids_BT), ids_BT, mask_BT)
+            rows = index_of(known_BM[:, order.index(Modality.TEXT)], inputs.input_ids_BT.device)
+            ids_BT, mask_BT = inputs.input_ids_BT[rows], inputs.attention_mask_BT[rows]
+            loss = text_reconstruction_loss(self.text_decoder(vectors[Modality.TEXT][rows], ids_BT), ids_BT, mask_BT)
             if loss is not None:
                 parts["text_reconstruction"] = loss
         return parts
@@ -208,8 +243,9 @@ class Objective(nn.Module):
         """
         if not parts:
             return Losses(total=self.alpha.sum() * 0, parts={}, weights={})
-        fixed = self.alpha.new_tensor([float(getattr(self.config, name)) for name in parts])
-        alpha = self.alpha[[LOSSES.index(name) for name in parts]]
+        places = [LOSSES.index(name) for name in parts]
+        fixed = torch.stack([self.fixed[place] for place in places])
+        alpha = torch.stack([self.alpha[place] for place in places])
         offset = self.alpha.new_zeros(())
         if self.config.weighting is Weighting.SOFTMAX:
             scale = alpha.softmax(0) * fixed
@@ -218,7 +254,7 @@ class Objective(nn.Module):
         else:
             scale = fixed
         total = (scale * torch.stack([part.float() for part in parts.values()])).sum() + offset
-        return Losses(total=total, parts=parts, weights=dict(zip(parts, scale.detach().tolist(), strict=True)))
+        return Losses(total=total, parts=parts, weights=dict(zip(parts, scale.detach().unbind(), strict=True)))
 
 
 def drop_modalities(present_BM: Tensor, share: float) -> Tensor:

@@ -30,7 +30,7 @@ def new_optimizer(objective: Objective, recipe: Recipe) -> torch.optim.AdamW:
         parameters = [p for p in objective.parameters() if p.requires_grad and p in members]
         if parameters:
             groups.append({"params": parameters, "lr": rate})
-    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=config.fused or None)
 
 
 def new_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, updates: int) -> torch.optim.lr_scheduler.LRScheduler:
@@ -52,6 +52,8 @@ def new_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, updates: int
 
 def new_accelerator(recipe: Recipe, *, on_cpu: bool) -> Accelerator:
     """This process's devices, and bfloat16 where the recipe asks for it and the device multiplies it natively."""
+    torch.set_float32_matmul_precision("high" if recipe.optimiser.tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = recipe.optimiser.tf32
     AcceleratorState._reset_state()  # a sweep's last recipe may have had another precision, which it holds on to
     fast = recipe.optimiser.bf16 and has_bf16(torch.device("cpu" if on_cpu else "cuda"))
     return Accelerator(

@@ -25,6 +25,8 @@ class Method(StrEnum):
     """CLIP as published, grading by prompts."""
     CLIP_FINE_TUNED = "clip-fine-tuned"
     """CLIP trained further on photographs and notes, grading by a linear probe."""
+    VISION_ONLY = "vision-only"
+    """A plain vision transformer on photographs alone."""
 
 
 class Alignment(StrEnum):
@@ -114,6 +116,12 @@ class OptimiserConfig:
     """Decay of an exponential moving average of the weights, which then is the run; 0 is none."""
     bf16: bool = False
     """bfloat16 autocast, where the processor multiplies it natively (AVX-512 BF16, AMX, a GPU); float32 elsewhere."""
+    tf32: bool = False
+    """TensorFloat-32 in float32 products and convolutions, where the GPU has it: ten bits of mantissa, twice as fast."""
+    fused: bool = False
+    """AdamW as one kernel; its sums round otherwise in their last bits."""
+    compile: bool = False
+    """`torch.compile` of the image and text encoders: minutes at the start, faster steps after."""
     cache_frozen: bool = False
     """Keep the outputs of frozen blocks on disk, so that each study passes them once; only without augmentation."""
 
@@ -140,6 +148,8 @@ class LossConfig:
     """Of the contrastive losses (paper, section IV-A1)."""
     identical_notes_are_positives: bool = True
     """Studies of a batch whose notes are the same text are positives of each other; False only for recipes/paper."""
+    identical_records_are_positives: bool = True
+    """Studies of a batch whose records are the same are positives of each other; False only for recipes/paper."""
     unpaired_are_negatives: bool = False
     """Photographs without a note are negatives of the batch's notes, and so on for each pair. Right where no note means no
     finding (BRSET); where notes are missing at random, they may be told away from a note that would have fitted."""
@@ -149,6 +159,9 @@ class LossConfig:
     """Weight, inside the classification loss, of the squared earth mover's distance between grades (Hou et al. 2016)."""
     class_balance: float = 0.0
     """Exponent of inverse class frequency in the cross-entropy: 0 unweighted, 0.5 square root, 1 balanced."""
+    prior_correction: bool = True
+    """Take what class_balance and optimiser.balanced_sampling add to rare grades out of the heads once training is over, so
+    that probabilities are those of the data's own prevalence."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

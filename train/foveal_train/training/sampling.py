@@ -13,9 +13,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from foveal_runtime.study.labels import GRADES
 from foveal_train.training.losses import MISSING
 
 Rows = npt.NDArray[np.int64]
+
+
+def grade_counts(labels_N: Rows) -> Tensor:
+    """Labelled studies of each grade."""
+    return torch.from_numpy(np.bincount(labels_N[labels_N != MISSING], minlength=GRADES))
 
 
 def epoch_dice(seed: int, epoch: int) -> torch.Generator:

@@ -18,23 +18,24 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
-from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.study.labels import GRADES, Head
+from foveal_runtime.study.labels import Head
 from foveal_train.model.model import MultimodalModel
 from foveal_train.training import checkpoint
 from foveal_train.training.arrays import StudyArrays
-from foveal_train.training.batch import Means, check_finite, loss_values, make_batch
+from foveal_train.training.batch import LossReader, Means, SeenStep, check_finite, loss_values, make_batch
 from foveal_train.training.checkpoint import Holder, LoopState
 from foveal_train.training.cpu_speed import Float32Depthwise, kept_memory
+from foveal_train.training.feeder import RawBatch, fed
 from foveal_train.training.frozen import FrozenStates, frozen_states
-from foveal_train.training.losses import MISSING, class_weights
+from foveal_train.training.losses import class_weights
 from foveal_train.training.objective import Losses, Objective
 from foveal_train.training.optimiser import new_accelerator, new_optimizer, new_scheduler
+from foveal_train.training.prior import correct_prior
 from foveal_train.training.recipe import Keep, Recipe, Schedule
-from foveal_train.training.sampling import draw_order, epoch_dice, sampling_weights, steps_of
+from foveal_train.training.sampling import draw_order, epoch_dice, grade_counts, sampling_weights, steps_of
 from foveal_train.training.stripped import some_stripped
 
 StepReport = Callable[[int, int, int, dict[str, float]], None]
@@ -67,15 +68,9 @@ def selected(losses: Mapping[str, float]) -> float:
     return losses.get("classification", losses["loss"])
 
 
-def grade_counts(arrays: StudyArrays, head: Head) -> Tensor:
-    """Labelled studies of each grade."""
-    labels = arrays.labels[head]
-    return torch.from_numpy(np.bincount(labels[labels != MISSING], minlength=GRADES))
-
-
 def _objective(model: MultimodalModel, recipe: Recipe, train: StudyArrays, heads: tuple[Head, ...]) -> Objective:
     balance = recipe.losses.class_balance
-    weights = {head: class_weights(grade_counts(train, head), balance) for head in heads}
+    weights = {head: class_weights(grade_counts(train.labels[head]), balance) for head in heads}
     return Objective(model, recipe, heads, weights)
 
 
@@ -126,6 +121,9 @@ class Trainer:
         # Each process augments and drops by its own dice; the first one's are those of a training that is alone.
         torch.manual_seed(recipe.seed + rank)
         model.to(self._accelerator.device).to(memory_format=torch.channels_last)
+        if config.compile:
+            model.image.compile()
+            model.text.compile(dynamic=True)
         self._own = _objective(model, recipe, train, heads)
         optimizer = new_optimizer(self._own, recipe)
         self._rows = np.flatnonzero(train.present_NM.any(axis=1))
@@ -184,6 +182,9 @@ class Trainer:
         if kept is not None:
             self.model.load_state_dict(kept.module.state_dict())
         self.model.to("cpu").eval()
+        correct_prior(
+            self.model, self.recipe, {head: grade_counts(self.studies.train.labels[head]) for head in self._own.heads}
+        )
         state = self.state
         return Fitted(history=state.history, best_epoch=state.best_epoch or state.epoch, epochs=state.epoch)
 
@@ -196,12 +197,22 @@ class Trainer:
         order = self._rows[draw_order(self._drawn_by, len(self._rows), dice)]
         shown = self._shown_studies(dice)
         self._optimizer.zero_grad()
-        for step, every in enumerate(steps_of(order, self._size, whole=True), start=1):
-            values, weighed = self.step(shown, every[rank::together], step)
-            mean.add(values)
-            weights |= weighed
-            if report is not None:
-                report(number, step, self.steps, mean.means())
+        own = (every[rank::together] for every in steps_of(order, self._size, whole=True))
+        reader = LossReader(self._accelerator.device)
+
+        def hear(seen: list[SeenStep]) -> None:
+            for each in seen:
+                mean.add(each.values)
+                weights.update(each.weights)
+                if report is not None:
+                    report(number, each.step, self.steps, mean.means())
+
+        for step, raw in enumerate(fed(shown, own, pin=not self._on_cpu), start=1):
+            hear(self.step(shown, raw, step, reader))
+        last = reader.rest()
+        for each in last:
+            check_finite(each.values, f"epoch {number}, batch {each.step}", self.out)
+        hear(last)
         rates = [group["lr"] for group in self._optimizer.param_groups]
         row: dict[str, Any] = {"epoch": number, "train": mean.means(), "weights": weights, "learning_rates": rates}
         if self.studies.validation is not None:
@@ -219,28 +230,28 @@ class Trainer:
         chosen_N = torch.rand(len(train), generator=dice).numpy() < self.recipe.strip_dr_notes
         return some_stripped(train, stripped, chosen_N)
 
-    def step(
-        self, arrays: StudyArrays, rows: np.ndarray[Any, np.dtype[np.int64]], step: int
-    ) -> tuple[dict[str, float], dict[str, float]]:
+    def step(self, arrays: StudyArrays, raw: RawBatch, step: int, reader: LossReader) -> list[SeenStep]:
         """Learn from one batch.
 
         Args:
             arrays: the training studies as they are shown.
-            rows: the batch's, of this process.
+            raw: the batch, of this process.
             step: its number in the epoch, from 1; gradients of `optimiser.accumulate` steps make one update.
+            reader: of its losses.
 
         Returns:
-            The losses, and their weights.
+            Losses that are numbers by now: on a processor this step's.
 
         Raises:
-            CheckFailed: a loss is NaN or infinite.
+            CheckFailed: a loss is NaN or infinite; on a GPU a step later.
         """
         config, accelerator = self.recipe.optimiser, self._accelerator
         with accelerator.autocast(), Float32Depthwise() if self._on_cpu else nullcontext():
-            batch = make_batch(arrays, rows, self.recipe, training=True, states=self._train_states)
-            losses: Losses = self._objective(batch.to(accelerator.device))
-        values = loss_values(losses)
-        check_finite(values, f"epoch {self.state.epoch + 1}, batch {step}", self.out)
+            batch = make_batch(raw, arrays, self.recipe, accelerator.device, training=True, states=self._train_states)
+            losses: Losses = self._objective(batch)
+        seen = reader.read(losses, step)
+        for each in seen:  # before what is not finite reaches the weights, where the device need not be waited for
+            check_finite(each.values, f"epoch {self.state.epoch + 1}, batch {each.step}", self.out)
         accelerator.backward(losses.total / config.accumulate)
         if step % config.accumulate == 0 or step == self.steps:
             accelerator.clip_grad_norm_(self._objective.parameters(), config.clip_norm)
@@ -250,7 +261,7 @@ class Trainer:
                 self._scheduler.step()
             if self._average is not None:
                 self._average.update_parameters(self.model)
-        return values, losses.weights
+        return seen
 
     def validate(self) -> dict[str, float]:
         """Mean losses over the whole validation split, as the main process finds them: all decide alike on what follows.
@@ -265,9 +276,11 @@ class Trainer:
         rows = np.flatnonzero(arrays.present_NM.any(axis=1))
         if self._accelerator.is_main_process:
             with torch.inference_mode():
-                for part in steps_of(rows, 32, whole=False):
-                    batch = make_batch(arrays, part, self.recipe, training=False, states=self._validation_states)
-                    mean.add(loss_values(self._own(batch.to(self._accelerator.device))), len(part))
+                parts = steps_of(rows, 32, whole=False)
+                for raw in fed(arrays, parts, pin=not self._on_cpu):
+                    device, states = self._accelerator.device, self._validation_states
+                    batch = make_batch(raw, arrays, self.recipe, device, training=False, states=states)
+                    mean.add(loss_values(self._own(batch)), len(raw.rows))
         shared: list[dict[str, float]] = broadcast_object_list([mean.means()])
         check_finite(shared[0], f"the validation after epoch {self.state.epoch + 1}", self.out)
         return shared[0]

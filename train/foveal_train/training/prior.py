@@ -1,0 +1,49 @@
+"""Take the shift of prevalence that class weights and balanced draws bring out of trained heads again. Trains nothing.
+
+Cross-entropy with weight w of a grade, or with that grade drawn w times as often, teaches probabilities in proportion to w
+times the true ones. Adding log(1 / w) to each logit gives those of the data's own prevalence (Elkan 2001; Menon et al. 2021,
+logit adjustment). It lies in the biases of the heads, so that whoever reads logits, exported or not, reads corrected ones.
+Shapes: G grades.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from foveal_runtime.study.labels import Head
+from foveal_train.model.model import MultimodalModel
+from foveal_train.training.recipe import Recipe
+
+_UNSEEN = 0.5
+"""Studies that a grade without any counts as."""
+
+
+def prior_shift(counts_G: Tensor, exponent: float) -> Tensor:
+    """What to add to the logits of a head whose grades were weighted by (1 / frequency) ** `exponent`, largest entry 0.
+
+    Args:
+        counts_G: training studies of each grade.
+        exponent: 0 was unweighted.
+    """
+    log_share_G = torch.log(counts_G.double().clamp(min=_UNSEEN))
+    return (exponent * (log_share_G - log_share_G.max())).float()
+
+
+@torch.no_grad()
+def correct_prior(model: MultimodalModel, recipe: Recipe, counts: Mapping[Head, Tensor]) -> None:
+    """Shift the biases of the trained heads, in place.
+
+    Args:
+        model: as it was trained.
+        recipe: by which; `losses.prior_correction` false leaves the model as it is.
+        counts: training studies of each grade by trained head; draws are balanced by the first.
+    """
+    if not recipe.losses.prior_correction:
+        return
+    for place, (head, counts_G) in enumerate(counts.items()):
+        exponent = recipe.losses.class_balance + (recipe.optimiser.balanced_sampling if place == 0 else 0.0)
+        bias = model.fusion.head_icdr.bias if head is Head.ICDR else model.fusion.head_sdrg.bias
+        bias.add_(prior_shift(counts_G, exponent).to(bias.device))
