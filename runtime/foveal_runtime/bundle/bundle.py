@@ -1,7 +1,8 @@
 """A bundle on disk: open it, check every byte against its manifest, refuse what does not fit. Runs no graph.
 
 Layout (DESIGN, section 6): manifest.json and manifest.sig when it is signed, one .onnx per trained modality and fusion.onnx,
-tokenizer.json, golden/, parity.json, plan.json, MODEL_CARD.md. No pickle anywhere.
+tokenizer.json, golden/, parity.json, plan.json, MODEL_CARD.md. Variants of a graph are
+GRAPH.VARIANT.onnx. No pickle anywhere.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import hashlib
 import mmap
 import os
 import stat
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -57,6 +59,8 @@ class Bundle:
     """Whether there is a signature; whose, only `signed_by` tells."""
     sealed: Sealed | None = None
     """Copies of its files that nothing can change; None reads them from the folder each time."""
+    served: Mapping[str, str] = field(default_factory=dict)
+    """Name of the variant that is served, by graph; empty while there is a choice, and where there never was."""
 
     @classmethod
     def open(cls, path: Path | str, *, signed_by: PublicKey | None = None, seal: bool = False) -> Bundle:
@@ -94,8 +98,8 @@ class Bundle:
         if signed_by is not None:
             check_signature(root, raw, signed_by)
         manifest = _parse(raw, root)
-        graphs = {graph.file: graph for graph in manifest.graphs.values()}
-        listed = {**{name: graph.sha256 for name, graph in graphs.items()}, **manifest.files}
+        graphs = {graph.file: graph for graph in (*manifest.graphs.values(), *manifest.every_variant().values())}
+        listed = {**manifest.files, **{name: graph.sha256 for name, graph in graphs.items()}}
         sealed = Sealed() if seal else None
         try:
             for name, expected in listed.items():

@@ -26,6 +26,7 @@ from foveal_runtime.engine.compiled import Compiled
 from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.engine.providers import Provider
 from foveal_runtime.engine.session import GraphSession, open_sessions, provider_of
+from foveal_runtime.engine.variants import served
 from foveal_runtime.errors import UntrainedError
 from foveal_runtime.photo.dicom import filled, is_dicom, read_dicom, told_by_header
 from foveal_runtime.photo.imaging import Float32, ImageLimits, halved, photograph, square, standardise
@@ -71,7 +72,7 @@ class Engine:
         """Load the graphs.
 
         Args:
-            bundle: an opened bundle.
+            bundle: an opened bundle; of a graph that has variants one is loaded (`engine.variants`).
             provider: where the graphs run.
             threads: threads inside one graph call; None is every core this process may use.
             limits: what is refused before decoding; None is the default.
@@ -84,9 +85,9 @@ class Engine:
             ConfigError: the provider is not available, or the bundle is for processors with VNNI and this one has none.
             BundleError: a graph does not load.
         """
-        self.bundle = bundle
-        self.manifest: Manifest = bundle.manifest
         self.provider = provider_of(provider)
+        self.bundle = bundle = served(bundle, self.provider, compiled)
+        self.manifest: Manifest = bundle.manifest
         self._limits = ImageLimits() if limits is None else limits
         self._min_gradable = min_gradable
         self._budget = MemoryBudget(self._limits.max_decoded_bytes)
