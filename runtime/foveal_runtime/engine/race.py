@@ -72,7 +72,7 @@ def race_graphs(
     """Milliseconds a study in each graph, the median of all rounds, by variant and graph.
 
     Args:
-        engines: of one bundle, by the variant that each serves.
+        engines: of one bundle, by the variant that each serves; each graph is timed by its engine's clock.
         studies: prepared by any of them.
         rounds: over all studies, one study a call; a first one is not counted.
     """
