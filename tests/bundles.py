@@ -420,6 +420,36 @@ def write_bundle(
     return path
 
 
+def add_variant(
+    path: Path, graph: str, name: str, *, seed: int = 0, cpu: Cpu | None = None, for_gpu: bool = False, inputs: object = None
+) -> str:
+    """Give a bundle another file for a graph: the same function of `seed`, in other bytes.
+
+    Args:
+        path: of the bundle.
+        graph: its name in the manifest; image or structured.
+        name: of the variant.
+        seed: of the weights; another one than the bundle's is far out of tolerance.
+        cpu: processors that it says it is right on.
+        for_gpu: what the manifest says of it.
+        inputs: what the manifest says of its inputs; None is the truth.
+
+    Returns:
+        SHA-256 of the file.
+    """
+    model = {"image": image_graph, "structured": structured_graph}[graph](weights(seed))
+    model.doc_string = name
+    data, file = model.SerializeToString(), f"{graph}.{name}.onnx"
+    (path / file).write_bytes(data)
+    document = json.loads((path / "manifest.json").read_text())
+    sha256 = hashlib.sha256(data).hexdigest()
+    changes = {"file": file, "sha256": sha256, "bytes": len(data), "cpu": cpu, "for_gpu": for_gpu, "scheme": name}
+    entry = document["graphs"][graph] | changes | ({} if inputs is None else {"inputs": inputs})
+    document["variants"].setdefault(graph, {})[name] = entry
+    (path / "manifest.json").write_text(json.dumps(document, indent=1))
+    return sha256
+
+
 _DTYPES = {TensorProto.FLOAT: "float32", TensorProto.INT64: "int64", TensorProto.BOOL: "bool"}
 
 

@@ -11,6 +11,7 @@ from foveal_export.pipeline import export_run
 from foveal_export.planning import Reporter, Request
 from foveal_export.result import Exported
 from foveal_export.tensorrt import engines
+from foveal_export.variants import INT8
 from foveal_runtime.bundle.manifest import Cpu, Precision, Target
 from foveal_runtime.errors import CheckFailed
 
@@ -33,7 +34,8 @@ def export_auto(request: Request, budget: Budget, say: Reporter) -> tuple[Export
         return export_run(request, say, refuse=no_gain), ""
     except CheckFailed as error:
         why = str(error)
-    half = dataclasses.replace(request, precision=Precision.FP16, budget=budget, cpu=Cpu.ANY)
+    float_alone = tuple(name for name in request.variants if name not in INT8)
+    half = dataclasses.replace(request, precision=Precision.FP16, budget=budget, cpu=Cpu.ANY, variants=float_alone)
     return export_run(half, say), why
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from foveal_export.planning import Request
     from foveal_export.result import Exported
     from foveal_export.tensorrt.architectures import Architecture
-    from foveal_runtime.bundle.manifest import Target
+    from foveal_runtime.bundle.manifest import Target, VariantName
 
 RUNS = Path("runs")
 
@@ -36,6 +36,7 @@ def export(
     keep: Annotated[list[str] | None, Parameter(name=["--keep"], negative=(), consume_multiple=False)] = None,
     golden: Path | None = None,
     cpu: str = "any",
+    variants: str | None = None,
     text_exporter: str = "torch",
     sign: Path | None = None,
     about: Path | None = None,
@@ -92,6 +93,10 @@ def export(
     cpu
         INT8 for onnx: any gives 7-bit weights, right on every x86-64-v3 processor. vnni gives 8-bit ones, and a bundle that
         processors without VNNI refuse.
+    variants
+        Further files for each graph, separated by commas, among which `foveal compile` takes the fastest on each machine: int8
+        (8-bit weights, for processors with VNNI), int8-reduced (7-bit), fp16, fp32, fp16-typed (computes in FP16, for GPUs).
+        Each has to hold the budget, and adds its size to the bundle's.
     text_exporter
         What writes the note encoder's graph: torch, or optimum (needs foveal[optimum]).
     sign
@@ -130,6 +135,7 @@ def export(
         keep=tuple(_block(text) for text in keep or ()),
         golden=golden,
         cpu=_choice(Cpu, cpu, "--cpu"),
+        variants=_variants(variants),
         sign=sign,
         about=about,
         force=force,
@@ -138,10 +144,7 @@ def export(
         keep_engines=keep_engines,
     )
     exported, why = _export(request, budget or [], chooses=chooses)
-    if json_:
-        sys.stdout.write(json_module.dumps(output.document(exported) | {"not_int8_because": why}) + "\n")
-    else:
-        output.show(exported, why)
+    _tell(exported, why, json=json_)
 
 
 def _export(request: Request, budget: list[str], *, chooses: bool) -> tuple[Exported, str]:
@@ -161,6 +164,14 @@ def _export(request: Request, budget: list[str], *, chooses: bool) -> tuple[Expo
         from foveal_export.pipeline import export_run
 
         return export_run(request, reporter), ""
+
+
+def _tell(exported: Exported, why: str, *, json: bool) -> None:
+    """One JSON document on stdout, or lines and a table on stderr."""
+    if json:
+        sys.stdout.write(json_module.dumps(output.document(exported) | {"not_int8_because": why}) + "\n")
+    else:
+        output.show(exported, why)
 
 
 def verify_against_run(bundle: Path, *, run: Path, data: list[str] | None, report: Path | None, json: bool) -> None:
@@ -242,6 +253,14 @@ def _architectures(text: str | None, target: Target) -> tuple[Architecture, ...]
     from foveal_export.tensorrt.architectures import DEFAULT, NONE, parse_architectures
 
     return parse_architectures(text if text is not None else DEFAULT if target.value == "tensorrt" else NONE)
+
+
+def _variants(text: str | None) -> tuple[VariantName, ...]:
+    """What `--variants` names, each once."""
+    from foveal_runtime.bundle.manifest import VariantName
+
+    names = [each.strip() for each in (text or "").split(",")]
+    return tuple(dict.fromkeys(_choice(VariantName, each, "--variants") for each in names if each))
 
 
 def _choice(kind: Any, value: str, flag: str, *others: str) -> Any:

@@ -97,8 +97,9 @@ class Judge:
                 outputs=spec.outputs,
                 one_at_a_time=quantised and chosen.mode is Mode.DYNAMIC,
                 scheme=chosen.described() if quantised else self.aim.precision.value,
+                cpu=saturation.runs_on({name: proto}) if self.aim.may_saturate else Cpu.ANY,
             )
-        runs_on = saturation.runs_on(built) if self.aim.may_saturate else Cpu.ANY
+        runs_on = Cpu.VNNI if any(entry.cpu is Cpu.VNNI for entry in entries.values()) else Cpu.ANY
         assert runs_on is Cpu.ANY or self.aim.cpu is Cpu.VNNI, "an INT8 graph for any processor can saturate"
         engine = _open(folder, self._manifest(entries, runs_on, self.info.calibration))
         found = assess.ask_engine(engine, self.info, self.search.cases)
@@ -119,6 +120,32 @@ class Judge:
         manifest = self._manifest(outcome.manifest.graphs, outcome.manifest.runs_on, calibration)
         found = assess.ask_engine(engine, self.info, self.verdict.cases)
         return self._compared(engine, manifest, outcome.graphs, self.verdict, found, self.info.calibration)
+
+    def judged_with(self, folder: Path, outcome: Outcome, name: str, entry: Graph, proto: onnx.ModelProto) -> Outcome:
+        """Judge what `conclude` judged with another file for one graph, under the calibration and tolerances that are served.
+
+        Args:
+            folder: where the file lies, beside those of `outcome`.
+            outcome: of `conclude`.
+            name: of the graph.
+            entry: of the file.
+            proto: the graph in it.
+        """
+        own = outcome.manifest
+        changes = {"graphs": {**own.graphs, name: entry}, "cpu": Cpu.VNNI if entry.cpu is Cpu.VNNI else own.cpu}
+        manifest = own.model_copy(update=changes)
+        engine = _open(folder, manifest)
+        found = assess.ask_engine(engine, self.info, self.verdict.cases)
+        built = {**outcome.graphs, name: proto}
+        return self._compared(engine, manifest, built, self.verdict, found, self.info.calibration)
+
+    def feeds(self) -> Mapping[str, Sequence[observers.Feeds]]:
+        """A few inputs of every graph: of calibration, or of the compared studies where nothing was calibrated."""
+        if self.calibration:
+            return self.calibration
+        some = [case for part in self.search.cases.values() for case in part[:2]]
+        made = Feeds(self.exact, some, self.info.subsets)
+        return {name: made.of(name) for name in self.exact}
 
     def _compared(
         self,
@@ -180,12 +207,7 @@ class Judge:
         """What the integer sums of its products can reach; empty where nothing can saturate."""
         if not self.aim.may_saturate:
             return {}
-        feeds = self.calibration
-        if not feeds and outcome.manifest.cpu is not Cpu.ANY:
-            # A given plan was not calibrated here: a few of the compared studies do as well.
-            some = [case for part in self.search.cases.values() for case in part[:2]]
-            made = Feeds(self.exact, some, self.info.subsets)
-            feeds = {name: made.of(name) for name in self.exact}
+        feeds = self.calibration if outcome.manifest.cpu is Cpu.ANY else self.feeds()
         return saturation.report(outcome.graphs, feeds)
 
     def worst(self, outcome: Outcome) -> list[parity.Worst]:

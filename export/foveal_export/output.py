@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+FASTER = 1.5
+"""How many times as fast as FP32 an INT8 bundle has to be that is exported without a warning."""
+
 if TYPE_CHECKING:
     from foveal_export.result import Exported
+    from foveal_runtime.bundle.manifest import Manifest
 
 
 def document(exported: Exported) -> dict[str, Any]:
@@ -24,6 +28,7 @@ def document(exported: Exported) -> dict[str, Any]:
         "graphs": exported.report["graphs"],
         "frontier": exported.report["frontier"],
         "tensorrt": exported.report["tensorrt"],
+        "variants": exported.report["variants"],
     }
 
 
@@ -82,6 +87,32 @@ def built(document: dict[str, Any]) -> str:
     return f"TensorRT {document['parser']} parsed every graph and built engines in {seconds:.0f} s: {', '.join(listed)}"
 
 
+def slow(document: dict[str, Any]) -> list[str]:
+    """A warning where INT8 is hardly faster than FP32 on the machine that exports; none for other precisions and targets."""
+    rows = {row["name"]: row for row in document["precisions"]}
+    if document["target"] != "onnx" or "int8" not in rows:
+        return []
+    exact, int8 = rows["fp32"], rows["int8"]
+    ratio = exact["ms"] / int8["ms"]
+    if ratio >= FASTER:
+        return []
+    each = [f"{graph} {exact['graphs_ms'][graph] / ms:.2f}x" for graph, ms in int8["graphs_ms"].items()]
+    return [
+        f"INT8 is {ratio:.2f}x as fast as FP32 on this processor ({', '.join(each)}), less than {FASTER:g}x; "
+        "with --variants fp32 `foveal compile` takes the faster of each graph"
+    ]
+
+
+def varied(manifest: Manifest) -> str:
+    """What the variants of a bundle's graphs take, in a line."""
+    named = [f"{graph} {', '.join(there)}" for graph, there in manifest.variants.items()]
+    more = sum(each.bytes for each in manifest.every_variant().values())
+    return (
+        f"variants of {'; '.join(named)} take {more / 1e6:.1f} MB more than the bundle's own graphs, "
+        f"{sum(graph.bytes for graph in manifest.graphs.values()) / 1e6:.1f} MB; `foveal compile` chooses on each machine"
+    )
+
+
 def show(exported: Exported, why: str) -> None:
     """Tell a person, on stderr.
 
@@ -99,11 +130,17 @@ def show(exported: Exported, why: str) -> None:
 
     for line in warnings(exported.report["saturation"]):
         console.print(f"[yellow]warning[/yellow]: {line}")
-    if exported.frontier:
-        kept = exported.frontier[-1]
-        console.print(f"kept in floating point to hold the budget: {', '.join(kept.blocks)}")
+    for line in slow(exported.report):
+        console.print(f"[yellow]warning[/yellow]: {line}")
+    if exported.report["given_back"]:
+        cost = [
+            f"{each['block']} ({each['ms']:+.2f} ms, {each['bytes'] / 1e3:+.0f} kB)" for each in exported.report["given_back"]
+        ]
+        console.print(f"kept in floating point to hold the budget: {', '.join(cost)}")
     if exported.report["tensorrt"]:
         console.print(built(exported.report["tensorrt"]))
+    if exported.manifest.variants:
+        console.print(varied(exported.manifest))
     if why:
         console.print(f"FP16, not INT8: {why}")
     console.print(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
+from foveal_export import variants
 from foveal_export.bundle import golden, writer
 from foveal_export.bundle.bom import DataPart, pretrained_parts, write_bom
 from foveal_export.bundle.card import embedding_card, model_card
@@ -29,6 +30,7 @@ from foveal_export.planning import (
     check_cpu,
     check_engines,
     check_source,
+    choose_studies,
     engine_shapes,
     plan_graphs,
     read_about,
@@ -36,12 +38,12 @@ from foveal_export.planning import (
 from foveal_export.quantise import calibrate
 from foveal_export.quantise.plan import PLAN_FILE, ExportPlan
 from foveal_export.result import Exported
-from foveal_export.search import rank, search
+from foveal_export.search import given_back, rank, search
 from foveal_export.studies import cases
 from foveal_export.tensorrt import engines, typed
 from foveal_runtime.bundle.bundle import PARITY
 from foveal_runtime.bundle.golden import write_golden
-from foveal_runtime.bundle.manifest import FUSION, Manifest, Precision, Target
+from foveal_runtime.bundle.manifest import FUSION, Manifest, Precision, Target, Variant
 from foveal_runtime.bundle.signing import read_private_key
 from foveal_runtime.errors import CheckFailed, ConfigError, DataError, UntrainedError
 from foveal_runtime.study.study import Modality, Subset
@@ -77,6 +79,7 @@ def export_run(request: Request, say: Reporter, *, refuse: Callable[[dict[str, A
     check_cpu(request)
     check_source(request)
     check_engines(request)
+    variants.check_variants(request)
     writer.check_target(request.out, force=request.force)
     key = None if request.sign is None else read_private_key(request.sign)
     about = "" if request.about is None else read_about(request.about)
@@ -153,7 +156,7 @@ class _Export:
         self.names = [m.value for m in Modality if m in self.modalities] + [FUSION]
         self.reference = Reference(run.model, run.tokenizer_json, run.info)
         self.say.stage("reading studies")
-        with self._studies() as chosen:
+        with choose_studies(self.request, run) as chosen:
             self.chosen = chosen
             self.searched, self.checks = (
                 cases.by_subset(
@@ -169,11 +172,6 @@ class _Export:
         if not self.checks:
             trained = ", ".join(run.info.trained_subsets)
             raise DataError(f"{chosen.source}: no study has a modality that was trained ({trained})")
-
-    def _studies(self) -> contextlib.AbstractContextManager[cases.Chosen]:
-        if self.request.hub_folder:
-            return cases.fresh(self.request.data)
-        return contextlib.nullcontext(cases.choose(self.run, self.request.data or None))
 
     def write_exact_graphs(self) -> None:
         """FP32 graphs of every encoder and of the fusion."""
@@ -197,9 +195,9 @@ class _Export:
     def plan(self) -> None:
         """The plan to start from, and the judge of it."""
         request = self.request
-        self.plan_, self.schemes, taps = plan_graphs(
-            request, self.run, self.reference, self.exact, self.chosen, self.modalities, self.say
-        )
+        given = (self.run, self.reference, self.exact, self.chosen, self.modalities, self.say)
+        self.plan_, self.schemes, taps = plan_graphs(request, *given)
+        self.sources = variants.prepare(request, *given)
         aim = Aim(precision=request.precision, target=request.target, budget=request.budget, cpu=request.cpu)
         self.judge = Judge(
             aim,
@@ -241,6 +239,10 @@ class _Export:
         self.ms_per_study = self.judge.timed(engine)
         self.say.stage(f"verdict on {self.chosen.source}")
         self.outcome = self.judge.conclude(engine, self.outcome, calibration)
+        self.variants: dict[str, dict[str, Variant]] = {}
+        if self.request.variants and not self.outcome.failures:
+            self.say.stage(f"variants {', '.join(self.request.variants)}")
+            self.variants = variants.add(self.judge, folder, self.outcome, self.plan_, self.sources)
         self.paid = [pytorch_cost(self.reference, self.checks)]
         self.metrics = self.run.metrics
         for_engines = self.request.target is Target.TENSORRT
@@ -277,9 +279,11 @@ class _Export:
             saturation=self.judge.saturation(self.outcome),
             schemes=self.schemes,
             frontier=self.frontier,
+            given_back=given_back(self.judge, self.plan_, self.frontier),
             costs=self.paid,
             ms_per_study=self.ms_per_study,
             tensorrt=self.tensorrt,
+            variants=variants.document(self.variants),
         ).document()
         html = self.request.out.absolute().with_name(self.request.out.name + ".parity.html")
         images = {s.id: s.image_bytes() for s in self.chosen.parity} if self.request.thumbnails else {}
@@ -288,14 +292,11 @@ class _Export:
 
     def refusal(self, document: dict[str, Any], html: Path) -> str:
         """What to tell whose artefact is out of budget; plan and report are left beside the target to go on from."""
-        request, missed = self.request, self.outcome.failures
         harmful: list[tuple[str, str]] = []
-        if request.precision is Precision.INT8 and self.judge.calibration:
+        if self.request.precision is Precision.INT8 and self.judge.calibration:
             harmful = rank(self.judge, self.plan_, self.outcome.graphs)
-        found = mend.mend(request.words, request.out, self.plan_, request.budget, missed, harmful)
-        mend.write(request.out, self.plan_, document, found)
-        listed = "".join(f"\n  {failure}" for failure in missed)
-        return f"out of budget, nothing written:{listed}\n  report: {html}\n{found.text}"
+        request, missed = self.request, self.outcome.failures
+        return mend.refusal(request.words, request.out, self.plan_, request.budget, missed, harmful, document, html)
 
     def write(self, folder: Path, document: dict[str, Any], about: str, key: Ed25519PrivateKey | None) -> Manifest:
         """Everything else of the bundle, its manifest last."""
@@ -307,7 +308,7 @@ class _Export:
         }
         by_optimum = self.request.text_exporter is TextExporter.OPTIMUM
         made_with = {**self.outcome.manifest.made_with, **(text_optimum.made_with() if by_optimum else {})}
-        changes = {"parity": document["summary"], "graphs": entries, "made_with": made_with}
+        changes = {"parity": document["summary"], "graphs": entries, "variants": self.variants, "made_with": made_with}
         if self.request.keep_engines:
             changes["engines"] = engines.hashes(self.tensorrt)
         manifest = self.outcome.manifest.model_copy(update=changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,7 +22,7 @@ from foveal_export.studies import cases
 from foveal_export.studies.feeds import Feeds
 from foveal_export.tensorrt import parser, typed
 from foveal_export.tensorrt.architectures import Architecture
-from foveal_runtime.bundle.manifest import Cpu, Precision, ShapeRange, Target
+from foveal_runtime.bundle.manifest import Cpu, Precision, ShapeRange, Target, VariantName
 from foveal_runtime.errors import ConfigError, DataError
 from foveal_runtime.study.study import Modality, Subset
 from foveal_train.model.model import MultimodalModel
@@ -73,6 +74,8 @@ class Request:
     hub_folder: bool = False
     sign: Path | None = None
     """PEM private key (Ed25519) to sign the manifest with."""
+    variants: tuple[VariantName, ...] = ()
+    """Other files for its graphs, among which a machine chooses."""
     engines: tuple[Architecture, ...] = ()
     """What TensorRT builds the finished graphs for; empty leaves them to the published operator list."""
     keep_engines: bool = False
@@ -147,6 +150,13 @@ def check_engines(request: Request) -> None:
         raise ConfigError("--keep-engines has none to keep; name architectures with --target tensorrt --engines sm86,sm89")
     if request.engines:
         parser.library()
+
+
+def choose_studies(request: Request, run: Run) -> contextlib.AbstractContextManager[cases.Chosen]:
+    """The studies of an export, as long as the context is entered."""
+    if request.hub_folder:
+        return cases.fresh(request.data)
+    return contextlib.nullcontext(cases.choose(run, request.data or None))
 
 
 def plan_graphs(

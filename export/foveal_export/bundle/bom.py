@@ -175,7 +175,7 @@ def _graphs(manifest: Manifest) -> list[Component]:
             sha256=graph.sha256,
             properties={"bytes": graph.bytes, "scheme": graph.scheme or manifest.precision.value},
         )
-        for name, graph in manifest.graphs.items()
+        for name, graph in {**manifest.graphs, **manifest.every_variant()}.items()
     ]
 
 

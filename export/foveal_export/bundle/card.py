@@ -22,7 +22,7 @@ def model_card(
         parity: the report's document.
         about: Markdown of whoever exports it, that stands first.
     """
-    graphs = "\n".join(f"| {name} | {graph.bytes / 1e6:.2f} |" for name, graph in manifest.graphs.items())
+    graphs = _files(manifest)
     made = ", ".join(f"{name} {version}" for name, version in manifest.made_with.items())
     first = f"{about.strip()}\n\n" if about.strip() else ""
     return f"""# {manifest.profile} ({manifest.precision.value.upper()})
@@ -111,6 +111,11 @@ Photographs are scaled as foveal scales them (bicubic), notes are cut to {manife
 Made with {made}.
 Space `{manifest.space_id}`.
 """
+
+
+def _files(manifest: Manifest) -> str:
+    files = {**manifest.graphs, **manifest.every_variant()}
+    return "\n".join(f"| {name} | {graph.bytes / 1e6:.2f} |" for name, graph in files.items())
 
 
 def _evidence(manifest: Manifest) -> str:

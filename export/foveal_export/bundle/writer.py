@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from foveal_runtime.bundle.bundle import GOLDEN, MANIFEST, TOKENIZER, checksum_of, sha256_file
-from foveal_runtime.bundle.manifest import NO_CHECKSUM, Graph, Manifest, Tensor
+from foveal_runtime.bundle.manifest import NO_CHECKSUM, Cpu, Graph, Manifest, Tensor
 from foveal_runtime.bundle.signing import sign_manifest
 from foveal_runtime.errors import ConfigError
 
@@ -125,6 +125,7 @@ def write_graph(
     outputs: tuple[Tensor, ...],
     one_at_a_time: bool,
     scheme: str,
+    cpu: Cpu,
 ) -> Graph:
     """Write one graph; its entry in the manifest."""
     path = folder / f"{name}.onnx"
@@ -138,6 +139,7 @@ def write_graph(
         outputs=outputs,
         one_at_a_time=one_at_a_time,
         scheme=scheme,
+        cpu=cpu,
     )
 
 

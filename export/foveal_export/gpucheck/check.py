@@ -19,7 +19,7 @@ from typing import Any
 
 from foveal_export.gpucheck import machine, page
 from foveal_runtime.bundle.bundle import Bundle
-from foveal_runtime.bundle.manifest import Precision, Target
+from foveal_runtime.bundle.manifest import Precision, Target, VariantName
 from foveal_runtime.cli.steps import write_whole
 from foveal_runtime.engine.choice import on_gpu
 from foveal_runtime.engine.providers import Provider, on_processor
@@ -137,6 +137,7 @@ class Check:
             "--out",
             out,
             "--json",
+            *(("--variants", VariantName.FP16_TYPED.value) if (target, precision) == (Target.ONNX, Precision.FP16) else ()),
         )
         done = self._foveal(*words)
         report = out.with_name(out.name + ".parity.json")

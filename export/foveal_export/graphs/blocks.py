@@ -1,7 +1,8 @@
-"""The blocks of a graph: units of about a layer, by which sensitivity is ranked and drift reported. Computes nothing."""
+"""The blocks of a graph: units of about a layer, by which sensitivity is ranked and drift reported. Runs nothing."""
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -39,4 +40,25 @@ def blocks(proto: onnx.ModelProto) -> list[Block]:
     for name, nodes in members.items():
         if any(n.op_type in ("Conv", "MatMul", "Gemm") and n.input[1] in weights for n in nodes):
             found.append(Block(name, tuple(node.name for node in nodes), nodes[-1].output[0]))
+    return found
+
+
+def work(proto: onnx.ModelProto) -> dict[str, tuple[int, int]]:
+    """Multiply-adds and weights of every block of `blocks`; an axis of unknown length counts as one.
+
+    Args:
+        proto: with the shapes of its tensors, as exported.
+    """
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in proto.graph.initializer}
+    shapes = {
+        value.name: [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
+        for value in (*proto.graph.value_info, *proto.graph.output)
+    }
+    found = {block.name: (0, 0) for block in blocks(proto)}
+    for node in proto.graph.node:
+        if node.op_type in ("Conv", "MatMul", "Gemm") and node.input[1] in sizes:
+            shape, size = shapes.get(node.output[0], []), sizes[node.input[1]]
+            places = math.prod(shape[2:] if node.op_type == "Conv" else shape[:-1])
+            products, weights = found[block_of(node.name)]
+            found[block_of(node.name)] = products + size * places, weights + size
     return found

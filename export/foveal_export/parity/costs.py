@@ -6,7 +6,7 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class Cost:
     """Of all graphs; None for PyTorch."""
     ms: float
     """One study with every modality it has, batch 1: the sum over its graphs, the least of seven runs each."""
+    graphs_ms: dict[str, float] = field(default_factory=dict)
+    """By graph; empty for PyTorch."""
 
 
 def pytorch_cost(reference: Reference, checks: Mapping[str, Sequence[Case]]) -> Cost:
@@ -60,7 +62,8 @@ def costs(
     """
     case = _typical(checks)
     wanted = {Precision.FP32: (), Precision.FP16: ("fp16",), Precision.INT8: ("fp16", "int8")}[precision]
-    size, ms = (dict.fromkeys(("fp32", *wanted), 0.0) for _ in range(2))
+    size = dict.fromkeys(("fp32", *wanted), 0)
+    ms: dict[str, dict[str, float]] = {kind: {} for kind in size}
     tokens: dict[Modality, Float] = {}
     # One session at a time, from a file: the graphs of `base` in every precision at once would not fit into the memory allowed,
     # nor would a session that keeps the bytes it was made from.
@@ -78,10 +81,10 @@ def costs(
                 session = observers.session(path)
                 if name != FUSION and kind == "fp32":
                     tokens[Modality(name)] = session.run(None, feed)[0][0]
-                ms[kind] += _least(partial(session.run, None, feed))
+                ms[kind][name] = _least(partial(session.run, None, feed))
                 size[kind] += path.stat().st_size
                 del session
-    return [Cost(name=kind, bytes=int(size[kind]), ms=ms[kind]) for kind in ms]
+    return [Cost(name=kind, bytes=size[kind], ms=sum(each.values()), graphs_ms=each) for kind, each in ms.items()]
 
 
 def _typical(checks: Mapping[str, Sequence[Case]]) -> Case:

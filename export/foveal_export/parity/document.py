@@ -9,7 +9,7 @@ from typing import Any
 from foveal_export.parity import parity
 from foveal_export.parity.costs import Cost
 from foveal_export.parity.evidence import Evidences, to_json
-from foveal_export.parity.outcome import Aim, Candidate, Outcome
+from foveal_export.parity.outcome import Aim, Candidate, GivenBack, Outcome
 from foveal_export.quantise.calibrate import Scheme
 from foveal_export.quantise.plan import ExportPlan
 from foveal_train.runs.run import RunInfo
@@ -32,10 +32,13 @@ class Findings:
     saturation: Mapping[str, Any]
     schemes: Sequence[Scheme]
     frontier: Sequence[Candidate]
+    given_back: Sequence[GivenBack]
     costs: Sequence[Cost]
     ms_per_study: Mapping[str, float]
     tensorrt: Mapping[str, Any]
     """What TensorRT's parser and builder made of the graphs; empty where they were not asked."""
+    variants: Mapping[str, Any]
+    """Other files of the graphs, by graph and name."""
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -72,9 +75,11 @@ class Findings:
             "saturation": dict(self.saturation),
             "schemes": [asdict(scheme) for scheme in self.schemes],
             "frontier": [asdict(candidate) for candidate in self.frontier],
+            "given_back": [asdict(block) for block in self.given_back],
             "precisions": [asdict(cost) for cost in self.costs],
             "ms_per_study": dict(self.ms_per_study),
             "tensorrt": dict(self.tensorrt),
+            "variants": dict(self.variants),
             "summary": summary(outcome, self.source),
         }
 

@@ -101,6 +101,34 @@ def mend(
     )
 
 
+def refusal(
+    words: tuple[str, ...],
+    out: Path,
+    plan: ExportPlan,
+    budget: Budget,
+    missed: Sequence[Failure],
+    harmful: Sequence[tuple[str, str]],
+    document: dict[str, Any],
+    html: Path,
+) -> str:
+    """What to tell whose artefact is out of budget; plan and report are left beside the target to go on from.
+
+    Args:
+        words: see `mend`, as the next five.
+        out: see `mend`.
+        plan: see `mend`.
+        budget: see `mend`.
+        missed: see `mend`.
+        harmful: see `mend`.
+        document: parity.json of the refused artefact.
+        html: its page.
+    """
+    found = mend(words, out, plan, budget, missed, harmful)
+    write(out, plan, document, found)
+    listed = "".join(f"\n  {failure}" for failure in missed)
+    return f"out of budget, nothing written:{listed}\n  report: {html}\n{found.text}"
+
+
 def write(out: Path, plan: ExportPlan, document: dict[str, Any], found: Mend) -> None:
     """Leave plan and report beside the target."""
     plan.write(plan_path(out))

@@ -59,6 +59,8 @@ def html(
     if drifted:
         parts.append(_figure(_drift(drifted), "Relative error behind every block, of the worst studies"))
     parts += ["<h2>Size and speed</h2>", _precisions(document), _graphs(document)]
+    if document["variants"]:
+        parts += ["<h2>Variants</h2>", _variants(document["variants"])]
     if document["tensorrt"]:
         built = document["tensorrt"]
         parts += [f"<h2>Engines of TensorRT {escape(built['parser'])}</h2>", _engines(built)]
@@ -66,13 +68,18 @@ def html(
         parts += ["<h2>Processors without VNNI</h2>", _saturation(document["saturation"])]
     if document["schemes"]:
         rows = [
-            [s["graph"], s["mode"] + (" + smoothing" if s["smooth"] else ""), s["rule"], f"{s['relative_error']:.4f}",
-             f"{s['ms']:.2f}", "chosen" if s["chosen"] else ""]
+            [s["graph"], s["mode"] + (f" + smoothing {s['smooth']:g}" if s["smooth"] else ""), s["rule"],
+             f"{s['relative_error']:.4f}", f"{s['ms']:.2f}", "chosen" if s["chosen"] else ""]
             for s in document["schemes"]
         ]  # fmt: skip
         parts += ["<h2>Schemes measured</h2>", _table(["graph", "scheme", "ranges", "error", "ms", ""], rows)]
     if document["frontier"]:
-        parts += ["<h2>Precision given back</h2>", _frontier(document), _figure(_frontier_plot(document), "Latency and error")]
+        parts += [
+            "<h2>Precision given back</h2>",
+            _frontier(document),
+            _given_back(document),
+            _figure(_frontier_plot(document), "Latency and error"),
+        ]
     body = "\n".join(parts)
     top = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Parity</title><style>{_STYLE}</style>'
     return f"{top}<body>{body}</body></html>\n"
@@ -229,6 +236,20 @@ def _frontier(document: Mapping[str, Any]) -> str:
         for c in document["frontier"]
     ]  # fmt: skip
     return _table(["blocks kept", "min cosine", "overlap", "ICDR changed", "limits missed", "ms", "MB", "blocks"], rows)
+
+
+def _given_back(document: Mapping[str, Any]) -> str:
+    rows = [[each["block"], f"{each['ms']:+.2f}", f"{each['bytes'] / 1e3:+.1f}"] for each in document["given_back"]]
+    return _table(["block in floating point", "ms a study", "kB"], rows)
+
+
+def _variants(variants: Mapping[str, Any]) -> str:
+    rows = [
+        [graph, name, f"{each['bytes'] / 1e6:.2f}", each["scheme"], _number(each["parity"]["min_cosine"], 5)]
+        for graph, there in variants.items()
+        for name, each in there.items()
+    ]
+    return _table(["graph", "variant", "MB", "arithmetic", "least cosine"], rows)
 
 
 def _figure(png: bytes, caption: str) -> str:

@@ -74,7 +74,7 @@ class GetModelRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("model", "profile", "provider", "workers", "threads", "embedding_dim", "image", "text", "trained_heads", "trained_subsets", "aligned_modalities", "operating_points", "tolerances", "parity", "limits", "evidence", "trained_on", "warnings")
+    __slots__ = ("model", "profile", "provider", "workers", "threads", "embedding_dim", "image", "text", "trained_heads", "trained_subsets", "aligned_modalities", "operating_points", "tolerances", "parity", "limits", "evidence", "trained_on", "warnings", "variants")
     class OperatingPointsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +89,13 @@ class GetModelResponse(_message.Message):
         key: str
         value: SubsetEvidence
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[SubsetEvidence, _Mapping]] = ...) -> None: ...
+    class VariantsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -107,6 +114,7 @@ class GetModelResponse(_message.Message):
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     TRAINED_ON_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    VARIANTS_FIELD_NUMBER: _ClassVar[int]
     model: ModelRef
     profile: str
     provider: Provider
@@ -125,7 +133,8 @@ class GetModelResponse(_message.Message):
     evidence: _containers.MessageMap[str, SubsetEvidence]
     trained_on: TrainedOn
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model: _Optional[_Union[ModelRef, _Mapping]] = ..., profile: _Optional[str] = ..., provider: _Optional[_Union[Provider, str]] = ..., workers: _Optional[int] = ..., threads: _Optional[int] = ..., embedding_dim: _Optional[int] = ..., image: _Optional[_Union[ImagePreprocessing, _Mapping]] = ..., text: _Optional[_Union[TextPreprocessing, _Mapping]] = ..., trained_heads: _Optional[_Iterable[str]] = ..., trained_subsets: _Optional[_Iterable[str]] = ..., aligned_modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., operating_points: _Optional[_Mapping[str, OperatingPoints]] = ..., tolerances: _Optional[_Union[Tolerances, _Mapping]] = ..., parity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., evidence: _Optional[_Mapping[str, SubsetEvidence]] = ..., trained_on: _Optional[_Union[TrainedOn, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    variants: _containers.ScalarMap[str, str]
+    def __init__(self, model: _Optional[_Union[ModelRef, _Mapping]] = ..., profile: _Optional[str] = ..., provider: _Optional[_Union[Provider, str]] = ..., workers: _Optional[int] = ..., threads: _Optional[int] = ..., embedding_dim: _Optional[int] = ..., image: _Optional[_Union[ImagePreprocessing, _Mapping]] = ..., text: _Optional[_Union[TextPreprocessing, _Mapping]] = ..., trained_heads: _Optional[_Iterable[str]] = ..., trained_subsets: _Optional[_Iterable[str]] = ..., aligned_modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., operating_points: _Optional[_Mapping[str, OperatingPoints]] = ..., tolerances: _Optional[_Union[Tolerances, _Mapping]] = ..., parity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., evidence: _Optional[_Mapping[str, SubsetEvidence]] = ..., trained_on: _Optional[_Union[TrainedOn, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., variants: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class TrainedOn(_message.Message):
     __slots__ = ("datasets", "studies", "patients", "validation_studies", "cameras")

@@ -1,7 +1,8 @@
 """A bundle on disk: open it, check every byte against its manifest, refuse what does not fit. Runs no graph.
 
 Layout (DESIGN, section 6): manifest.json and manifest.sig when it is signed, one .onnx per trained modality and fusion.onnx,
-tokenizer.json, golden/, parity.json, plan.json, MODEL_CARD.md. No pickle anywhere.
+tokenizer.json, golden/, parity.json, plan.json, MODEL_CARD.md. Variants of a graph are
+GRAPH.VARIANT.onnx. No pickle anywhere.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import hashlib
 import mmap
 import os
 import stat
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -59,6 +61,8 @@ class Bundle:
     """Whether the key that was asked for has signed it."""
     sealed: Sealed | None = None
     """Copies of its files that nothing can change; None reads them from the folder each time."""
+    served: Mapping[str, str] = field(default_factory=dict)
+    """Name of the variant that is served, by graph; empty while there is a choice, and where there never was."""
 
     @classmethod
     def open(cls, path: Path | str, *, signed_by: PublicKey | None = None, seal: bool = False) -> Bundle:
@@ -98,8 +102,8 @@ class Bundle:
         manifest = _parse(raw, root)
         if manifest.checksum and checksum_of(raw, manifest.checksum) != manifest.checksum:
             raise BundleError(f"{manifest_path} was changed: its checksum is another; copy or export the bundle again")
-        graphs = {graph.file: graph for graph in manifest.graphs.values()}
-        listed = {**{name: graph.sha256 for name, graph in graphs.items()}, **manifest.files}
+        graphs = {graph.file: graph for graph in (*manifest.graphs.values(), *manifest.every_variant().values())}
+        listed = {**manifest.files, **{name: graph.sha256 for name, graph in graphs.items()}}
         sealed = Sealed() if seal else None
         try:
             for name, expected in listed.items():

@@ -43,6 +43,20 @@ class Cpu(StrEnum):
     """Those that add INT8 products in 32 bits; others saturate."""
 
 
+class VariantName(StrEnum):
+    """What a file of a graph computes in, where a bundle has several."""
+
+    INT8 = "int8"
+    """8-bit weights: for processors that add INT8 products in 32 bits."""
+    INT8_REDUCED = "int8-reduced"
+    """7-bit weights: right on every processor."""
+    FP16 = "fp16"
+    """Stored in FP16, computed in FP32."""
+    FP32 = "fp32"
+    FP16_TYPED = "fp16-typed"
+    """Computed in FP16: for GPUs."""
+
+
 FUSION = "fusion"
 """Name of the fusion graph; the encoders' graphs are named by their modality."""
 
@@ -93,6 +107,17 @@ class Graph(_Model):
     """How its numbers are stored and what was chosen for it by measuring, in words; plan.json has it as data."""
     shapes: dict[str, ShapeRange] = {}
     """By input: what a target with optimisation profiles is built for; empty for other targets."""
+    cpu: Cpu | None = None
+    """What its arithmetic is right for; None is what the bundle says (older ones)."""
+
+
+class Variant(Graph):
+    """Another file that may be served as one of the graphs: the same inputs and outputs in other arithmetic."""
+
+    for_gpu: bool = False
+    """Computes in FP16, which no kernel of a processor does."""
+    parity: dict[str, Any] = {}
+    """What the manifest's `parity` says, of the bundle with this file in place of the graph's own."""
 
 
 class OperatingPoint(_Model):
@@ -220,6 +245,8 @@ class Manifest(_Model):
     embedding_dim: int = Field(ge=1, le=_MAX_DIM)
     graphs: dict[str, Graph]
     """By name: `image`, `text`, `structured` (those that were trained) and `fusion`."""
+    variants: dict[str, dict[Name, Variant]] = {}
+    """By graph and `VariantName` (a newer foveal may have others): what may be served in place of the graph's own file."""
     files: dict[str, str]
     """SHA-256 of every other file of the bundle but manifest.json, by path relative to the bundle."""
     engines: dict[str, str] = {}
@@ -250,6 +277,7 @@ class Manifest(_Model):
         names = set(map(str, Modality))
         if FUSION not in self.graphs or not self.graphs.keys() - {FUSION} or not self.graphs.keys() <= {*names, FUSION}:
             raise ValueError("graphs are not fusion and at least one of image, text and structured")
+        self._check_variants()
         trained = {part for subset in self.trained_subsets for part in subset.split("+")}
         if not trained <= names or not (trained | set(map(str, self.aligned))) <= self.graphs.keys():
             raise ValueError("a trained subset has a modality without a graph")
@@ -263,6 +291,18 @@ class Manifest(_Model):
         if not (3 <= self.text.max_tokens <= _MAX_TOKENS and 1 <= self.text.kept_tokens <= _MAX_TOKENS):
             raise ValueError(f"text has no 3 to {_MAX_TOKENS} tokens")
         return self
+
+    def _check_variants(self) -> None:
+        """Refuse a file that can't stand in for its graph."""
+        if not self.variants.keys() <= self.graphs.keys():
+            raise ValueError("variants are of a graph that is not there")
+        pairs = [(each, self.graphs[name]) for name, there in self.variants.items() for each in there.values()]
+        if any((each.inputs, each.outputs) != (own.inputs, own.outputs) for each, own in pairs):
+            raise ValueError("a variant has other inputs or outputs than its graph")
+
+    def every_variant(self) -> dict[str, Variant]:
+        """All variants, by GRAPH.VARIANT."""
+        return {f"{graph}.{name}": each for graph, there in self.variants.items() for name, each in there.items()}
 
     @property
     def runs_on(self) -> Cpu:

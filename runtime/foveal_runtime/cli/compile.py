@@ -28,6 +28,7 @@ def compile_(
 ) -> None:
     """Compile a bundle's graphs on this machine, measure workers x threads x batch, and keep both for `foveal serve`.
 
+    Of a graph that the bundle has in several variants the fastest here is taken that holds the tolerances; all are timed.
     cpu keeps the graphs as ONNX Runtime optimised them; the others build what their provider caches. auto takes the GPU where
     one can be used, and otherwise times every provider of the processor that is installed: one that is 1.1 times as fast as
     cpu, within the same tolerances, is what `foveal serve --provider auto` takes from then on. The golden studies are
@@ -94,11 +95,16 @@ def _compiled(bundle: Bundle, choice: Choice) -> tuple[Compiled, dict[str, objec
 
     from foveal_runtime.engine.compiler import compile_bundle
     from foveal_runtime.engine.ort import usable_cores
+    from foveal_runtime.engine.variants import served
 
     started = time.perf_counter()
     compiled, report = compile_bundle(bundle, choice.provider, threads=usable_cores())
     spent_s = time.perf_counter() - started
     sys.stderr.write(report.summary() + "\n")
+    variants = served(bundle, choice.provider, compiled).served
+    for graph, name in variants.items():
+        timed = ", ".join(f"{each} {ms[graph]:.2f} ms" for each, ms in compiled.ms.items())
+        sys.stderr.write(f"  {graph}: serving {name} of {timed}\n")
     sys.stderr.write(f"compiled {compiled.bytes / 1e6:.1f} MB in {spent_s:.1f} s; kept in {compiled.folder}\n")
     return compiled, {
         "provider": choice.provider.value,
@@ -107,6 +113,8 @@ def _compiled(bundle: Bundle, choice: Choice) -> tuple[Compiled, dict[str, objec
         "bytes": compiled.bytes,
         "seconds": round(spent_s, 2),
         "self_test": report.to_json(),
+        "variants": dict(variants),
+        "variants_ms": {name: dict(ms) for name, ms in compiled.ms.items()},
     }
 
 

@@ -92,6 +92,8 @@ def describe(bundle: Bundle, *, signed_by: str = "") -> dict[str, Any]:
         "bytes": sum(path.stat().st_size for path in files),
         "signature": {"signed": bundle.is_signed, "checked_with": signed_by},
         "graphs": whole["graphs"],
+        "variants": whole["variants"],
+        "served": _served(bundle),
         **{name: whole[name] for name in rest},
         "engines": whole["engines"],
         "tensorrt": None if built is None else built.model_dump(mode="json", exclude_none=True),
@@ -125,6 +127,7 @@ def screen(document: dict[str, Any]) -> str:
     for name, graph in document["graphs"].items():
         alone = "one at a time" if graph["one_at_a_time"] else "in batches"
         lines.append(f"{name:<12}{graph['bytes'] / 1e6:>8.2f}  {alone:<15}{graph['scheme'] or 'not recorded'}")
+    lines += _variants(document)
     lines += _engines(document)
     parity = document["parity"]
     lines += ["", f"against PyTorch FP32: {parity.get('studies', 0)} answers, {parity.get('source', 'not compared')}"]
@@ -152,6 +155,35 @@ def screen(document: dict[str, Any]) -> str:
     made = ", ".join(f"{name} {version}" for name, version in document["made_with"].items())
     lines.append(f"made with {made or 'nothing recorded'}")
     return "\n".join(lines) + "\n"
+
+
+def _served(bundle: Bundle) -> dict[str, str]:
+    """Name of the variant that the CPU provider serves here, by graph; empty where there is one file a graph."""
+    from foveal_runtime.engine.compiled import find_compiled
+    from foveal_runtime.engine.providers import Provider
+    from foveal_runtime.engine.variants import served
+    from foveal_runtime.errors import FovealError
+
+    if not bundle.manifest.variants:
+        return {}
+    try:
+        compiled = find_compiled(bundle, Provider.CPU.value)
+    except FovealError:
+        compiled = None  # serving compiles it again, or serves what is safe
+    return dict(served(bundle, Provider.CPU, compiled).served)
+
+
+def _variants(document: dict[str, Any]) -> list[str]:
+    """The other files of each graph, a line each, and which ones are served here."""
+    if not document["variants"]:
+        return []
+    lines = ["", "variants"]
+    for name, there in document["variants"].items():
+        for each, graph in there.items():
+            cosine = graph["parity"].get("min_cosine")
+            held = "" if cosine is None else f"; least cosine {cosine:.5f}"
+            lines.append(f"  {f'{name} {each}':<24}{graph['bytes'] / 1e6:>8.2f} MB  {graph['scheme']}{held}")
+    return [*lines, f"  cpu serves here: {', '.join(f'{name} {each}' for name, each in document['served'].items())}"]
 
 
 def _engines(document: dict[str, Any]) -> list[str]:

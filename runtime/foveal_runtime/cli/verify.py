@@ -89,11 +89,17 @@ def _replay(opened: Bundle, *, provider: str, threads: int | None, report: Path 
     compiled = find_compiled(opened, chosen.provider.value)
     if compiled is not None:
         sys.stderr.write(f"through the graphs that `foveal compile` made: {compiled.folder}\n")
-    found = self_test(Engine(opened, provider=chosen.provider, threads=threads, compiled=compiled))
+    engine = Engine(opened, provider=chosen.provider, threads=threads, compiled=compiled)
+    if engine.bundle.served:
+        sys.stderr.write(
+            f"served of each graph: {', '.join(f'{name} {each}' for name, each in engine.bundle.served.items())}\n"
+        )
+    found = self_test(engine)
     document = {
         "bundle": opened.sha256,
         "space_id": opened.manifest.space_id,
         "provider": chosen.provider.value,
+        "variants": dict(engine.bundle.served),
         **found.to_json(),
     }
     if report is not None:

@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from foveal_runtime.bundle.bundle import Bundle, sha256_file
@@ -51,6 +51,8 @@ class Compiled:
 
     folder: Path
     graphs: Mapping[str, CompiledGraph]
+    ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Milliseconds a study that every variant took, by its name and graph; empty where there was no choice."""
     lock: int | None = None
     """Descriptor of the lock of a server's own copy, in the process that made it; None of what lies in the cache folder."""
 
@@ -106,6 +108,7 @@ def read_compiled(folder: Path, bundle: Bundle, device: Mapping[str, str], *, ow
         document = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         format_, made_on = document["format"], document["device"]
         graphs = {name: CompiledGraph(**entry) for name, entry in document["graphs"].items()}
+        ms = {name: {graph: float(value) for graph, value in each.items()} for name, each in document.get("ms", {}).items()}
         named = [(Path(file).name == file, file, expected) for g in graphs.values() for file, expected in g.files.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StaleError(f"{folder / INDEX} can't be read ({type(error).__name__}); run `foveal compile` again") from None
@@ -113,9 +116,11 @@ def read_compiled(folder: Path, bundle: Bundle, device: Mapping[str, str], *, ow
         raise StaleError(f"{folder} was compiled by another foveal (format {format_!r}); run `foveal compile` again")
     if made_on != dict(device):
         raise StaleError(f"{folder} was compiled for another device or ONNX Runtime; run `foveal compile` again")
-    if {name: g.source for name, g in graphs.items()} != {name: g.sha256 for name, g in bundle.manifest.graphs.items()}:
+    if graphs.keys() != bundle.manifest.graphs.keys() or any(g.source not in _sources(bundle, n) for n, g in graphs.items()):
         raise StaleError(f"{folder} was compiled from other graphs than the bundle's; run `foveal compile` again")
-    found = _own_copy(folder, graphs) if own else Compiled(folder=folder, graphs=graphs)
+    found = Compiled(folder=folder, graphs=graphs, ms=ms)
+    if own:
+        found = _own_copy(found)
     for inside, file, expected in named:
         if not inside or not (found.folder / file).is_file() or sha256_file(found.folder / file) != expected:
             found.close()
@@ -123,20 +128,26 @@ def read_compiled(folder: Path, bundle: Bundle, device: Mapping[str, str], *, ow
     return found
 
 
-def _own_copy(folder: Path, graphs: Mapping[str, CompiledGraph]) -> Compiled:
+def _sources(bundle: Bundle, name: str) -> set[str]:
+    """Hashes of the files that may be served as a graph."""
+    return {graph.sha256 for graph in (bundle.manifest.graphs[name], *bundle.manifest.variants.get(name, {}).values())}
+
+
+def _own_copy(entry: Compiled) -> Compiled:
     """The files of an entry in a folder of this process's own, locked as long as it lives; those of dead ones go.
 
     Raises:
         ConfigError: there is no room, or the cache folder can't be written.
     """
+    folder = entry.folder
     for left in folder.parent.glob(f"{_OWN}*"):
         _sweep(left)
     try:
         made = Path(tempfile.mkdtemp(prefix=_OWN, dir=folder.parent))
         lock = os.open(made / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        copied = Compiled(folder=made, graphs=graphs, lock=lock)
-        for graph in graphs.values():
+        copied = replace(entry, folder=made, lock=lock)
+        for graph in entry.graphs.values():
             for file in graph.files:
                 if Path(file).name == file and (folder / file).is_file():
                     shutil.copyfile(folder / file, made / file)
@@ -185,22 +196,34 @@ def writing(bundle: Bundle, provider: str) -> Iterator[Path]:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def write_index(folder: Path, bundle: Bundle, device: Mapping[str, str], files: Mapping[str, tuple[str, ...]]) -> Compiled:
+def write_index(
+    folder: Path,
+    bundle: Bundle,
+    device: Mapping[str, str],
+    files: Mapping[str, tuple[str, ...]],
+    ms: Mapping[str, Mapping[str, float]],
+) -> Compiled:
     """Write an entry's index, the last of its files.
 
     Args:
         folder: as `writing` gave it, with the compiled graphs inside.
-        bundle: they were made from.
+        bundle: they were made from, as it is served.
         device: they were made on.
         files: of each graph by its name in the manifest, first the one that ONNX Runtime opens.
+        ms: what every variant took, see `Compiled`.
     """
     graphs = {
         name: CompiledGraph(source=bundle.manifest.graphs[name].sha256, files={f: sha256_file(folder / f) for f in made})
         for name, made in files.items()
     }
-    document = {"format": FORMAT, "device": dict(device), "graphs": {name: asdict(graph) for name, graph in graphs.items()}}
+    document = {
+        "format": FORMAT,
+        "device": dict(device),
+        "graphs": {name: asdict(graph) for name, graph in graphs.items()},
+        "ms": {name: dict(each) for name, each in ms.items()},
+    }
     (folder / INDEX).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    return Compiled(folder=folder, graphs=graphs)
+    return Compiled(folder=folder, graphs=graphs, ms=ms)
 
 
 @contextlib.contextmanager

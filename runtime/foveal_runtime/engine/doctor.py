@@ -71,11 +71,13 @@ def bundle_findings(folder: Path, *, provider: str = "cpu", processor: Processor
     from foveal_runtime.engine.engine import Engine
     from foveal_runtime.engine.selftest import self_test
     from foveal_runtime.engine.session import require_processor
+    from foveal_runtime.engine.variants import served
 
     here = this_processor() if processor is None else processor
     try:
         bundle = Bundle.open(folder)
         chosen = resolve(provider, bundle).provider
+        bundle = served(bundle, chosen, processor=here)
         require_processor(bundle.manifest, chosen, here)
     except FovealError as error:
         return [_refused("bundle", error)]

@@ -26,6 +26,7 @@ from foveal_runtime.engine.compiled import Compiled
 from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.engine.providers import Provider
 from foveal_runtime.engine.session import GraphSession, open_sessions, provider_of
+from foveal_runtime.engine.variants import served
 from foveal_runtime.errors import UntrainedError
 from foveal_runtime.photo.dicom import filled, is_dicom, read_dicom, told_by_header
 from foveal_runtime.photo.imaging import Float32, ImageLimits, halved, photograph, square, standardise
@@ -67,11 +68,12 @@ class Engine:
         compiled: Compiled | None = None,
         exact: bool = False,
         min_gradable: float | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Load the graphs.
 
         Args:
-            bundle: an opened bundle.
+            bundle: an opened bundle; of a graph that has variants one is loaded (`engine.variants`).
             provider: where the graphs run.
             threads: threads inside one graph call; None is every core this process may use.
             limits: what is refused before decoding; None is the default.
@@ -79,19 +81,21 @@ class Engine:
             compiled: the bundle's graphs as compiled on this device; None loads the bundle's own.
             exact: add INT8 products in 32 bits on every processor: for export, which judges what another will compute.
             min_gradable: probability from which a photograph passes the gradability check; None is the check's own.
+            clock: seconds, by which the graphs are timed.
 
         Raises:
             ConfigError: the provider is not available, or the bundle is for processors with VNNI and this one has none.
             BundleError: a graph does not load.
         """
-        self.bundle = bundle
-        self.manifest: Manifest = bundle.manifest
         self.provider = provider_of(provider)
+        self.bundle = bundle = served(bundle, self.provider, compiled)
+        self.manifest: Manifest = bundle.manifest
         self._limits = ImageLimits() if limits is None else limits
         self._min_gradable = min_gradable
         self._budget = MemoryBudget(self._limits.max_decoded_bytes)
         built_for = [shape.max[0] for graph in self.manifest.graphs.values() for shape in graph.shapes.values()]
         self.max_rows = min([max_rows, *built_for])
+        self._clock = clock
         cores = usable_cores() if threads is None else threads
         self._sessions = open_sessions(bundle, self.provider, cores, compiled, exact=exact)
         self._tokenise = NoteTokeniser(bundle.tokenizer_json, self.manifest.text) if Modality.TEXT in self._sessions else None
@@ -175,10 +179,8 @@ class Engine:
         one whose grades are less proven."""
         more = replace(study, record=filled(study.record, header))
         before, after = subset_name(study.modalities), subset_name(more.modalities)
-        lost = any(
-            self.manifest.is_proven(before, head) and not self.manifest.is_proven(after, head)
-            for head in self.manifest.trained_heads
-        )
+        proven = self.manifest.is_proven
+        lost = any(proven(before, head) and not proven(after, head) for head in self.manifest.trained_heads)
         return study if lost or after not in self.manifest.trained_subsets else more
 
     def run(
@@ -209,10 +211,10 @@ class Engine:
         tokens = {}
         for modality in Modality:
             if modality in self._sessions:
-                with _timed(graph_ms, modality.value):
+                with _timed(graph_ms, modality.value, self._clock):
                     tokens[modality] = self._encode(modality, prepared)
         passes = _passes(prepared, asks)
-        with _timed(graph_ms, FUSION):
+        with _timed(graph_ms, FUSION, self._clock):
             fused = self._fuse(passes, tokens)
         compute_ms = (time.perf_counter() - started) * 1e3
         outcomes = []
@@ -302,15 +304,14 @@ class Engine:
         buckets: dict[int, list[int]] = {}
         for row, length in zip(rows, lengths, strict=True):
             buckets.setdefault(-(-length // bucket_tokens), []).append(row)
-        step = self.max_rows
-        return [bucket[i : i + step] for bucket in buckets.values() for i in range(0, len(bucket), step)]
+        return [bucket[i : i + self.max_rows] for bucket in buckets.values() for i in range(0, len(bucket), self.max_rows)]
 
 
 @contextlib.contextmanager
-def _timed(milliseconds: dict[str, float], name: str) -> Iterator[None]:
-    began = time.perf_counter()
+def _timed(milliseconds: dict[str, float], name: str, clock: Callable[[], float]) -> Iterator[None]:
+    began = clock()
     yield
-    milliseconds[name] = (time.perf_counter() - began) * 1e3
+    milliseconds[name] = (clock() - began) * 1e3
 
 
 def _passes(prepared: Sequence[Prepared], asks: Sequence[Ask]) -> list[_Pass]:

@@ -1,4 +1,4 @@
-"""Time work in turns: a bundle's graphs under several providers, on the same prepared studies. Chooses nothing."""
+"""Time work in turns: a bundle's graphs under several providers or in several variants, on like studies. Chooses nothing."""
 
 from __future__ import annotations
 
@@ -64,3 +64,28 @@ def race(
 
     works = {provider: partial(through, engine) for provider, engine in engines.items()}
     return {provider: ms / len(studies) for provider, ms in in_turns(works, rounds, clock).items()}
+
+
+def race_graphs(
+    engines: Mapping[str, Engine], studies: Sequence[Prepared], *, rounds: int = ROUNDS
+) -> dict[str, dict[str, float]]:
+    """Milliseconds a study in each graph, the median of all rounds, by variant and graph.
+
+    Args:
+        engines: of one bundle, by the variant that each serves; each graph is timed by its engine's clock.
+        studies: prepared by any of them.
+        rounds: over all studies, one study a call; a first one is not counted.
+    """
+    taken: dict[str, dict[str, list[float]]] = {name: {} for name in engines}
+
+    def through(name: str, engine: Engine) -> None:
+        sums: dict[str, float] = {}
+        for study in studies:
+            outcome = engine.run([study], kinds=_KINDS, grade=bool(engine.manifest.trained_heads))[0]
+            for graph, ms in outcome.graph_ms.items():
+                sums[graph] = sums.get(graph, 0.0) + ms / len(studies)
+        for graph, ms in sums.items():
+            taken[name].setdefault(graph, []).append(ms)
+
+    in_turns({name: partial(through, name, engine) for name, engine in engines.items()}, rounds)
+    return {name: {graph: statistics.median(ms[1:]) for graph, ms in by_graph.items()} for name, by_graph in taken.items()}

@@ -230,6 +230,7 @@ def model_to(bundle: Bundle) -> model_pb2.GetModelResponse:
         trained_subsets=manifest.trained_subsets,
         aligned_modalities=[MODALITY_TO[m] for m in manifest.aligned],
         tolerances=model_pb2.Tolerances(**manifest.tolerances.model_dump()),
+        variants=bundle.served,
     )
     for name, calibration in manifest.calibration.items():
         message.operating_points[name].points.extend(map(operating_point_to, calibration.operating_points))

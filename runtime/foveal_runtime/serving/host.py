@@ -26,7 +26,7 @@ from foveal_runtime.photo.imaging import ImageLimits
 from foveal_runtime.photo.site import read_site
 from foveal_runtime.serving import oom
 from foveal_runtime.serving.batching import Batcher
-from foveal_runtime.serving.kept import compiled_graphs, planned
+from foveal_runtime.serving.kept import loaded, planned
 from foveal_runtime.serving.supervisor import Worker
 from foveal_runtime.serving.worker import Replay, WorkerSpec
 
@@ -206,9 +206,7 @@ class ModelHost:
         level = logging.WARNING if self._spec.provider == AUTO else logging.INFO
         log.log(level, "provider %s: %s", choice.provider.value, choice.why)
         spec = await asyncio.to_thread(planned, replace(self._spec, provider=choice.provider.value), bundle)
-        compiled = await compiled_graphs(bundle, spec.provider)
-        if compiled is not None and bundle.sealed is not None:
-            bundle.sealed.drop([graph.file for graph in bundle.manifest.graphs.values()])  # nobody will load them
+        bundle, compiled = await loaded(bundle, choice.provider)
         tested: list[tuple[float, SelfTestReport]] = []
         batcher = self._batcher(bundle, compiled, spec, tested)
         try:

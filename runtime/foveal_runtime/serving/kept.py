@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from foveal_runtime.engine.cachefolder import check_private, replace_file
 from foveal_runtime.engine.compiled import Compiled, entry_folder, find_compiled
 from foveal_runtime.engine.ort import usable_cores
-from foveal_runtime.engine.providers import on_processor
+from foveal_runtime.engine.providers import Provider, on_processor
+from foveal_runtime.engine.variants import served
 from foveal_runtime.errors import ConfigError, StaleError
 from foveal_runtime.serving.memory import free_bytes
 
@@ -136,6 +137,19 @@ def read_plan(folder: Path) -> ServePlan | None:
         return ServePlan(measured=measured) if measured else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+async def loaded(bundle: Bundle, provider: Provider) -> tuple[Bundle, Compiled | None]:
+    """The bundle as it is served on this device, and what `foveal compile` made of it; copies of other graphs are dropped."""
+    compiled = await compiled_graphs(bundle, provider.value)
+    chosen = served(bundle, provider, compiled)
+    if chosen.served:
+        log.info("served of each graph: %s", ", ".join(f"{graph} {name}" for graph, name in chosen.served.items()))
+    if bundle.sealed is not None:
+        needed = set() if compiled is not None else {graph.file for graph in chosen.manifest.graphs.values()}
+        there = (*bundle.manifest.graphs.values(), *bundle.manifest.every_variant().values())
+        bundle.sealed.drop([graph.file for graph in there if graph.file not in needed])
+    return chosen, compiled
 
 
 async def compiled_graphs(bundle: Bundle, provider: str) -> Compiled | None:
