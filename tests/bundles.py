@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ EVERY_SUBSET = tuple(subset_name(s) for s in ALL_SUBSETS)
 RECORD = Record(age_years=61.0, sex=Sex.FEMALE, eye=Eye.LEFT, diabetes_years=12.0, insulin=True, diabetes=True)
 
 
+@lru_cache(maxsize=256)
 def photograph(seed: int = 0, *, width: int = 320, height: int = 240, format: str = "JPEG") -> bytes:
     """A drawn fundus: disc, macula, vessels, uneven light. Enough for preprocessing and for the gradability check."""
     rng = np.random.default_rng(seed)

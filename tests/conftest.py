@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from once import made_once, shared_root
+from servers import RunningServer
 
 SHARED_IDRID = Path(__file__).resolve().parents[2] / "shared" / "data" / "idrid"
+
+
+LONG = ("export", "e2e", "train")
+"""Folders whose files take longest: two workers end together when the short files come last."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first."""
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(here).parts[0]
+        return LONG.index(folder) if folder in LONG else len(LONG)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -35,21 +53,47 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def synth_spec(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A BRSET-shaped data set of 40 patients, small photographs, balanced grades."""
-    from foveal_train.data.synthetic import synthesise
-
-    out = tmp_path_factory.mktemp("data") / "synth"
-    synthesise(out, patients=40, seed=7, balanced=True, side_px=160)
-    return f"brset:{out}"
+def server(bundle_path: Path) -> Iterator[RunningServer]:
+    """A server of that bundle with the default settings, for tests that leave it as it was."""
+    with RunningServer(bundle_path) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory, synth_spec: str) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all workers of this test run see, for `made_once`."""
+    return shared_root(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def synth_spec(shared: Path) -> str:
+    """A BRSET-shaped data set of 40 patients, small photographs, balanced grades."""
+    from foveal_train.data.synthetic import synthesise
+
+    def make(folder: Path) -> None:
+        synthesise(folder / "synth", patients=40, seed=7, balanced=True, side_px=160)
+
+    return f"brset:{made_once(shared, 'data', make) / 'synth'}"
+
+
+@pytest.fixture(scope="session")
+def few_spec(shared: Path) -> str:
+    """The same of 16 patients, for tests in which training itself is not what is looked at."""
+    from foveal_train.data.synthetic import synthesise
+
+    def make(folder: Path) -> None:
+        synthesise(folder / "synth", patients=16, seed=7, balanced=True, side_px=96)
+
+    return f"brset:{made_once(shared, 'few', make) / 'synth'}"
+
+
+@pytest.fixture(scope="session")
+def tiny_run(shared: Path, synth_spec: str) -> Path:
     """A finished run of the `tiny` recipe on `synth_spec`: every head and every subset of modalities trained."""
     from foveal_train.pipeline import train
     from foveal_train.training.recipe_file import load_recipe
 
-    out = tmp_path_factory.mktemp("runs") / "tiny"
-    train(load_recipe("tiny", ("optimiser.epochs=2",)), [synth_spec], out)
-    return out
+    def make(folder: Path) -> None:
+        train(load_recipe("tiny", ("optimiser.epochs=2",)), [synth_spec], folder / "tiny")
+
+    return made_once(shared, "trained", make) / "tiny"

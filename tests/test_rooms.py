@@ -38,8 +38,8 @@ def _lint(folder: Path) -> subprocess.CompletedProcess[str]:
     [
         ("runtime/foveal_runtime/study/labels.py", "foveal_runtime.study.record"),  # a circle inside a room
         ("runtime/foveal_runtime/study/study.py", "foveal_runtime.engine.engine"),  # an arrow that runs up
-        ("export/foveal_export/judge.py", "foveal_export.search"),
-        ("train/foveal_train/runs/run.py", "foveal_train.pipeline"),
+        pytest.param("export/foveal_export/judge.py", "foveal_export.search", marks=pytest.mark.slow),
+        pytest.param("train/foveal_train/runs/run.py", "foveal_train.pipeline", marks=pytest.mark.slow),
     ],
 )
 def test_a_planted_circle_breaks_a_contract(copy: Path, module: str, imported: str) -> None:

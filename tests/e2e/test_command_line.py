@@ -6,9 +6,9 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
+import commands
 import pytest
 from bundles import photograph, write_bundle
 from servers import RunningServer
@@ -19,15 +19,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bundle(tmp_path_factory.mktemp("bundle") / "plain")
 
 
-@pytest.fixture(scope="module")
-def address(bundle: Path) -> Iterator[str]:
-    with RunningServer(bundle) as server:
-        yield server.address
+@pytest.fixture
+def address(server: RunningServer) -> str:
+    return server.address
 
 
-def foveal(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def foveal(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "foveal_runtime.cli.main", *(str(argument) for argument in arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=cwd)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int, *says: str) -> None:
@@ -92,14 +91,15 @@ def test_an_unknown_recipe_lists_the_known_ones() -> None:
 
 
 def test_data_that_is_not_there_is_named(tmp_path: Path) -> None:
-    done = foveal("train", "--recipe", "tiny", "--data", "idrid:nowhere", "--out", tmp_path / "run")
+    done = commands.foveal("train", "--recipe", "tiny", "--data", "idrid:nowhere", "--out", str(tmp_path / "run"))
     assert done.returncode == 2
     assert "nowhere does not exist" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_an_export_without_any_run_says_how_to_get_one(tmp_path: Path) -> None:
-    done = foveal("export", "--precision", "fp16", cwd=tmp_path)
+def test_an_export_without_any_run_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = commands.foveal("export", "--precision", "fp16")
     assert done.returncode == 2
     assert "no finished run under runs" in done.stderr
     assert "Traceback" not in done.stderr

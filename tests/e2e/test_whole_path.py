@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import commands
 import numpy as np
 import pytest
 from servers import RunningServer
@@ -23,25 +22,28 @@ from foveal_train.data import load
 from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import Run
 
-PRECISIONS = ("fp32", "int8")
-"""The ends of the range; FP16 has its tests in tests/export, and an export takes its time."""
+PRECISIONS = ("fp32", pytest.param("int8", marks=pytest.mark.slow))
+"""The ends of the range; FP16 has its tests in tests/export, as INT8 has, and an export takes its time."""
 
 
 def foveal(*arguments: str | Path, code: int = 0) -> str:
-    command = [sys.executable, "-m", "foveal_runtime.cli.main", *(str(argument) for argument in arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = commands.foveal(*map(str, arguments))
     assert done.returncode == code, done.stderr[-4000:]
     assert "Traceback" not in done.stderr
     return done.stdout
 
 
 @pytest.fixture(scope="module")
-def bundles(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A bundle of every precision, exported by the command."""
+def bundle_of(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The bundle of a precision, exported by the command when it is first asked for."""
     folder = tmp_path_factory.mktemp("bundles")
-    for precision in PRECISIONS:
-        foveal("export", tiny_run, "--precision", precision, "--out", folder / precision)
-    return {precision: folder / precision for precision in PRECISIONS}
+
+    def export(precision: str) -> Path:
+        if not (folder / precision).exists():
+            foveal("export", tiny_run, "--precision", precision, "--out", folder / precision)
+        return folder / precision
+
+    return export
 
 
 @pytest.fixture(scope="module")
@@ -54,25 +56,25 @@ def studies(synth_spec: str, tiny_run: Path) -> list[Study]:
 
 
 @pytest.fixture(scope="module")
-def server(bundles: dict[str, Path]) -> Iterator[RunningServer]:
-    """The INT8 bundle with an embedded archive."""
+def server(bundle_of: Callable[[str], Path]) -> Iterator[RunningServer]:
+    """A bundle with an embedded archive."""
     # Not under pytest's folders: they are 0700, and a PostgreSQL of root's runs as another user.
     with tempfile.TemporaryDirectory(prefix="foveal-e2e-", dir="/tmp") as folder:
         Path(folder).chmod(0o755)
         with RunningServer(
-            bundles["int8"], "--allow-unverified", "--allow-untrained", "--store", f"{folder}/archive"
+            bundle_of("fp32"), "--allow-unverified", "--allow-untrained", "--store", f"{folder}/archive"
         ) as running:
             yield running
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_what_is_served_agrees_with_pytorch_for_every_subset(
-    precision: str, bundles: dict[str, Path], studies: list[Study], tiny_run: Path
+    precision: str, bundle_of: Callable[[str], Path], studies: list[Study], tiny_run: Path
 ) -> None:
     run = Run.open(tiny_run)
     expected = Reference(run.model, run.tokenizer_json, run.info).run(studies, frozenset({VectorKind.JOINT}))
     with (
-        RunningServer(bundles[precision], "--allow-unverified", "--allow-untrained") as served,
+        RunningServer(bundle_of(precision), "--allow-unverified", "--allow-untrained") as served,
         Client(served.address) as client,
     ):
         graded = client.grade(studies).results
@@ -103,13 +105,16 @@ def _names(studies: list[Study]) -> list[str]:
     return [subset_name(study.modalities) for study in studies]
 
 
-def test_a_bundle_verifies_alone_and_against_its_run(bundles: dict[str, Path], tiny_run: Path, synth_spec: str) -> None:
-    foveal("verify", bundles["int8"])
-    foveal("verify", bundles["fp32"], "--run", tiny_run, "--data", synth_spec)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_bundle_verifies_alone_and_against_its_run(
+    precision: str, bundle_of: Callable[[str], Path], tiny_run: Path, synth_spec: str
+) -> None:
+    foveal("verify", bundle_of(precision))
+    foveal("verify", bundle_of(precision), "--run", tiny_run, "--data", synth_spec)
 
 
-def test_export_leaves_a_finished_bundle_alone(bundles: dict[str, Path], tiny_run: Path) -> None:
-    foveal("export", tiny_run, "--precision", "fp32", "--out", bundles["fp32"], code=2)
+def test_export_leaves_a_finished_bundle_alone(bundle_of: Callable[[str], Path], tiny_run: Path) -> None:
+    foveal("export", tiny_run, "--precision", "fp32", "--out", bundle_of("fp32"), code=2)
 
 
 def test_grades_come_as_documented_json(server: RunningServer, synth_spec: str, tmp_path: Path) -> None:

@@ -1,19 +1,28 @@
-"""A run for export's tests: the tiny profile on a small generated data set, never trained, written once a session."""
+"""A run for export's tests: the tiny profile on a small generated data set, never trained, and its bundles, made once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import pickle
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import onnx
 import pytest
+from once import made_once
 
+from foveal_export.bundle import golden
 from foveal_export.graphs import graphs, text_optimum
 from foveal_export.graphs.twins import Attend
+from foveal_export.parity.budget import DEFAULTS
+from foveal_export.pipeline import export_run
+from foveal_export.planning import Request
+from foveal_export.result import Exported
+from foveal_runtime.bundle.manifest import Precision, Target
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.record import FeatureStats
-from foveal_runtime.study.study import ALL_SUBSETS, Modality, subset_name
+from foveal_runtime.study.study import ALL_SUBSETS, Modality, Study, Subset, subset_name
 from foveal_train.data import load, split_patients
 from foveal_train.data.synthetic.writer import synthesise
 from foveal_train.model.model import MultimodalModel
@@ -22,21 +31,90 @@ from foveal_train.model.weights import build_model
 from foveal_train.runs.run import SPLIT_FILE, RunInfo, space_id, write_json, write_run
 
 
-@pytest.fixture(scope="session", autouse=True)
-def remembered_graphs() -> Iterator[None]:
-    """Trace each graph of a model once a session: tracing is most of an export's time, and test_graphs tests it afresh."""
-    original, known = graphs.export_graph, dict[tuple[str, ...], onnx.ModelProto]()
+class Quiet:
+    """A reporter that says nothing."""
+
+    def stage(self, name: str) -> None:
+        """Nothing."""
+
+
+Traced = Callable[..., onnx.ModelProto]
+
+
+@pytest.fixture(scope="session")
+def traced(shared: Path) -> Traced:
+    """`export_graph` that traces each graph of a model once a test run: tracing is most of an export's time."""
+    original = graphs.export_graph
 
     def remembered(model: MultimodalModel, config: ModelConfig, name: str, how: Attend = Attend.FUSED) -> onnx.ModelProto:
-        key = (str(float(sum(p.detach().double().sum() for p in model.parameters()))), config.profile, name, how.value)
-        if key not in known:
-            known[key] = original(model, config, name, how)
-        return known[key]
+        weights = float(sum(p.detach().double().sum() for p in model.parameters()))
+        key = hashlib.sha256(f"{weights} {config} {name} {how}".encode()).hexdigest()[:16]
+        made = made_once(
+            shared, f"graph-{name}-{key}", lambda folder: onnx.save(original(model, config, name, how), folder / "graph.onnx")
+        )
+        return onnx.load(made / "graph.onnx")
 
-    patch = pytest.MonkeyPatch()
-    patch.setattr(graphs, "export_graph", remembered)
-    yield
-    patch.undo()
+    return remembered
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remembered(traced: Traced) -> Iterator[None]:
+    """Exports of this session take traced graphs, and golden studies that are drawn once."""
+    draw, drawn = golden.golden_studies, dict[str, tuple[Study, ...]]()
+
+    def golden_studies(subsets: tuple[Subset, ...], *, seed: int = 20, images: Path | None = None) -> tuple[Study, ...]:
+        key = f"{[subset_name(subset) for subset in subsets]} {seed} {images}"
+        if images is not None or key not in drawn:
+            drawn[key] = draw(subsets, seed=seed, images=images)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs, "export_graph", traced)
+        patch.setattr(golden, "golden_studies", golden_studies)
+        yield
+
+
+@pytest.fixture(scope="session")
+def exported_once(shared: Path, tiny_run: Path, remembered: None) -> Callable[..., Exported]:
+    """Exports `tiny_run` with what is given, or says what an equal export of this test run gave. Its bundle is not changed."""
+
+    def export(name: str, precision: Precision, **changes: object) -> Exported:
+        def make(folder: Path) -> None:
+            request = Request(
+                run=tiny_run,
+                out=folder / name,
+                precision=precision,
+                budget=DEFAULTS[precision],
+                **changes,  # type: ignore[arg-type]
+            )
+            (folder / "exported.pickle").write_bytes(pickle.dumps(export_run(request, Quiet())))
+
+        made: Exported = pickle.loads((made_once(shared, f"exported-{name}", make) / "exported.pickle").read_bytes())
+        return made
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def fp32(exported_once: Callable[..., Exported]) -> Exported:
+    """The FP32 bundle."""
+    return exported_once("fp32", Precision.FP32)
+
+
+@pytest.fixture(scope="session")
+def int8(exported_once: Callable[..., Exported]) -> Exported:
+    """The INT8 bundle, its plan chosen."""
+    return exported_once("int8", Precision.INT8)
+
+
+@pytest.fixture(scope="session")
+def for_tensorrt(exported_once: Callable[..., Exported]) -> Callable[[Precision], Exported]:
+    """A bundle for TensorRT, which has not seen it."""
+
+    def export(precision: Precision) -> Exported:
+        return exported_once(f"tensorrt-{precision.value}", precision, target=Target.TENSORRT)
+
+    return export
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +127,12 @@ def optimum() -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(shared: Path) -> Path:
     """A run folder whose data, split and weights are real in form."""
-    root = tmp_path_factory.mktemp("export")
+    return made_once(shared, "untrained", _write_untrained) / "run"
+
+
+def _write_untrained(root: Path) -> None:
     synthesise(root / "data", patients=24, seed=3, side_px=128, balanced=True)
     spec = f"brset:{root / 'data'}"
     built = build_model(profile("tiny"), seed=0)
@@ -72,4 +153,3 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(run, info, built.model, built.tokenizer_json)
     parts = split_patients(load(spec).samples, fractions=(0.5, 0.25, 0.25))
     write_json(run / SPLIT_FILE, {name: [s.id for s in getattr(parts, name)] for name in ("train", "validation", "test")})
-    return run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from foveal_export import auto
 from foveal_export.parity.budget import DEFAULTS
 from foveal_export.planning import Request
 from foveal_runtime.bundle.bundle import Bundle
-from foveal_runtime.bundle.manifest import Precision, Target
+from foveal_runtime.bundle.manifest import Cpu, Precision, Target
+from foveal_runtime.errors import CheckFailed
 
 
 class Quiet:
@@ -52,6 +55,33 @@ def test_int8_engines_have_to_be_smaller_on_every_architecture() -> None:
     assert "without a GPU" in why
 
 
+@pytest.mark.parametrize("gain", [True, False], ids=["gains", "gains nothing"])
+def test_fp16_with_its_own_budget_is_asked_for_where_int8_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: bool
+) -> None:
+    asked: list[Request] = []
+    sizes = (9, 10) if gain else (11_000_000, 10_000_000)
+    document = _report("onnx", (sizes[0], 3.0), (sizes[1], 2.0))
+
+    def export(request: Request, say: object, *, refuse: Callable[[dict[str, Any]], str] = lambda _: "") -> Any:
+        asked.append(request)
+        if why := refuse(document):
+            raise CheckFailed(why)
+        return request
+
+    monkeypatch.setattr(auto, "export_run", export)
+    first = Request(run=tmp_path, out=tmp_path / "b", precision=Precision.INT8, budget=DEFAULTS[Precision.INT8], cpu=Cpu.VNNI)
+    _, why = auto.export_auto(first, DEFAULTS[Precision.FP16], Quiet())
+    assert asked[0] == first
+    if gain:
+        assert (len(asked), why) == (1, "")
+    else:
+        assert "11.0 MB against 10.0 MB" in why
+        half = dataclasses.replace(first, precision=Precision.FP16, budget=DEFAULTS[Precision.FP16], cpu=Cpu.ANY)
+        assert asked[1:] == [half]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("gain", [True, False], ids=["gains", "gains nothing"])
 def test_bundle_is_int8_where_that_gains_and_else_fp16(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: bool

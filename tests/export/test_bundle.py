@@ -68,16 +68,6 @@ def _request(run: Path, out: Path, precision: Precision, **changes: object) -> R
     return Request(run=run, out=out, precision=precision, budget=DEFAULTS[precision], **changes)  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="session")
-def fp32(tiny_run: Path) -> Exported:
-    return export_run(_request(tiny_run, tiny_run.parent / "fp32", Precision.FP32), Quiet())
-
-
-@pytest.fixture(scope="session")
-def int8(tiny_run: Path) -> Exported:
-    return export_run(_request(tiny_run, tiny_run.parent / "int8", Precision.INT8), Quiet())
-
-
 def test_fp32_bundle_answers_as_pytorch_does(fp32: Exported) -> None:
     summary = fp32.report["summary"]
     assert summary["max_abs"] <= 1e-4
@@ -124,6 +114,7 @@ def test_int8_graphs_run_in_integer_kernels(fp32: Exported, int8: Exported, tmp_
         assert ops["Attention"] == 2
 
 
+@pytest.mark.slow  # an emulated processor takes most of a minute
 def test_int8_answers_alike_on_a_processor_without_vnni(int8: Exported, tmp_path: Path) -> None:
     found = {}
     for name in ("here", "haswell"):
@@ -154,13 +145,22 @@ def test_int8_is_right_on_any_processor_and_says_so(int8: Exported) -> None:
     assert int8.html.read_text().count("safe by construction") == len(int8.manifest.graphs)
 
 
-def test_eight_bits_are_judged_as_vnni_computes_them_and_warned_of(tiny_run: Path, int8: Exported, tmp_path: Path) -> None:
+@pytest.fixture(scope="session")
+def wide(tiny_run: Path, int8: Exported) -> ExportPlan:
+    """INT8's plan with 8-bit weights."""
     plan = read_plan(int8.bundle / "plan.json", read_info(tiny_run).space_id, precision=Precision.INT8, target=Target.ONNX)
     # Rounding steps are those of seven bits; without them the weights are rounded to the nearest.
     changes = {"reduce_range": False, "rounding": {}, "bias": {}}
-    wide = plan.model_copy(update={"graphs": {name: graph.model_copy(update=changes) for name, graph in plan.graphs.items()}})
+    return plan.model_copy(update={"graphs": {name: graph.model_copy(update=changes) for name, graph in plan.graphs.items()}})
+
+
+def test_eight_bits_are_refused_where_they_could_saturate(tiny_run: Path, wide: ExportPlan, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"text.*8-bit weights.*--cpu vnni"):
         export_run(_request(tiny_run, tmp_path / "any", Precision.INT8, plan=wide), Quiet())
+
+
+@pytest.mark.slow
+def test_eight_bits_are_judged_as_vnni_computes_them_and_warned_of(tiny_run: Path, wide: ExportPlan, tmp_path: Path) -> None:
     made = export_run(_request(tiny_run, tmp_path / "wide", Precision.INT8, plan=wide, cpu=Cpu.VNNI), Quiet())
     assert made.manifest.cpu is Cpu.VNNI
     assert made.report["summary"]["mean_cosine"] > 0.999, "saturated, it was 0.973"
@@ -212,6 +212,7 @@ def test_golden_studies_cover_every_subset_and_stay_small(int8: Exported) -> Non
     assert sum(p.stat().st_size for p in (int8.bundle / "golden").iterdir()) <= 2_000_000
 
 
+@pytest.mark.slow
 def test_same_run_and_plan_give_the_same_graphs_and_bill_of_materials(tiny_run: Path, int8: Exported, tmp_path: Path) -> None:
     info = read_info(tiny_run)
     plan = read_plan(int8.bundle / "plan.json", info.space_id, precision=Precision.INT8, target=Target.ONNX)
@@ -221,6 +222,7 @@ def test_same_run_and_plan_give_the_same_graphs_and_bill_of_materials(tiny_run: 
     assert (again.bundle / BOM_FILE).read_bytes() == (int8.bundle / BOM_FILE).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimum")
 def test_optimum_writes_the_notes_graph_alone_where_it_is_asked_to(tiny_run: Path, fp32: Exported, tmp_path: Path) -> None:
     request = _request(tiny_run, tmp_path / "bundle", Precision.FP32, text_exporter=TextExporter.OPTIMUM)
@@ -320,8 +322,8 @@ def test_interrupted_export_leaves_nothing_that_looks_finished(
 
 
 def test_out_of_budget_lists_every_failure_and_writes_no_bundle(tiny_run: Path, tmp_path: Path) -> None:
-    tight = parse_budget(["min_cosine=1", "max_abs=0"], Precision.FP16)
-    request = Request(run=tiny_run, out=tmp_path / "out", precision=Precision.FP16, budget=tight)
+    tight = parse_budget(["min_cosine=1", "max_abs=0"], Precision.FP32)
+    request = Request(run=tiny_run, out=tmp_path / "out", precision=Precision.FP32, budget=tight)
     with pytest.raises(CheckFailed) as caught:
         export_run(request, Quiet())
     assert "image: min_cosine of joint" in str(caught.value)
@@ -334,6 +336,7 @@ def _words(command: list[str]) -> list[str]:
     return [sys.executable, "-m", "foveal_runtime.cli.main", *command]
 
 
+@pytest.mark.slow
 def test_refused_export_names_commands_that_go_on_from_its_plan(tiny_run: Path, int8: Exported, tmp_path: Path) -> None:
     tight = parse_budget(["min_cosine=0.99999", "max_abs=0.001"], Precision.INT8)
     plan = ExportPlan.model_validate_json((int8.bundle / "plan.json").read_text())
@@ -351,15 +354,21 @@ def test_refused_export_names_commands_that_go_on_from_its_plan(tiny_run: Path, 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "out.parity.html"], "nothing of the refusal is left"
 
 
-def test_kept_blocks_stay_in_floating_point_and_unknown_ones_are_named(
-    tiny_run: Path, fp32: Exported, int8: Exported, tmp_path: Path
-) -> None:
+def test_block_to_keep_that_there_is_none_of_is_named(tiny_run: Path, fp32: Exported, int8: Exported, tmp_path: Path) -> None:
+    plan = read_plan(int8.bundle / "plan.json", int8.manifest.space_id, precision=Precision.INT8, target=Target.ONNX)
+    block = blocks(onnx.load(fp32.bundle / "fusion.onnx"))[0].name
+    with pytest.raises(ConfigError, match=f"names no block; fusion has .*{block}"):
+        export_run(_request(tiny_run, tmp_path / "o", Precision.INT8, plan=plan, keep=(("fusion", "nothing"),)), Quiet())
+
+
+@pytest.mark.slow
+def test_kept_blocks_stay_in_floating_point(tiny_run: Path, fp32: Exported, int8: Exported, tmp_path: Path) -> None:
     plan = read_plan(int8.bundle / "plan.json", int8.manifest.space_id, precision=Precision.INT8, target=Target.ONNX)
     block = blocks(onnx.load(fp32.bundle / "fusion.onnx"))[0].name
     kept = export_run(_request(tiny_run, tmp_path / "out", Precision.INT8, plan=plan, keep=(("fusion", block),)), Quiet())
     assert kept.report["graphs"]["fusion"]["kept"] == [block]
-    with pytest.raises(ConfigError, match=f"names no block; fusion has .*{block}"):
-        export_run(_request(tiny_run, tmp_path / "o", Precision.INT8, plan=plan, keep=(("fusion", "nothing"),)), Quiet())
+    for name, graph in int8.manifest.graphs.items():
+        assert (kept.manifest.graphs[name].sha256 == graph.sha256) == (name != "fusion"), "one plan, one graph"
 
 
 def _changed(bundle: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> Path:

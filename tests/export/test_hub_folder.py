@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from commands import foveal, one_line
@@ -15,7 +17,6 @@ from servers import RunningServer
 from transformers import AutoModel
 
 from foveal_export.graphs import observers
-from foveal_export.graphs.graphs import export_graph
 from foveal_export.parity.budget import DEFAULTS
 from foveal_export.pipeline import export_run
 from foveal_export.planning import Request
@@ -75,24 +76,29 @@ def test_a_bert_embeds_notes_as_transformers_does(bert: Path, bert_bundle: Bundl
             np.testing.assert_allclose(outcome.vectors[kind], states / np.linalg.norm(states), atol=1e-5)
 
 
-def test_a_vit_embeds_photographs_as_transformers_does(vit: Path, tmp_path: Path) -> None:
-    bundle = export(vit, tmp_path / "vit", Precision.FP16)
+@pytest.mark.slow
+def test_a_vit_embeds_photographs_as_transformers_does(
+    vit: Path, tmp_path: Path, traced: Callable[..., onnx.ModelProto]
+) -> None:
+    bundle = export(vit, tmp_path / "vit")
     assert bundle.manifest.trained_subsets == ("image",)
     assert bundle.manifest.image.side_px == SIDE_PX
     assert self_test(Engine(bundle, threads=1)).passed
     run = open_hub_folder(vit)
     pixels = torch.randn(3, 3, SIDE_PX, SIDE_PX)
-    got = observers.session(export_graph(run.model, run.info.model, "image"), threads=1).run(
-        None, {"pixels_BCHW": pixels.numpy()}
-    )
+    got = observers.session(traced(run.model, run.info.model, "image"), threads=1).run(None, {"pixels_BCHW": pixels.numpy()})
     with torch.inference_mode():
         expected = AutoModel.from_pretrained(vit, add_pooling_layer=False)(pixel_values=pixels).last_hidden_state[:, :1]
     np.testing.assert_allclose(got[0], expected.numpy(), atol=1e-5)
 
 
-def test_int8_is_calibrated_on_data_that_is_named(vit: Path, tmp_path: Path) -> None:
+def test_int8_without_data_to_calibrate_on_is_refused(vit: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give some with --data"):
         export(vit, tmp_path / "int8", Precision.INT8)
+
+
+@pytest.mark.slow
+def test_int8_is_calibrated_on_data_that_is_named(vit: Path, tmp_path: Path) -> None:
     made = synthesise(tmp_path / "data", patients=20, seed=1, side_px=64)
     # Whether weights that nobody trained hold INT8's budget is chance.
     wide = dataclasses.replace(DEFAULTS[Precision.INT8], min_cosine=0.5, golden_cosine=0.5, neighbour_overlap=0.0, max_abs=1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from foveal_train.model.weights import build_model
 from foveal_train.runs.run import Run
 
 NAMES = (*[m.value for m in Modality], FUSION)
+LARGE = tuple(name for name in NAMES if name != Modality.STRUCTURED)
+"""Graphs whose tracing takes several seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +36,8 @@ def run(tiny_run: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def protos(run: Run) -> dict[str, onnx.ModelProto]:
-    return {name: export_graph(run.model, run.info.model, name) for name in NAMES}
+def protos(run: Run, traced: Callable[..., onnx.ModelProto]) -> dict[str, onnx.ModelProto]:
+    return {name: traced(run.model, run.info.model, name) for name in NAMES}
 
 
 def _inputs(name: str, batch: int, tokens: int) -> tuple[torch.Tensor, ...]:
@@ -130,23 +133,26 @@ def test_text_graph_through_optimum_agrees_with_pytorch(run: Run) -> None:
     np.testing.assert_allclose(got[keep.numpy()], expected[keep].numpy(), atol=1e-4)
 
 
-def test_second_export_gives_the_same_bytes_and_no_paths(run: Run, protos: dict[str, onnx.ModelProto]) -> None:
-    for name in (Modality.STRUCTURED.value, FUSION):
-        again = export_graph(run.model, run.info.model, name).SerializeToString(deterministic=True)
-        assert again == protos[name].SerializeToString(deterministic=True)
-        assert b"site-packages" not in again
-        assert b".py" not in again
+@pytest.mark.parametrize("name", [Modality.STRUCTURED.value, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
+def test_second_export_gives_the_same_bytes_and_no_paths(run: Run, protos: dict[str, onnx.ModelProto], name: str) -> None:
+    again = export_graph(run.model, run.info.model, name).SerializeToString(deterministic=True)
+    assert again == protos[name].SerializeToString(deterministic=True)
+    assert b"site-packages" not in again
+    assert b".py" not in again
 
 
-def test_export_leaves_the_model_as_it_was(run: Run, protos: dict[str, onnx.ModelProto]) -> None:
-    assert protos
+@pytest.mark.parametrize("name", [Modality.STRUCTURED.value, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
+def test_export_leaves_the_model_as_it_was(run: Run, name: str) -> None:
+    assert export_graph(run.model, run.info.model, name)
     fresh = Run.open(run.path).model.state_dict()
     for key, value in run.model.state_dict().items():
         assert torch.equal(value, fresh[key]), key
 
 
-def test_plain_attention_graph_has_no_attention_op_and_agrees(run: Run, protos: dict[str, onnx.ModelProto]) -> None:
-    plain = export_graph(run.model, run.info.model, FUSION, Attend.PLAIN)
+def test_plain_attention_graph_has_no_attention_op_and_agrees(
+    run: Run, protos: dict[str, onnx.ModelProto], traced: Callable[..., onnx.ModelProto]
+) -> None:
+    plain = traced(run.model, run.info.model, FUSION, Attend.PLAIN)
     assert not [n for n in plain.graph.node if n.op_type == "Attention"]
     tokens, mask = (value.numpy() for value in _inputs(FUSION, 2, 9))
     feeds = {"tokens_BTD": tokens, "mask_BT": mask}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,38 +12,30 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from foveal_export.graphs import observers
-from foveal_export.graphs.graphs import export_graph
 from foveal_export.graphs.twins import Attend
-from foveal_export.parity.budget import DEFAULTS
-from foveal_export.pipeline import export_run
-from foveal_export.planning import Request
 from foveal_export.quantise import int8
 from foveal_export.quantise.plan import GraphPlan, Mode
 from foveal_export.result import Exported
 from foveal_export.tensorrt.operators import matrix, unsupported
 from foveal_export.tensorrt.typed import overflowing, to_tensorrt, to_typed_half
 from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.engines import read_built
 from foveal_runtime.bundle.manifest import Precision, Target
+from foveal_runtime.cli.inspect import describe, screen
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.selftest import self_test
 from foveal_runtime.errors import CheckFailed
 from foveal_train.runs.run import Run
 
 
-class Quiet:
-    """A reporter that says nothing."""
-
-    def stage(self, name: str) -> None:
-        """Nothing."""
-
-
-@pytest.fixture(scope="module", params=[Precision.FP16, Precision.INT8], ids=lambda precision: precision.value)
-def exported(request: pytest.FixtureRequest, tiny_run: Path) -> Exported:
-    precision: Precision = request.param
-    out = tiny_run.parent / f"tensorrt-{precision.value}"
-    return export_run(
-        Request(run=tiny_run, out=out, precision=precision, budget=DEFAULTS[precision], target=Target.TENSORRT), Quiet()
-    )
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(precision, marks=pytest.mark.slow, id=precision.value) for precision in (Precision.FP16, Precision.INT8)
+    ],
+)
+def exported(request: pytest.FixtureRequest, for_tensorrt: Callable[[Precision], Exported]) -> Exported:
+    return for_tensorrt(request.param)
 
 
 def _protos(exported: Exported) -> dict[str, onnx.ModelProto]:
@@ -61,7 +54,10 @@ def test_bundle_answers_as_pytorch_does_on_a_cpu(exported: Exported) -> None:
     assert exported.report["passed"]
     assert exported.report["summary"]["min_cosine"] > (0.999 if precision is Precision.FP16 else 0.95)
     assert exported.report["neighbour_dependence"] <= 1e-4
-    assert self_test(Engine(Bundle.open(exported.bundle), threads=1)).passed
+    bundle = Bundle.open(exported.bundle)
+    assert self_test(Engine(bundle, threads=1)).passed
+    assert read_built(bundle) is None
+    assert "TensorRT was not asked" in screen(describe(bundle))
 
 
 def test_types_are_explicit_and_the_contract_is_kept(exported: Exported) -> None:
@@ -82,9 +78,9 @@ def test_types_are_explicit_and_the_contract_is_kept(exported: Exported) -> None
         assert weights > 9 * floats, name
 
 
-def test_sums_norms_and_softmax_stay_in_fp32(tiny_run: Path) -> None:
+def test_sums_norms_and_softmax_stay_in_fp32(tiny_run: Path, traced: Callable[..., onnx.ModelProto]) -> None:
     run = Run.open(tiny_run)
-    fusion = export_graph(run.model, run.info.model, "fusion", Attend.PLAIN)
+    fusion = traced(run.model, run.info.model, "fusion", Attend.PLAIN)
     inferred = onnx.shape_inference.infer_shapes(to_typed_half(fusion, ()))
     kinds = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
     seen = Counter((node.op_type, kinds.get(node.output[0])) for node in inferred.graph.node)

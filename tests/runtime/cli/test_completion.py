@@ -33,14 +33,14 @@ def completed(words: list[str], folder: Path) -> set[str]:
     ("words", "offered"),
     [
         (["foveal", "gr"], {"grade"}),
-        (["foveal", "store", "st"], {"stats"}),
+        pytest.param(["foveal", "store", "st"], {"stats"}, marks=pytest.mark.slow),
         (["foveal", "data", "sy"], {"synth"}),
         (["foveal", "grade", "--js"], {"--json"}),
-        (["foveal", "grade", "ey"], {"eye.jpg"}),
+        pytest.param(["foveal", "grade", "ey"], {"eye.jpg"}, marks=pytest.mark.slow),
         (["foveal", "grade", "--insulin", "ey"], {"eye.jpg"}),
-        (["foveal", "exam", "eye.jpg", "ey"], {"eye.jpg"}),
+        pytest.param(["foveal", "exam", "eye.jpg", "ey"], {"eye.jpg"}, marks=pytest.mark.slow),
         (["foveal", "embed", "--kind", "im"], {"image"}),
-        (["foveal", "completion", "z"], {"zsh"}),
+        pytest.param(["foveal", "completion", "z"], {"zsh"}, marks=pytest.mark.slow),
     ],
 )
 def test_bash_completes(words: list[str], offered: set[str], tmp_path: Path) -> None:

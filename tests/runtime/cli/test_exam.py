@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,6 @@ LEFT, RIGHT = Path("l.jpg"), Path("r.jpg")
 BOTH = [("left", LEFT), ("right", RIGHT)]
 _QUALITY = {"status": "QUALITY_STATUS_GRADABLE"}
 _BLURRED = {"reason": "QUALITY_STATUS_OUT_OF_FOCUS", "message": "out of focus"}
-
-
-@pytest.fixture(scope="module")
-def server(bundle_path: Path) -> Iterator[RunningServer]:
-    with RunningServer(bundle_path) as running:
-        yield running
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,12 +23,6 @@ from foveal_runtime.rpc.status import error_of, status_of
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "command-line.md"
 NOBODY = ("--address", "127.0.0.1:1")
-
-
-@pytest.fixture(scope="module")
-def server(bundle_path: Path) -> Iterator[RunningServer]:
-    with RunningServer(bundle_path) as running:
-        yield running
 
 
 def test_the_page_lists_the_codes_that_are_tested_here() -> None:

@@ -18,12 +18,6 @@ from foveal_runtime.errors import ImageError, InputError, UnavailableError
 from foveal_runtime.study.study import Study
 
 
-@pytest.fixture(scope="module")
-def server(bundle_path: Path) -> Iterator[RunningServer]:
-    with RunningServer(bundle_path) as running:
-        yield running
-
-
 @pytest.fixture
 def clinic(tmp_path: Path) -> Path:
     """A folder of photographs, some of them below it, among other files."""

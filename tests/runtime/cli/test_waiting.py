@@ -70,7 +70,7 @@ def loading_server(
         loop.close()
 
 
-@pytest.mark.parametrize("command", ["grade", "embed", "exam"])
+@pytest.mark.parametrize("command", ["grade", *(pytest.param(name, marks=pytest.mark.slow) for name in ("embed", "exam"))])
 def test_a_command_that_comes_too_early_waits_says_so_once_and_is_answered(
     command: str, bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +114,7 @@ def test_a_server_that_goes_on_loading_is_waited_for_no_longer_than_the_timeout(
 ) -> None:
     (tmp_path / "a.jpg").write_bytes(photograph())
     with loading_server(bundle_path, monkeypatch) as (address, _):
-        done = foveal("grade", str(tmp_path / "a.jpg"), "--address", address, "--timeout", "3")
+        done = foveal("grade", str(tmp_path / "a.jpg"), "--address", address, "--timeout", "1")
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert "still being loaded" in last

@@ -55,12 +55,6 @@ def proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     listening.close()
 
 
-@pytest.fixture(scope="module")
-def server(bundle_path: Path) -> Iterator[RunningServer]:
-    with RunningServer(bundle_path) as running:
-        yield running
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_no_photograph_for_this_machine_goes_through_a_proxy(proxy: Proxy, server: RunningServer, host: str) -> None:
     address, studies = server.address.replace("127.0.0.1", host), [Study(image=photograph())]

@@ -133,7 +133,7 @@ def test_streams_are_never_sent_again() -> None:
     assert len(refuser.came) == 1
 
 
-@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("kind", [pytest.param(Client, marks=pytest.mark.slow), AsyncClient])
 def test_a_call_outlives_a_server_that_is_killed_and_started_again(kind: type[Any], bundle_path: Path) -> None:
     address, studies = free_address(), [Study(image=photograph(width=1600, height=1200, format="PNG"))]
     assert len(studies[0].image or b"") > 1 << 20

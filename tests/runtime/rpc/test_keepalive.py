@@ -43,6 +43,7 @@ async def _serve_and_ask(bundle: Path, keepalive: Keepalive, silent_s: float) ->
         await server.stop()
 
 
+@pytest.mark.slow
 async def test_a_quiet_stream_outlives_many_pings(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Pings every second; a server that does not know the least pause ends the connection after five of them.
     quick = Keepalive(every_s=1.0, timeout_s=5.0, least_pause_s=0.1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,12 +19,6 @@ def asked(server: RunningServer, given: str | None) -> tuple[str, Any]:
         stub: Any = screening_pb2_grpc.ScreeningStub(channel)  # type: ignore[no-untyped-call]
         _, call = stub.Grade.with_call(request, timeout=20, metadata=() if given is None else (("x-request-id", given),))
         return dict(call.initial_metadata())["x-request-id"], call.code()
-
-
-@pytest.fixture(scope="module")
-def server(bundle_path: Path) -> Any:
-    with RunningServer(bundle_path) as running:
-        yield running
 
 
 def test_the_callers_name_is_echoed_and_logged(server: RunningServer) -> None:

@@ -44,12 +44,6 @@ ALL_KINDS = tuple(VectorKind)
 
 
 @pytest.fixture(scope="module")
-def server(bundle_path: Path) -> Iterator[RunningServer]:
-    with RunningServer(bundle_path) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def client(server: RunningServer) -> Iterator[Client]:
     with server.client() as opened:
         yield opened

@@ -83,7 +83,9 @@ def test_a_call_and_its_studies_are_traced_and_no_value_of_them(bundle_path: Pat
 
 
 def test_a_collector_that_is_gone_holds_up_no_call(bundle_path: Path) -> None:
-    with RunningServer(bundle_path, "--traces", "http://127.0.0.1:9") as server, server.client() as client:
+    # Of what is left at the end the exporter tries to be rid for ten seconds, unless told otherwise.
+    env = {"OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+    with RunningServer(bundle_path, "--traces", "http://127.0.0.1:9", env=env) as server, server.client() as client:
         assert client.model().workers == 1
 
 

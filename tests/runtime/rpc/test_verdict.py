@@ -31,12 +31,6 @@ from foveal_runtime.study.study import Eye, Study
 
 
 @pytest.fixture(scope="module")
-def server(bundle_path: Path) -> Iterator[RunningServer]:
-    with RunningServer(bundle_path) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def client(server: RunningServer) -> Iterator[Client]:
     with server.client() as opened:
         yield opened

@@ -59,7 +59,9 @@ HOSTILE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "name", ["PGHOSTADDR", *(pytest.param(n, marks=pytest.mark.slow) for n in HOSTILE if n != "PGHOSTADDR")]
+)
 async def test_a_variable_of_libpqs_does_not_reach_the_embedded_server(
     made: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +141,7 @@ async def test_a_cancelled_open_ends_a_recovery_and_leaves_nothing_running(recov
     wait_until(lambda: not workers_in(recovering / "pgdata"))
 
 
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("kind", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_ends_a_server_that_waits_for_its_store(recovering: Path, tmp_path: Path, kind: signal.Signals) -> None:
     bundle = write_bundle(tmp_path / "bundle")
     words = [
