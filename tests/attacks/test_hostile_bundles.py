@@ -300,6 +300,7 @@ CASES: dict[str, Change] = {
     "std below 0 of the photograph": put("image/std", [-1.0, 0.2, 0.2]),
     "std 0 of a feature": put("features/std", [0.0, *FEATURES[1:]]),
     "a feature too few": put("features/mean", FEATURES[1:]),
+    "a feature that the graph does not take": put("features/spec", {"no_diabetes_is_zero": True}),
     "a photograph of no size": put("image/side_px", 0),
     "a photograph of a million pixels a side": put("image/side_px", 1_000_000),
     "another crop": put("image/crop", "evil"),

@@ -288,6 +288,11 @@ class Manifest(_Model):
             raise ValueError(f"a standard deviation is below {_LEAST_STD:g}")
         if {len(self.features.fill), len(self.features.mean), len(self.features.std)} != {len(FEATURES)}:
             raise ValueError(f"features are not {len(FEATURES)}")
+        wanted = len(self.features.spec.features)
+        structured = self.graphs.get(Modality.STRUCTURED)
+        widths = [width for tensor in (structured.inputs if structured else ()) for width in tensor.shape[-1:]]
+        if any(isinstance(width, int) and width != wanted for width in widths):
+            raise ValueError(f"the structured graph does not take {wanted} features")
         if not (3 <= self.text.max_tokens <= _MAX_TOKENS and 1 <= self.text.kept_tokens <= _MAX_TOKENS):
             raise ValueError(f"text has no 3 to {_MAX_TOKENS} tokens")
         return self
