@@ -16,6 +16,7 @@ import argparse
 import json
 import shutil
 import statistics
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -89,7 +90,7 @@ def quantise(tool: str, folder: Path) -> None:
 
 
 def compare(folder: Path) -> dict[str, dict[str, float]]:
-    """Error, bytes and milliseconds of every graph in a folder; times in turns."""
+    """Error, bytes and milliseconds of processor time of every graph in a folder; times in turns."""
     from foveal_runtime.engine.race import in_turns
 
     images = np.load(folder / "held_out.npy")
@@ -98,7 +99,8 @@ def compare(folder: Path) -> dict[str, dict[str, float]]:
     rows = np.concatenate(expected)
     spread = float(np.linalg.norm(rows - rows.mean(axis=0)))
     sessions = {path.stem: _session(onnx.load(path), exact=False) for path in files}
-    ms = in_turns({name: partial(each.run, None, {INPUT: images[:1]}) for name, each in sessions.items()}, ROUNDS)
+    runs = {name: partial(each.run, None, {INPUT: images[:1]}) for name, each in sessions.items()}
+    ms = in_turns(runs, ROUNDS, time.process_time)
     found = {}
     for path in files:
         model = onnx.load(path)
