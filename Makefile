@@ -14,10 +14,10 @@ NEWER := $(VENV)-transformers
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 # Two workers of one thread each finish sooner than one worker of two: most tests are short. A file stays with one worker, so that
 # what its tests share (an environment, a server) is made once; long files come first (tests/conftest.py).
-# Tests start some hundred processes. Packages are installed uncompiled: where Python may not keep what it compiles, each of
-# those compiles everything that it imports, 3.6 s of processor time in place of 1.3.
+# Packages are installed uncompiled: where Python may not keep what it compiles, each process of a test compiles all it imports.
 PYTEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
-PYTEST := $(PYTEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+WORKERS ?= 2
+PYTEST := $(PYTEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all test-transformers gpu bench proto client reference docs wheel wheelhouse clean
 

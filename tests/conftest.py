@@ -87,6 +87,16 @@ def few_spec(shared: Path) -> str:
     return f"brset:{made_once(shared, 'few', make) / 'synth'}"
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of a test draw nothing: Matplotlib takes most of the time of a small one."""
+    from foveal_train import pipeline
+    from foveal_train.evaluation import report
+
+    monkeypatch.setattr(pipeline, "curves", lambda *_: b"<svg/>")
+    monkeypatch.setattr(report, "html", lambda *_: "<html/>")
+
+
 @pytest.fixture(scope="session")
 def tiny_run(shared: Path, synth_spec: str) -> Path:
     """A finished run of the `tiny` recipe on `synth_spec`: every head and every subset of modalities trained."""

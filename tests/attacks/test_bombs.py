@@ -25,6 +25,11 @@ pytest.importorskip("pydicom")
 
 AT_ONCE_S = 1.0
 """Processor time of a refusal; 0.05 on an idle machine."""
+LARGE = {
+    "jpeg-100-megapixels-cmyk-progressive", "png-rgba-98-megapixels-turned", "tiff-int32-one-strip", "tiff-float-98-megapixels",
+    "dicom-jpeg-2000-grey-98-megapixels", "dicom-jpeg-2000-rgb-36-megapixels",
+}  # fmt: skip
+"""What takes seconds to draw; of that kind jpeg-100-megapixels-progressive-turned is always tried."""
 REFUSED = [bomb for bomb in BOMBS if bomb.refused]
 
 
@@ -40,7 +45,9 @@ def test_there_are_enough_of_them() -> None:
     assert len({bomb.name for bomb in BOMBS}) == len(BOMBS) >= 60
 
 
-@pytest.mark.parametrize("bomb", REFUSED, ids=lambda bomb: bomb.name)
+@pytest.mark.parametrize(
+    "bomb", [pytest.param(bomb, id=bomb.name, marks=[pytest.mark.slow] if bomb.name in LARGE else []) for bomb in REFUSED]
+)
 def test_what_no_photograph_is_like_is_refused_at_once(bomb: Bomb) -> None:
     data = bomb.data
     began = time.thread_time()
@@ -51,6 +58,7 @@ def test_what_no_photograph_is_like_is_refused_at_once(bomb: Bomb) -> None:
     assert time.thread_time() - began < AT_ONCE_S
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["jpeg-5000-scans", "png-4-million-empty-idat"])
 def test_without_the_walk_the_decoder_is_at_it_for_long(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: the guard is what refuses."""

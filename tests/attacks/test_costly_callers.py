@@ -56,6 +56,7 @@ def test_a_caller_whose_photographs_cost_three_workers_is_refused_and_another_is
         assert "Traceback" not in server.log
 
 
+@pytest.mark.slow
 def test_without_the_limit_every_one_of_them_costs_a_worker(bundle_path: Path, tmp_path: Path, slow: list[bytes]) -> None:
     """The twin."""
     with RunningServer(bundle_path, config=WITHOUT, folder=tmp_path) as server:

@@ -42,6 +42,7 @@ def test_a_slow_photograph_alone_is_refused_for_good_and_its_neighbours_are_answ
         assert "Traceback" not in server.log
 
 
+@pytest.mark.slow
 def test_without_the_limit_it_holds_its_worker(bundle_path: Path, tmp_path: Path) -> None:
     """The twin."""
     with RunningServer(bundle_path, config="[batch]\ndecode_cpu_s = 60", folder=tmp_path) as server, server.client() as client:

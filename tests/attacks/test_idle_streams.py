@@ -24,8 +24,8 @@ SLACK = 40 * MB
 """What any load takes: connections, threads, and the heap's holes."""
 
 
-@pytest.mark.parametrize("messages", [0, 1])
-@pytest.mark.parametrize("guarded", [True, False])
+@pytest.mark.parametrize("messages", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.parametrize("guarded", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_idle_streams_leave_calls_to_others(bundle_path: Path, tmp_path: Path, messages: int, guarded: bool) -> None:
     of_one = "" if guarded else f"max_calls_per_caller = {CALLS}"
     config = f"cache_entries = 0\nmax_calls = {CALLS}\n{of_one}"
@@ -47,7 +47,7 @@ def test_idle_streams_leave_calls_to_others(bundle_path: Path, tmp_path: Path, m
         assert peak.bytes <= SLACK
 
 
-@pytest.mark.parametrize("guarded", [True, False])
+@pytest.mark.parametrize("guarded", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_halves_of_messages_stay_within_the_budget(bundle_path: Path, tmp_path: Path, guarded: bool) -> None:
     config = f"cache_entries = 0\nmax_message_bytes = {LARGEST}\nmax_received_bytes = {BUDGET if guarded else 1 << 40}"
     (study,) = streams(MESSAGE, 1)

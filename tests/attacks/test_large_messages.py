@@ -32,8 +32,10 @@ def standing_still(bundle: Path, folder: Path, budget_bytes: int) -> Iterator[Ru
         yield server
 
 
-@pytest.mark.parametrize(("kind", "connections", "messages"), [("streams", 2, 60), ("calls", 40, 1)])
-@pytest.mark.parametrize("guarded", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "connections", "messages"), [("streams", 2, 60), pytest.param("calls", 40, 1, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("guarded", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_what_is_unanswered_stays_within_the_budget(
     bundle_path: Path, tmp_path: Path, kind: str, connections: int, messages: int, guarded: bool
 ) -> None:

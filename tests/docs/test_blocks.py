@@ -23,6 +23,8 @@ ADDRESS = "127.0.0.1:50051"
 DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 RECORDS = ("results.md", "decisions.md")
 """Their fences say what was run for a figure, on which machine; they instruct nobody."""
+HEAVY = ("operations.md", "tour.md", "command-line.md")
+"""Half a minute and more each, `foveal compile` most of it."""
 FENCE = re.compile(r"^```([a-z]*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 STAND_IN = """#!/bin/sh
 # `foveal` as a reader types it, on the test's address: `serve` stays in the background, and what follows waits for it.
@@ -104,7 +106,11 @@ def _runs(block: Block) -> bool:
 
 
 @pytest.mark.parametrize(
-    "document", sorted({block.document for block in INSTRUCTIONS if _runs(block)}), ids=lambda path: path.name
+    "document",
+    [
+        pytest.param(document, id=document.name, marks=[pytest.mark.slow] if document.name in HEAVY else [])
+        for document in sorted({block.document for block in INSTRUCTIONS if _runs(block)})
+    ],
 )
 def test_every_block_runs_or_says_why_not(document: Path, bench: Path) -> None:
     mine = [block for block in INSTRUCTIONS if block.document == document and _runs(block)]

@@ -58,11 +58,21 @@ def run(*arguments: str | Path, timeout_s: float = 180) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
 
 
+@pytest.fixture(scope="module")
+def served(bundle: Path, photographs: Path) -> Iterator[tuple[Path, subprocess.CompletedProcess[str]]]:
+    """A finished serve half, and what it said."""
+    with reachable_folder() as made:
+        done = run("--half", "serve", "--bundle", bundle, "--photographs", photographs, "--out", made / "demo")
+        assert done.returncode == 0, done.stderr[-3000:]
+        yield made, done
+
+
 def steps_of(folder: Path, half: str) -> dict[str, dict[str, Any]]:
     document = json.loads((folder / "steps.json").read_text())
     return {step["name"]: step for step in document["halves"].get(half, [])}
 
 
+@pytest.mark.slow  # CI runs `make demo`, which goes this way
 def test_the_serve_half_grades_the_example_photographs_with_the_shipped_model(folder: Path) -> None:
     if not SHIPPED.is_dir() or not EXAMPLES.is_dir():
         pytest.skip("models/edge and examples/photographs are not here: a source archive holds neither")
@@ -79,9 +89,10 @@ def test_the_serve_half_grades_the_example_photographs_with_the_shipped_model(fo
     assert (folder / "demo" / "serve" / "search.html").is_file()
 
 
-def test_the_serve_half_shows_grades_beside_labels_and_what_to_do_next(folder: Path, bundle: Path, photographs: Path) -> None:
-    done = run("--half", "serve", "--bundle", bundle, "--photographs", photographs, "--out", folder / "demo")
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_the_serve_half_shows_grades_beside_labels_and_what_to_do_next(
+    served: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = served
     for said in (
         "Graded photographs beside their labels",
         "serve half:",
@@ -95,9 +106,10 @@ def test_the_serve_half_shows_grades_beside_labels_and_what_to_do_next(folder: P
     assert "Traceback" not in done.stderr
 
 
-def test_a_resume_repeats_only_what_is_missing(folder: Path, bundle: Path, photographs: Path) -> None:
-    first = run("--half", "serve", "--bundle", bundle, "--photographs", photographs, "--out", folder / "demo")
-    assert first.returncode == 0, first.stderr[-3000:]
+def test_a_resume_repeats_only_what_is_missing(
+    served: tuple[Path, subprocess.CompletedProcess[str]], photographs: Path
+) -> None:
+    folder = served[0]
     path = folder / "demo" / "steps.json"
     document = json.loads(path.read_text())
     document["halves"]["serve"] = [step for step in document["halves"]["serve"] if step["name"] != "search"]
@@ -110,6 +122,7 @@ def test_a_resume_repeats_only_what_is_missing(folder: Path, bundle: Path, photo
     assert "search" in steps_of(folder / "demo", "serve")
 
 
+@pytest.mark.slow
 def test_a_killed_demo_keeps_its_finished_steps_and_goes_on(folder: Path, bundle: Path, photographs: Path) -> None:
     words = ("demo", "--half", "serve", "--bundle", bundle, "--photographs", photographs, "--out", folder / "demo")
     command = [sys.executable, "-m", "foveal_runtime.cli.main", *map(str, words)]

@@ -61,7 +61,10 @@ def closed(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=["unknown user, no home", "unknown user, home read-only", "home is no folder"])
+OTHERS = ("unknown user, home read-only", "home is no folder")
+
+
+@pytest.fixture(params=["unknown user, no home", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
 def user(request: pytest.FixtureRequest, place: Path) -> User:
     """One of those that containers start programs as."""
     if os.geteuid() != 0:

@@ -15,6 +15,7 @@ import pytest
 from bundles import photograph, write_bundle
 from servers import RunningServer, reachable_folder
 
+pytestmark = pytest.mark.slow  # fills a wheelhouse and installs from it
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = "cpu,store,dicom"
 PATH = "/usr/bin:/bin:/usr/sbin"

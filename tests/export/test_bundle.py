@@ -197,6 +197,7 @@ def test_report_shows_every_precision_and_which_output_failed(int8: Exported) ->
     assert rows[0].startswith("<td>image</td><td>joint</td>")
 
 
+@pytest.mark.slow
 def test_fp16_bundle_takes_about_half_the_bytes(tiny_run: Path, fp32: Exported, tmp_path: Path) -> None:
     fp16 = export_run(_request(tiny_run, tmp_path / "fp16", Precision.FP16), Quiet())
     sizes = {e.manifest.precision: sum(g.bytes for g in e.manifest.graphs.values()) for e in (fp32, fp16)}

@@ -175,6 +175,7 @@ def folder() -> Iterator[Path]:
         yield made
 
 
+@pytest.mark.slow
 def test_kill_9_during_writes_through_a_server_loses_nothing(bundle_path: Path, folder: Path) -> None:
     assert max(run_kills(bundle_path, folder, kills=2, seed=1)) < 10
 

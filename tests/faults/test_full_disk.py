@@ -18,7 +18,7 @@ from foveal_train.training.recipe_file import load_recipe
 PLAIN = ("optimiser.epochs=2", "optimiser.batch_size=8", "image_spec.side_px=32")
 
 
-def test_no_room_for_decoded_photographs_is_said_before_any_is_decoded(tmp_path: Path, synth_spec: str) -> None:
+def test_no_room_for_decoded_photographs_is_said_before_any_is_decoded(tmp_path: Path, few_spec: str) -> None:
     decoded: list[int] = []
 
     class Watch(Silent):
@@ -26,12 +26,13 @@ def test_no_room_for_decoded_photographs_is_said_before_any_is_decoded(tmp_path:
             decoded.append(done)
 
     with files_of_at_most(20_000), pytest.raises(DataError, match=r"no room for train\.npy.*free space"):
-        train(load_recipe("tiny", PLAIN), [synth_spec], tmp_path / "run", reporter=Watch())
+        train(load_recipe("tiny", PLAIN), [few_spec], tmp_path / "run", reporter=Watch())
     assert decoded == []
     assert not (tmp_path / "run").exists()
 
 
-def test_a_checkpoint_that_does_not_fit_keeps_the_last_one_whole_and_the_run_goes_on(tmp_path: Path, synth_spec: str) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_a_checkpoint_that_does_not_fit_keeps_the_last_one_whole_and_the_run_goes_on(tmp_path: Path, few_spec: str) -> None:
     out, recipe = tmp_path / "run", load_recipe("tiny", PLAIN)
 
     class FillUp(Silent):
@@ -42,13 +43,14 @@ def test_a_checkpoint_that_does_not_fit_keeps_the_last_one_whole_and_the_run_goe
                 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
     with files_of_at_most(resource.RLIM_INFINITY), pytest.raises(DataError, match=r"checkpoint can't be written.*--resume"):
-        train(recipe, [synth_spec], out, reporter=FillUp())
+        train(recipe, [few_spec], out, reporter=FillUp())
     assert (out / FOLDER / "loop.json").is_file()
     assert not (out / f"{FOLDER}.new").exists()
-    assert train(recipe, [synth_spec], out, resume=True).info.epochs == 2
+    assert train(recipe, [few_spec], out, resume=True).info.epochs == 2
 
 
-def test_a_run_that_does_not_fit_is_no_run_and_goes_on_when_there_is_room(tmp_path: Path, synth_spec: str) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_that_does_not_fit_is_no_run_and_goes_on_when_there_is_room(tmp_path: Path, few_spec: str) -> None:
     out, recipe = tmp_path / "run", load_recipe("tiny", PLAIN)
 
     class FillUp(Silent):
@@ -59,7 +61,7 @@ def test_a_run_that_does_not_fit_is_no_run_and_goes_on_when_there_is_room(tmp_pa
                 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
     with files_of_at_most(resource.RLIM_INFINITY), pytest.raises(DataError, match=r"can't be written.*--resume"):
-        train(recipe, [synth_spec], out, reporter=FillUp())
+        train(recipe, [few_spec], out, reporter=FillUp())
     assert not (out / RUN_FILE).exists()
     assert not list(out.rglob(f"{WEIGHTS_FILE}*.part"))
-    assert train(recipe, [synth_spec], out, resume=True).info.epochs == 2
+    assert train(recipe, [few_spec], out, resume=True).info.epochs == 2

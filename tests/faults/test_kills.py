@@ -24,7 +24,13 @@ def folder() -> Iterator[Path]:
         yield made
 
 
-@pytest.mark.parametrize("victim", Victim, ids=lambda victim: victim.value)
+@pytest.mark.parametrize(
+    "victim",
+    [
+        pytest.param(victim, id=victim.value, marks=[] if victim in (Victim.SERVER, Victim.BACKEND) else pytest.mark.slow)
+        for victim in Victim
+    ],
+)
 def test_a_kill_during_writes_loses_nothing_that_was_acknowledged(bundle_path: Path, folder: Path, victim: Victim) -> None:
     found = measure(bundle_path, folder / "store", victim, 1, photograph(1), random.Random(1))
     assert found["lost"] == found["changed"] == found["doubled"] == 0

@@ -108,6 +108,7 @@ def test_a_replacement_loads_what_was_hashed_at_the_start_whatever_lies_there_no
             client.reload()
 
 
+@pytest.mark.slow
 def test_two_hundred_self_tests_are_one_and_hold_up_no_patient(tmp_path: Path) -> None:
     with RunningServer(write_bundle(tmp_path / "b")) as server, server.client() as client, ThreadPoolExecutor(60) as pool:
         asked = [pool.submit(client.self_test) for _ in range(200)]
@@ -115,6 +116,7 @@ def test_two_hundred_self_tests_are_one_and_hold_up_no_patient(tmp_path: Path) -
         assert all(each.result(30).passed for each in asked)
 
 
+@pytest.mark.slow
 def test_a_link_that_leads_in_a_circle_is_said_and_the_next_good_one_is_followed(tmp_path: Path) -> None:
     link = tmp_path / "current"
     link.symlink_to(write_bundle(tmp_path / "one", seed=1))

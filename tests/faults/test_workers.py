@@ -161,7 +161,7 @@ def test_health_is_not_serving_while_no_worker_is_up(server: RunningServer, clie
     assert "worker lost" in server.log
 
 
-@pytest.mark.parametrize("note", ["macula", "hangs"])
+@pytest.mark.parametrize("note", [pytest.param("macula", marks=pytest.mark.slow), "hangs"])
 def test_kill_9_of_the_server_leaves_no_worker_behind(bundle_path: Path, note: str) -> None:
     with RunningServer(bundle_path, "--workers", "2") as server, server.client(timeout_s=20) as client:
         workers = server.workers()

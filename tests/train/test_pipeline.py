@@ -43,6 +43,7 @@ def test_the_space_does_not_change_with_the_heads_but_with_the_encoders(tiny_run
     assert current() != before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_photographs_alone_train_one_subset_and_one_head(tmp_path: Path, idrid: Path) -> None:
     overrides = ("optimiser.epochs=1", "image_spec.side_px=32", "split.train=0.2", "split.validation=0.2", "split.test=0.6")
     run = train(load_recipe("tiny", overrides), [f"idrid:{idrid}"], tmp_path / "run")
@@ -67,16 +68,16 @@ class CutOff(Silent):
         raise PowerCut
 
 
-def test_a_resume_must_ask_for_the_same_run(tmp_path: Path, synth_spec: str) -> None:
+def test_a_resume_must_ask_for_the_same_run(tmp_path: Path, few_spec: str) -> None:
     with pytest.raises(DataError, match="no unfinished run"):
-        train(load_recipe("tiny"), [synth_spec], tmp_path / "new", resume=True)
+        train(load_recipe("tiny"), [few_spec], tmp_path / "new", resume=True)
     started = tmp_path / "started"
     with pytest.raises(PowerCut):
-        train(load_recipe("tiny", ("optimiser.epochs=1",)), [synth_spec], started, reporter=CutOff())
+        train(load_recipe("tiny", ("optimiser.epochs=1",)), [few_spec], started, reporter=CutOff())
     with pytest.raises(DataError, match="--resume"):
-        train(load_recipe("tiny"), [synth_spec], started)
+        train(load_recipe("tiny"), [few_spec], started)
     with pytest.raises(ConfigError, match="another recipe or data"):
-        train(load_recipe("tiny"), [synth_spec], started, resume=True)
+        train(load_recipe("tiny"), [few_spec], started, resume=True)
 
 
 def test_data_that_can_not_be_read_leaves_no_folder_behind(tmp_path: Path) -> None:
@@ -85,9 +86,10 @@ def test_data_that_can_not_be_read_leaves_no_folder_behind(tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
-def test_a_broken_photograph_is_refused_by_row_or_skipped_by_flag(tmp_path: Path, synth_spec: str) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_a_broken_photograph_is_refused_by_row_or_skipped_by_flag(tmp_path: Path, few_spec: str) -> None:
     data = tmp_path / "data"
-    shutil.copytree(synth_spec.partition(":")[2], data)
+    shutil.copytree(few_spec.partition(":")[2], data)
     spoilt = sorted((data / "fundus_photos").iterdir())[3]
     spoilt.write_bytes(spoilt.read_bytes()[:200])
     recipe = load_recipe("tiny", ("optimiser.epochs=1", "image_spec.side_px=32"))

@@ -271,7 +271,8 @@ def _write_results(
     write_json(out / SPLIT_FILE, {name: list(getattr(data, name).ids) for name in PARTS})
     history = "".join(json.dumps(row) + "\n" for row in fitted.history)
     (out / HISTORY_FILE).write_text(history, encoding="utf-8")
-    (out / CURVES_FILE).write_bytes(curves(fitted.history, fitted.best_epoch))
+    drawn = curves(fitted.history, fitted.best_epoch)
+    (out / CURVES_FILE).write_bytes(drawn)
     held_out, name = (data.test, "test") if len(data.test) else (data.validation, "validation")
     seed = info.seed
     found = evaluate_arrays(built.model, held_out, info, seed=seed, tokenise=data.tokenise, progress=reporter.progress)
@@ -279,7 +280,7 @@ def _write_results(
         found["warnings"] = [problems_text(problems), *found["warnings"]]
     metrics = {"split": name, "run": out.name, "data": list(info.data), "seen": 0, **found}
     write_json(out / METRICS_FILE, metrics)
-    write_html(out / REPORT_FILE, metrics, info, fitted.history)
+    write_html(out / REPORT_FILE, metrics, info, fitted.history, drawn)
     built.model.to("cpu")
     write_run(out, info, built.model, built.tokenizer_json)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -124,27 +125,33 @@ def test_undefined_figures_are_a_dash_with_their_reason() -> None:
     assert page.cell({"value": -0.0312, "interval": [-0.1, 0.05], "n": 9}, share=False).startswith("<b>−0.031</b>")
 
 
-def test_evaluate_writes_metrics_and_report_into_the_run(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    evaluate.evaluate(tiny_run, json_=True, bootstrap=20)
+@pytest.fixture(scope="module")
+def own_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run in a folder that may be written into."""
+    return shutil.copytree(tiny_run, tmp_path_factory.mktemp("runs") / "tiny")
+
+
+def test_evaluate_writes_metrics_and_report_into_the_run(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate.evaluate(own_run, json_=True, bootstrap=20)
     printed = json.loads(capsys.readouterr().out)
-    written = json.loads((tiny_run / "metrics.json").read_text(encoding="utf-8"))
+    written = json.loads((own_run / "metrics.json").read_text(encoding="utf-8"))
     assert printed == written
     assert printed["split"] == "test"
     assert printed["studies"] > 0
-    assert (tiny_run / "report.html").is_file()
+    assert (own_run / "report.html").is_file()
 
 
 def test_evaluate_on_named_data_leaves_out_what_was_seen_and_the_runs_own_report_alone(
-    tiny_run: Path, synth_spec: str, capsys: pytest.CaptureFixture[str]
+    own_run: Path, synth_spec: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = (tiny_run / "metrics.json").read_bytes()
-    evaluate.evaluate(tiny_run, data=[synth_spec], json_=True, bootstrap=0)
+    before = (own_run / "metrics.json").read_bytes()
+    evaluate.evaluate(own_run, data=[synth_spec], json_=True, bootstrap=0)
     found = json.loads(capsys.readouterr().out)
     own = json.loads(before)
     assert found["studies"] == own["studies"]
     assert found["seen"] > 0
-    assert (tiny_run / "metrics.json").read_bytes() == before
-    assert (tiny_run / "evaluation-brset-synth" / "report.html").is_file()
+    assert (own_run / "metrics.json").read_bytes() == before
+    assert (own_run / "evaluation-brset-synth" / "report.html").is_file()
 
 
 def test_a_negative_number_of_replicates_is_refused() -> None:

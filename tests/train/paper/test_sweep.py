@@ -61,6 +61,7 @@ def _table(document: dict[str, Any], number: str) -> dict[str, Any]:
     return next(table for table in document["tables"] if table["number"] == number)
 
 
+@pytest.mark.slow
 def test_every_recipe_of_the_paper_runs_end_to_end(swept: tuple[Path, dict[str, Any]]) -> None:
     out, document = swept
     assert set(document["rows"]) == set(PAPER_RECIPES)
@@ -71,6 +72,7 @@ def test_every_recipe_of_the_paper_runs_end_to_end(swept: tuple[Path, dict[str, 
     assert [len((out / f"table-{table.number}.svg").read_bytes()) > 1000 for table in TABLES] == [True] * 6
 
 
+@pytest.mark.slow
 def test_ours_stand_beside_the_papers_figures(swept: tuple[Path, dict[str, Any]]) -> None:
     out, document = swept
     text = (out / "tables.md").read_text()
@@ -89,6 +91,7 @@ def test_ours_stand_beside_the_papers_figures(swept: tuple[Path, dict[str, Any]]
     assert document["rows"]["vision-only"]["retrieval"] == {"independent": None, "joint": None}
 
 
+@pytest.mark.slow
 def test_every_table_says_what_its_numbers_mean(swept: tuple[Path, dict[str, Any]]) -> None:
     document = swept[1]
     said = {table["number"]: " ".join(table["caveats"]) for table in document["tables"]}
@@ -103,6 +106,7 @@ def test_every_table_says_what_its_numbers_mean(swept: tuple[Path, dict[str, Any
     assert "less than the sum of its two encoders" in said["VI"]
 
 
+@pytest.mark.slow
 def test_a_finished_row_is_not_run_again(
     swept: tuple[Path, dict[str, Any]], synth_spec: str, small: tuple[str, ...], elsewhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,17 +123,33 @@ def test_a_finished_row_is_not_run_again(
         sweeps.sweep(sweeps.recipes_of(["paper/majority"], (*small, "seed=1")), [synth_spec], out, unseen=[elsewhere])
 
 
-def test_a_recipe_that_fails_leaves_the_others_their_tables(tmp_path: Path, synth_spec: str) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_the_papers_own_model_gets_its_row_once(
+    tmp_path: Path, few_spec: str, small: tuple[str, ...], elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = sweeps.recipes_of(["paper/full"], small)
+    document = sweeps.sweep(recipes, [few_spec], tmp_path, unseen=[elsewhere])
+    assert document["rows"]["full"]["grading"]["icdr"]["accuracy"]["value"] is not None
+    assert document["rows"]["full"]["cost"]["ms"] > 0
+    assert "| Ours, joint protocol | 99.94 |" in (tmp_path / "tables.md").read_text()
+    monkeypatch.setattr(sweeps, "_row", lambda *_, **__: pytest.fail("a finished row was run again"))
+    assert sweeps.sweep(recipes, [few_spec], tmp_path, unseen=[elsewhere]) == document
+    with pytest.raises(ConfigError, match="another recipe or data"):
+        sweeps.sweep(sweeps.recipes_of(["paper/full"], (*small, "seed=1")), [few_spec], tmp_path, unseen=[elsewhere])
+
+
+def test_a_recipe_that_fails_leaves_the_others_their_tables(tmp_path: Path, few_spec: str) -> None:
     recipes = [load_recipe("paper/majority"), load_recipe("paper/clip-zero-shot", (f"clip.weights={tmp_path}",))]
     with pytest.raises(CheckFailed, match=r"1 of 2 recipes failed: clip-zero-shot: .*clip\.weights=PATH"):
-        sweeps.sweep(recipes, [synth_spec], tmp_path / "out")
+        sweeps.sweep(recipes, [few_spec], tmp_path / "out")
     document = json.loads((tmp_path / "out" / "tables.json").read_text())
     assert list(document["rows"]) == ["majority"]
     assert not (tmp_path / "out" / "rows" / "clip-zero-shot" / "row.json").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_training_that_was_cut_off_goes_on(
-    tmp_path: Path, synth_spec: str, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, few_spec: str, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe: Recipe = load_recipe("paper/classification-only", (*small, "optimiser.epochs=2"))
     seen: list[int] = []
@@ -145,10 +165,10 @@ def test_a_training_that_was_cut_off_goes_on(
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sweeps.sweep([recipe], [synth_spec], tmp_path, reporter=Cut())
+        sweeps.sweep([recipe], [few_spec], tmp_path, reporter=Cut())
     assert seen[-1] == 2
     first = len(seen)
-    document = sweeps.sweep([recipe], [synth_spec], tmp_path, reporter=Cut())
+    document = sweeps.sweep([recipe], [few_spec], tmp_path, reporter=Cut())
     assert set(seen[first:]) == {2}  # the first epoch was not made again
     assert document["rows"]["classification-only"]["grading"]["icdr"]["n"]
 

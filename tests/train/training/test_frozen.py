@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from foveal_runtime.errors import ConfigError, DataError
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
+from foveal_train.evaluation import report
 from foveal_train.model.model import ModelInputs, MultimodalModel
 from foveal_train.model.weights import build_model
 from foveal_train.pipeline import train
@@ -152,10 +154,12 @@ def test_inputs_need_no_states() -> None:
     assert ModelInputs(present_BM=torch.ones(1, 3, dtype=torch.bool)).image_states_BTF is None
 
 
-def test_a_run_leaves_curves_and_scalars(tmp_path: Path, synth_spec: str) -> None:
+def test_a_run_leaves_curves_and_scalars(tmp_path: Path, few_spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "curves", lambda *_: pytest.fail("the curves are drawn a second time"))
     recipe = _recipe("losses.weighting=uncertainty", "optimiser.cache_frozen=true", "optimiser.batch_size=16")
-    run = train(recipe, [synth_spec], tmp_path / "run", tensorboard=True)
+    run = train(recipe, [few_spec], tmp_path / "run", tensorboard=True)
     drawn = (run.path / "curves.svg").read_text()
+    assert base64.b64encode(drawn.encode()).decode() in (run.path / "report.html").read_text()
     assert drawn.count('<g id="axes_') >= 6  # total, classification, three alignments, weights, rates
     from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
         EventAccumulator,

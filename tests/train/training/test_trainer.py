@@ -29,7 +29,7 @@ COUNT = 24
 
 
 def _recipe(*overrides: str) -> Recipe:
-    return load_recipe("tiny", ("optimiser.epochs=3", "optimiser.batch_size=8", *overrides))
+    return load_recipe("tiny", ("optimiser.epochs=3", "optimiser.batch_size=8", "image_spec.side_px=32", *overrides))
 
 
 def _arrays(recipe: Recipe) -> StudyArrays:

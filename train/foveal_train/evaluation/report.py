@@ -29,7 +29,9 @@ _SPLITS = {
 }
 
 
-def write_html(path: Path, metrics: Mapping[str, Any], info: RunInfo, history: Sequence[Mapping[str, Any]] = ()) -> None:
+def write_html(
+    path: Path, metrics: Mapping[str, Any], info: RunInfo, history: Sequence[Mapping[str, Any]] = (), drawn: bytes | None = None
+) -> None:
     """Write the report; a reader sees the old file or the new one, never half.
 
     Args:
@@ -37,24 +39,27 @@ def write_html(path: Path, metrics: Mapping[str, Any], info: RunInfo, history: S
         metrics: what `evaluate_arrays` gave, with `split` and, where known, `run`, `data`, `seen` beside it.
         info: the run.
         history: a row an epoch, as in history.jsonl.
+        drawn: what `curves` made of it; None draws it here.
 
     Raises:
         OSError: the folder can't be written.
     """
     part = path.with_name(path.name + ".part")
-    part.write_text(html(metrics, info, history), encoding="utf-8")
+    part.write_text(html(metrics, info, history, drawn), encoding="utf-8")
     part.replace(path)
 
 
-def html(metrics: Mapping[str, Any], info: RunInfo, history: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The page as text."""
+def html(
+    metrics: Mapping[str, Any], info: RunInfo, history: Sequence[Mapping[str, Any]] = (), drawn: bytes | None = None
+) -> str:
+    """The page as text; arguments as for `write_html`."""
     sections = {
         "Referable DR": referable_section(metrics),
         **{f"{head.upper()} grade": grading_section(metrics, head) for head in metrics["heads"]},
         "Calibration": calibration_section(metrics),
         "Subgroups": subgroup_section(metrics),
         "Retrieval": retrieval_section(metrics),
-        "Training": _training(info, history),
+        "Training": _training(info, history, drawn),
         "Method": _method(metrics, info),
     }
     shown = {title: body for title, body in sections.items() if body}
@@ -108,17 +113,17 @@ def _cards(metrics: Mapping[str, Any]) -> str:
     return f'{lead}<div class="cards">{"".join(cards)}</div>'
 
 
-def _training(info: RunInfo, history: Sequence[Mapping[str, Any]]) -> str:
+def _training(info: RunInfo, history: Sequence[Mapping[str, Any]], drawn: bytes | None) -> str:
     if not history:
         return ""
-    drawn = page.image(
-        curves([dict(row) for row in history], info.best_epoch),
+    picture = page.image(
+        curves([dict(row) for row in history], info.best_epoch) if drawn is None else drawn,
         alt="Losses, their weights and learning rates over epochs",
         caption="The dotted line marks the epoch whose weights were kept.",
     )
     return (
         f"<p>{info.epochs} epochs over {info.train_studies} studies, validated on {info.validation_studies}; the weights "
-        f"of epoch {info.best_epoch} were kept.</p>{drawn}"
+        f"of epoch {info.best_epoch} were kept.</p>{picture}"
     )
 
 
