@@ -147,7 +147,7 @@ def test_flairs_image_tower_is_read(tmp_path: Path) -> None:
     path = tmp_path / "flair_resnet.pth"
     torch.save({**{f"vision_model.model.{k}": v for k, v in state.items()}, "text_model.x": torch.zeros(3)}, path)
     built = build_model(_config("test_resnet", 64, weights=str(path)), seed=0)
-    assert torch.equal(built.model.image.backbone.state_dict()["conv1.weight"], state["conv1.weight"])
+    assert torch.equal(built.model.image.backbone.state_dict()["layer1.0.conv1.weight"], state["layer1.0.conv1.weight"])
 
 
 def test_tensors_are_taken_by_their_order_from_the_pinned_file_alone(tmp_path: Path) -> None:
