@@ -9,6 +9,7 @@ Every step is measured as the artefact it would be, on validation studies: the v
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -101,7 +102,7 @@ def _shares(proto: onnx.ModelProto) -> dict[str, float]:
 
 
 def given_back(judge: Judge, plan: ExportPlan, frontier: Sequence[Candidate]) -> list[GivenBack]:
-    """What each block costs that a search left in floating point, timed in turns with the graph without it.
+    """What each block costs that a search left in floating point, in processor time, in turns with the graph without it.
 
     Args:
         judge: of the search.
@@ -114,7 +115,8 @@ def given_back(judge: Judge, plan: ExportPlan, frontier: Sequence[Candidate]) ->
         fewer = graph.model_copy(update={"keep": tuple(each for each in graph.keep if each != block)})
         protos = {"kept": judge.build(name, graph), "int8": judge.build(name, fewer)}
         feed = dict(judge.calibration[name][0])
-        ms = in_turns({kind: partial(observers.session(each).run, None, feed) for kind, each in protos.items()}, _ROUNDS)
+        runs = {kind: partial(observers.session(each, threads=1).run, None, feed) for kind, each in protos.items()}
+        ms = in_turns(runs, _ROUNDS, time.process_time)
         more = protos["kept"].ByteSize() - protos["int8"].ByteSize()
         found.append(GivenBack(block=f"{name}.{block}", ms=ms["kept"] - ms["int8"], bytes=more))
     return found

@@ -17,7 +17,19 @@ from foveal_runtime.engine.selftest import self_test
 from foveal_runtime.errors import BundleError
 from foveal_runtime.study.labels import Head
 
-ADDED = ("checksum", "target", "cpu", "aligned", "calibration", "evidence", "trained_on", "parity", "made_with", "engines")
+ADDED = (
+    "checksum",
+    "target",
+    "cpu",
+    "aligned",
+    "calibration",
+    "evidence",
+    "trained_on",
+    "parity",
+    "made_with",
+    "engines",
+    "variants",
+)
 """Fields that a manifest of schema 1 may lack."""
 
 
