@@ -52,6 +52,7 @@ def _manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Change the manifest, and bring the hashes of the graphs up to date."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["checksum"] = ""
     change(manifest)
     for graph in manifest["graphs"].values():
         graph["sha256"] = hashlib.sha256((folder / graph["file"]).read_bytes()).hexdigest()

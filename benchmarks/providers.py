@@ -143,7 +143,7 @@ def in_float(bundle: Bundle, folder: Path) -> Path:
     """The bundle with FP32 graphs of the same weights: constants dequantised, pairs around activations taken out."""
     shutil.copytree(bundle.path, folder)
     document = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    document["precision"] = "fp32"
+    document |= {"precision": "fp32", "checksum": ""}
     for graph in document["graphs"].values():
         path = folder / graph["file"]
         onnx.save(unquantised(onnx.load(path)), path)
