@@ -31,4 +31,4 @@ def test_a_flag_that_is_off_shows_no_default(capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr().out
     assert "[default: False]" not in said
     assert "--no-resume" not in said
-    assert "[default: edge]" in said
+    assert "edge by default" in said

@@ -132,7 +132,8 @@ def test_the_papers_own_model_gets_its_row_once(
     assert document["rows"]["full"]["grading"]["icdr"]["accuracy"]["value"] is not None
     assert document["rows"]["full"]["cost"]["ms"] > 0
     assert "| Ours, joint protocol | 99.94 |" in (tmp_path / "tables.md").read_text()
-    monkeypatch.setattr(sweeps, "_row", lambda *_, **__: pytest.fail("a finished row was run again"))
+    for made in ("new_row", "with_unseen"):
+        monkeypatch.setattr(sweeps, made, lambda *_, **__: pytest.fail("a finished row was run again"))
     assert sweeps.sweep(recipes, [few_spec], tmp_path, unseen=[elsewhere]) == document
     with pytest.raises(ConfigError, match="another recipe or data"):
         sweeps.sweep(sweeps.recipes_of(["paper/full"], (*small, "seed=1")), [few_spec], tmp_path, unseen=[elsewhere])
