@@ -1,8 +1,7 @@
 """A bundle on disk: open it, check every byte against its manifest, refuse what does not fit. Runs no graph.
 
 Layout (DESIGN, section 6): manifest.json and manifest.sig when it is signed, one .onnx per trained modality and fusion.onnx,
-tokenizer.json, golden/, parity.json, plan.json, MODEL_CARD.md. Variants of a graph are
-GRAPH.VARIANT.onnx. No pickle anywhere.
+each with its variants (GRAPH.VARIANT.onnx), tokenizer.json, golden/, parity.json, plan.json, MODEL_CARD.md. No pickle anywhere.
 """
 
 from __future__ import annotations
