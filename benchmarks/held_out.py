@@ -60,9 +60,18 @@ class Answers:
 
 def quality(logits_NG: Float, labels_N: Int) -> tuple[float, float]:
     """Quadratic-weighted kappa of the likeliest grade, and referable AUROC."""
-    kappa = quadratic_kappa(confusion_matrix(labels_N, logits_NG.argmax(-1)))
+    found = kappa_and_auroc(logits_NG, labels_N)
+    return found["kappa"].item(), found["auroc"].item()
+
+
+def kappa_and_auroc(logits_NG: Float, labels_N: Int, resamples: Resamples | None = None) -> dict[str, Float]:
+    """`kappa` and `auroc` as `quality` has them, of each replicate; of the photographs themselves without."""
+    grades, weights = logits_NG.argmax(-1), None if resamples is None else resamples.weights_RN
+    confusion = (
+        confusion_matrix(labels_N, grades)[None] if resamples is None else confusion_replicates(labels_N, grades, resamples)
+    )
     scores = referable_probability(softmax(logits_NG))
-    return float(kappa), float(auroc(scores, labels_N >= REFERABLE_GRADE).item())
+    return {"kappa": quadratic_kappa(confusion), "auroc": auroc(scores, labels_N >= REFERABLE_GRADE, weights)}
 
 
 def judged(logits_NG: Float, labels_N: Int, seed: int) -> dict[str, Any]:
@@ -90,16 +99,9 @@ def macro_auroc(probabilities_NG: Float, labels_N: Int, weights_RN: npt.NDArray[
 
 def replicates_of(logits_NG: Float, labels_N: Int, resamples: Resamples | None = None) -> dict[str, Float]:
     """`kappa`, `auroc` (referable) and `macro_auroc` of each replicate; of the photographs themselves without."""
-    probabilities, grades = softmax(logits_NG), logits_NG.argmax(-1)
     weights = None if resamples is None else resamples.weights_RN
-    confusion = (
-        confusion_matrix(labels_N, grades)[None] if resamples is None else confusion_replicates(labels_N, grades, resamples)
-    )
-    return {
-        "kappa": quadratic_kappa(confusion),
-        "auroc": auroc(referable_probability(probabilities), labels_N >= REFERABLE_GRADE, weights),
-        "macro_auroc": macro_auroc(probabilities, labels_N, weights),
-    }
+    found = kappa_and_auroc(logits_NG, labels_N, resamples)
+    return {**found, "macro_auroc": macro_auroc(softmax(logits_NG), labels_N, weights)}
 
 
 def judged_over_seeds(answers: Mapping[int, Answers], groups: Mapping[str, str] | None, seed: int) -> dict[str, Any]:
@@ -155,10 +157,9 @@ def factor_effect(trials: Mapping[tuple[int, ...], Answers], factor: int, seed: 
             share = (1 if levels[factor] else -1) / sum(other[factor] == levels[factor] for other in trials)
             logits, labels = getattr(answers, kind), answers.labels_N
             resamples = resample([str(n) for n in range(len(labels))], count=BOOTSTRAP, seed=seed)
-            grades, scores, positive = logits.argmax(-1), referable_probability(softmax(logits)), labels >= REFERABLE_GRADE
-            replicates = confusion_replicates(labels, grades, resamples)
-            kappas += share * np.append(quadratic_kappa(confusion_matrix(labels, grades)), quadratic_kappa(replicates))
-            aurocs += share * np.append(auroc(scores, positive), auroc(scores, positive, resamples.weights_RN))
+            point, replicates = kappa_and_auroc(logits, labels), kappa_and_auroc(logits, labels, resamples)
+            kappas += share * np.append(point["kappa"], replicates["kappa"])
+            aurocs += share * np.append(point["auroc"], replicates["auroc"])
         for name, values in (("kappa", kappas), ("auroc", aurocs)):
             low, high = np.quantile(values[1:], (0.025, 0.975))
             gains[f"{kind.removesuffix('_NG')}_{name}"] = {"value": float(values[0]), "interval": [float(low), float(high)]}

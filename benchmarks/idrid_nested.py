@@ -211,10 +211,14 @@ def by_camera(parts: Sequence[Answers]) -> list[dict[str, Any]]:
     return rows
 
 
+def finished_folds(out: Path) -> list[int]:
+    """Outer folds whose training is finished."""
+    return [k for k in range(FOLDS) if (out / f"fold-{k}" / RUN_FILE).exists()]
+
+
 def held_out_answers(out: Path) -> list[Answers]:
     """Answers of the outer folds that are finished."""
-    finished = [k for k in range(FOLDS) if (out / f"fold-{k}" / RUN_FILE).exists()]
-    return [Answers.load(out / f"fold-{k}" / "held_out.npz") for k in finished]
+    return [Answers.load(out / f"fold-{k}" / "held_out.npz") for k in finished_folds(out)]
 
 
 def known_groups(samples: Sequence[Sample], out: Path) -> dict[str, str]:
@@ -230,7 +234,7 @@ def known_groups(samples: Sequence[Sample], out: Path) -> dict[str, str]:
 def figures(out: Path, recipe: str, overrides: Sequence[str], seed: int) -> dict[str, Any]:
     """Everything that the folds at hand can say."""
     inner = [k for k in range(FOLDS) if all(trial_path(out, k, levels).exists() for levels in TRIALS)]
-    outer = [k for k in range(FOLDS) if (out / f"fold-{k}" / RUN_FILE).exists()]
+    outer = finished_folds(out)
     found: dict[str, Any] = {
         "protocol": f"{FOLDS} outer folds stratified by ICDR grade, seed {seed}; inner: 3 folds train, 1 judges, "
         f"{len(TRIALS)} trainings of {INNER_EPOCHS} epochs; outer fold judged once",
@@ -259,7 +263,7 @@ def figures(out: Path, recipe: str, overrides: Sequence[str], seed: int) -> dict
             for levels, a in trials.items()
         ]
     if outer:
-        parts = [Answers.load(out / f"fold-{k}" / "held_out.npz") for k in outer]
+        parts = held_out_answers(out)
         whole = Answers.together(parts)
         found["photographs"] = len(whole.ids)
         found["plain"] = judged(whole.plain_NG, whole.labels_N, seed)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from foveal_runtime.errors import ConfigError
 from foveal_train.model.profile import ModelConfig, WeightSource
-from foveal_train.model.weightfiles import local_weights
+from foveal_train.model.weightfiles import FILES, local_weights
 from foveal_train.model.weights import PACKAGED_IMAGE, PACKAGED_TEXT, packaged
 
-_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _WAIT_S = 5.0
 """For the hub's answer."""
 
@@ -63,7 +62,7 @@ def hub_has(repository: str) -> bool:
     """
     from huggingface_hub import HfApi, try_to_load_from_cache
 
-    if any(isinstance(try_to_load_from_cache(repository, name), str) for name in _HUB_FILES):
+    if any(isinstance(try_to_load_from_cache(repository, name), str) for name in FILES):
         return True
     try:
         HfApi().model_info(repository, timeout=_WAIT_S)

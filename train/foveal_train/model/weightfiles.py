@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from foveal_runtime.errors import ConfigError
 
-_FILES = ("model.safetensors", "pytorch_model.bin")
+FILES = ("model.safetensors", "pytorch_model.bin")
+"""Of a repository of the hub, in the order in which they are taken."""
 _WRAPPERS = ("state_dict", "model", "teacher", "model_state_dict")
 _PREFIXES = ("module.", "backbone.", "encoder.", "vision_model.model.", "visual.trunk.", "model.")
 """Under which checkpoints keep the encoder: of data parallelism, DINO's teachers, FLAIR's and CLIP's image towers."""
@@ -45,10 +46,10 @@ def local_weights(path: Path, part: str) -> Path:
     """
     if path.is_file():
         return path
-    for name in _FILES:
+    for name in FILES:
         if (path / name).is_file():
             return path / name
-    what = f"holds none of {', '.join(_FILES)}" if path.is_dir() else "does not exist"
+    what = f"holds none of {', '.join(FILES)}" if path.is_dir() else "does not exist"
     raise three_ways(part, str(path), f"it {what}")
 
 

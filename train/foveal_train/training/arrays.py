@@ -90,8 +90,16 @@ class StudyArrays:
 
     def images(self, rows: npt.NDArray[np.int64]) -> Tensor:
         """`images_BCSS` in [0, 1], float32: before augmentation and standardisation."""
-        squares = torch.from_numpy(np.ascontiguousarray(self.squares_NSSC[rows]))
-        return squares.permute(0, 3, 1, 2).float() / 255
+        return as_images(self.squares(rows))
+
+    def squares(self, rows: npt.NDArray[np.int64]) -> Tensor:
+        """`squares_BSSC`, uint8."""
+        return torch.from_numpy(np.ascontiguousarray(self.squares_NSSC[rows]))
+
+    def padded_notes(self, rows: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """`input_ids_BT` and `attention_mask_BT`, T tokens of the longest."""
+        ids_BT, mask_BT = pad_notes([self.notes[row] for row in rows])
+        return torch.from_numpy(ids_BT), torch.from_numpy(mask_BT)
 
     def inputs(
         self, rows: npt.NDArray[np.int64], *, images_BCSS: Tensor | None = None, subset: Subset | None = None
@@ -112,8 +120,7 @@ class StudyArrays:
             images = self.images(rows) if images_BCSS is None else images_BCSS
             pixels = standardise_batch(images, self.image_spec)
         if shown[:, 1].any():
-            padded, attention = pad_notes([self.notes[row] for row in rows])
-            ids, mask = torch.from_numpy(padded), torch.from_numpy(attention)
+            ids, mask = self.padded_notes(rows)
         if shown[:, 2].any():
             features = torch.from_numpy(self.features_NF[rows])
         return ModelInputs(
@@ -124,6 +131,11 @@ class StudyArrays:
             features_BF=features,
             host_BM=shown,
         )
+
+
+def as_images(squares_BSSC: Tensor) -> Tensor:
+    """uint8 squares as `images_BCSS` in [0, 1], float32, on their device."""
+    return squares_BSSC.permute(0, 3, 1, 2).float() / 255
 
 
 def standardise_batch(images_BCSS: Tensor, spec: ImageSpec) -> Tensor:

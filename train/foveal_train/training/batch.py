@@ -11,7 +11,7 @@ import torch
 
 from foveal_runtime.errors import CheckFailed
 from foveal_train.model.model import ModelInputs
-from foveal_train.training.arrays import StudyArrays, standardise_batch
+from foveal_train.training.arrays import StudyArrays, as_images, standardise_batch
 from foveal_train.training.augment import augment
 from foveal_train.training.feeder import RawBatch
 from foveal_train.training.frozen import FrozenStates
@@ -40,7 +40,7 @@ def make_batch(
     """
     pixels = None
     if raw.squares_BSSC is not None:
-        images = raw.squares_BSSC.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+        images = as_images(raw.squares_BSSC.to(device, non_blocking=True))
         if training and not recipe.augmentation.is_off:
             images = augment(images, recipe.augmentation)
         pixels = standardise_batch(images, arrays.image_spec)

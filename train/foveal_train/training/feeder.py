@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from foveal_runtime.study.labels import Head
-from foveal_runtime.study.notes import pad_notes
 from foveal_train.training.arrays import StudyArrays
 
 WORKERS = 2
@@ -55,10 +54,9 @@ def raw_batch(arrays: StudyArrays, rows: Rows) -> RawBatch:
     present_BM = arrays.present_NM[rows]
     squares = ids = mask = features = None
     if present_BM[:, 0].any():
-        squares = torch.from_numpy(np.ascontiguousarray(arrays.squares_NSSC[rows]))
+        squares = arrays.squares(rows)
     if present_BM[:, 1].any():
-        padded, attention = pad_notes([arrays.notes[row] for row in rows])
-        ids, mask = torch.from_numpy(padded), torch.from_numpy(attention)
+        ids, mask = arrays.padded_notes(rows)
     if present_BM[:, 2].any():
         features = torch.from_numpy(arrays.features_NF[rows])
     return RawBatch(
