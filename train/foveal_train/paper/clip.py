@@ -7,7 +7,6 @@ read: the arrays are the model's own. Shapes: N studies, B rows of a batch, K pr
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,18 +21,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import Tensor
 
-from foveal_runtime.errors import CheckFailed, ConfigError, DataError
+from foveal_runtime.errors import ConfigError, DataError
 from foveal_runtime.photo.imaging import Crop, ImageSpec
 from foveal_runtime.study.labels import GRADE_NAMES, Head
 from foveal_runtime.study.notes import NoteTokeniser, TextSpec, pad_notes
 from foveal_runtime.study.study import Modality
 from foveal_train.model.weights import canonical_tokenizer
+from foveal_train.paper.fitting import Rows, fit_best
 from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.augment import augment
 from foveal_train.training.recipe import ClipConfig, Recipe
 
 Vectors = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
 _BATCH = 32
 _MAX_LOG_SCALE = math.log(100)
 """CLIP never scales its logits by more than 100 while it trains (Radford et al. 2021, section 2.5)."""
@@ -196,36 +195,30 @@ def fine_tune(
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     pair = frozenset({Modality.IMAGE, Modality.TEXT})
     rows, held_out = np.flatnonzero(train.has(pair)), np.flatnonzero(validation.has(pair))
-    best: tuple[float, int, dict[str, Tensor]] | None = None
-    for epoch in range(1, config.epochs + 1):
-        model.train()
-        order = rows[torch.randperm(len(rows)).numpy()]
-        for start in range(0, len(order) - 1, config.batch_size):
-            loss = _loss(clip, train, order[start : start + config.batch_size], recipe)
-            if not math.isfinite(float(loss.detach())):
-                raise CheckFailed(f"CLIP's loss is not finite in epoch {epoch}; lower optimiser.learning_rate")
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimiser.step()
-            with torch.no_grad():
-                model.logit_scale.clamp_(max=_MAX_LOG_SCALE)
-        model.eval()
-        if report is not None:
-            report(epoch)
+
+    def validate() -> float | None:
         if len(held_out) < 2:
-            continue
+            return None
         with torch.inference_mode():
             parts = [held_out[start : start + _BATCH] for start in range(0, len(held_out), _BATCH)]
-            losses = [float(_loss(clip, validation, part, None)) * len(part) for part in parts]
-        if best is None or sum(losses) < best[0]:
-            best = sum(losses), epoch, copy.deepcopy(model.state_dict())
-        elif config.early_stop_patience and epoch - best[1] >= config.early_stop_patience:
-            break
-    if best is None:
-        return config.epochs
-    model.load_state_dict(best[2])
-    return best[1]
+            return sum(float(_loss(clip, validation, part, None)) * len(part) for part in parts)
+
+    def clamp() -> None:
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=_MAX_LOG_SCALE)
+
+    return fit_best(
+        model,
+        optimiser,
+        config,
+        rows,
+        loss=lambda batch: _loss(clip, train, batch, recipe),
+        validate=validate,
+        advice=lambda epoch: f"CLIP's loss is not finite in epoch {epoch}; lower optimiser.learning_rate",
+        least=2,
+        stepped=clamp,
+        report=report,
+    )
 
 
 def _loss(clip: Clip, arrays: StudyArrays, rows: Rows, recipe: Recipe | None) -> Tensor:

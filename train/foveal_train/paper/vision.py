@@ -6,8 +6,6 @@ Shapes: N studies, B rows of a batch, F the backbone's width.
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,18 +14,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from foveal_runtime.errors import CheckFailed
 from foveal_runtime.study.labels import GRADES, Head
 from foveal_runtime.study.study import Modality
 from foveal_train.model.backbones import family_of
 from foveal_train.model.encoders import rest_frozen
 from foveal_train.model.weights import load_backbone
+from foveal_train.paper.fitting import Rows, fit_best
 from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.augment import augment
 from foveal_train.training.losses import grading_loss
 from foveal_train.training.recipe import Recipe, Schedule
 
-Rows = npt.NDArray[np.int64]
 _BATCH = 32
 _PHOTOGRAPH = frozenset({Modality.IMAGE})
 
@@ -104,36 +101,23 @@ def fit(
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser, factor=config.plateau_factor, patience=config.plateau_patience
     )
-    best: tuple[float, int, dict[str, Tensor]] | None = None
-    for epoch in range(1, config.epochs + 1):
-        model.train()
-        order = rows[torch.randperm(len(rows)).numpy()]
-        for start in range(0, len(order), config.batch_size):
-            loss = _loss(model, train, order[start : start + config.batch_size], recipe)
-            if loss is None:
-                continue
-            if not math.isfinite(float(loss.detach())):
-                raise CheckFailed(f"the loss is not finite in epoch {epoch}; lower optimiser.image_learning_rate")
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimiser.step()
-        if report is not None:
-            report(epoch)
-        found = _mean_loss(model.eval(), validation, held_out)
-        if found is None:
-            continue
-        if config.schedule is Schedule.PLATEAU:
+
+    def validate() -> float | None:
+        found = _mean_loss(model, validation, held_out)
+        if found is not None and config.schedule is Schedule.PLATEAU:
             plateau.step(found)
-        if best is None or found < best[0]:
-            best = found, epoch, copy.deepcopy(model.state_dict())
-        elif config.early_stop_patience and epoch - best[1] >= config.early_stop_patience:
-            break
-    model.eval()
-    if best is None:
-        return config.epochs
-    model.load_state_dict(best[2])
-    return best[1]
+        return found
+
+    return fit_best(
+        model,
+        optimiser,
+        config,
+        rows,
+        loss=lambda batch: _loss(model, train, batch, recipe),
+        validate=validate,
+        advice=lambda epoch: f"the loss is not finite in epoch {epoch}; lower optimiser.image_learning_rate",
+        report=report,
+    )
 
 
 def _loss(model: VisionClassifier, arrays: StudyArrays, rows: Rows, recipe: Recipe | None) -> Tensor | None:
