@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from foveal_runtime.errors import DataError
 from foveal_train.runs.claim import REQUEST_FILE
 from foveal_train.runs.run import RUN_FILE, write_json
+from foveal_train.runs.unequal import unequal
 from foveal_train.training.recipe import Recipe, recipe_document, recipe_from_document
 
 ROW_FILE = "row.json"
@@ -80,20 +82,13 @@ def differences(document: Mapping[str, Any], request: Request) -> list[str]:
     except (KeyError, ValueError):
         return ["its recipe is not one that this foveal reads"]
     asked = recipe_document(request.recipe)
-    words = [f"{key} is {there!r} there and {here!r} here" for key, there, here in _unequal(stored, asked, "")]
+    words = [
+        f"{key} is {there!r} there and {here!r} here" for key, there, here in sorted(unequal(stored, asked), key=itemgetter(0))
+    ]
     known = document.get("data_sha256", "")
     if known != request.data_sha256:
         words.append("its data are others" if known else "it does not say which data it is of")
     return words
-
-
-def _unequal(one: Mapping[str, Any], other: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any, Any]]:
-    for key in sorted(one.keys() | other.keys()):
-        here, there = one.get(key), other.get(key)
-        if isinstance(here, dict) and isinstance(there, dict):
-            yield from _unequal(here, there, f"{where}{key}.")
-        elif here != there:
-            yield f"{where}{key}", here, there
 
 
 def _read(path: Path) -> dict[str, Any] | None:

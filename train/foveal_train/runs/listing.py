@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from foveal_runtime.errors import DataError
 from foveal_train.runs.claim import REQUEST_FILE
 from foveal_train.runs.run import METRICS_FILE, RUN_FILE, RunInfo, read_info
+from foveal_train.runs.unequal import unequal
 from foveal_train.training.checkpoint import finished_epochs
 
 _INPUTS = ("image", "full")
@@ -118,7 +119,7 @@ def _value(figure: Any) -> float | None:
 
 def differences(one: RunInfo, other: RunInfo) -> list[tuple[str, str, str]]:
     """What differs between two runs: recipe, data, commit, libraries and machine, as (key, of one, of the other)."""
-    return list(_unequal(_facts(one), _facts(other), ""))
+    return [(key, _text(here), _text(there)) for key, here, there in unequal(_facts(one), _facts(other))]
 
 
 def _facts(info: RunInfo) -> dict[str, Any]:
@@ -134,17 +135,6 @@ def _facts(info: RunInfo) -> dict[str, Any]:
         "epochs": info.epochs,
         "train_studies": info.train_studies,
     }
-
-
-def _unequal(one: Mapping[str, Any], other: Mapping[str, Any], where: str) -> Sequence[tuple[str, str, str]]:
-    found: list[tuple[str, str, str]] = []
-    for key in (*one, *(key for key in other if key not in one)):
-        here, there = one.get(key), other.get(key)
-        if isinstance(here, Mapping) and isinstance(there, Mapping):
-            found += _unequal(here, there, f"{where}{key}.")
-        elif here != there:
-            found.append((f"{where}{key}", _text(here), _text(there)))
-    return found
 
 
 def _text(value: Any) -> str:
