@@ -9,10 +9,11 @@ Every photograph is held out once on each level. What exists in OUT is not train
 work, and figures cover the outer folds that are finished. Each outer run (`OUT/fold-K`) is one that `foveal export` opens.
 `--as-is` trains the outer folds alone, by the recipe as it is, for `idrid_served.py` to export.
 `--seeds 0,1,2` does all of it once a seed (folds, weights, order and augmentation), each in `OUT/seed-S`, and reports
-intervals that hold the variance of training as well as that of photographs. `--grouped` keeps photographs that are likely of
+intervals that hold the variance of training as well as that of photographs; `--same-folds` keeps the folds of `--seed`, so
+that the runs of a fold are teachers that never saw its photographs. `--grouped` keeps photographs that are likely of
 one eye (`same_eye.py`) on one side of every fold and resamples them together. The shipped recipe, honestly held out:
 
-    python benchmarks/idrid_nested.py --data idrid:PATH --out runs/honest --as-is --seeds 0,1,2 --grouped --json FILE
+    python benchmarks/idrid_nested.py --data idrid:PATH --out honest --as-is --seeds 0,1,2 --same-folds --grouped --json FILE
 """
 
 from __future__ import annotations
@@ -290,6 +291,7 @@ def main(
     as_is: bool = False,
     seed: int = 0,
     seeds: str = "",
+    same_folds: bool = False,
     grouped: bool = False,
     threads: int = 1,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
@@ -305,6 +307,7 @@ def main(
         as_is: choose nothing: train the outer folds alone, by the recipe, with a validation share of their own.
         seed: of the folds and of the bootstrap.
         seeds: several, as 0,1,2: everything once for each, the recipe's seed included.
+        same_folds: the folds of `seed` for all of `seeds`.
         grouped: keep photographs that are likely of one eye together.
         threads: torch's threads; two processes of one thread do more than one of two.
         set_: override a key of the recipe as key=value; may be repeated.
@@ -320,14 +323,15 @@ def main(
     places = {each: out / f"seed-{each}" if seeds else out for each in chosen}
     for each, place in places.items():
         own = (*overrides, f"seed={each}") if seeds else overrides
-        run_folds(folds_of(samples, each, groups), asked, recipe, own, data, place, as_is=as_is)
+        run_folds(folds_of(samples, seed if same_folds else each, groups), asked, recipe, own, data, place, as_is=as_is)
     if not seeds:
         found = figures(out, recipe, overrides, seed)
         text = markdown(found)
     else:
         answers = {each: Answers.together(parts) for each, place in places.items() if (parts := held_out_answers(place))}
         found = {
-            "protocol": f"{FOLDS} folds stratified by ICDR grade{', grouped by likely eye' if grouped else ''}, seeds {seeds}",
+            "protocol": f"{FOLDS} folds stratified by ICDR grade{', grouped by likely eye' if grouped else ''}"
+            f"{f', the same {FOLDS} for all seeds' if same_folds else ''}, seeds {seeds}",
             "recipe": recipe,
             "overrides": list(overrides),
             **judged_over_seeds(answers, groups, seed),
