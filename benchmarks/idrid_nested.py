@@ -191,7 +191,7 @@ def run_outer(
     train = [sample for i, sample in enumerate(others) if not validate or i % VALIDATE_EVERY]
     split = Split(train=tuple(train), validation=tuple(validation), test=folds[fold])
     built, data, fitted = _trained(split, recipe, f"fold {fold}, outer")
-    info = describe(built, recipe, specs, data, trained_heads(data.train), fitted)
+    info = describe(built, recipe, specs, split, data, trained_heads(data.train), fitted)
     folder.mkdir(parents=True, exist_ok=True)
     _answers(built, data.test, folds[fold]).save(folder / "held_out.npz")
     write_json(folder / SPLIT_FILE, {part: list(getattr(data, part).ids) for part in PARTS})
