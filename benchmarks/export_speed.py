@@ -39,14 +39,13 @@ from foveal_export.quantise.plan import GraphPlan, Mode
 from foveal_export.studies.cases import Case
 from foveal_export.studies.feeds import Feeds, fusion_feed
 from foveal_runtime.bundle.manifest import FUSION
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import MISSING, Head
 from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import ALL_SUBSETS, Modality
 from foveal_train.model.profile import ModelConfig
 from foveal_train.model.weights import build_model
 from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import RunInfo
-from foveal_train.training.losses import MISSING
 from foveal_train.training.recipe_file import load_recipe
 
 app = cyclopts.App(help=__doc__)

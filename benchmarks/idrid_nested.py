@@ -5,8 +5,9 @@
 Five outer folds, stratified by ICDR grade. For outer fold K, resolution, augmentation and class handling are compared by
 four short trainings on three of the other folds, judged on the fourth; the better level of each is then trained on all
 four, and judged once on fold K. Inner photographs are judged as they are and as simulated other cameras (`cameras.py`).
-Every photograph is held out once on each level. What exists in OUT is not trained again, two calls with `--only` share the
-work, and figures cover the outer folds that are finished. Each outer run (`OUT/fold-K`) is one that `foveal export` opens.
+Every photograph is held out once on each level. What exists in OUT is not trained again, an outer training that was cut off
+goes on, two calls with `--only` share the work, and figures cover the outer folds that are finished. Each outer run
+(`OUT/fold-K`) is one that `foveal export` opens.
 `--as-is` trains the outer folds alone, by the recipe as it is, for `idrid_served.py` to export.
 `--seeds 0,1,2` does all of it once a seed (folds, weights, order and augmentation), each in `OUT/seed-S`, and reports
 intervals that hold the variance of training as well as that of photographs; `--same-folds` keeps the folds of `--seed`, so
@@ -40,6 +41,7 @@ from foveal_train.runs.predict import predict
 from foveal_train.runs.prepared import Prepared, prepare, trained_heads
 from foveal_train.runs.run import RUN_FILE, SPLIT_FILE, write_json, write_run
 from foveal_train.runs.samples import load_samples
+from foveal_train.training import checkpoint
 from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.progress import ProgressReporter
 from foveal_train.training.recipe import Recipe
@@ -124,15 +126,16 @@ def folds_of(samples: Sequence[Sample], seed: int, groups: Mapping[str, str] | N
     return [tuple(graded[i] for i in held) for _, held in splits]
 
 
-def _trained(split: Split, recipe: Recipe, what: str) -> tuple[BuiltModel, Prepared, Any]:
+def _trained(split: Split, recipe: Recipe, what: str, out: Path | None = None) -> tuple[BuiltModel, Prepared, Any]:
+    """A training; with `out` it leaves a checkpoint there after every epoch, and goes on from one."""
     built = build_model(recipe.model, seed=recipe.seed)
     with ProgressReporter(recipe.optimiser.epochs) as reporter:
         reporter.stage(f"{what}: decoding")
         data = prepare(split, built, recipe, cache=None, reporter=reporter)
         reporter.stage(f"{what}: training")
         heads = trained_heads(data.train)
-        fitted = Trainer(built.model, recipe, Studies(train=data.train), heads).fit(
-            report=reporter.step, epoch_report=reporter.epoch
+        fitted = Trainer(built.model, recipe, Studies(train=data.train), heads, out=out).fit(
+            resume=out is not None, report=reporter.step, epoch_report=reporter.epoch
         )
     return built, data, fitted
 
@@ -190,12 +193,13 @@ def run_outer(
     validation = others[::VALIDATE_EVERY] if validate else []
     train = [sample for i, sample in enumerate(others) if not validate or i % VALIDATE_EVERY]
     split = Split(train=tuple(train), validation=tuple(validation), test=folds[fold])
-    built, data, fitted = _trained(split, recipe, f"fold {fold}, outer")
-    info = describe(built, recipe, specs, split, data, trained_heads(data.train), fitted)
     folder.mkdir(parents=True, exist_ok=True)
+    built, data, fitted = _trained(split, recipe, f"fold {fold}, outer", folder)
+    info = describe(built, recipe, specs, split, data, trained_heads(data.train), fitted)
     _answers(built, data.test, folds[fold]).save(folder / "held_out.npz")
     write_json(folder / SPLIT_FILE, {part: list(getattr(data, part).ids) for part in PARTS})
     write_run(folder, info, built.model, built.tokenizer_json)
+    checkpoint.discard(folder)
 
 
 def by_camera(parts: Sequence[Answers]) -> list[dict[str, Any]]:

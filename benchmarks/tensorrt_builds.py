@@ -40,13 +40,12 @@ from foveal_export.tensorrt.parser import version
 from foveal_export.tensorrt.typed import overflowing, to_tensorrt, to_typed_half
 from foveal_runtime.bundle.manifest import FUSION, Precision, ShapeRange
 from foveal_runtime.errors import CheckFailed
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import MISSING, Head
 from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import ALL_SUBSETS, Modality
 from foveal_train.model.weights import build_model
 from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import RunInfo
-from foveal_train.training.losses import MISSING
 
 app = cyclopts.App(help=__doc__)
 PROFILES = ("tiny", "edge", "base")

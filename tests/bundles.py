@@ -22,21 +22,12 @@ from PIL import Image, ImageDraw
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from foveal_runtime import __version__
+from foveal_runtime.bundle.calibration import OperatingPoint, SubsetCalibration
 from foveal_runtime.bundle.golden import write_golden
-from foveal_runtime.bundle.manifest import (
-    Cpu,
-    Evidence,
-    Graph,
-    HeadEvidence,
-    Manifest,
-    OperatingPoint,
-    Precision,
-    SubsetCalibration,
-    Tensor,
-    Tolerances,
-)
+from foveal_runtime.bundle.manifest import Cpu, Evidence, Graph, HeadEvidence, Manifest, Precision, Tensor, Tolerances
 from foveal_runtime.engine.answers import Prepared
 from foveal_runtime.engine.engine import Engine
+from foveal_runtime.engine.novelty import FILE, TrainingPhotographs
 from foveal_runtime.photo.imaging import Crop, ImageSpec, load_square, standardise
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import NoteTokeniser, TextSpec
@@ -450,6 +441,24 @@ def add_variant(
     document["variants"].setdefault(graph, {})[name] = entry
     (path / "manifest.json").write_text(json.dumps(document, indent=1))
     return sha256
+
+
+def add_trust(path: Path, *, limit: float, quantile: float = 1.0) -> None:
+    """Give a bundle a measure of unlikeness and a rule for grade sets of photographs.
+
+    Args:
+        path: of the bundle.
+        limit: distance from the origin, in the image tokens' own units, beyond which a photograph is unlike the training's.
+        quantile: of the rule; 1 takes all grades in.
+    """
+    axes = np.eye(4, D, dtype=np.float32)
+    ones = np.ones(4, np.float32)
+    TrainingPhotographs(mean_D=np.zeros(D, np.float32), axes_KD=axes, variances_K=ones, rest=ones[:1]).write(path)
+    document = json.loads((path / "manifest.json").read_text())
+    document["files"][FILE] = hashlib.sha256((path / FILE).read_bytes()).hexdigest()
+    document["novelty"] = {"file": FILE, "limit": limit, "studies": 50}
+    document["calibration"]["image"]["grade_set"] = {"coverage": 0.9, "quantile": quantile, "studies": 50}
+    (path / "manifest.json").write_text(json.dumps(document, indent=1))
 
 
 _DTYPES = {TensorProto.FLOAT: "float32", TensorProto.INT64: "int64", TensorProto.BOOL: "bool"}

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from foveal_runtime.bundle.manifest import OperatingPoint, SubsetCalibration
-from foveal_runtime.study.labels import Head
+from foveal_runtime.bundle.calibration import OperatingPoint, SubsetCalibration
+from foveal_runtime.study.labels import MISSING, Head
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.record import FeatureStats, encode_record
 from foveal_runtime.study.study import ALL_SUBSETS, Eye, Modality, Record, Sex, Subset, subset_name
@@ -15,7 +15,6 @@ from foveal_train.data import Labels, Sample
 from foveal_train.data.notes import Finding, note_of, without_dr
 from foveal_train.model.profile import profile
 from foveal_train.training.arrays import StudyArrays, with_notes
-from foveal_train.training.losses import MISSING
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from foveal_export.judge import Judge
 from foveal_export.parity import assess, evidence, mend, report
 from foveal_export.parity.costs import Cost, costs, pytorch_cost
 from foveal_export.parity.document import Findings
+from foveal_export.parity.novelty import fit_novelty
 from foveal_export.parity.outcome import Aim, Candidate, Compared, Outcome
 from foveal_export.parity.refit import recalibrated, refit
 from foveal_export.planning import (
@@ -41,6 +42,7 @@ from foveal_export.result import Exported
 from foveal_export.search import given_back, rank, search
 from foveal_export.studies import cases
 from foveal_export.tensorrt import engines, typed
+from foveal_runtime.bundle import writing
 from foveal_runtime.bundle.bundle import PARITY
 from foveal_runtime.bundle.golden import write_golden
 from foveal_runtime.bundle.manifest import FUSION, Manifest, Precision, Target, Variant
@@ -80,7 +82,7 @@ def export_run(request: Request, say: Reporter, *, refuse: Callable[[dict[str, A
     check_source(request)
     check_engines(request)
     variants.check_variants(request)
-    writer.check_target(request.out, force=request.force)
+    writing.check_target(request.out, force=request.force)
     key = None if request.sign is None else read_private_key(request.sign)
     about = "" if request.about is None else read_about(request.about)
     export = _Export(request, say)
@@ -89,7 +91,7 @@ def export_run(request: Request, say: Reporter, *, refuse: Callable[[dict[str, A
     export.ask_pytorch()
     export.plan()
     beside = writer.engines_staging(request.out) if request.keep_engines else contextlib.nullcontext()
-    with writer.staging(request.out, force=request.force) as folder, beside as kept:
+    with writing.staging(request.out, force=request.force) as folder, beside as kept:
         export.write_golden(folder)
         export.search(folder)
         export.conclude(folder)
@@ -236,6 +238,8 @@ class _Export:
         self.say.stage("refitting temperatures and operating points")
         engine = self.judge.engine(folder, self.outcome)
         calibration = refit(engine, self.info, self.chosen.validation).calibration
+        self.say.stage("what the training photographs are like")
+        self.novelty = None if self.request.hub_folder else fit_novelty(engine, self.chosen, folder)
         self.ms_per_study = self.judge.timed(engine)
         self.say.stage(f"verdict on {self.chosen.source}")
         self.outcome = self.judge.conclude(engine, self.outcome, calibration)
@@ -309,6 +313,7 @@ class _Export:
         by_optimum = self.request.text_exporter is TextExporter.OPTIMUM
         made_with = {**self.outcome.manifest.made_with, **(text_optimum.made_with() if by_optimum else {})}
         changes = {"parity": document["summary"], "graphs": entries, "variants": self.variants, "made_with": made_with}
+        changes["novelty"] = self.novelty
         if self.request.keep_engines:
             changes["engines"] = engines.hashes(self.tensorrt)
         manifest = self.outcome.manifest.model_copy(update=changes)
@@ -318,7 +323,7 @@ class _Export:
             card = model_card(manifest, self.info, self.metrics, document, about)
         (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
         starts = pretrained_parts(self.info.model, self.names, self.info.recipe.get(WEIGHTS_SHA256, ""))
-        write_bom(folder, manifest, writer.file_hashes(folder, manifest.graphs), self.data, starts)
-        manifest = manifest.model_copy(update={"files": writer.file_hashes(folder, manifest.graphs)})
-        writer.write_manifest(folder, manifest, key)
+        write_bom(folder, manifest, writing.file_hashes(folder, manifest.graphs), self.data, starts)
+        manifest = manifest.model_copy(update={"files": writing.file_hashes(folder, manifest.graphs)})
+        writing.write_manifest(folder, manifest, key)
         return manifest

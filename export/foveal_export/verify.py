@@ -118,13 +118,14 @@ class Verifier:
         found = assess.ask_engine(engine, info, prepared)
         dependence = assess.neighbour_dependence(engine, info, prepared)
         budget = budget_of(manifest.tolerances)
-        served = (info.calibration, manifest.calibration)
+        # A site's own calibration is not the run's: its graphs are compared under one and the same.
+        served = (info.calibration if manifest.adapted is None else manifest.calibration, manifest.calibration)
         parts = assess.compare_all(self.expected, found, self.checks, served, budget.tie_margin)
         proofs = manifest.evidence or evidence.gather(info.trained_heads, [(self.checks, self.expected)])
         missed = failures(parts, budget, evidence=proofs, dependence=dependence)
         self._say.stage("refitting temperatures and operating points")
         # Without validation studies at hand there is nothing to fit on, and the report says so.
-        validation = self._validation()
+        validation = self._validation() if manifest.adapted is None else ()
         fitted = refit(engine, info, validation) if validation else Refit(calibration={})
         missed += [
             Failure(subset=name, quantity=f"{what} {REFITTED}", got=again, limit=carried)

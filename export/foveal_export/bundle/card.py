@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foveal_runtime.bundle.manifest import Manifest, SubsetCalibration
+from foveal_runtime.bundle.calibration import SubsetCalibration
+from foveal_runtime.bundle.manifest import Manifest
 from foveal_runtime.engine.grading import DEFAULT_POINT
 from foveal_train.runs.run import RunInfo
 

@@ -1,55 +1,16 @@
-"""Write a bundle so that a half-written one is never seen: a hidden folder beside the target, renamed when whole."""
+"""Write what export alone makes of a bundle: graphs, the tokenizer, engines beside it. `bundle.writing` writes the rest."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import onnx
 
-from foveal_runtime.bundle.bundle import GOLDEN, MANIFEST, TOKENIZER, checksum_of, sha256_file
-from foveal_runtime.bundle.manifest import NO_CHECKSUM, Cpu, Graph, Manifest, Tensor
-from foveal_runtime.bundle.signing import sign_manifest
-from foveal_runtime.errors import ConfigError
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-_PARTIAL = ".partial-"
-
-
-def check_target(target: Path, *, force: bool) -> None:
-    """Refuse early what `staging` would refuse after minutes of work.
-
-    Raises:
-        ConfigError: the target exists and may not be replaced, or its folder can't be written.
-    """
-    if target.exists() or target.is_symlink():
-        if not force:
-            raise ConfigError(f"{target} exists; replace it with --force, or name another place with --out")
-        if not (target / MANIFEST).is_file():
-            raise ConfigError(f"{target} is no bundle, so --force does not replace it; name another place with --out")
-    parent = target.absolute().parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ConfigError(f"{target} can't be written: {parent} is not a writable folder; name another place with --out")
-
-
-@contextlib.contextmanager
-def staging(target: Path, *, force: bool) -> Iterator[Path]:
-    """A folder to write the bundle into; it becomes `target` when the block ends well and vanishes when it does not.
-
-    Raises:
-        ConfigError: see `check_target`.
-    """
-    check_target(target, force=force)
-    with _partial(target) as folder:
-        yield folder
+from foveal_runtime.bundle.bundle import GOLDEN, TOKENIZER, sha256_file
+from foveal_runtime.bundle.manifest import Cpu, Graph, Tensor
+from foveal_runtime.bundle.writing import whole_or_nothing
 
 
 @contextlib.contextmanager
@@ -59,61 +20,13 @@ def engines_staging(bundle: Path) -> Iterator[Path]:
     Raises:
         ConfigError: it can't be written.
     """
-    with _partial(engines_folder(bundle)) as folder:
+    with whole_or_nothing(engines_folder(bundle)) as folder:
         yield folder
 
 
 def engines_folder(bundle: Path) -> Path:
     """Where engines that are kept lie: beside the bundle, whose manifest has their hashes."""
     return bundle.absolute().with_name(bundle.name + ".engines")
-
-
-@contextlib.contextmanager
-def _partial(target: Path) -> Iterator[Path]:
-    partial = target.absolute().with_name(f".{target.name}{_PARTIAL}{os.getpid()}")
-    try:
-        target.absolute().parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
-        partial.mkdir()
-    except OSError as error:
-        raise ConfigError(f"{target} can't be written ({error.strerror}); name another place with --out") from None
-    try:
-        yield partial
-        _sync(partial)
-        _replace(partial, target.absolute())
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _sweep(target: Path) -> None:
-    """Remove what exports that were killed left beside the target."""
-    for left in target.absolute().parent.glob(f".{target.name}{_PARTIAL}*"):
-        pid = left.name.rpartition("-")[2]
-        if pid.isdigit() and int(pid) != os.getpid() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    """Bytes before names: after a power cut a bundle that is there is whole."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-
-
-def _replace(partial: Path, target: Path) -> None:
-    if not target.exists():
-        partial.rename(target)
-        return
-    old = partial.with_name(partial.name + ".old")
-    target.rename(old)
-    try:
-        partial.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
-    shutil.rmtree(old)
 
 
 def write_graph(
@@ -146,26 +59,6 @@ def write_graph(
 def write_tokenizer(folder: Path, tokenizer_json: bytes) -> None:
     """Write tokenizer.json."""
     (folder / TOKENIZER).write_bytes(tokenizer_json)
-
-
-def file_hashes(folder: Path, graphs: dict[str, Graph]) -> dict[str, str]:
-    """SHA-256 of every file but the graphs and the manifest, by relative path."""
-    own = {graph.file for graph in graphs.values()} | {MANIFEST}
-    return {
-        path.relative_to(folder).as_posix(): sha256_file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).as_posix() not in own
-    }
-
-
-def write_manifest(folder: Path, manifest: Manifest, key: Ed25519PrivateKey | None = None) -> None:
-    """Write manifest.json, its checksum in it, and its signature when there is a key: the last files of a bundle."""
-    blank = manifest.model_copy(update={"checksum": NO_CHECKSUM})
-    data = (blank.model_dump_json(indent=1) + "\n").encode()
-    data = data.replace(NO_CHECKSUM.encode(), checksum_of(data).encode(), 1)
-    (folder / MANIFEST).write_bytes(data)
-    if key is not None:
-        sign_manifest(folder, data, key)
 
 
 def golden_folder(folder: Path) -> Path:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from foveal_export.parity.parity import Answers, SubsetParity, Truth, Worst, compare, worst_studies
 from foveal_export.studies.cases import Case
-from foveal_runtime.bundle.manifest import SubsetCalibration
+from foveal_runtime.bundle.calibration import SubsetCalibration
 from foveal_runtime.engine.answers import Outcome, VectorKind
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.study.labels import Head

@@ -16,11 +16,10 @@ from foveal_export.parity.paired import resamples_of
 from foveal_export.parity.parity import Answers
 from foveal_export.studies.cases import Case
 from foveal_runtime.bundle.manifest import Evidence, HeadEvidence
-from foveal_runtime.study.labels import REFERABLE_GRADE, Head, softmax
+from foveal_runtime.study.labels import MISSING, REFERABLE_GRADE, Head, softmax
 from foveal_train.evaluation.grading import confusion_matrix, confusion_replicates, quadratic_kappa
 from foveal_train.evaluation.intervals import LEVEL
 from foveal_train.evaluation.referable import auroc
-from foveal_train.training.losses import MISSING
 
 MIN_STUDIES = 50
 """Labelled held-out studies below which nothing is said of a head."""

@@ -15,12 +15,11 @@ import numpy.typing as npt
 
 from foveal_export.parity.paired import Loss, calibration_loss, kappa_loss, resamples_of, sensitivity_loss
 from foveal_runtime.bundle.agreement import TIE_MARGIN, Changes, changed_decisions, changed_grades
-from foveal_runtime.bundle.manifest import SubsetCalibration
+from foveal_runtime.bundle.calibration import SubsetCalibration
 from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.engine.grading import default_point
-from foveal_runtime.study.labels import REFERABLE_GRADE, Head, referable_probability, referral_score, softmax
+from foveal_runtime.study.labels import MISSING, REFERABLE_GRADE, Head, referable_probability, referral_score
 from foveal_train.evaluation import referable
-from foveal_train.training.losses import MISSING
 
 Float = npt.NDArray[np.float32]
 NEIGHBOURS = 10
@@ -152,7 +151,7 @@ def compare(
     decided: ReferableParity | None = None
     for head in reference.logits:
         probabilities = tuple(
-            softmax(side.logits[head], calibration.temperature.get(head, 1.0))
+            calibration.probabilities(head, side.logits[head])
             for side, calibration in zip((reference, artefact), served, strict=True)
         )
         heads[head.value] = head_parity(

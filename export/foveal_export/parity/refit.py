@@ -12,12 +12,12 @@ from foveal_export.parity.assess import Calibrations, ask_engine, ask_reference,
 from foveal_export.parity.parity import Answers
 from foveal_export.studies import cases
 from foveal_runtime.bundle.agreement import allowed
-from foveal_runtime.bundle.manifest import OperatingPoint, SubsetCalibration
+from foveal_runtime.bundle.calibration import SubsetCalibration
 from foveal_runtime.engine.engine import Engine
-from foveal_runtime.study.labels import Head, referral_score, softmax
+from foveal_runtime.engine.fits import fit_subset
+from foveal_runtime.study.labels import Head, referral_score
 from foveal_runtime.study.study import Subset, subset_name
 from foveal_train.data import Sample
-from foveal_train.runs.calibration import fit_points, fit_temperature
 from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import RunInfo
 
@@ -50,7 +50,7 @@ def refit(engine: Engine, info: RunInfo, validation: Sequence[Sample]) -> Refit:
     unseen = [name for name in map(subset_name, info.subsets) if name not in seen]
     rest = {name: info.calibration.get(name, SubsetCalibration()) for name in unseen}
     scores = {
-        name: referral_score(softmax(answers[name].logits[Head.ICDR], fitted[name].temperature[Head.ICDR]))
+        name: referral_score(fitted[name].probabilities(Head.ICDR, answers[name].logits[Head.ICDR]))
         for name in seen
         if Head.ICDR in info.trained_heads
     }
@@ -93,14 +93,9 @@ def fit_calibrations(
     """
     calibrated = {}
     for name, part in studies.items():
-        temperature: dict[Head, float] = {}
-        points: tuple[OperatingPoint, ...] = ()
-        for head in info.trained_heads:
-            logits_NG, grades_N = answers[name].logits[head], labels(part, head)
-            temperature[head] = fit_temperature(logits_NG, grades_N)
-            if head is Head.ICDR:
-                points = fit_points(logits_NG, grades_N, [case.patient or case.id for case in part])
-        calibrated[name] = SubsetCalibration(temperature=temperature, operating_points=points)
+        logits = {head: answers[name].logits[head] for head in info.trained_heads}
+        grades = {head: labels(part, head) for head in info.trained_heads}
+        calibrated[name] = fit_subset(logits, grades, [case.patient or case.id for case in part])
     return calibrated
 
 

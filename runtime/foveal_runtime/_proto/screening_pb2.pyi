@@ -102,7 +102,7 @@ class GradeResult(_message.Message):
     def __init__(self, id: _Optional[str] = ..., grade: _Optional[_Union[Grade, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class Grade(_message.Message):
-    __slots__ = ("graded", "ungradable", "abstained", "quality", "modalities", "imputed_fields", "truncated_fields", "timing", "unverified_heads", "filled_fields")
+    __slots__ = ("graded", "ungradable", "abstained", "quality", "modalities", "imputed_fields", "truncated_fields", "timing", "unverified_heads", "filled_fields", "novelty")
     GRADED_FIELD_NUMBER: _ClassVar[int]
     UNGRADABLE_FIELD_NUMBER: _ClassVar[int]
     ABSTAINED_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +113,7 @@ class Grade(_message.Message):
     TIMING_FIELD_NUMBER: _ClassVar[int]
     UNVERIFIED_HEADS_FIELD_NUMBER: _ClassVar[int]
     FILLED_FIELDS_FIELD_NUMBER: _ClassVar[int]
+    NOVELTY_FIELD_NUMBER: _ClassVar[int]
     graded: Graded
     ungradable: Ungradable
     abstained: Abstained
@@ -123,7 +124,16 @@ class Grade(_message.Message):
     timing: Timing
     unverified_heads: _containers.RepeatedScalarFieldContainer[str]
     filled_fields: _containers.RepeatedCompositeFieldContainer[FilledField]
-    def __init__(self, graded: _Optional[_Union[Graded, _Mapping]] = ..., ungradable: _Optional[_Union[Ungradable, _Mapping]] = ..., abstained: _Optional[_Union[Abstained, _Mapping]] = ..., quality: _Optional[_Union[ImageQuality, _Mapping]] = ..., modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., imputed_fields: _Optional[_Iterable[str]] = ..., truncated_fields: _Optional[_Iterable[str]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., unverified_heads: _Optional[_Iterable[str]] = ..., filled_fields: _Optional[_Iterable[_Union[FilledField, _Mapping]]] = ...) -> None: ...
+    novelty: Novelty
+    def __init__(self, graded: _Optional[_Union[Graded, _Mapping]] = ..., ungradable: _Optional[_Union[Ungradable, _Mapping]] = ..., abstained: _Optional[_Union[Abstained, _Mapping]] = ..., quality: _Optional[_Union[ImageQuality, _Mapping]] = ..., modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., imputed_fields: _Optional[_Iterable[str]] = ..., truncated_fields: _Optional[_Iterable[str]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., unverified_heads: _Optional[_Iterable[str]] = ..., filled_fields: _Optional[_Iterable[_Union[FilledField, _Mapping]]] = ..., novelty: _Optional[_Union[Novelty, _Mapping]] = ...) -> None: ...
+
+class Novelty(_message.Message):
+    __slots__ = ("distance", "unlike_training")
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    UNLIKE_TRAINING_FIELD_NUMBER: _ClassVar[int]
+    distance: float
+    unlike_training: bool
+    def __init__(self, distance: _Optional[float] = ..., unlike_training: _Optional[bool] = ...) -> None: ...
 
 class FilledField(_message.Message):
     __slots__ = ("field", "source")
@@ -134,18 +144,28 @@ class FilledField(_message.Message):
     def __init__(self, field: _Optional[str] = ..., source: _Optional[_Union[FactSource, str]] = ...) -> None: ...
 
 class Graded(_message.Message):
-    __slots__ = ("heads", "icdr", "sdrg", "referral", "referral_basis")
+    __slots__ = ("heads", "icdr", "sdrg", "referral", "referral_basis", "icdr_set")
     HEADS_FIELD_NUMBER: _ClassVar[int]
     ICDR_FIELD_NUMBER: _ClassVar[int]
     SDRG_FIELD_NUMBER: _ClassVar[int]
     REFERRAL_FIELD_NUMBER: _ClassVar[int]
     REFERRAL_BASIS_FIELD_NUMBER: _ClassVar[int]
+    ICDR_SET_FIELD_NUMBER: _ClassVar[int]
     heads: _containers.RepeatedCompositeFieldContainer[HeadResult]
     icdr: IcdrGrade
     sdrg: SdrgGrade
     referral: Referral
     referral_basis: ReferralBasis
-    def __init__(self, heads: _Optional[_Iterable[_Union[HeadResult, _Mapping]]] = ..., icdr: _Optional[_Union[IcdrGrade, str]] = ..., sdrg: _Optional[_Union[SdrgGrade, str]] = ..., referral: _Optional[_Union[Referral, str]] = ..., referral_basis: _Optional[_Union[ReferralBasis, _Mapping]] = ...) -> None: ...
+    icdr_set: GradeSet
+    def __init__(self, heads: _Optional[_Iterable[_Union[HeadResult, _Mapping]]] = ..., icdr: _Optional[_Union[IcdrGrade, str]] = ..., sdrg: _Optional[_Union[SdrgGrade, str]] = ..., referral: _Optional[_Union[Referral, str]] = ..., referral_basis: _Optional[_Union[ReferralBasis, _Mapping]] = ..., icdr_set: _Optional[_Union[GradeSet, _Mapping]] = ...) -> None: ...
+
+class GradeSet(_message.Message):
+    __slots__ = ("grades", "coverage")
+    GRADES_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_FIELD_NUMBER: _ClassVar[int]
+    grades: _containers.RepeatedScalarFieldContainer[IcdrGrade]
+    coverage: float
+    def __init__(self, grades: _Optional[_Iterable[_Union[IcdrGrade, str]]] = ..., coverage: _Optional[float] = ...) -> None: ...
 
 class HeadResult(_message.Message):
     __slots__ = ("head", "classes", "likeliest")

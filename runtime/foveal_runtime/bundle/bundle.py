@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from foveal_runtime.bundle.graphfile import check_graph
-from foveal_runtime.bundle.manifest import NO_CHECKSUM, SCHEMA_VERSION, Manifest
+from foveal_runtime.bundle.manifest import ADAPTED_SCHEMA_VERSION, NO_CHECKSUM, SCHEMA_VERSION, Manifest
 from foveal_runtime.bundle.sealed import Sealed
 from foveal_runtime.bundle.signing import SIGNATURE, PublicKey, check_signature
 from foveal_runtime.bundle.strictjson import parse_json
@@ -172,10 +172,12 @@ def _parse(raw: bytes, root: Path) -> Manifest:
     if not isinstance(document, dict) or "schema_version" not in document:
         raise BundleError(f"{path} is damaged: it is no JSON object with a schema_version; export again")
     version = document["schema_version"]
-    if version != SCHEMA_VERSION:
-        newer = isinstance(version, int) and version > SCHEMA_VERSION
+    if version not in (SCHEMA_VERSION, ADAPTED_SCHEMA_VERSION):
+        newer = isinstance(version, int) and version > ADAPTED_SCHEMA_VERSION
         mend = "upgrade foveal, or export again with this one" if newer else "export again with this foveal"
-        raise BundleError(f"manifest schema {version!r} is not the one this runtime reads ({SCHEMA_VERSION}); {mend}")
+        raise BundleError(
+            f"manifest schema {version!r} is none that this runtime reads ({SCHEMA_VERSION}, {ADAPTED_SCHEMA_VERSION}); {mend}"
+        )
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:

@@ -16,6 +16,8 @@ def warnings_of(manifest: Manifest) -> list[str]:
     points = {point.name for each in manifest.calibration.values() for point in each.operating_points if not point.studies}
     if points and Head.ICDR in manifest.trained_heads:
         said.append(f"operating point {', '.join(sorted(points))} was not fitted: too few referable patients at training")
+    if manifest.adapted is not None:
+        said.append(f"calibrated for {manifest.adapted.site} alone: its probabilities and referrals are right nowhere else")
     if manifest.trained_on is not None and manifest.trained_on.cameras:
         said.append(f"trained on photographs of {', '.join(manifest.trained_on.cameras)} alone: expect less on other cameras")
     return said

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 from foveal_runtime.bundle.agreement import TIE_MARGIN
+from foveal_runtime.bundle.calibration import Adapted, Novelty, SubsetCalibration
 from foveal_runtime.photo.imaging import ImageSpec
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import TextSpec
@@ -16,6 +17,8 @@ from foveal_runtime.study.study import Modality, Subset, subset_of
 
 SCHEMA_VERSION = 1
 """Raised when an older runtime could misread a bundle; adding an optional field is no reason."""
+ADAPTED_SCHEMA_VERSION = 2
+"""Of bundles that a site adapted: a runtime that reads version 1 alone would leave the site's prior out."""
 
 
 class Precision(StrEnum):
@@ -61,7 +64,6 @@ FUSION = "fusion"
 """Name of the fusion graph; the encoders' graphs are named by their modality."""
 
 
-Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 Name = Annotated[str, Field(max_length=200)]
 NO_CHECKSUM = "0" * 64
 _MAX_DIM = 4000
@@ -118,30 +120,6 @@ class Variant(Graph):
     """Computes in FP16, which no kernel of a processor does."""
     parity: dict[str, Any] = {}
     """What the manifest's `parity` says, of the bundle with this file in place of the graph's own."""
-
-
-class OperatingPoint(_Model):
-    """A threshold on the calibrated probability of referable DR, with what it reached on validation data."""
-
-    name: str
-    threshold: float = Field(ge=0, le=1)
-    sensitivity: float | None = None
-    sensitivity_low: float | None = None
-    """One-sided 95 % lower bound of the sensitivity over patients (Clopper and Pearson)."""
-    specificity: float | None = None
-    patients: int = 0
-    """Validation patients with referable DR, over whom the bound is taken."""
-    studies: int = 0
-    """Labelled validation studies it was fitted on; 0 means the default threshold of 0.5, not fitted."""
-
-
-class SubsetCalibration(_Model):
-    """What makes the logits of one modality subset readable as probabilities."""
-
-    temperature: dict[Head, Temperature] = {}
-    """Divides the logits before the softmax (Guo et al. 2017); fitted on validation data. 1.0 where absent."""
-    operating_points: tuple[OperatingPoint, ...] = ()
-    """The first is the default one."""
 
 
 class Evidence(StrEnum):
@@ -231,7 +209,7 @@ class Tolerances(_Model):
 class Manifest(_Model):
     """A bundle's manifest.json."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 1
     checksum: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     """SHA-256 of manifest.json with zeros in place of these digits: a damaged disk can turn a threshold into another that is no
     less valid. Empty in older bundles."""
@@ -263,6 +241,10 @@ class Manifest(_Model):
     """By `subset_name`."""
     evidence: dict[str, dict[Head, HeadEvidence]] = {}
     """By `subset_name` and head: whether held-out studies show that the grades mean anything. Empty in older bundles."""
+    adapted: Adapted | None = None
+    """None unless a site fitted the calibration anew (`foveal adapt`)."""
+    novelty: Novelty | None = None
+    """None in older bundles, and where the training photographs were not at hand."""
     trained_on: TrainedOn | None = None
     """None in older bundles."""
     tolerances: Tolerances
@@ -274,6 +256,8 @@ class Manifest(_Model):
     @model_validator(mode="after")
     def _usable(self) -> Self:
         """Refuse numbers that would be divided by, or allocated, before anything computes with them."""
+        if self.schema_version < ADAPTED_SCHEMA_VERSION and any(each.bias for each in self.calibration.values()):
+            raise ValueError("a site's prior in a manifest of schema 1, which older runtimes would leave out")
         names = set(map(str, Modality))
         if FUSION not in self.graphs or not self.graphs.keys() - {FUSION} or not self.graphs.keys() <= {*names, FUSION}:
             raise ValueError("graphs are not fusion and at least one of image, text and structured")

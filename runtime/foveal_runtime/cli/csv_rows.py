@@ -27,6 +27,7 @@ GRADE_COLUMNS = (
     "icdr",
     "icdr_name",
     *(f"icdr_p{grade}" for grade in range(_CLASSES)),
+    "icdr_set",
     "sdrg",
     "sdrg_name",
     *(f"sdrg_p{grade}" for grade in range(_CLASSES)),
@@ -37,6 +38,7 @@ GRADE_COLUMNS = (
     "by_grade_alone",
     "unverified",
     "imputed",
+    "unlike_training",
     "message",
 )
 HIT_COLUMNS = (
@@ -79,6 +81,10 @@ def grade_row(document: Mapping[str, Any]) -> dict[str, Any]:
         if (found := document[head]) is not None:
             row |= {head: found["grade"], f"{head}_name": found["name"]}
             row |= {f"{head}_p{grade}": value for grade, value in enumerate(found["probabilities"])}
+    if document["icdr"] is not None and "set" in document["icdr"]:
+        row["icdr_set"] = " ".join(map(str, document["icdr"]["set"]["grades"]))
+    if "novelty" in document:
+        row["unlike_training"] = document["novelty"]["unlike_training"]
     if referable is not None:
         row |= {
             "referral": "refer" if referable["decision"] else "not_referable",

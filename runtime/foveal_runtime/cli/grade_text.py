@@ -14,7 +14,7 @@ from foveal_runtime.cli.layout import printable, shortened, wrapped
 from foveal_runtime.study.labels import Head
 
 _LEAST_NAME, _GAP = 16, 2
-_COLUMNS = (("ICDR", 15), ("p", 4), ("SDRG", 4), ("referral", 14), ("p(refer)", 8))
+_COLUMNS = (("ICDR", 15), ("p", 4), ("set", 3), ("SDRG", 4), ("referral", 14), ("p(refer)", 8))
 _ICDR_WORDS = ("none", "mild", "moderate", "severe", "proliferative")
 
 
@@ -27,6 +27,8 @@ def said(grade: Any) -> str:
     """What is said of one study, in one line."""
     missing = no_grade(grade)
     parts = [_head_text(result) for result in grade.graded.heads] if missing is None else [missing]
+    if grade.graded.icdr_set.grades:
+        parts.append(f"may be {_span(grade.graded.icdr_set)} ({grade.graded.icdr_set.coverage:.0%} sets)")
     if grade.graded.referral:
         parts.append(_referral_text(grade.graded))
     return "; ".join([*parts, *_remarks(grade)])
@@ -47,6 +49,8 @@ def no_grade(grade: Any) -> str | None:
 
 def _remarks(grade: Any) -> list[str]:
     remarks = []
+    if grade.novelty.unlike_training:
+        remarks.append("unlike the photographs that this model was trained on: its grade has not been tested on such")
     if grade.unverified_heads:
         remarks.append(f"unverified: {', '.join(grade.unverified_heads)}")
     if grade.imputed_fields:
@@ -111,18 +115,24 @@ def _row(name: str, cells: Sequence[str], room: int) -> str:
 def _cells(graded: Any) -> list[str]:
     heads = {result.head: result for result in graded.heads}
     icdr, sdrg = heads.get(Head.ICDR), heads.get(Head.SDRG)
-    cells = ["no grade", "", "-" if sdrg is None else sdrg.likeliest.partition(":")[0], "no decision", ""]
+    cells = ["no grade", "", "", "-" if sdrg is None else sdrg.likeliest.partition(":")[0], "no decision", ""]
     if icdr is not None:
         place = _place(icdr)
-        cells[:2] = [f"{place} {_ICDR_WORDS[place]}", f"{icdr.classes[place].probability:.2f}"]
+        cells[:3] = [f"{place} {_ICDR_WORDS[place]}", f"{icdr.classes[place].probability:.2f}", _span(graded.icdr_set)]
     if graded.referral:
         by_grade = graded.referral_basis.by_grade_alone
         refer = graded.referral == screening_pb2.REFERRAL_REFER
-        cells[3:] = [
+        cells[4:] = [
             "refer by grade" if by_grade else "refer" if refer else "not referable",
             f"{graded.referral_basis.probability:.3f}",
         ]
     return cells
+
+
+def _span(grades: Any) -> str:
+    """A set of neighbouring grades, as 1-3; empty without one."""
+    known = [number - screening_pb2.ICDR_GRADE_NO_RETINOPATHY for number in grades.grades]
+    return "" if not known else str(known[0]) if len(known) == 1 else f"{known[0]}-{known[-1]}"
 
 
 def _others(graded: Any) -> list[str]:

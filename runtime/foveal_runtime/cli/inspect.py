@@ -78,6 +78,8 @@ def describe(bundle: Bundle, *, signed_by: str = "") -> dict[str, Any]:
         "calibration",
         "evidence",
         "trained_on",
+        "adapted",
+        "novelty",
         "tolerances",
         "parity",
         "image",
@@ -149,7 +151,12 @@ def screen(document: dict[str, Any]) -> str:
     lines += ["", "referable DR at"]
     for name, entry in document["calibration"].items():
         points = [_point(point) for point in entry["operating_points"]]
-        lines.append(f"  {name:<24}{'; '.join(points) or 'no operating point'}")
+        lines.append(f"  {name:<24}{'; '.join(points) or 'no operating point'}{_sets(entry['grade_set'])}")
+    if document["novelty"] is not None:
+        lines.append(f"knows photographs unlike its training's; their limit was fitted on {document['novelty']['studies']}")
+    if document["adapted"] is not None:
+        adapted = document["adapted"]
+        lines.append(f"adapted to {adapted['site']}, from bundle {adapted['bundle_sha256'][:12]}")
     lines.append(f"trained on {_data(document['trained_on'])}")
     lines += [f"warning: {warning}" for warning in document["warnings"]]
     made = ", ".join(f"{name} {version}" for name, version in document["made_with"].items())
@@ -237,6 +244,10 @@ def _interval(entry: dict[str, Any], key: str) -> str:
 
 def _figure(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3g}" if abs(value) < 0.1 else f"{value:.5f}"
+
+
+def _sets(rule: dict[str, Any] | None) -> str:
+    return "" if rule is None else f"; grade sets cover {rule['coverage']:.0%} ({rule['studies']} studies)"
 
 
 def _point(point: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from foveal_runtime.errors import FovealError
 
 _RUNTIME = "foveal_runtime.cli"
 _EXTRAS = {
+    "adapt": "adapt",
     "train": "train",
     "evaluate": "train",
     "sweep": "train",
@@ -43,6 +44,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("verify", f"{_RUNTIME}.verify:verify", "Check a bundle against PyTorch's answers."),
     ("inspect", f"{_RUNTIME}.inspect:inspect", "Show what a bundle is, on one screen."),
     ("diff", f"{_RUNTIME}.diff:diff", "Compare a bundle with the one it is to replace."),
+    ("adapt", f"{_RUNTIME}.adapt:adapt", "Calibrate a bundle for a site, on its own labelled studies."),
     ("doctor", f"{_RUNTIME}.doctor:doctor", "Check this machine, and what a bundle does on it."),
     ("compile", f"{_RUNTIME}.compile:compile_", "Compile a bundle for this machine, and measure how it is best served."),
     ("gpu-check", "foveal_export.gpucheck.command:gpu_check", "Check bundles and training on this machine's GPU."),

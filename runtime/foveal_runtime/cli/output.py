@@ -44,6 +44,11 @@ def grade_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
             "name": result.likeliest,
             "probabilities": [each.probability for each in result.classes],
         }
+    if grade.graded.icdr_set.grades:
+        found = grade.graded.icdr_set
+        document["icdr"]["set"] = {"grades": [icdr_from(number) for number in found.grades], "coverage": found.coverage}
+    if grade.HasField("novelty"):
+        document["novelty"] = {"distance": grade.novelty.distance, "unlike_training": grade.novelty.unlike_training}
     if grade.graded.referral:
         basis = grade.graded.referral_basis
         document["referable"] = {

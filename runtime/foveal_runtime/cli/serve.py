@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -39,6 +39,7 @@ def serve(
     client_ca: Path | None = None,
     insecure: Annotated[bool, Parameter(negative=())] = False,
     operating_point: str | None = None,
+    abstain: Annotated[list[Literal["out-of-distribution", "undecided"]] | None, Parameter(negative=())] = None,
     allow_unverified: Annotated[bool, Parameter(negative=())] = False,
     allow_untrained: Annotated[bool, Parameter(negative=())] = False,
     require_signature: Path | None = None,
@@ -87,6 +88,8 @@ def serve(
         insecure: serve plain text to other machines, metrics included.
         operating_point: which of the bundle's operating points decides on referrals (`foveal inspect` lists them); default:
             the first one of each modality subset. A call may name another.
+        abstain: reason to withhold an answer, so that a person has to look; may be repeated. out-of-distribution: photographs
+            unlike those that the model was trained on; undecided: nothing is referred, but a referable grade is possible.
         allow_unverified: also answer with grades of heads that too few held-out studies were there to judge; each answer then
             names those heads.
         allow_untrained: also answer with grades that held-out studies can't tell from chance (a model that is hardly trained);
@@ -141,6 +144,7 @@ def serve(
             "client_ca": client_ca,
             "insecure": insecure or None,
             "operating_point": operating_point,
+            "abstain": abstain,
             "allow_unverified": allow_unverified or None,
             "allow_untrained": allow_untrained or None,
             "require_signature": require_signature,

@@ -74,6 +74,9 @@ class Outcome:
     """Fields of the record that the request left out and a DICOM header says."""
     graph_ms: Mapping[str, float] = field(default_factory=dict)
     """Of that time, each graph's, by its name."""
+    novelty: float | None = None
+    """How far the photograph lies from those that the model was trained on (`engine.novelty`), in units of the bundle's limit;
+    None without a photograph, or in bundles that don't know."""
 
     @property
     def gradable(self) -> bool:

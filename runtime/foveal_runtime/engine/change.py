@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from foveal_runtime.bundle.agreement import NO_CHANGES, Changes, allowed
-from foveal_runtime.bundle.manifest import Evidence, Manifest, OperatingPoint, SubsetCalibration
+from foveal_runtime.bundle.calibration import OperatingPoint, SubsetCalibration
+from foveal_runtime.bundle.manifest import Evidence, Manifest
 from foveal_runtime.engine import difference
 from foveal_runtime.engine.difference import Pair, Part
 from foveal_runtime.engine.envelope import Envelope

@@ -29,7 +29,6 @@ from foveal_runtime.study.labels import (
     quadratic_kappa,
     referable_probability,
     referral_score,
-    softmax,
 )
 from foveal_runtime.study.study import Study, Subset, subset_name, subset_of
 
@@ -157,8 +156,8 @@ class Pair:
     def _add(self, part: Part, old: Outcome, new: Outcome) -> None:
         for head in self.heads:
             for place, (engine, outcome) in enumerate(((self.old, old), (self.new, new))):
-                temperature = calibration_of(engine.manifest, outcome.subset).temperature.get(head, 1.0)
-                part.probabilities[head][place].append(softmax(outcome.logits[head], temperature))
+                calibration = calibration_of(engine.manifest, outcome.subset)
+                part.probabilities[head][place].append(calibration.probabilities(head, outcome.logits[head]))
         for kind, vector in old.vectors.items():
             part.cosines[kind].append(float(vector @ new.vectors[kind]))
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,7 +23,9 @@ from foveal_runtime.bundle.manifest import FUSION, Manifest
 from foveal_runtime.engine.answers import Ask, Outcome, Prepared, VectorKind, check_trained
 from foveal_runtime.engine.budget import MemoryBudget
 from foveal_runtime.engine.compiled import Compiled
+from foveal_runtime.engine.novelty import feature, read_novelty
 from foveal_runtime.engine.ort import usable_cores
+from foveal_runtime.engine.passes import Pass, passes_of, timed
 from foveal_runtime.engine.providers import Provider
 from foveal_runtime.engine.session import GraphSession, open_sessions, provider_of
 from foveal_runtime.engine.variants import served
@@ -36,7 +38,7 @@ from foveal_runtime.photo.walk import Structure
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import NoteTokeniser, pad_notes
 from foveal_runtime.study.record import encode_record
-from foveal_runtime.study.study import Modality, Record, Study, Subset, subset_name
+from foveal_runtime.study.study import Modality, Record, Study, subset_name
 
 _A = TypeVar("_A", bound=npt.NDArray[Any])
 
@@ -44,14 +46,6 @@ TEXT_BUCKET_TOKENS = 16
 """Notes whose lengths round up to the same multiple share a call; padding costs at most this many tokens a row."""
 FUSION_BUCKET_TOKENS = 32
 """The same for rows of the fusion graph."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """One row of the fusion graph: a study seen through some of its modalities."""
-
-    study: int
-    sees: Subset
 
 
 class Engine:
@@ -98,6 +92,7 @@ class Engine:
         self._clock = clock
         cores = usable_cores() if threads is None else threads
         self._sessions = open_sessions(bundle, self.provider, cores, compiled, exact=exact)
+        self._novelty = read_novelty(bundle) if Modality.IMAGE in self._sessions else None
         self._tokenise = NoteTokeniser(bundle.tokenizer_json, self.manifest.text) if Modality.TEXT in self._sessions else None
 
     def prepare(
@@ -211,17 +206,17 @@ class Engine:
         tokens = {}
         for modality in Modality:
             if modality in self._sessions:
-                with _timed(graph_ms, modality.value, self._clock):
+                with timed(graph_ms, modality.value, self._clock):
                     tokens[modality] = self._encode(modality, prepared)
-        passes = _passes(prepared, asks)
-        with _timed(graph_ms, FUSION, self._clock):
+        passes = passes_of(prepared, asks)
+        with timed(graph_ms, FUSION, self._clock):
             fused = self._fuse(passes, tokens)
         compute_ms = (time.perf_counter() - started) * 1e3
         outcomes = []
         for i, (item, ask) in enumerate(zip(prepared, asks, strict=True)):
             logits: dict[Head, Float32] = {}
             vectors: dict[VectorKind, Float32] = {}
-            whole = fused.get(_Pass(i, item.subset))
+            whole = fused.get(Pass(i, item.subset))
             if ask.grade and whole is not None:
                 logits = {head: whole[f"{head.value}_BG"] for head in self.manifest.trained_heads}
             if VectorKind.JOINT in ask.kinds and whole is not None:
@@ -229,7 +224,7 @@ class Engine:
             for row, modality in enumerate(Modality):
                 kind = VectorKind(modality.value)
                 if kind in ask.kinds and modality in item.subset:
-                    vectors[kind] = fused[_Pass(i, frozenset({modality}))]["cls_BMD"][row]
+                    vectors[kind] = fused[Pass(i, frozenset({modality}))]["cls_BMD"][row]
             outcomes.append(
                 Outcome(
                     subset=item.subset,
@@ -244,9 +239,17 @@ class Engine:
                     batch_size=len(prepared),
                     from_header=item.from_header,
                     graph_ms=graph_ms,
+                    novelty=self._novelty(tokens[Modality.IMAGE][i])
+                    if self._novelty and Modality.IMAGE in item.subset
+                    else None,
                 )
             )
         return outcomes
+
+    def image_features(self, prepared: Sequence[Prepared]) -> npt.NDArray[np.float64]:
+        """What `engine.novelty` compares of photographs, a row a study; every study has one."""
+        tokens = self._encode(Modality.IMAGE, prepared)
+        return np.stack([feature(tokens[i]) for i in range(len(prepared))])
 
     def _encode(self, modality: Modality, prepared: Sequence[Prepared]) -> dict[int, Float32]:
         """Tokens_TD, CLS first and padding cut off, of every study that has the modality."""
@@ -272,11 +275,11 @@ class Engine:
                 tokens[i] = out[row, : keep[row]]
         return tokens
 
-    def _fuse(self, passes: Sequence[_Pass], tokens: dict[Modality, dict[int, Float32]]) -> dict[_Pass, dict[str, Float32]]:
+    def _fuse(self, passes: Sequence[Pass], tokens: dict[Modality, dict[int, Float32]]) -> dict[Pass, dict[str, Float32]]:
         """The fusion graph's outputs, by pass and output name, batch axis removed."""
         session = self._sessions[FUSION]
         lengths = [sum(tokens[m][p.study].shape[0] - 1 for m in p.sees) for p in passes]
-        fused: dict[_Pass, dict[str, Float32]] = {}
+        fused: dict[Pass, dict[str, Float32]] = {}
         for group in self._groups(session, list(range(len(passes))), lengths, FUSION_BUCKET_TOKENS):
             width = len(Modality) + max(lengths[i] for i in group)
             tokens_BTD = np.zeros((len(group), width, self.manifest.embedding_dim), np.float32)
@@ -305,24 +308,6 @@ class Engine:
         for row, length in zip(rows, lengths, strict=True):
             buckets.setdefault(-(-length // bucket_tokens), []).append(row)
         return [bucket[i : i + self.max_rows] for bucket in buckets.values() for i in range(0, len(bucket), self.max_rows)]
-
-
-@contextlib.contextmanager
-def _timed(milliseconds: dict[str, float], name: str, clock: Callable[[], float]) -> Iterator[None]:
-    began = clock()
-    yield
-    milliseconds[name] = (clock() - began) * 1e3
-
-
-def _passes(prepared: Sequence[Prepared], asks: Sequence[Ask]) -> list[_Pass]:
-    passes: dict[_Pass, None] = {}
-    for i, (item, ask) in enumerate(zip(prepared, asks, strict=True)):
-        if ask.grade or VectorKind.JOINT in ask.kinds:
-            passes[_Pass(i, item.subset)] = None
-        for modality in Modality:
-            if modality in item.subset and VectorKind(modality.value) in ask.kinds:
-                passes[_Pass(i, frozenset({modality}))] = None
-    return list(passes)
 
 
 def _given(array: _A | None) -> _A:

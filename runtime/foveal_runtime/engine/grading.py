@@ -7,12 +7,25 @@ validation chose. Where a bundle has none, temperature is 1 and the threshold 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from foveal_runtime.bundle.manifest import Evidence, Manifest, OperatingPoint, SubsetCalibration
+from foveal_runtime.bundle.calibration import OperatingPoint, SubsetCalibration
+from foveal_runtime.bundle.manifest import Evidence, Manifest
 from foveal_runtime.engine.answers import Outcome
 from foveal_runtime.errors import ConfigError, UntrainedError, UnverifiedError
-from foveal_runtime.study.labels import GRADE_NAMES, Head, referable_probability, referral_score, softmax
+from foveal_runtime.study.gradeset import grade_set
+from foveal_runtime.study.labels import GRADE_NAMES, REFERABLE_GRADE, Head, referable_probability, referral_score
 from foveal_runtime.study.study import Subset, subset_name
+
+
+class Reason(StrEnum):
+    """Why an answer may be withheld, where a server is told to."""
+
+    OUT_OF_DISTRIBUTION = "out-of-distribution"
+    """The photograph is unlike those that the model was trained on."""
+    UNDECIDED = "undecided"
+    """It is not referred, yet a referable grade is among those that it may have."""
+
 
 PROVEN_ALONE = frozenset({Evidence.PROVEN})
 """Evidence whose grades are given unasked."""
@@ -45,14 +58,77 @@ class Referable:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GradeSet:
+    """Neighbouring grades that the study may have."""
+
+    grades: tuple[int, ...]
+    """Ascending; the likeliest is one of them."""
+    coverage: float
+    """Share of studies like those of the calibration whose grade is in their set."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Grades:
     """Gradings of one study; an untrained head has none, nor has an unverified one that is not allowed."""
 
     schemes: dict[Head, SchemeGrade]
     referable: Referable | None
     """None when there is no ICDR grade."""
+    icdr_set: GradeSet | None = None
+    """None when there is no ICDR grade, or the bundle has no rule for sets."""
     unverified: tuple[Head, ...] = ()
     """Trained heads that no held-out study has shown to be better than chance, for this study's modalities."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Abstention:
+    """An answer that is withheld."""
+
+    reason: Reason
+    message: str
+
+
+def check_abstains(manifest: Manifest, policy: frozenset[Reason]) -> None:
+    """Refuse a policy that a bundle can't follow: nothing would ever be withheld.
+
+    Raises:
+        ConfigError: says what the bundle lacks.
+    """
+    lacks = []
+    if Reason.OUT_OF_DISTRIBUTION in policy and manifest.novelty is None:
+        lacks.append((Reason.OUT_OF_DISTRIBUTION, "does not know its training photographs"))
+    if Reason.UNDECIDED in policy and not any(each.grade_set for each in manifest.calibration.values()):
+        lacks.append((Reason.UNDECIDED, "has no grade sets"))
+    for reason, what in lacks:
+        raise ConfigError(
+            f"--abstain {reason.value}: this bundle {what}; export it again with the data it was trained on, or leave that out"
+        )
+
+
+def abstention(outcome: Outcome, grades: Grades, policy: frozenset[Reason]) -> Abstention | None:
+    """Whether to withhold the answer to a study.
+
+    A study that is referred is never undecided: a person will look at it in any case.
+
+    Args:
+        outcome: of the engine.
+        grades: what it would be told.
+        policy: reasons that count.
+    """
+    if Reason.OUT_OF_DISTRIBUTION in policy and outcome.novelty is not None and outcome.novelty > 1:
+        return Abstention(
+            reason=Reason.OUT_OF_DISTRIBUTION,
+            message="the photograph is unlike those that this model was trained on; have a person grade it",
+        )
+    if Reason.UNDECIDED not in policy or grades.referable is None or grades.icdr_set is None:
+        return None
+    highest = grades.icdr_set.grades[-1]
+    if grades.referable.decision or highest < REFERABLE_GRADE:
+        return None
+    return Abstention(
+        reason=Reason.UNDECIDED,
+        message=f"referable retinopathy can't be ruled out: the grade may be {highest}; have a person grade it",
+    )
 
 
 def calibration_of(manifest: Manifest, subset: Subset) -> SubsetCalibration:
@@ -133,14 +209,15 @@ def grade(
         given: evidence of the heads that may answer; others are left out and named.
         operating_point: name of the point to decide at; empty, or of no fitted point, is the subset's default one.
     """
-    temperatures = calibration_of(manifest, outcome.subset).temperature
+    calibration = calibration_of(manifest, outcome.subset)
     unverified = unverified_heads(manifest, outcome.subset)
     schemes: dict[Head, SchemeGrade] = {}
     referable: Referable | None = None
+    icdr_set: GradeSet | None = None
     for head, logits_G in outcome.logits.items():
         if manifest.evidence_of(subset_name(outcome.subset), head).status not in given:
             continue
-        probabilities_G = softmax(logits_G, temperatures.get(head, 1.0))
+        probabilities_G = calibration.probabilities(head, logits_G)
         best = int(probabilities_G.argmax())
         schemes[head] = SchemeGrade(
             grade=best, name=GRADE_NAMES[head][best], probabilities=tuple(float(p) for p in probabilities_G)
@@ -152,4 +229,7 @@ def grade(
                 probability=float(referable_probability(probabilities_G)),
                 operating_point=point,
             )
-    return Grades(schemes=schemes, referable=referable, unverified=unverified)
+            if calibration.grade_set is not None:
+                rule = calibration.grade_set
+                icdr_set = GradeSet(grades=grade_set(probabilities_G, rule.quantile), coverage=rule.coverage)
+    return Grades(schemes=schemes, referable=referable, icdr_set=icdr_set, unverified=unverified)

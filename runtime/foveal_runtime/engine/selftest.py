@@ -22,7 +22,7 @@ from foveal_runtime.engine.answers import Outcome, VectorKind, trained_kinds
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.grading import calibration_of, operating_point_of
 from foveal_runtime.errors import BundleError, FovealError
-from foveal_runtime.study.labels import Head, softmax
+from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Study, subset_name
 
 Float32 = npt.NDArray[np.float32]
@@ -175,8 +175,8 @@ class _Comparison:
         limit = manifest.tolerances.max_abs_probability
         for head, logits in outcome.logits.items():
             reference = (golden.icdr_NG if head is Head.ICDR else golden.sdrg_NG)[i]
-            temperature = calibration_of(manifest, study.modalities).temperature.get(head, 1.0)
-            got_G, expected_G = softmax(logits, temperature), softmax(reference, temperature)
+            calibration = calibration_of(manifest, study.modalities)
+            got_G, expected_G = (calibration.probabilities(head, side) for side in (logits, reference))
             gap = float(np.abs(got_G - expected_G).max())
             self._probability_gaps.append(gap)
             self._check(study, f"probability.{head.value}", gap, limit, bad=gap > limit)

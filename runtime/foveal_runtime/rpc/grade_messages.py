@@ -24,7 +24,7 @@ from foveal_runtime.study.study import Eye, Modality
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
-    from foveal_runtime.engine.grading import Grades
+    from foveal_runtime.engine.grading import Abstention, Grades
     from foveal_runtime.serving.request import Answer
     from foveal_runtime.study.exam import ExamVerdict, Finding
 
@@ -46,8 +46,8 @@ REFERRAL_OF: dict[Any, bool] = {number: refer for refer, number in REFERRAL_TO.i
 SDRG_TO: dict[int, Any] = {grade: screening_pb2.SdrgGrade.Value(f"SDRG_GRADE_R{grade}") for grade in range(5)}
 
 
-def grade_to(answer: Answer, grades: Grades) -> screening_pb2.Grade:
-    """The message for a graded study; one whose photograph can't be graded carries no grade."""
+def grade_to(answer: Answer, grades: Grades, abstains: Abstention | None = None) -> screening_pb2.Grade:
+    """The message for a graded study; one whose photograph can't be graded carries no grade, nor one that is withheld."""
     outcome = answer.outcome
     message = screening_pb2.Grade(
         quality=quality_to(outcome.quality),
@@ -58,10 +58,14 @@ def grade_to(answer: Answer, grades: Grades) -> screening_pb2.Grade:
         timing=timing_to(answer),
         unverified_heads=[head.value for head in grades.unverified],
     )
-    if outcome.gradable:
-        message.graded.CopyFrom(_graded_to(grades))
-    else:
+    if outcome.novelty is not None:
+        message.novelty.CopyFrom(screening_pb2.Novelty(distance=outcome.novelty, unlike_training=outcome.novelty > 1))
+    if not outcome.gradable:
         message.ungradable.CopyFrom(screening_pb2.Ungradable(reason=message.quality.status, message=message.quality.message))
+    elif abstains is not None:
+        message.abstained.CopyFrom(screening_pb2.Abstained(reason=abstains.reason.name, message=abstains.message))
+    else:
+        message.graded.CopyFrom(_graded_to(grades))
     return message
 
 
@@ -91,6 +95,11 @@ def _graded_to(grades: Grades) -> screening_pb2.Graded:
                 operating_point=operating_point_to(grades.referable.operating_point),
                 by_grade_alone=grades.referable.by_grade_alone,
             )
+        )
+    if grades.icdr_set is not None:
+        found = grades.icdr_set
+        message.icdr_set.CopyFrom(
+            screening_pb2.GradeSet(grades=[ICDR_TO[grade] for grade in found.grades], coverage=found.coverage)
         )
     return message
 

@@ -18,7 +18,7 @@ from foveal_runtime.study.study import Eye, Modality, Record, Sex, Study
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
-    from foveal_runtime.bundle.manifest import OperatingPoint
+    from foveal_runtime.bundle.calibration import OperatingPoint
     from foveal_runtime.serving.request import Answer
 
 _T = TypeVar("_T")

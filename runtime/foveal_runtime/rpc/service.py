@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal_runtime._proto import screening_pb2, screening_pb2_grpc, study_pb2
 from foveal_runtime.engine.answers import Ask, check_trained
-from foveal_runtime.engine.grading import check_given, check_operating_point, grade
+from foveal_runtime.engine.grading import abstention, check_given, check_operating_point, grade
 from foveal_runtime.errors import (
     ConfigError,
     FovealError,
@@ -265,16 +265,17 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         if isinstance(answer, FovealError):
             return screening_pb2.GradeResult(id=study_id, error=status_of(answer, path=path))
         grades = self._grades(answer, model, point)
-        if answer.outcome.gradable:
+        abstains = abstention(answer.outcome, grades, self._config.withheld)
+        if answer.outcome.gradable and abstains is None:
             self._observer.graded(grades)
-        return screening_pb2.GradeResult(id=study_id, grade=grade_to(answer, grades))
+        return screening_pb2.GradeResult(id=study_id, grade=grade_to(answer, grades, abstains))
 
     def _finding(self, answer: Answer | FovealError, model: Model, point: str) -> Finding | None:
-        """What a photograph adds to its exam; None when it failed, can't be graded, or has no ICDR grade."""
+        """What a photograph adds to its exam; None when it failed, can't be graded, is withheld, or has no ICDR grade."""
         if isinstance(answer, FovealError) or not answer.outcome.gradable:
             return None
         grades = self._grades(answer, model, point)
-        if grades.referable is None:
+        if grades.referable is None or abstention(answer.outcome, grades, self._config.withheld) is not None:
             return None
         return Finding(
             icdr=grades.schemes[Head.ICDR].grade,

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from foveal_runtime.bundle.manifest import Evidence
 from foveal_runtime.bundle.shipped import how_to_serve
+from foveal_runtime.engine.grading import Reason
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.serving.address import is_loopback
 from foveal_runtime.serving.request import BatchLimits, QueueLimits
@@ -59,6 +60,8 @@ class ServeConfig:
     """Serve plain text on an address that other machines reach, metrics included."""
     operating_point: str = ""
     """Name of the bundle's operating point that decides on referrals; empty is the default one of each modality subset."""
+    abstain: tuple[str, ...] = ()
+    """Reasons (out-of-distribution, undecided) to withhold an answer; a person has then to look."""
     allow_unverified: bool = False
     """Answer with grades of heads that too few held-out studies were there to judge; each answer then names those heads."""
     allow_untrained: bool = False
@@ -120,6 +123,7 @@ class ServeConfig:
                 cache_entries=0,
                 background=True,
                 operating_point="",
+                abstain=(),
             )
         return replace(self.model, bundle=bundle)
 
@@ -127,6 +131,11 @@ class ServeConfig:
     def calls_per_caller(self) -> int:
         """Calls in work of one caller."""
         return self.max_calls_per_caller or -(-self.max_calls // 2)
+
+    @property
+    def withheld(self) -> frozenset[Reason]:
+        """Reasons for which an answer is withheld."""
+        return frozenset(Reason(each) for each in self.abstain)
 
     @property
     def given(self) -> frozenset[Evidence]:
@@ -155,6 +164,8 @@ class ServeConfig:
         for name in ("max_message_bytes", "max_studies", "max_image_pixels", "stream_window", "max_archive_calls", "max_calls"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want at least 1")
+        if unknown := set(self.abstain) - set(Reason):
+            raise ConfigError(f"abstain has {sorted(unknown)}, which are no reasons; reasons are {', '.join(Reason)}")
         self._check_traces()
         if not 0 <= self.canary_share <= 1:
             raise ConfigError(f"canary_share is {self.canary_share:g}; want 0 to 1")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.signing import read_public_key
 from foveal_runtime.engine.choice import AUTO, resolve
-from foveal_runtime.engine.grading import check_operating_point
+from foveal_runtime.engine.grading import Reason, check_abstains, check_operating_point
 from foveal_runtime.errors import (
     CheckFailed,
     FovealError,
@@ -194,6 +194,7 @@ class ModelHost:
             FovealError: see `load`.
         """
         check_operating_point(bundle.manifest, self._spec.operating_point)
+        check_abstains(bundle.manifest, frozenset(Reason(each) for each in self._spec.abstain))
         if self._model is not None and self.pinned_space:
             served = self._model.bundle.manifest.space_id
             if bundle.manifest.space_id != served:

@@ -34,6 +34,8 @@ class ModelSpec:
     """Its workers wait for everybody else's: nobody waits for them."""
     operating_point: str = ""
     """Has to be one of the bundle's; empty is the default one of each modality subset."""
+    abstain: tuple[str, ...] = ()
+    """Reasons (`engine.grading.Reason`) to withhold an answer; the bundle has to know of them."""
     require_signature: Path | None = None
     """PEM public key that has to have signed the bundle."""
     quality: Path | None = None

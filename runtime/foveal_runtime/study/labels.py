@@ -12,6 +12,9 @@ import numpy.typing as npt
 GRADES = 5
 """Grades of both schemes, 0 to 4."""
 
+MISSING = -1
+"""Stands for an unknown grade where grades are in an array."""
+
 REFERABLE_GRADE = 2
 """Referable DR is ICDR grade >= 2 (International Clinical Diabetic Retinopathy scale, Wilkinson et al. 2003)."""
 

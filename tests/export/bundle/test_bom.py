@@ -13,8 +13,8 @@ from bundles import write_bundle
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from foveal_export.bundle import writer
 from foveal_export.bundle.bom import BOM_FILE, DataPart, Pretrained, pretrained_parts, write_bom
+from foveal_runtime.bundle import writing
 from foveal_runtime.bundle.bundle import Bundle, sha256_file
 from foveal_train.data import Sample, load
 from foveal_train.data.fingerprint import fingerprint
@@ -29,7 +29,7 @@ def write(folder: Path, data: list[DataPart] = DATA, starts: tuple[Pretrained, .
     manifest = Bundle.open(folder).manifest.model_copy(
         update={"made_with": {"torch": "2.0", "commit": "abc", "processor": "x"}}
     )
-    write_bom(folder, manifest, writer.file_hashes(folder, manifest.graphs), data, starts)
+    write_bom(folder, manifest, writing.file_hashes(folder, manifest.graphs), data, starts)
     raw = (folder / BOM_FILE).read_bytes()
     (folder / BOM_FILE).unlink()
     return raw, json.loads(raw)

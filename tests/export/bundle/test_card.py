@@ -8,7 +8,7 @@ from bundles import write_bundle
 
 from foveal_export.bundle.card import model_card
 from foveal_runtime.bundle.bundle import Bundle
-from foveal_runtime.bundle.manifest import SubsetCalibration
+from foveal_runtime.bundle.calibration import SubsetCalibration
 from foveal_train.runs.run import read_info
 
 FIGURE = {"value": 0.812, "interval": [0.701, 0.934], "n": 40}

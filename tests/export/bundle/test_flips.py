@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from bundles import write_bundle
 
-from foveal_export.bundle.writer import write_manifest
 from foveal_runtime.bundle.bundle import MANIFEST, Bundle
+from foveal_runtime.bundle.writing import write_manifest
 from foveal_runtime.errors import BundleError
 
 

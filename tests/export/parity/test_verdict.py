@@ -13,10 +13,10 @@ from foveal_export.parity.evidence import Evidences, judge
 from foveal_export.parity.parity import Answers, SubsetParity, Truth, compare
 from foveal_export.parity.refit import Refit, differing
 from foveal_export.parity.verdict import failures, loosened
-from foveal_runtime.bundle.manifest import Evidence, HeadEvidence, OperatingPoint, Precision, SubsetCalibration
+from foveal_runtime.bundle.calibration import OperatingPoint, SubsetCalibration
+from foveal_runtime.bundle.manifest import Evidence, HeadEvidence, Precision
 from foveal_runtime.engine.answers import VectorKind
-from foveal_runtime.study.labels import REFERABLE_GRADE, Head, softmax
-from foveal_train.training.losses import MISSING
+from foveal_runtime.study.labels import MISSING, REFERABLE_GRADE, Head, softmax
 
 N = 200
 Logits = Any

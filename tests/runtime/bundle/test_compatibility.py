@@ -29,6 +29,8 @@ ADDED = (
     "made_with",
     "engines",
     "variants",
+    "novelty",
+    "adapted",
 )
 """Fields that a manifest of schema 1 may lack."""
 
@@ -78,6 +80,6 @@ def test_evidence_without_upper_ends_is_read(written: Path) -> None:
 
 
 def test_a_bundle_of_a_later_schema_is_refused_by_both_versions(written: Path) -> None:
-    rewrite(written, lambda document: document.update(schema_version=2))
-    with pytest.raises(BundleError, match=r"schema 2 .*reads \(1\)"):
+    rewrite(written, lambda document: document.update(schema_version=3))
+    with pytest.raises(BundleError, match=r"schema 3 .*reads \(1, 2\)"):
         Bundle.open(written)

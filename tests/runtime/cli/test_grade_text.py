@@ -55,7 +55,7 @@ def test_grade_0_is_0_in_lines_tables_json_and_csv() -> None:
     grade = graded(0, sdrg=0)
     document = grade_document(FILE, screening_pb2.GradeResult(grade=grade), None)
     assert "ICDR 0 (no apparent retinopathy, p 0.60); SDRG R0" in grade_line(FILE, grade)
-    assert "0 none           0.60  R0    not referable   0.125" in grade_table([(FILE, grade)], 80)
+    assert "0 none           0.60       R0    not referable   0.125" in grade_table([(FILE, grade)], 80)
     assert (document["icdr"]["grade"], document["sdrg"]["grade"]) == (0, 0)
     row = grade_row(document)
     assert (row["icdr"], row["sdrg"], row["referral"]) == (0, 0, "not_referable")

@@ -11,8 +11,9 @@ import pytest
 from bundles import open_engine, write_bundle
 
 from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.calibration import OperatingPoint, SubsetCalibration
 from foveal_runtime.bundle.golden import Golden, read_golden
-from foveal_runtime.bundle.manifest import Evidence, HeadEvidence, Manifest, OperatingPoint, SubsetCalibration
+from foveal_runtime.bundle.manifest import Evidence, HeadEvidence, Manifest
 from foveal_runtime.engine.answers import Outcome, trained_kinds
 from foveal_runtime.engine.selftest import compare, self_test
 from foveal_runtime.study.labels import Head

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import open_engine, photograph, write_bundle
+from bundles import add_trust, open_engine, photograph, write_bundle
 from dicoms import dicom
 from google.protobuf import json_format
 from PIL import Image
@@ -18,6 +18,7 @@ from servers import RunningServer
 
 from foveal_runtime._proto import screening_pb2, study_pb2
 from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.cli.grade_text import grade_line
 from foveal_runtime.client import Client
 from foveal_runtime.engine.grading import grade as calibrated
 from foveal_runtime.errors import (
@@ -226,3 +227,32 @@ def test_only_two_graded_eyes_can_clear_a_patient(findings: dict[Eye, int | None
     verdict = judge([(eye, found(grade)) for eye, grade in findings.items()])
     message = exam_to("visit", [], verdict, Bundle.open(bundle_path))
     assert screening_pb2.Referral.Name(message.patient.referral) == referral
+
+
+def test_unlike_and_undecided_photographs_are_withheld_where_the_server_is_told_to(tmp_path: Path) -> None:
+    add_trust(write_bundle(tmp_path / "b"), limit=1e-6)
+    with RunningServer(tmp_path / "b") as server, server.client() as told:
+        (result,) = told.grade([Study(image=photograph(3))]).results
+        assert result.grade.WhichOneof("verdict") == "graded", "without a policy the grade stands, with a warning beside it"
+        assert result.grade.novelty.unlike_training
+        assert len(result.grade.graded.icdr_set.grades) == 5
+        assert result.grade.graded.icdr_set.coverage == 0.9
+        assert "unlike the photographs" in grade_line(Path("a.jpg"), result.grade)
+    with RunningServer(tmp_path / "b", "--abstain", "out-of-distribution") as server, server.client() as told:
+        (result,) = told.grade([Study(image=photograph(3))]).results
+        assert result.grade.abstained.reason == "OUT_OF_DISTRIBUTION"
+        assert (result.grade.graded.icdr, result.grade.graded.referral) == (0, 0)
+        assert result.grade.novelty.unlike_training
+        visit = screening_pb2.GradeExamRequest(
+            studies=[
+                screening_pb2.ExamStudy(
+                    eye=study_pb2.EYE_LEFT, study=study_pb2.Study(image=study_pb2.Image(encoded=photograph(3)))
+                ),
+                screening_pb2.ExamStudy(
+                    eye=study_pb2.EYE_RIGHT, study=study_pb2.Study(image=study_pb2.Image(encoded=photograph(4)))
+                ),
+            ]
+        )
+        exam = told.grade_exam(visit)
+        assert not any(eye.gradable for eye in exam.eyes)
+        assert exam.patient.referral == screening_pb2.REFERRAL_UNSPECIFIED

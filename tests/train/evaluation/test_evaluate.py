@@ -12,7 +12,7 @@ import pytest
 from graded import Trained, make_arrays, make_samples
 from rich.console import Console
 
-from foveal_runtime.bundle.manifest import SubsetCalibration
+from foveal_runtime.bundle.calibration import SubsetCalibration
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.study import Modality

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from foveal_runtime.bundle.manifest import OperatingPoint
+from foveal_runtime.bundle.calibration import OperatingPoint
 from foveal_train.evaluation.intervals import resample
 from foveal_train.evaluation.referable import auroc, decision_figures, referable_figures, roc_curve
 from foveal_train.evaluation.reliability import bin_of, calibration_error, reliability

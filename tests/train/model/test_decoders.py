@@ -10,14 +10,13 @@ import torch
 from safetensors.torch import load_file
 
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import MISSING, Head
 from foveal_train.model.decoders import ImageDecoder, TextDecoder, text_reconstruction_loss
 from foveal_train.model.model import ModelInputs
 from foveal_train.model.profile import DecoderConfig
 from foveal_train.model.weights import build_model
 from foveal_train.pipeline import train
 from foveal_train.runs.run import WEIGHTS_FILE
-from foveal_train.training.losses import MISSING
 from foveal_train.training.objective import LOSSES, Batch, Losses, Objective
 from foveal_train.training.recipe import Recipe
 from foveal_train.training.recipe_file import load_recipe

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from foveal_train.training.losses import MISSING, class_weights, contrastive_loss, grading_loss, squared_emd
+from foveal_runtime.study.labels import MISSING
+from foveal_train.training.losses import class_weights, contrastive_loss, grading_loss, squared_emd
 
 
 def _unit(*shape: int, seed: int = 0) -> torch.Tensor:

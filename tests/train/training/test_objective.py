@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from foveal_runtime.photo.imaging import ImageSpec
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import MISSING, Head
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
 from foveal_train.model.weights import build_model
 from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.batch import make_batch
 from foveal_train.training.feeder import fed, raw_batch
-from foveal_train.training.losses import MISSING, contrastive_loss
+from foveal_train.training.losses import contrastive_loss
 from foveal_train.training.objective import LOSSES, Objective
 from foveal_train.training.recipe_file import load_recipe
 

@@ -10,13 +10,12 @@ import pytest
 import torch
 from graded import make_arrays, make_samples
 
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import MISSING, Head
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
 from foveal_train.model.weights import build_model
 from foveal_train.training.arrays import NO_NOTE, StudyArrays
-from foveal_train.training.losses import MISSING
 from foveal_train.training.objective import Batch, Objective
 from foveal_train.training.recipe import Recipe
 from foveal_train.training.recipe_file import load_recipe

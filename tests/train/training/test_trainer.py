@@ -11,7 +11,7 @@ import torch
 
 from foveal_runtime.errors import CheckFailed, DataError
 from foveal_runtime.photo.imaging import ImageSpec
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import MISSING, Head
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
 from foveal_train.model.model import MultimodalModel
@@ -19,7 +19,6 @@ from foveal_train.model.weights import build_model
 from foveal_train.training import checkpoint
 from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.cpu_speed import has_bf16
-from foveal_train.training.losses import MISSING
 from foveal_train.training.objective import drop_modalities
 from foveal_train.training.recipe import Recipe
 from foveal_train.training.recipe_file import load_recipe

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foveal_runtime.bundle.manifest import SubsetCalibration
-from foveal_runtime.study.labels import REFERABLE_GRADE, Head, referable_probability, referral_score, softmax
+from foveal_runtime.bundle.calibration import SubsetCalibration
+from foveal_runtime.engine.fits import DEFAULT_POINT
+from foveal_runtime.study.labels import MISSING, REFERABLE_GRADE, Head, referable_probability, referral_score, softmax
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.study import subset_name
 from foveal_train.evaluation.grading import grade_figures
@@ -23,9 +24,7 @@ from foveal_train.evaluation.reliability import calibration_error, reliability
 from foveal_train.evaluation.subgroups import ATTRIBUTES, subgroups
 from foveal_train.evaluation.warn import warnings_of
 from foveal_train.model.model import MultimodalModel
-from foveal_train.runs.calibration import DEFAULT_POINT
 from foveal_train.training.arrays import Progress, StudyArrays
-from foveal_train.training.losses import MISSING
 
 SCHEMA_VERSION = 1
 

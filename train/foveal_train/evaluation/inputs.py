@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from foveal_runtime.bundle.manifest import SubsetCalibration
+from foveal_runtime.bundle.calibration import SubsetCalibration
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.study import ALL_SUBSETS, Modality, Subset, subset_name

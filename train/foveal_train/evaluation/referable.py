@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foveal_runtime.bundle.manifest import OperatingPoint
+from foveal_runtime.bundle.calibration import OperatingPoint
 from foveal_train.evaluation.intervals import Float, Resamples, divide, figure, proportion
 
 Bool = npt.NDArray[np.bool_]

@@ -17,12 +17,12 @@ import numpy.typing as npt
 from foveal_runtime._proto import archive_pb2, model_pb2, screening_pb2, study_pb2
 from foveal_runtime.client import Client
 from foveal_runtime.errors import DataError
+from foveal_runtime.study.labels import MISSING
 from foveal_train.data.sample import Sample
 from foveal_train.evaluation.intervals import Resamples, resample
 from foveal_train.evaluation.protocols import DESCRIPTIONS, label_sets
 from foveal_train.evaluation.retrieval import scored_figures
 from foveal_train.evaluation.warn import retrieval_warnings
-from foveal_train.training.losses import MISSING
 
 MAX_K = 10_000
 _UNSEEN = -2.0

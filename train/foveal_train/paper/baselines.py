@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.photo.imaging import ImageSpec
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import MISSING, Head
 from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample, Split
@@ -27,7 +27,6 @@ from foveal_train.paper.parameters import count
 from foveal_train.paper.rows import cost_of, device, grading_of, retrieval_of
 from foveal_train.training.arrays import Skipped, StudyArrays, load_arrays
 from foveal_train.training.decoded import DecodedPhotographs
-from foveal_train.training.losses import MISSING
 from foveal_train.training.recipe import Method, Recipe
 
 Grades = npt.NDArray[np.int64]

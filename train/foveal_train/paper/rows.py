@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import MISSING, Head
 from foveal_runtime.study.record import encode_record
 from foveal_runtime.study.study import Modality, Record
 from foveal_train.data import Sample
@@ -27,7 +27,6 @@ from foveal_train.evaluation.intervals import Resamples, resample
 from foveal_train.evaluation.retrieval import direction_figures
 from foveal_train.training.arrays import Skipped, StudyArrays, load_arrays
 from foveal_train.training.decoded import DecodedPhotographs
-from foveal_train.training.losses import MISSING
 
 BOOTSTRAP = 1000
 _TIMED = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import MISSING, Head
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.record import FeatureStats, fit_stats
 from foveal_runtime.study.study import ALL_SUBSETS, Modality, Subset
@@ -15,7 +15,6 @@ from foveal_train.model.weights import BuiltModel
 from foveal_train.runs.reporter import Reporter
 from foveal_train.training.arrays import Skipped, StudyArrays, load_arrays
 from foveal_train.training.decoded import DecodedPhotographs
-from foveal_train.training.losses import MISSING
 from foveal_train.training.recipe import Alignment, Recipe
 
 MIN_SUBSET_STUDIES = 8

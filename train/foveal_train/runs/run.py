@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from foveal_runtime.bundle.manifest import SubsetCalibration, TrainedOn
+from foveal_runtime.bundle.calibration import SubsetCalibration
+from foveal_runtime.bundle.manifest import TrainedOn
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.record import FeatureStats, RecordSpec

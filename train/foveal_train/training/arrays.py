@@ -20,14 +20,13 @@ from torch import Tensor
 
 from foveal_runtime.errors import DataError, ImageError
 from foveal_runtime.photo.imaging import ImageSpec, UInt8, load_square
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import MISSING, Head
 from foveal_runtime.study.notes import Int64, NoteTokeniser, pad_notes
 from foveal_runtime.study.record import FeatureStats, encode_record
 from foveal_runtime.study.study import Modality, Subset
 from foveal_train.data.sample import Problem, Sample
 from foveal_train.model.model import ModelInputs
 from foveal_train.training.decoded import DecodedPhotographs
-from foveal_train.training.losses import MISSING
 from foveal_train.training.scratch import scratch_array
 
 Progress = Callable[[int, int], None]

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MISSING = -1
-"""Label of a study that has none."""
+from foveal_runtime.study.labels import MISSING
 
 
 def squared_emd(logits_BG: Tensor, labels_B: Tensor) -> Tensor:

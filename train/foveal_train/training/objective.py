@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import MISSING, Head
 from foveal_runtime.study.study import Modality
 from foveal_train.model.decoders import ImageDecoder, TextDecoder, image_reconstruction_loss, text_reconstruction_loss
 from foveal_train.model.fusion import Fused
@@ -22,7 +22,7 @@ from foveal_train.model.model import ModelInputs, MultimodalModel, index_of
 from foveal_train.model.profile import EMBEDDING_DIM
 from foveal_train.training.arrays import NO_NOTE
 from foveal_train.training.gather import gather_rows, processes, times_processes
-from foveal_train.training.losses import MISSING, alignment_loss, known_grading_loss, positives
+from foveal_train.training.losses import alignment_loss, known_grading_loss, positives
 from foveal_train.training.recipe import Alignment, Recipe, Weighting
 
 Mask = npt.NDArray[np.bool_]

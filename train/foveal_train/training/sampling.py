@@ -13,8 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from foveal_runtime.study.labels import GRADES
-from foveal_train.training.losses import MISSING
+from foveal_runtime.study.labels import GRADES, MISSING
 
 Rows = npt.NDArray[np.int64]
 

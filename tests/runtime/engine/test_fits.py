@@ -7,20 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foveal_runtime.study.labels import softmax
-from foveal_train.runs.calibration import (
+from foveal_runtime.engine.fits import (
     DEFAULT_POINT,
     MIN_LABELLED,
     MIN_OTHERS,
     MIN_PATIENTS,
     TEMPERATURE_BOUNDS,
+    fit_grade_set,
     fit_operating_points,
     fit_points,
+    fit_scaling,
+    fit_subset,
     fit_temperature,
     negative_log_likelihood,
     rates,
 )
-from foveal_train.training.losses import MISSING
+from foveal_runtime.study.gradeset import set_scores
+from foveal_runtime.study.labels import MISSING, Head, softmax
 
 
 def sampled(n: int, sharpen: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -129,3 +132,49 @@ def test_rates_count_a_score_equal_to_the_threshold_as_referred() -> None:
     )
     assert sensitivity[0] == 1.0
     assert specificity[0] == 0.5
+
+
+def test_a_site_s_prior_is_found_and_its_probabilities_are_those_of_the_site() -> None:
+    logits, labels = sampled(20000, 1.0, seed=3)
+    rng = np.random.default_rng(4)
+    kept = (
+        rng.random(len(labels)) < np.asarray([1.0, 0.2, 0.5, 1.0, 0.1])[labels]
+    )  # the site sees other grades than training did
+    site, grades = logits[kept], labels[kept]
+    temperature_alone, scaled = fit_scaling(site, grades), fit_scaling(site, grades, prior=True)
+    wanted = np.log([1.0, 0.2, 0.5, 1.0, 0.1])
+    np.testing.assert_allclose(scaled.bias_G, wanted - wanted.mean(), atol=0.15)
+    assert sum(scaled.bias_G) == pytest.approx(0, abs=1e-9)
+    shares = np.bincount(grades, minlength=5) / len(grades)
+    np.testing.assert_allclose(scaled.probabilities(site).mean(0), shares, atol=0.01)
+    assert np.abs(temperature_alone.probabilities(site).mean(0) - shares).max() > 0.05
+
+
+def test_a_grade_that_a_small_site_has_not_seen_stays_possible() -> None:
+    logits, labels = sampled(60, 1.0)
+    labels[labels == 4] = 3
+    scaled = fit_scaling(logits, labels, prior=True)
+    assert -3 < scaled.bias_G[4] < 0
+
+
+def test_a_subset_is_fitted_whole_and_few_studies_fit_nothing() -> None:
+    logits, labels = sampled(300, 2.0)
+    patients = [str(i) for i in range(300)]
+    found = fit_subset({Head.ICDR: logits, Head.SDRG: logits}, {Head.ICDR: labels, Head.SDRG: labels}, patients)
+    assert found.temperature[Head.ICDR] == pytest.approx(2.0, rel=0.3)
+    assert found.bias == {}
+    assert found.operating_points == fit_points(logits, labels, patients)
+    assert found.grade_set is not None
+    assert (found.grade_set.coverage, found.grade_set.studies) == (0.9, 300)
+    few = fit_subset({Head.ICDR: logits[:10]}, {Head.ICDR: labels[:10]}, patients[:10], prior=True)
+    assert (few.temperature, few.bias, few.grade_set) == ({Head.ICDR: 1.0}, {}, None)
+    assert few.operating_points == (DEFAULT_POINT,)
+
+
+def test_grade_sets_cover_studies_that_no_fit_saw() -> None:
+    logits, labels = sampled(4000, 3.0, seed=5)
+    fitted = fit_subset({Head.ICDR: logits[:200]}, {Head.ICDR: labels[:200]}, [str(i) for i in range(200)])
+    assert fitted.grade_set is not None
+    scores = set_scores(fitted.probabilities(Head.ICDR, logits[200:]))[np.arange(3800), labels[200:]]
+    assert (scores <= fitted.grade_set.quantile).mean() == pytest.approx(0.9, abs=0.05)
+    assert fit_grade_set(softmax(logits[: MIN_LABELLED - 1]), labels[: MIN_LABELLED - 1]) is None

@@ -1,0 +1,86 @@
+"""What turns a bundle's raw logits into probabilities, grade sets and referrals, and what it was fitted on. Fits nothing.
+
+Shapes: B studies, G grades.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+
+from foveal_runtime.study.labels import GRADES, Head, softmax
+
+Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
+Bias = Annotated[tuple[Annotated[float, Field(ge=-100, le=100)], ...], Field(min_length=GRADES, max_length=GRADES)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class OperatingPoint(_Model):
+    """A threshold on the calibrated probability of referable DR, with what it reached on validation data."""
+
+    name: str
+    threshold: float = Field(ge=0, le=1)
+    sensitivity: float | None = None
+    sensitivity_low: float | None = None
+    """One-sided 95 % lower bound of the sensitivity over patients (Clopper and Pearson)."""
+    specificity: float | None = None
+    patients: int = 0
+    """Validation patients with referable DR, over whom the bound is taken."""
+    studies: int = 0
+    """Labelled validation studies it was fitted on; 0 means the default threshold of 0.5, not fitted."""
+
+
+class GradeSetRule(_Model):
+    """When a grade is in the set of those that a study may have (`foveal_runtime.study.gradeset`)."""
+
+    coverage: float = Field(gt=0, lt=1)
+    """Share of studies whose grade is in their set, on average over calibrations on as many studies."""
+    quantile: float = Field(ge=0, le=1)
+    """Largest score of a grade in the set; 1 takes all grades in."""
+    studies: NonNegativeInt
+    """Labelled studies that it was fitted on."""
+
+
+class SubsetCalibration(_Model):
+    """What makes the logits of one modality subset readable as probabilities."""
+
+    temperature: dict[Head, Temperature] = {}
+    """Divides the logits before the softmax (Guo et al. 2017); fitted on validation data. 1.0 where absent."""
+    bias: dict[Head, Bias] = {}
+    """Added to the logits first: the prior of a site, which `foveal adapt` fits. Zeros where absent."""
+    operating_points: tuple[OperatingPoint, ...] = ()
+    """The first is the default one."""
+    grade_set: GradeSetRule | None = None
+    """Of the ICDR head; None where too few labelled studies were there to fit it, or in older bundles."""
+
+    def probabilities(self, head: Head, logits_BG: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+        """Calibrated probabilities of raw logits, along the last axis."""
+        return softmax(np.asarray(logits_BG, np.float64) + self.bias.get(head, 0.0), self.temperature.get(head, 1.0))
+
+
+class Novelty(_Model):
+    """How far photographs lie from those that the model was trained on; `foveal_runtime.engine.novelty` reads it."""
+
+    file: str
+    """Of the bundle: the training photographs' mean and spread."""
+    limit: float = Field(gt=0, le=1e6)
+    """Distance beyond which a photograph is unlike them: as far as one in a hundred of `studies`."""
+    studies: NonNegativeInt
+    """Photographs that the limit was fitted on, which nobody trained on."""
+
+
+class Adapted(_Model):
+    """What a site's own labelled studies changed, and how that did on studies that no fit saw."""
+
+    site: str = Field(max_length=200)
+    """As its operator calls it."""
+    bundle_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of the bundle that was adapted."""
+    figures: dict[str, dict[str, Any]]
+    """By adapted modality subset (docs/trust.md)."""
