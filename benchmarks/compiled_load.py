@@ -38,9 +38,9 @@ def main(bundles: list[Path], /, *, threads: int = 1) -> None:
             rows = {}
             for how in ("as exported", "compiled"):
                 if how == "compiled":
-                    words = [sys.executable, "-m", "foveal_runtime.cli.main", "compile", bundle, "--graphs-only"]
+                    words = [sys.executable, "-m", "foveal_runtime.cli.main", "compile", str(bundle), "--graphs-only"]
                     subprocess.run(words, check=True, capture_output=True, env=environment)
-                words = [sys.executable, __file__, "load", bundle, "--threads", str(threads)]
+                words = [sys.executable, __file__, "load", str(bundle), "--threads", str(threads)]
                 least = [
                     json.loads(subprocess.run(words, check=True, capture_output=True, env=environment).stdout) for _ in range(3)
                 ]

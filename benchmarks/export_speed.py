@@ -20,6 +20,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,15 +119,13 @@ def main(
     for batch in (1, 8):
         pixels = np.repeat(one.pixels_CHW[None], batch, axis=0)
         tensor = torch.from_numpy(pixels)
-        tasks[f"image torch b{batch}"] = lambda tensor=tensor: built.model.image(tensor)
+        tasks[f"image torch b{batch}"] = partial(built.model.image, tensor)
         for label, proto in (("fp32", exact["image"]), ("fp16", half["image"]), ("int8", quantised["image"])):
             session = observers.session(proto, threads=threads)
-            tasks[f"image {label} b{batch}"] = lambda s=session, p=pixels: s.run(None, {"pixels_BCHW": p})
+            tasks[f"image {label} b{batch}"] = partial(session.run, None, {"pixels_BCHW": pixels})
         if dynamic_image is not None:
             session = observers.session(dynamic_image, threads=threads)
-            tasks[f"image int8 dynamic b{batch}"] = lambda s=session, p=pixels: [
-                s.run(None, {"pixels_BCHW": p[i : i + 1]}) for i in range(len(p))
-            ]
+            tasks[f"image int8 dynamic b{batch}"] = partial(_one_by_one, session, pixels)
     tasks["study torch"] = lambda: plain.run_prepared([one], frozenset())
     tasks["study torch padded to 128"] = lambda: padded.run_prepared([one], frozenset())
     for label, protos in (("fp32", exact), ("fp16", half), ("int8", quantised)):
@@ -182,6 +181,11 @@ def main(
     print(json.dumps(document, indent=1))
     if json_ is not None:
         json_.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _one_by_one(session: Any, pixels_BCHW: np.ndarray) -> None:
+    for place in range(len(pixels_BCHW)):
+        session.run(None, {"pixels_BCHW": pixels_BCHW[place : place + 1]})
 
 
 def _study(sessions: dict[str, Any], one: Any) -> Callable[[], object]:

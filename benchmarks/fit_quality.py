@@ -141,7 +141,8 @@ def _oddities(standard: Floats, verdict: npt.NDArray[np.int64], count: int, rng:
     odd = standard[rng.choice(good, count)]
     taken = standard[rng.integers(len(standard), size=odd.shape), np.arange(odd.shape[1])]
     share = rng.uniform(0.15, 0.6, (count, 1))
-    return np.where(rng.random(odd.shape) < share, taken, odd)
+    mixed: Floats = np.where(rng.random(odd.shape) < share, taken, odd)
+    return mixed
 
 
 def cooled(check: Check, temperature: float) -> Check:

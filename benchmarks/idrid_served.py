@@ -155,7 +155,7 @@ def main(
     referable = (referable_probability(served_N) >= THRESHOLD) != (referable_probability(torch_N) >= THRESHOLD)
     before, after = quality(torch_N, label_N, seed), quality(served_N, label_N, seed)
     cosine = {kind: np.concatenate(parts) for kind, parts in cosines.items()}
-    figures = {
+    figures: dict[str, Any] = {
         "photographs": len(graded_N),
         "not_gradable": int((~graded_N).sum()),
         "precision": precision,
@@ -175,15 +175,15 @@ def main(
         write_json(json_, figures)
     for side in ("pytorch", "served"):
         for name in ("kappa", "auroc"):
-            figure = figures[side][name]  # type: ignore[index]
+            figure = figures[side][name]
             print(f"{side:<10}{name:<8}{figure['value']:.3f}  [{figure['interval'][0]:.3f}, {figure['interval'][1]:.3f}]")
-    for name, figure in figures["referral"].items():  # type: ignore[attr-defined]
+    for name, figure in figures["referral"].items():
         low, high = figure["interval"]
         print(f"referral as served: {name} {figure['value']:.3f}  [{low:.3f}, {high:.3f}]")
     print(f"answers whose grade and referral contradict each other: {figures['contradictions']}")
-    for kind, values in cosine.items():
-        print(f"cosine of the {kind} vector: mean {values.mean():.4f}, least {values.min():.4f}")
-    for name, share in figures["neighbour_overlap"].items():  # type: ignore[attr-defined]
+    for vector, values in cosine.items():
+        print(f"cosine of the {vector} vector: mean {values.mean():.4f}, least {values.min():.4f}")
+    for name, share in figures["neighbour_overlap"].items():
         print(f"ten nearest neighbours of the {name} index kept: {share:.3f}")
     print(f"grades changed {flips.mean():.2%}, referable decisions changed {referable.mean():.2%} of {len(flips)}")
 

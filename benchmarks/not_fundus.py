@@ -41,7 +41,8 @@ def _warm(rng: Rng) -> npt.NDArray[np.float64]:
 
 
 def _any(rng: Rng) -> tuple[int, int, int]:
-    return tuple(int(v) for v in rng.integers(0, 256, 3))
+    red, green, blue = (int(v) for v in rng.integers(0, 256, 3))
+    return red, green, blue
 
 
 def _tinted(plane: Pixels, colour: npt.ArrayLike) -> Picture:

@@ -18,6 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,7 +103,7 @@ def harms(bundle: Path) -> list[Harm]:
         proto = onnx.load(bundle / f"{graph}.onnx")
         for block, scale, weight in _weights(proto):
             for factor in _SCALES:
-                change = _tensor(graph, scale, lambda values, factor=factor: values * factor)
+                change = _tensor(graph, scale, partial(np.multiply, factor))
                 found.append(Harm(name=f"{graph}.{block} x {factor:g}", kind="scale", change=change))
             rank = next(len(t.dims) for t in proto.graph.initializer if t.name == weight)
             rows = _tensor(graph, weight, _swapped(0, 1, 0 if rank == 4 else rank - 1))

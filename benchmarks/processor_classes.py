@@ -167,7 +167,7 @@ def answers(bundle: Path, studies: Path, out: Path, /) -> None:
     out
         NumPy file to write the answers to.
     """
-    np.savez(out, **ask(Bundle.open(bundle, verify_hashes=False), _read(studies), exact=False, threads=1))
+    np.savez(out, allow_pickle=False, **ask(Bundle.open(bundle), _read(studies), exact=False, threads=1))
 
 
 def ask(bundle: Bundle, prepared: Sequence[Prepared], *, exact: bool, threads: int) -> Arrays:
@@ -195,7 +195,7 @@ def _emulated(bundle: Bundle, prepared: Sequence[Prepared], cpu: str) -> Arrays:
         arrays: Arrays = {"subsets": np.asarray([subset_name(item.subset) for item in prepared])}
         for place, item in enumerate(prepared):
             arrays |= {f"{place}.{part}": getattr(item, part) for part in _PARTS if getattr(item, part) is not None}
-        np.savez(studies, **arrays)
+        np.savez(studies, allow_pickle=False, **arrays)
         command = ["qemu-x86_64", "-cpu", cpu, sys.executable, __file__, "answers", bundle.path, studies, out]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
         if done.returncode:

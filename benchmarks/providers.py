@@ -155,7 +155,8 @@ def in_float(bundle: Bundle, folder: Path) -> Path:
 def unquantised(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model without QuantizeLinear and DequantizeLinear."""
     constants = {each.name: each for each in model.graph.initializer}
-    kept, renamed, made = [], {}, []
+    kept, made = [], []
+    renamed: dict[str, str] = {}
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in constants:
             axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
@@ -163,7 +164,7 @@ def unquantised(model: onnx.ModelProto) -> onnx.ModelProto:
         elif node.op_type == "QuantizeLinear" and (most := largest(*(constants[i] for i in node.input[1:]))) is not None:
             # A range from 0 on is the activation function too: quantising took its Clip out.
             bounds = [f"{node.output[0]}_{end}" for end in ("least", "most")]
-            made += [numpy_helper.from_array(np.float32(v), b) for v, b in zip((0, most), bounds, strict=True)]
+            made += [numpy_helper.from_array(np.array(v, np.float32), b) for v, b in zip((0, most), bounds, strict=True)]
             source = renamed.get(node.input[0], node.input[0])
             kept.append(onnx.helper.make_node("Clip", [source, *bounds], [node.output[0]], name=f"{node.name}_clip"))
         elif node.op_type in ("QuantizeLinear", "DequantizeLinear"):

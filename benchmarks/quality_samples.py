@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -70,20 +71,20 @@ def samples(files: list[Path], *, drawn: int, recast: int, spoilt: int, others: 
         rng = np.random.default_rng([seed, base])
         real = base < len(files)
         photo = _reduced(Image.open(files[base]).convert("RGB")) if real else drawn_fundus(base, rng)
-        common = {"base": base, "real": real}
+        made = partial(Sample, base=base, real=real)
         small = photo.resize((700, photo.height * 700 // photo.width), Image.Resampling.BOX) if photo.width > 700 else photo
-        yield Sample(family=Family.PHOTOGRAPH, kinds=(), quality=Quality.GRADABLE, jpeg=jpeg_of(photo, rng), **common)
+        yield made(family=Family.PHOTOGRAPH, kinds=(), quality=Quality.GRADABLE, jpeg=jpeg_of(photo, rng))
         names = list(RECAST)
         for i in range(recast):
             rng = np.random.default_rng([seed, base, 1, i])
             # Each kind in its turn: random choice would leave some of them rare.
-            kinds = (names[(base * recast + i) % len(names)],)
+            kinds: tuple[str, ...] = (names[(base * recast + i) % len(names)],)
             if i % 4 == 3:
                 kinds = (*kinds, str(rng.choice([n for n in names if RECAST[n][0] not in (RECAST[kinds[0]][0], "camera")])))
             picture = photo if i % 3 == 0 else small
             for kind in kinds:
                 picture = RECAST[kind][1](picture, rng)
-            yield Sample(family=Family.RECAST, kinds=kinds, quality=Quality.GRADABLE, jpeg=jpeg_of(picture, rng), **common)
+            yield made(family=Family.RECAST, kinds=kinds, quality=Quality.GRADABLE, jpeg=jpeg_of(picture, rng))
         for i in range(spoilt):
             rng = np.random.default_rng([seed, base, 2, i])
             kind = list(SPOILT)[(base * spoilt + i) % len(SPOILT)]
@@ -91,13 +92,13 @@ def samples(files: list[Path], *, drawn: int, recast: int, spoilt: int, others: 
             quality, spoil = SPOILT[kind]
             before_it = photo if i % 3 == 0 else small
             picture = spoil(RECAST[before][1](before_it, rng) if before else before_it, rng)
-            yield Sample(family=Family.SPOILT, kinds=(kind,), quality=quality, jpeg=jpeg_of(picture, rng), **common)
+            yield made(family=Family.SPOILT, kinds=(kind,), quality=quality, jpeg=jpeg_of(picture, rng))
     for number, (kind, draw) in enumerate(NOT_FUNDUS.items()):
         for i in range(others):
             rng = np.random.default_rng([seed, 1 << 20, number, i])
             quality = Quality.TOO_DARK if kind == "black" else Quality.NOT_FUNDUS
-            made = jpeg_of(draw(rng), rng)
-            yield Sample(family=Family.NOT_FUNDUS, kinds=(kind,), quality=quality, base=-1 - i, real=False, jpeg=made)
+            jpeg = jpeg_of(draw(rng), rng)
+            yield Sample(family=Family.NOT_FUNDUS, kinds=(kind,), quality=quality, base=-1 - i, real=False, jpeg=jpeg)
 
 
 def drawn_fundus(base: int, rng: Rng) -> Picture:

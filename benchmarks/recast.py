@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from foveal_runtime.photo.imaging import field_box
 Picture = Image.Image
 Rng = np.random.Generator
 Kind = Callable[[Picture, Rng], Picture]
-Pixels = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.floating[Any]]
 
 
 def picture_of(values_HWC: npt.NDArray[np.floating]) -> Picture:
@@ -151,7 +152,8 @@ def _small_in_frame(photo: Picture, rng: Rng) -> Picture:
     share = rng.uniform(0.45, 0.8)
     small = photo.resize((int(photo.width * share), int(photo.height * share)), Image.Resampling.BOX)
     frame = Image.new("RGB", photo.size)
-    frame.paste(small, tuple(int(rng.uniform(0, a - b)) for a, b in zip(photo.size, small.size, strict=True)))
+    left, top = (int(rng.uniform(0, a - b)) for a, b in zip(photo.size, small.size, strict=True))
+    frame.paste(small, (left, top))
     return frame
 
 

@@ -331,7 +331,9 @@ def mixed_studies(photographs: list[bytes], rng: random.Random) -> Iterator[stud
                 study.record.age_years = -rng.random()
             elif wrong == 3:
                 study.image.raw.CopyFrom(
-                    study_pb2.RawImage(pixels=b"\xff" * (64 * 64 * 12), width=64, height=64, sample_type=3)
+                    study_pb2.RawImage(
+                        pixels=b"\xff" * (64 * 64 * 12), width=64, height=64, sample_type=study_pb2.SAMPLE_TYPE_FLOAT32
+                    )
                 )
             elif wrong == 4:
                 study.note = "a" * 200_000

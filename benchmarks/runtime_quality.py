@@ -59,7 +59,8 @@ def recast(photo: Picture, rng: np.random.Generator) -> Iterator[tuple[str, Pict
     def window(across: float, down: float) -> Picture:
         half_w, half_h = across * radius, down * radius
         box = (middle_x - half_w, max(0.0, middle_y - half_h), middle_x + half_w, min(float(height), middle_y + half_h))
-        return photo.crop(tuple(int(v) for v in box))
+        left, top, right, bottom = (int(v) for v in box)
+        return photo.crop((left, top, right, bottom))
 
     for wide, quality in ((320, 75), (400, 50), (400, 75), (512, 75), (600, 85)):
         yield f"file {wide} px wide, quality {quality}", _file(photo, wide, quality)
@@ -144,7 +145,7 @@ def others(rng: np.random.Generator) -> dict[str, Callable[[], Picture]]:
     def gradient() -> Picture:
         ramp = np.linspace(0, 255, side)
         planes = [np.outer(np.ones(side), ramp), np.outer(ramp, np.ones(side)), np.full((side, side), rng.integers(0, 255))]
-        return Image.fromarray(np.stack(rng.permutation(planes), -1).astype(np.uint8))
+        return Image.fromarray(np.stack(list(rng.permutation(planes)), -1).astype(np.uint8))
 
     def page() -> Picture:
         image = Image.new("RGB", (side, side), "white")

@@ -142,7 +142,7 @@ def _lid(photo: Picture, rng: Rng) -> Picture:
     height, bend = rng.uniform(-0.25, 0.25), rng.uniform(0.1, 0.5)
     over = (y if rng.random() < 0.5 else -y) < height + bend * x * x
     level = np.array([rng.uniform(0, 90), rng.uniform(0, 50), rng.uniform(0, 40)], np.float32)
-    soft = np.asarray(
+    soft: Pixels = np.asarray(
         Image.fromarray((over * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(4 * unit_px(photo))), np.float32
     )
     soft = soft[..., None] / 255

@@ -117,7 +117,8 @@ def _optimised(proto: onnx.ModelProto, bert: Any) -> onnx.ModelProto:
         path = Path(folder) / "text.onnx"
         onnx.save(proto, path)
         heads, hidden = bert.config.num_attention_heads, bert.config.hidden_size
-        return optimize_model(str(path), model_type="bert", num_heads=heads, hidden_size=hidden).model
+        optimised: onnx.ModelProto = optimize_model(str(path), model_type="bert", num_heads=heads, hidden_size=hidden).model
+        return optimised
 
 
 def _fused(proto: onnx.ModelProto) -> dict[str, int]:

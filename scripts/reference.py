@@ -101,9 +101,9 @@ def remarks(kind: type[Any]) -> dict[str, str]:
         body = ast.parse(inspect.getsource(each)).body[0]
         assert isinstance(body, ast.ClassDef)
         for field, after in zip(body.body, body.body[1:], strict=False):
-            named = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-            if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                found[field.target.id] = str(after.value.value)  # type: ignore[union-attr]
+            match field, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=said)):
+                    found[name] = str(said)
     return found
 
 
