@@ -1,4 +1,8 @@
-"""Size and speed of a study in every precision and in PyTorch. Judges nothing."""
+"""Size and speed of a study in every precision and in PyTorch. Judges nothing.
+
+Times are the processor's, with one thread, and the precisions of a graph take turns: what else the machine does hardly moves
+them, and moves all alike.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx
+import torch
 
 from foveal_export.graphs import observers
 from foveal_export.quantise.fp16 import store_half
 from foveal_export.studies.cases import Case
 from foveal_export.studies.feeds import Float, encoder_feed, fusion_feed
 from foveal_runtime.bundle.manifest import FUSION, Precision
+from foveal_runtime.engine.race import in_turns
 from foveal_runtime.serving.memory import trim
 from foveal_runtime.study.study import Modality
 from foveal_train.runs.reference import Reference
@@ -33,7 +40,7 @@ class Cost:
     bytes: int | None
     """Of all graphs; None for PyTorch."""
     ms: float
-    """One study with every modality it has, batch 1: the sum over its graphs, the least of seven runs each."""
+    """Processor time of a study with every modality it has, batch 1: the sum over its graphs, the median of seven runs each."""
     graphs_ms: dict[str, float] = field(default_factory=dict)
     """By graph; empty for PyTorch."""
 
@@ -41,7 +48,13 @@ class Cost:
 def pytorch_cost(reference: Reference, checks: Mapping[str, Sequence[Case]]) -> Cost:
     """Measure the reference, on the study that `costs` uses."""
     case = _typical(checks)
-    return Cost(name="pytorch", bytes=None, ms=_least(lambda: reference.run_prepared([case.prepared], frozenset())))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        works = {"pytorch": lambda: reference.run_prepared([case.prepared], frozenset())}
+        return Cost(name="pytorch", bytes=None, ms=in_turns(works, _RUNS, time.process_time)["pytorch"])
+    finally:
+        torch.set_num_threads(threads)
 
 
 def costs(
@@ -65,25 +78,29 @@ def costs(
     size = dict.fromkeys(("fp32", *wanted), 0)
     ms: dict[str, dict[str, float]] = {kind: {} for kind in size}
     tokens: dict[Modality, Float] = {}
-    # One session at a time, from a file: the graphs of `base` in every precision at once would not fit into the memory allowed,
-    # nor would a session that keeps the bytes it was made from.
+    # The sessions of one graph at a time, from files: those of all graphs of `base` would not fit into the memory allowed, nor
+    # would sessions that keep the bytes they were made from.
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         for name in [m.value for m in Modality if m in case.prepared.subset] + [FUSION]:
             feed = fusion_feed(tokens) if name == FUSION else encoder_feed(case.prepared, Modality(name))
+            works: dict[str, Callable[[], Any]] = {}
             for kind in size:
-                _give_back()
                 if kind == precision.value:
                     path = written[name]
                 else:
-                    path = Path(scratch) / "graph.onnx"
+                    path = Path(scratch) / f"{kind}.onnx"
                     path.write_bytes((store_half(exact[name]) if kind == "fp16" else exact[name]).SerializeToString())
-                    _give_back()
-                session = observers.session(path)
-                if name != FUSION and kind == "fp32":
-                    tokens[Modality(name)] = session.run(None, feed)[0][0]
-                ms[kind][name] = _least(partial(session.run, None, feed))
+                _give_back()
+                works[kind] = partial(observers.session(path, threads=1).run, None, feed)
                 size[kind] += path.stat().st_size
-                del session
+                if path != written[name]:
+                    path.unlink()
+            if name != FUSION:
+                tokens[Modality(name)] = works["fp32"]()[0][0]
+            for kind, taken in in_turns(works, _RUNS, time.process_time).items():
+                ms[kind][name] = taken
+            del works
+            _give_back()
     return [Cost(name=kind, bytes=size[kind], ms=sum(each.values()), graphs_ms=each) for kind, each in ms.items()]
 
 
@@ -95,13 +112,3 @@ def _give_back() -> None:
     """Return freed memory to the system: it stays with the process otherwise, and the next session comes on top of it."""
     gc.collect()
     trim()
-
-
-def _least(task: Callable[[], object]) -> float:
-    """Least time of a task in milliseconds, the first run left out."""
-    times = []
-    for _ in range(_RUNS + 1):
-        begun = time.perf_counter()
-        task()
-        times.append(time.perf_counter() - begun)
-    return min(times[1:]) * 1e3
