@@ -1,7 +1,7 @@
 """Size and speed of a study in every precision and in PyTorch. Judges nothing.
 
-Times are the processor's, with one thread, and the precisions of a graph take turns: what else the machine does hardly moves
-them, and moves all alike.
+Times are the processor's, with one thread, and the artefact takes turns with FP32: what else the machine does hardly moves
+them, and moves both alike.
 """
 
 from __future__ import annotations
@@ -74,38 +74,45 @@ def costs(
         folder: where there is room for another graph; nothing stays there.
     """
     case = _typical(checks)
-    wanted = {Precision.FP32: (), Precision.FP16: ("fp16",), Precision.INT8: ("fp16", "int8")}[precision]
-    size = dict.fromkeys(("fp32", *wanted), 0)
-    ms: dict[str, dict[str, float]] = {kind: {} for kind in size}
-    tokens: dict[Modality, Float] = {}
-    # The sessions of one graph at a time, from files: those of all graphs of `base` would not fit into the memory allowed, nor
+    # Sessions of one graph, from files, and FP16's not beside INT8's: all of `base` would not fit into the memory allowed, nor
     # would sessions that keep the bytes they were made from.
+    beside: tuple[tuple[str, ...], ...] = {
+        Precision.FP32: (("fp32",),),
+        Precision.FP16: (("fp32", "fp16"),),
+        Precision.INT8: (("fp32", "int8"), ("fp16",)),
+    }[precision]
+    kinds = [kind for kind in ("fp32", "fp16", "int8") if any(kind in turn for turn in beside)]
+    size = dict.fromkeys(kinds, 0)
+    ms: dict[str, dict[str, float]] = {kind: {} for kind in kinds}
+    tokens: dict[Modality, Float] = {}
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         for name in [m.value for m in Modality if m in case.prepared.subset] + [FUSION]:
             feed = fusion_feed(tokens) if name == FUSION else encoder_feed(case.prepared, Modality(name))
-            works: dict[str, Callable[[], Any]] = {}
-            for kind in size:
-                if kind == precision.value:
-                    path = written[name]
-                else:
-                    path = Path(scratch) / f"{kind}.onnx"
-                    path.write_bytes((store_half(exact[name]) if kind == "fp16" else exact[name]).SerializeToString())
+            for turn in beside:
+                works: dict[str, Callable[[], Any]] = {}
+                for kind in turn:
+                    path = written[name] if kind == precision.value else _stored(exact[name], kind, Path(scratch))
+                    _give_back()
+                    works[kind] = partial(observers.session(path, threads=1).run, None, feed)
+                    size[kind] += path.stat().st_size
+                if name != FUSION and "fp32" in works:
+                    tokens[Modality(name)] = works["fp32"]()[0][0]
+                for kind, taken in in_turns(works, _RUNS, time.process_time).items():
+                    ms[kind][name] = taken
+                del works
                 _give_back()
-                works[kind] = partial(observers.session(path, threads=1).run, None, feed)
-                size[kind] += path.stat().st_size
-                if path != written[name]:
-                    path.unlink()
-            if name != FUSION:
-                tokens[Modality(name)] = works["fp32"]()[0][0]
-            for kind, taken in in_turns(works, _RUNS, time.process_time).items():
-                ms[kind][name] = taken
-            del works
-            _give_back()
     return [Cost(name=kind, bytes=size[kind], ms=sum(each.values()), graphs_ms=each) for kind, each in ms.items()]
 
 
 def _typical(checks: Mapping[str, Sequence[Case]]) -> Case:
     return checks[max(checks, key=lambda name: name.count("+"))][0]
+
+
+def _stored(proto: onnx.ModelProto, kind: str, folder: Path) -> Path:
+    """A graph as FP32 or FP16 in a file."""
+    path = folder / f"{kind}.onnx"
+    path.write_bytes((store_half(proto) if kind == "fp16" else proto).SerializeToString())
+    return path
 
 
 def _give_back() -> None:
