@@ -147,13 +147,13 @@ def in_float(bundle: Bundle, folder: Path) -> Path:
     for graph in document["graphs"].values():
         path = folder / graph["file"]
         onnx.save(unquantised(onnx.load(path)), path)
-        graph |= {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+        graph |= {"sha256": sha256_file(path), "bytes": path.stat().st_size, "one_at_a_time": False}
     (folder / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
     return folder
 
 
 def unquantised(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without QuantizeLinear and DequantizeLinear."""
+    """The model without QuantizeLinear, DequantizeLinear and, of dynamic INT8, DynamicQuantizeLinear and MatMulInteger."""
     constants = {each.name: each for each in model.graph.initializer}
     kept, made = [], []
     renamed: dict[str, str] = {}
@@ -169,6 +169,13 @@ def unquantised(model: onnx.ModelProto) -> onnx.ModelProto:
             kept.append(onnx.helper.make_node("Clip", [source, *bounds], [node.output[0]], name=f"{node.name}_clip"))
         elif node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             renamed[node.output[0]] = renamed.get(node.input[0], node.input[0])
+        elif node.op_type == "DynamicQuantizeLinear":
+            renamed[node.output[0]] = renamed.get(node.input[0], node.input[0])
+            made.append(numpy_helper.from_array(np.array(1.0, np.float32), node.output[1]))
+        elif node.op_type == "MatMulInteger":
+            weight, zero = (numpy_helper.to_array(constants[node.input[place]]).astype(np.float32) for place in (1, 3))
+            made.append(numpy_helper.from_array(weight - zero, f"{node.output[0]}_weight"))
+            kept.append(onnx.helper.make_node("MatMul", [node.input[0], made[-1].name], node.output, name=node.name))
         else:
             kept.append(node)
     for node in kept:
