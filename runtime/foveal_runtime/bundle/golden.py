@@ -140,7 +140,7 @@ def write_golden(folder: Path, studies: Sequence[Study], outputs: dict[str, Floa
         studies: whose ids are unique and fit to be file names; images are JPEG bytes, equal ones are written once.
         outputs: `joint` [N, D], `cls` [N, M, D], `icdr` and `sdrg` [N, G], all float32.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)
     names: dict[bytes, str] = {}
@@ -158,4 +158,5 @@ def write_golden(folder: Path, studies: Sequence[Study], outputs: dict[str, Floa
             entry["image"] = name
         entries.append(entry)
     (folder / STUDIES).write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    save_file({name: np.ascontiguousarray(array, np.float32) for name, array in outputs.items()}, folder / OUTPUTS)
+    # Not `save_file`, which makes a file that its owner alone may read, whatever the umask.
+    (folder / OUTPUTS).write_bytes(save({name: np.ascontiguousarray(array, np.float32) for name, array in outputs.items()}))
