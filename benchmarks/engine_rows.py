@@ -31,7 +31,7 @@ from foveal_runtime.engine.compiled import entry_folder, find_compiled
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.serving.kept import read_plan
 from foveal_runtime.serving.spec import CPU_ROWS
-from foveal_runtime.serving.worker import graph_threads
+from foveal_runtime.serving.workerspec import graph_threads
 from foveal_runtime.study.study import Study
 from runtime_load import Caller, load_photographs, processes_of, report, start_server
 

@@ -47,7 +47,8 @@ from foveal_runtime.engine.compiled import find_compiled
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.rpc.messages import study_to
 from foveal_runtime.serving.spec import CPU_ROWS
-from foveal_runtime.serving.worker import Crew, graph_threads, lanes_for, run_batch
+from foveal_runtime.serving.worker import Crew, run_batch
+from foveal_runtime.serving.workerspec import graph_threads, lanes_for
 from foveal_runtime.study.study import Study
 
 _TURNS = 5

@@ -21,7 +21,8 @@ from foveal_runtime import errors
 from foveal_runtime.cli.environment import VARIABLES
 from foveal_runtime.cli.main import build_app
 from foveal_runtime.rpc.gauges import FIGURES
-from foveal_runtime.serving.config import NOT_IN_A_FILE, ServeConfig
+from foveal_runtime.serving.config import NOT_SET_BY_HAND, ServeConfig
+from foveal_runtime.serving.settings import variable
 from foveal_runtime.study import synonyms
 from foveal_train.training.recipe import Recipe
 
@@ -55,8 +56,11 @@ def pages() -> dict[str, str]:
     return {
         "commands": commands(),
         "configuration": "# Settings of `foveal serve`\n\n"
-        "`foveal serve --config FILE.toml` takes these keys; a flag of the same name wins over the file.\n\n"
-        + "".join(tables(ServeConfig, leave_out=NOT_IN_A_FILE)),
+        "`foveal serve --config FILE.toml` takes these keys. A variable of the environment wins over the file: "
+        f"`{variable('address')}` for `address`, `{variable('batch.max_studies')}` for `max_studies` of `[batch]`; "
+        "a flag of the same name wins over both. A key or a variable of that beginning which is none of these is refused, as "
+        "is a value of another type. `foveal serve --check-config` prints what follows, and where each was set.\n\n"
+        + "".join(tables(ServeConfig, leave_out=NOT_SET_BY_HAND)),
         "recipes": "# Keys of a recipe\n\n"
         "A recipe is a TOML file with these keys, over the preset of its `profile`; `foveal train --set key=value` wins.\n\n"
         + "".join(tables(Recipe)),

@@ -21,6 +21,9 @@ from foveal_runtime.client import Client, ClientOptions
 from foveal_runtime.errors import FovealError, UnavailableError
 from foveal_runtime.study.study import Study
 
+READS_IT = ("--sandbox", "off")
+"""A sandboxed worker could not see the file that makes it compute otherwise."""
+
 
 @pytest.fixture
 def drift(tmp_path: Path) -> tuple[Path, dict[str, str]]:
@@ -42,7 +45,7 @@ def test_a_self_test_that_fails_while_serving_stops_answers_until_one_passes(
 ) -> None:
     told, environment = drift
     with (
-        RunningServer(write_bundle(tmp_path / "b"), "--self-test-every", "0.2", env=environment) as server,
+        RunningServer(write_bundle(tmp_path / "b"), "--self-test-every", "0.2", *READS_IT, env=environment) as server,
         server.client() as client,
     ):
         study = Study(note="macula")
@@ -67,7 +70,10 @@ def test_a_self_test_that_fails_while_serving_stops_answers_until_one_passes(
 
 def test_every_worker_is_tested_not_the_first_alone(tmp_path: Path, drift: tuple[Path, dict[str, str]]) -> None:
     told, environment = drift
-    with RunningServer(write_bundle(tmp_path / "b"), "--workers", "2", env=environment) as server, server.client() as client:
+    with (
+        RunningServer(write_bundle(tmp_path / "b"), "--workers", "2", *READS_IT, env=environment) as server,
+        server.client() as client,
+    ):
         for well in server.workers():
             told.write_text(f"not {well}")
             assert not client.self_test().passed
@@ -79,7 +85,7 @@ def test_a_replacement_that_computes_otherwise_gets_no_callers_study(
     tmp_path: Path, drift: tuple[Path, dict[str, str]]
 ) -> None:
     told, environment = drift
-    with RunningServer(write_bundle(tmp_path / "b"), env=environment) as server, server.client() as client:
+    with RunningServer(write_bundle(tmp_path / "b"), *READS_IT, env=environment) as server, server.client() as client:
         (worker,) = server.workers()
         told.write_text(f"not {worker}")
         os.kill(worker, signal.SIGKILL)

@@ -8,6 +8,7 @@ VARIABLES = MappingProxyType(
     {
         "FOVEAL_CACHE": "Folder for what `foveal compile` makes, in place of `XDG_CACHE_HOME` or ~/.cache.",
         "FOVEAL_KEY_PASSPHRASE": "Passphrase of the private key that `foveal export --sign` reads.",
+        "FOVEAL_SERVE_…": "A setting of `foveal serve`, after its key: [configuration](configuration.md).",
         "HF_HUB_OFFLINE": "`1` keeps transformers and timm from asking a hub; weights come from its cache or a folder.",
         "HF_HUB_DISABLE_TELEMETRY": "`1` unless you set it: Hugging Face's libraries report nothing.",
         "ORT_DISABLE_TELEMETRY": "`1` unless you set it: ONNX Runtime keeps no device id and reports nothing.",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from foveal_runtime.cli.document import Json, print_json
+from foveal_runtime.sandbox.confine import Sandbox
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
@@ -34,6 +36,7 @@ def serve(
     canary_share: float | None = None,
     shadow: Path | None = None,
     config: Path | None = None,
+    check_config: Annotated[bool, Parameter(negative=())] = False,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     client_ca: Path | None = None,
@@ -45,12 +48,13 @@ def serve(
     require_signature: Path | None = None,
     allow_unsigned: Annotated[bool, Parameter(negative=())] = False,
     quality: Path | None = None,
+    sandbox: Sandbox | None = None,
     cache_entries: int | None = None,
     self_test_every: Annotated[float | None, Parameter(name="--self-test-every")] = None,
     drain: Annotated[float | None, Parameter(name="--drain")] = None,
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative=())] = False,
     json: Json = False,
-) -> None:
+) -> int:
     """Serve a bundle: grading and embedding, and with --store an archive that can be searched.
 
     The bundle's hashes are checked and its golden studies replayed before the server reports SERVING.
@@ -81,7 +85,9 @@ def serve(
         canary_share: of the calls that grade, 0 to 1; default 0.05.
         shadow: second bundle whose grades of the same studies are compared with the first's and never sent; see
             `foveal shadow report`.
-        config: TOML file with any of these settings and more (docs/operations.md); flags win.
+        config: TOML file with any of these settings and more (docs/reference/configuration.md); variables of the environment
+            (FOVEAL_SERVE_ADDRESS, …) win over it, flags over both.
+        check_config: print every setting and where it was set, and serve nothing; exit code 2 when something does not fit.
         tls_cert: PEM certificate chain.
         tls_key: PEM private key.
         client_ca: PEM certificates; only clients that show one signed by these are served.
@@ -97,6 +103,8 @@ def serve(
         require_signature: PEM public key; a bundle that it has not signed is refused, also when it is loaded later.
         allow_unsigned: serve other machines a bundle that no key has vouched for; every answer says so.
         quality: the clinic's threshold of the gradability check, as `foveal quality fit` wrote it.
+        sandbox: auto (default) takes from worker processes what they do not need as far as this machine allows: network, files,
+            programs, root's powers; strict refuses a machine that does not allow all of it; off takes nothing.
         cache_entries: answers to equal studies kept; 0 keeps none.
         self_test_every: seconds between two self-tests; 0 tests at the start alone. Default 3600.
         drain: seconds that accepted work may take after SIGTERM. Default 30.
@@ -111,8 +119,8 @@ def serve(
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
     from foveal_runtime.rpc.request_id import NamesCalls
-    from foveal_runtime.serving.config import read_config
     from foveal_runtime.serving.memory import megabytes
+    from foveal_runtime.serving.settings import read_settings
 
     logging.basicConfig(
         stream=sys.stderr,
@@ -121,7 +129,7 @@ def serve(
     )
     for handler in logging.getLogger().handlers:
         handler.addFilter(NamesCalls())
-    settings = read_config(
+    found = read_settings(
         config,
         {
             "bundle": bundle,
@@ -150,37 +158,52 @@ def serve(
             "require_signature": require_signature,
             "allow_unsigned": allow_unsigned or None,
             "quality": quality,
+            "sandbox": sandbox,
             "cache_entries": cache_entries,
             "self_test_every_s": self_test_every,
             "drain_s": drain,
         },
+        os.environ,
     )
+    settings = found.config
+    if check_config:
+        from foveal_runtime.cli.effective import document, toml
+
+        if json:
+            print_json({"settings": document(found)})
+        else:
+            sys.stdout.write(toml(found))
+        return 0
     from foveal_runtime.rpc.server import Server
 
     async def run() -> None:
-        await Server(settings).run(announce)
-
-    def announce(server: Server, opened: Bundle) -> None:
-        from foveal_runtime.bundle.honesty import warnings_of
-        from foveal_runtime.store.location import printable
-
-        manifest = opened.manifest
-        for warning in warnings_of(manifest):
-            sys.stderr.write(f"warning: {warning}\n")
-        if not opened.is_verified:
-            there = "it has a signature, which was checked with no key" if opened.is_signed else "it has no signature"
-            sys.stderr.write(f"warning: nothing shows who made this bundle: {there}; see --require-signature\n")
-        store_text = f", archive in {printable(settings.store)}" if settings.store else ""
-        sys.stderr.write(
-            f"serving {opened.path} ({manifest.profile} {manifest.precision.value}, space {manifest.space_id[:12]}, provider "
-            f"{server.host.served.provider}) on {server.address}{store_text}\n"
-        )
-        sys.stderr.flush()
-        if json:
-            print_json(_document(server, opened))
-            sys.stdout.flush()
+        await Server(settings).run(partial(_announce, json=json))
 
     asyncio.run(run())
+    return 0
+
+
+def _announce(server: Server, opened: Bundle, *, json: bool) -> None:
+    """Say on stderr what is served and where, and what to know of it."""
+    from foveal_runtime.bundle.honesty import warnings_of
+    from foveal_runtime.store.location import printable
+
+    manifest, store = opened.manifest, server.config.store
+    for warning in warnings_of(manifest):
+        sys.stderr.write(f"warning: {warning}\n")
+    if not opened.is_verified:
+        there = "it has a signature, which was checked with no key" if opened.is_signed else "it has no signature"
+        sys.stderr.write(f"warning: nothing shows who made this bundle: {there}; see --require-signature\n")
+    sys.stderr.write(f"worker processes are sandboxed: {server.host.confinement}\n")
+    store_text = f", archive in {printable(store)}" if store else ""
+    sys.stderr.write(
+        f"serving {opened.path} ({manifest.profile} {manifest.precision.value}, space {manifest.space_id[:12]}, provider "
+        f"{server.host.served.provider}) on {server.address}{store_text}\n"
+    )
+    sys.stderr.flush()
+    if json:
+        print_json(_document(server, opened))
+        sys.stdout.flush()
 
 
 def _document(server: Server, opened: Bundle) -> dict[str, Any]:
@@ -195,6 +218,7 @@ def _document(server: Server, opened: Bundle) -> dict[str, Any]:
         "profile": manifest.profile,
         "precision": manifest.precision.value,
         "provider": server.host.served.provider,
+        "sandbox": str(server.host.confinement),
         "signature_verified": opened.is_verified,
         "space_id": manifest.space_id,
         "store": printable(store) if store else None,

@@ -1,17 +1,15 @@
-"""What `foveal serve` is told: flags, or a TOML file of the same names. Opens nothing."""
+"""What `foveal serve` is told, whoever told it (`settings`). Opens nothing."""
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from foveal_runtime.bundle.manifest import Evidence
-from foveal_runtime.bundle.shipped import how_to_serve
 from foveal_runtime.engine.grading import Reason
 from foveal_runtime.errors import ConfigError
+from foveal_runtime.sandbox.confine import Sandbox
 from foveal_runtime.serving.address import is_loopback
 from foveal_runtime.serving.request import BatchLimits, QueueLimits
 from foveal_runtime.serving.spec import ModelSpec
@@ -72,6 +70,9 @@ class ServeConfig:
     """Serve other machines without `require_signature`."""
     quality: Path | None = None
     """The clinic's threshold of the gradability check, as `foveal quality fit` wrote it; read once, at the start."""
+    sandbox: Sandbox = Sandbox.AUTO
+    """How far worker processes are restricted: auto is as far as this machine allows, strict refuses one that does not
+    allow all of it (docs/operations.md), off not at all."""
     max_message_bytes: int = 64 << 20
     """Largest request and answer."""
     max_studies: int = 256
@@ -200,12 +201,8 @@ class ServeConfig:
             )
 
 
-_MEASURED = ("workers", "threads")
-"""What `foveal compile` measures, beside the studies of a batch."""
-_PATHS = ("bundle", "canary", "shadow", "hash_patients", "tls_cert", "tls_key", "client_ca", "require_signature", "quality")
-_TABLES: dict[str, type[Any]] = {"batch": BatchLimits, "queue": QueueLimits, "archive": StoreOptions}
-NOT_IN_A_FILE = ("patient_key",)
-"""Secrets have files of their own (`hash_patients`)."""
+NOT_SET_BY_HAND = ("chosen", "patient_key")
+"""What follows from other settings; and secrets, which have files of their own (`hash_patients`)."""
 
 
 def _is_address(text: str, *, or_socket: bool = False) -> bool:
@@ -213,50 +210,3 @@ def _is_address(text: str, *, or_socket: bool = False) -> bool:
         return bool(text.removeprefix("unix:"))
     host, _, port = text.rpartition(":")
     return bool(host) and port.isdigit() and int(port) <= 65535
-
-
-def read_config(path: Path | None, flags: dict[str, Any]) -> ServeConfig:
-    """The configuration of a TOML file, over which flags win.
-
-    Args:
-        path: None reads no file.
-        flags: by field name; None means the flag was not given.
-
-    Raises:
-        ConfigError: unreadable, an unknown name, or a value that does not fit.
-    """
-    document: dict[str, Any] = {}
-    if path is not None:
-        try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"configuration {path} can't be read ({type(error).__name__}: {error}); mend the file") from None
-    values: dict[str, Any] = {}
-    known = {f.name for f in fields(ServeConfig)} - {"chosen"}
-    for name, value in document.items():
-        if name not in known:
-            raise ConfigError(
-                f"configuration {path} has {name!r}, which is no setting; settings are {', '.join(sorted(known))}"
-            )
-        values[name] = _table(path, name, value) if name in _TABLES else Path(value) if name in _PATHS else value
-    given = {name: value for name, value in flags.items() if value is not None}
-    batch_studies = given.pop("max_batch", None)
-    values.update(given)
-    if batch_studies is not None:
-        values["batch"] = replace(values.get("batch", BatchLimits()), max_studies=batch_studies)
-    in_file = document.get("batch", {})
-    values["chosen"] = batch_studies is not None or "max_studies" in in_file or not values.keys().isdisjoint(_MEASURED)
-    if "bundle" not in values:
-        raise ConfigError(f"no bundle to serve; {how_to_serve()}")
-    try:
-        return ServeConfig(**values)
-    except TypeError as error:
-        raise ConfigError(f"configuration does not fit ({error}); mend {path}") from None
-
-
-def _table(path: Path | None, name: str, value: Any) -> Any:
-    kind = _TABLES[name]
-    known = {f.name for f in fields(kind)} - set(NOT_IN_A_FILE)
-    if not isinstance(value, dict) or not set(value) <= known:
-        raise ConfigError(f"configuration {path}: [{name}] is a table with {', '.join(sorted(known))}")
-    return kind(**value)

@@ -28,13 +28,14 @@ from foveal_runtime.serving import oom
 from foveal_runtime.serving.batching import Batcher
 from foveal_runtime.serving.kept import loaded, planned
 from foveal_runtime.serving.supervisor import Worker
-from foveal_runtime.serving.worker import Replay, WorkerSpec
+from foveal_runtime.serving.workerspec import Replay, WorkerSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal_runtime.engine.compiled import Compiled
     from foveal_runtime.engine.selftest import SelfTestReport
+    from foveal_runtime.sandbox.confine import Confinement
     from foveal_runtime.serving.spec import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,8 @@ class ModelHost:
         self._testing: asyncio.Task[SelfTestReport] | None = None
         self._waiting_for_test = 0
         self._last_test: tuple[float, SelfTestReport] | None = None
+        self.confinement: Confinement | None = None
+        """What its workers' processes can't do; None before the first is up."""
         self.pinned_space = False
         """True while an archive of the served space is open: another space is then refused."""
         self.on_change: Callable[[], None] = lambda: None
@@ -181,7 +184,7 @@ class ModelHost:
                 raise
             old, self._model, self._drift = self._model, model, ""
             self._last_test = model.first_test
-            self._changed()
+            self.on_change()
             if old is not None:
                 await old.batcher.drain(self._spec.drain_s)
                 await old.close()
@@ -216,7 +219,7 @@ class ModelHost:
             if compiled is not None:
                 compiled.close()
             raise
-        batcher.on_change(self._changed)
+        batcher.on_change(lambda: self.on_change())
         return Model(bundle=bundle, batcher=batcher, spec=spec, compiled=compiled, first_test=tested[-1] if tested else None)
 
     def _batcher(
@@ -233,6 +236,7 @@ class ModelHost:
             compiled=compiled,
             background=spec.background,
             min_gradable=self._min_gradable,
+            sandbox=spec.sandbox,
         )
         lanes, ahead = worker_spec.batches
 
@@ -242,6 +246,7 @@ class ModelHost:
             worker = await Worker.start(fresh, start_timeout_s=spec.start_timeout_s)
             oom.sooner(oom.WORKER - oom.SERVER, worker.pid)
             assert worker.ready is not None
+            self.confinement = worker.ready.confinement
             report = worker.ready.self_test
             if report is not None and not batcher.started:
                 tested.append((time.monotonic(), report))
@@ -260,9 +265,6 @@ class ModelHost:
             cache_entries=spec.cache_entries,
         )
         return batcher
-
-    def _changed(self) -> None:
-        self.on_change()
 
     async def self_test(self) -> SelfTestReport:
         """Replay the golden studies in every worker now; a failure turns the server NOT_SERVING until a later one passes.
@@ -297,7 +299,7 @@ class ModelHost:
             if drift != self._drift:
                 log.log(logging.ERROR if drift else logging.INFO, "self-test: %s", report.summary())
                 self._drift = drift
-                self._changed()
+                self.on_change()
         return report
 
     def test_regularly(self) -> None:

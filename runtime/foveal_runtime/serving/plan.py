@@ -56,7 +56,7 @@ async def measure(
     """
     from foveal_runtime.bundle.golden import read_golden
     from foveal_runtime.engine.answers import Ask, VectorKind
-    from foveal_runtime.serving.worker import lanes_for
+    from foveal_runtime.serving.workerspec import lanes_for
     from foveal_runtime.study.study import Modality
 
     ask = Ask() if bundle.manifest.trained_heads else Ask(frozenset({VectorKind.JOINT}), grade=False)
@@ -105,7 +105,7 @@ async def _start(bundle: Bundle, provider: str, threads: int, compiled: Compiled
     from foveal_runtime.photo.imaging import ImageLimits
     from foveal_runtime.serving.spec import CPU_ROWS
     from foveal_runtime.serving.supervisor import Worker
-    from foveal_runtime.serving.worker import Replay, WorkerSpec
+    from foveal_runtime.serving.workerspec import Replay, WorkerSpec
 
     spec = WorkerSpec(
         bundle=bundle,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.engine.providers import on_processor
+from foveal_runtime.sandbox.confine import Sandbox
 from foveal_runtime.serving.request import BatchLimits, QueueLimits
 
 CPU_ROWS = 2
@@ -40,6 +41,8 @@ class ModelSpec:
     """PEM public key that has to have signed the bundle."""
     quality: Path | None = None
     """A clinic's own threshold of the gradability check (`foveal quality fit`); None is the check's."""
+    sandbox: Sandbox = Sandbox.AUTO
+    """How far worker processes are restricted."""
     max_image_pixels: int = 100_000_000
     """Pixels of one photograph, from its header."""
     cache_entries: int = 1024

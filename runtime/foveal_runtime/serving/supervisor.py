@@ -1,7 +1,7 @@
 """One worker process as its parent sees it: start, ask, notice that it died or hangs, end it. Knows nothing of queues.
 
-A socket pair carries the jobs; the child owns the other end and ends itself when ours closes. `subprocess` and not
-`multiprocessing` starts it: that would add a resource-tracker process, and run the caller's main module again in the child.
+A socket pair carries the jobs; the child owns the other end and ends itself when ours closes. `multiprocessing` would start it
+with a resource-tracker process beside it, and run the caller's main module again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from foveal_runtime.errors import FovealError, UnavailableError
 from foveal_runtime.serving.decodeclock import DecodeClock
 from foveal_runtime.serving.jobs import RunJob, SelfTestJob, Started, Waiting
 from foveal_runtime.serving.wire import Wire
-from foveal_runtime.serving.worker import Ready, WorkerSpec
+from foveal_runtime.serving.worker import Ready
+from foveal_runtime.serving.workerspec import WorkerSpec
 
 if TYPE_CHECKING:
     from foveal_runtime.engine.answers import Ask, Outcome
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_COMMAND = (sys.executable, "-m", "foveal_runtime.serving.worker")
 _MAX_ANSWER_BYTES = 256 << 20
 """Of one answer: a batch's vectors are a thousandth of it."""
 _GONE_WITHIN_S = 1.0
@@ -117,15 +119,14 @@ class Worker:
             WorkerLost: it died or took too long.
         """
         ours, theirs = socket.socketpair()
-        env = {**os.environ, **_MEMORY}
         clock = DecodeClock()
         page = () if clock.descriptor is None else (clock.descriptor,)
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", "foveal_runtime.serving.worker", str(theirs.fileno()), *map(str, page)],
+                [*_COMMAND, str(theirs.fileno()), spec.policy.to_text(), *map(str, page)],
                 pass_fds=(theirs.fileno(), *page, *spec.descriptors),
                 stdin=subprocess.DEVNULL,
-                env=env,
+                env={**os.environ, **_MEMORY},
                 start_new_session=True,  # Ctrl-C is the server's to handle: it drains first
             )
         worker = cls(process, ours, clock, spec.decode_cpu_s)

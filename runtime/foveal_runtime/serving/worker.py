@@ -1,9 +1,10 @@
 """The child process that decodes, tokenises and runs the graphs. Knows nothing of queues, deadlines or gRPC.
 
-Started by `supervisor` as `python -m foveal_runtime.serving.worker FD [FD]`: a socket's end and a page for `decodeclock`. It
-has lanes, threads that share the weights and each take the next job: two batches in work keep two cores busy where one, shared
-out, would wait for its slower half. A device that takes one batch at a time is kept busy by a pipeline. A thread reads the
-socket all the while: when the server is gone, that thread ends the process, even in the middle of a graph that never returns.
+Started by `supervisor` as `python -m foveal_runtime.serving.worker FD POLICY [FD]`: a socket's end, what it may do, and
+a page for `decodeclock`. It has lanes, threads that share the weights and each take the next job: two batches in work keep two
+cores busy where one, shared out, would wait for its slower half. A device that takes one batch at a time is kept busy by a
+pipeline. A thread reads the socket all the while: when the server is gone, it ends the process, even in the middle of a
+graph that never returns.
 """
 
 from __future__ import annotations
@@ -21,12 +22,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from foveal_runtime.engine.providers import on_processor
-from foveal_runtime.errors import FovealError, UnavailableError
+from foveal_runtime.errors import ConfigError, FovealError, UnavailableError
+from foveal_runtime.sandbox.confine import Confinement, Policy, Sandbox, confine
 from foveal_runtime.serving.decodeclock import DecodeClock
 from foveal_runtime.serving.isolation import prepare_alone, run_alone
 from foveal_runtime.serving.jobs import RunJob, SelfTestJob, Started
@@ -34,14 +34,12 @@ from foveal_runtime.serving.memory import TRIM_EVERY, trim
 from foveal_runtime.serving.pipeline import Pipeline
 from foveal_runtime.serving.priority import step_back
 from foveal_runtime.serving.wire import Wire, WireError
+from foveal_runtime.serving.workerspec import QUICK_STUDIES, Replay, WorkerSpec, graph_threads
 
 if TYPE_CHECKING:
-    from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.engine.answers import Ask, Outcome, Prepared
-    from foveal_runtime.engine.compiled import Compiled
     from foveal_runtime.engine.engine import Engine
     from foveal_runtime.engine.selftest import SelfTestReport
-    from foveal_runtime.photo.imaging import ImageLimits
     from foveal_runtime.study.study import Study
 
 _NICE = 5
@@ -56,75 +54,6 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 _Jobs: TypeAlias = "queue.SimpleQueue[tuple[int, object]]"
 
-QUICK_STUDIES = 4
-"""Golden studies that a worker replays at least before it takes the place of another."""
-
-
-class Replay(Enum):
-    """How much a worker proves before it gets a caller's study."""
-
-    ALL = "all"
-    SOME = "some"
-    """The fullest study and one of every modality, four at least: callers wait for a worker that replaces another."""
-    NONE = "none"
-    """For measuring speed alone."""
-
-
-class Flow(Enum):
-    """How jobs go through a worker."""
-
-    LANES = "lanes"
-    """Threads that each prepare and run a job of their own."""
-    PIPELINE = "pipeline"
-    """Threads that prepare studies of any job, and one loop that runs the graphs on those that are ready."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerSpec:
-    """What a worker serves, and how."""
-
-    bundle: Bundle
-    """Whose hashes the parent has checked. Of a sealed one the worker inherits the descriptors."""
-    provider: str
-    threads: int
-    """To decode and run the graphs with; half as many inside one graph call."""
-    max_rows: int
-    """In one graph call."""
-    limits: ImageLimits
-    compiled: Compiled | None = None
-    """The bundle's graphs as compiled on this device, whose hashes the parent has checked; None loads the bundle's own."""
-    replay: Replay = Replay.ALL
-    """Golden studies to replay before reporting ready."""
-    flow: Flow | None = None
-    """None is what suits the provider."""
-    decode_cpu_s: float = 2.0
-    """CPU time that decoding one photograph may take; the parent ends a worker that takes more."""
-    background: bool = False
-    """Nobody waits for its answers: it takes what processor time others leave."""
-    min_gradable: float | None = None
-    """The clinic's threshold of the gradability check; None is the check's own."""
-
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """What a worker process has to inherit."""
-        return () if self.bundle.sealed is None else tuple(self.bundle.sealed.descriptors.values())
-
-    @property
-    def lanes(self) -> int:
-        """Jobs in work at once, among which the threads are divided."""
-        return 1 if self.is_pipeline else lanes_for(self.provider, self.threads)
-
-    @property
-    def batches(self) -> tuple[int, int]:
-        """Batches in work at once, and batches handed over before there is room for them."""
-        # A pipeline decodes one while another is in its graphs; a lane that waited for a busy server would stand idle.
-        return (2, 0) if self.is_pipeline else (self.lanes, self.lanes)
-
-    @property
-    def is_pipeline(self) -> bool:
-        """Whether studies are prepared beside the graphs, for the next call."""
-        return (self.flow or flow_for(self.provider)) is Flow.PIPELINE
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ready:
@@ -132,20 +61,25 @@ class Ready:
 
     self_test: SelfTestReport | None
     load_s: float
+    confinement: Confinement
+    """What was taken from the process before it read anything of a caller's."""
 
 
 def main() -> None:
     """Entry of the child process."""
     warnings.simplefilter("ignore")  # image libraries warn of every oddity of every hostile file
+    policy = Policy.from_text(sys.argv[2])
+    confinement = confine(policy)
     wire = Wire(socket.socket(fileno=int(sys.argv[1])), max_bytes=_MAX_JOB_BYTES)
     jobs: _Jobs = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(wire, jobs), daemon=True).start()
-    clock = DecodeClock(int(sys.argv[2])) if len(sys.argv) > 2 else None
+    clock = DecodeClock(int(sys.argv[3])) if len(sys.argv) > 3 else None
     number, spec = jobs.get()
     assert isinstance(spec, WorkerSpec)
     answer = _Answers(wire)
     started = time.perf_counter()
     try:
+        _require(policy, confinement)
         engine = _load(spec)
         report = _warm_up(engine, spec)
     except FovealError as error:
@@ -160,7 +94,7 @@ def main() -> None:
     gc.freeze()  # what was loaded lives as long as the process
     # Loading leaves holes as large as the weights that were repacked: 69 MB with `base` INT8.
     trim()
-    answer(number, Ready(self_test=report, load_s=time.perf_counter() - started))
+    answer(number, Ready(self_test=report, load_s=time.perf_counter() - started, confinement=confinement))
     if spec.is_pipeline:
         _side_by_side(*_stages(Pipeline(engine, answer, clock), spec, jobs))
     else:
@@ -234,6 +168,16 @@ class _Answers:
             self._wire.send((number, answer))
 
 
+def _require(policy: Policy, confinement: Confinement) -> None:
+    """Refuse to serve with less than was asked for.
+
+    Raises:
+        ConfigError: `strict`, and something was not reached.
+    """
+    if policy.mode is Sandbox.STRICT and confinement.level != "full":
+        raise ConfigError(f"--sandbox strict is not reached here: {confinement}; mend this, or serve with --sandbox auto")
+
+
 def _load(spec: WorkerSpec) -> Engine:
     from foveal_runtime.engine.engine import Engine
 
@@ -257,21 +201,6 @@ def _warm_up(engine: Engine, spec: WorkerSpec) -> SelfTestReport | None:
         engine.run([engine.prepare(golden.studies[-1])], grade=bool(engine.manifest.trained_heads))
         return None
     return self_test(engine, golden if spec.replay is Replay.ALL else golden.some(QUICK_STUDIES), lanes=spec.lanes)
-
-
-def graph_threads(threads: int) -> int:
-    """Threads inside one graph call, where so many studies are worked on side by side: cores are better used by whole calls."""
-    return max(1, threads // 2)
-
-
-def lanes_for(provider: str, threads: int) -> int:
-    """Jobs that a worker has in work at once: one a thread on the CPU; a GPU takes one batch at a time."""
-    return threads if flow_for(provider) is Flow.LANES else 1
-
-
-def flow_for(provider: str) -> Flow:
-    """The processor decodes and runs graphs alike; a GPU would stand idle while a lane decodes."""
-    return Flow.LANES if on_processor(provider) else Flow.PIPELINE
 
 
 class Crew:

@@ -18,8 +18,8 @@ from foveal_runtime.cli.local_server import FOVEAL
 from foveal_runtime.cli.waiting import Patience
 from foveal_runtime.errors import LoadingError, OverloadedError, UnavailableError
 from foveal_runtime.rpc.server import Server
-from foveal_runtime.serving.config import read_config
 from foveal_runtime.serving.host import ModelHost
+from foveal_runtime.serving.settings import read_config
 
 
 class Clock:

@@ -20,7 +20,8 @@ from foveal_runtime.engine.processor import Feature, Level, Processor, classify,
 from foveal_runtime.engine.providers import Provider
 from foveal_runtime.errors import CheckFailed, ConfigError
 from foveal_runtime.photo.imaging import ImageLimits
-from foveal_runtime.serving.worker import WorkerSpec, _load
+from foveal_runtime.serving.worker import _load
+from foveal_runtime.serving.workerspec import WorkerSpec
 
 NEHALEM = {"SSE3", "SSSE3", "SSE41", "SSE42", "POPCNT", "CX16"}
 HASWELL = NEHALEM | {"AVX", "AVX2", "BMI", "BMI2", "F16C", "FMA3", "LZCNT", "MOVBE"}

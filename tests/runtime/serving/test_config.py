@@ -9,7 +9,8 @@ import pytest
 
 from foveal_runtime.bundle.manifest import Evidence
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.serving.config import ServeConfig, read_config
+from foveal_runtime.serving.config import ServeConfig
+from foveal_runtime.serving.settings import read_config
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ from foveal_runtime.photo.imaging import ImageLimits
 from foveal_runtime.serving.jobs import RunJob, SelfTestJob, Started, Waiting
 from foveal_runtime.serving.pipeline import Pipeline
 from foveal_runtime.serving.supervisor import Worker, WorkerLost
-from foveal_runtime.serving.worker import Crew, Flow, Replay, WorkerSpec, flow_for, run_batch
+from foveal_runtime.serving.worker import Crew, run_batch
+from foveal_runtime.serving.workerspec import Flow, Replay, WorkerSpec, flow_for
 from foveal_runtime.study.study import Study
 
 WAIT_S = 20.0

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from foveal_runtime.sandbox.confine import Policy
 from foveal_runtime.serving.jobs import RunJob
 from foveal_runtime.serving.wire import OUT_OF_BAND_BYTES, Wire, WireError, _pickled
 from foveal_runtime.study.study import Record, Study
@@ -118,7 +119,9 @@ def test_a_worker_that_can_not_read_its_server_ends() -> None:
     with ours, theirs:
         fd = theirs.fileno()
         process = subprocess.Popen(
-            [sys.executable, "-m", "foveal_runtime.serving.worker", str(fd)], pass_fds=(fd,), stderr=subprocess.PIPE
+            [sys.executable, "-m", "foveal_runtime.serving.worker", str(fd), Policy().to_text()],
+            pass_fds=(fd,),
+            stderr=subprocess.PIPE,
         )
         ours.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         _, said = process.communicate(timeout=60)
