@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -11,31 +12,47 @@ from foveal_runtime.cli.document import Json, print_json
 from foveal_runtime.cli.layout import fitted, width
 
 if TYPE_CHECKING:
-    from foveal_runtime.engine.doctor import Finding
+    from foveal_runtime.engine.finding import Finding
 
 
-def doctor(bundle: Path | None = None, /, *, provider: str = "cpu", json: Json = False) -> int:
-    """Check this machine: processor and its class, cores, memory, libraries, and what that means for INT8.
+def doctor(
+    bundle: Path | None = None, /, *, config: Path | None = None, provider: str | None = None, json: Json = False
+) -> int:
+    """Check this machine: processor, memory, disk, open files, clock, libraries, and how far workers are sandboxed here.
 
-    With a bundle also what the bundle is right for, and whether its golden studies replay here.
+    With a bundle also what the bundle is right for, and whether its golden studies replay here. With a configuration what it
+    names: bundle, certificates, keys, archive; FOVEAL_SERVE_ variables count, as they do for `foveal serve`.
     Each finding says what to do. Exit code 0 when nothing is wrong, else 1.
 
     For example:
 
         foveal doctor
         foveal doctor runs/edge/bundle-int8 --json
+        runuser -u foveal -- foveal doctor --config /etc/foveal/serve.toml
 
     Args:
         bundle: folder that `foveal export` wrote.
-        provider: cpu, openvino, cuda, tensorrt, tensorrt-rtx, or auto: the best that is there; for the golden studies.
+        config: TOML file of `foveal serve`.
+        provider: cpu (default), openvino, cuda, tensorrt, tensorrt-rtx, or auto: the best that is there.
         json: print one JSON document.
     """
-    from foveal_runtime.engine.doctor import bundle_findings, healthy, machine_findings
+    from foveal_runtime.engine.doctor import bundle_findings, machine_findings
+    from foveal_runtime.engine.finding import healthy
+    from foveal_runtime.engine.machine import sandbox
     from foveal_runtime.engine.processor import this_processor
+    from foveal_runtime.rpc.doctor import server_findings
+    from foveal_runtime.sandbox.confine import Sandbox
+    from foveal_runtime.serving.settings import read_config
+    from foveal_runtime.serving.workerspec import policy_of
 
-    findings = machine_findings()
+    served = None if config is None else read_config(config, {"bundle": bundle, "provider": provider}, os.environ)
+    bundle = bundle if served is None else served.bundle
+    asked = provider or ("cpu" if served is None else served.provider)
+    findings = [*machine_findings(), sandbox(policy_of(asked, Sandbox.AUTO if served is None else served.sandbox))]
+    if served is not None:
+        findings += server_findings(served)
     if bundle is not None:
-        findings += bundle_findings(bundle, provider=provider)
+        findings += bundle_findings(bundle, provider=asked)
     fine = healthy(findings)
     if json:
         here = this_processor()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foveal_runtime.bundle.manifest import Cpu
+from foveal_runtime.engine.cachefolder import cache_root
+from foveal_runtime.engine.finding import Finding, Status, refused
+from foveal_runtime.engine.machine import clock, descriptors, disk, user
 from foveal_runtime.engine.processor import Level, Processor, this_processor
 from foveal_runtime.errors import FovealError
 
@@ -21,31 +22,6 @@ _PROC, _CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 _LEAST_MEMORY_BYTES = 1 << 30
 
 
-class Status(StrEnum):
-    """How grave a finding is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    """Works, with a drawback that the finding names."""
-    WRONG = "wrong"
-    """Does not work; the finding says what to do."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    name: str
-    status: Status
-    says: str
-    mend: str = ""
-    """What to do; empty when nothing has to be done."""
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON document."""
-        return asdict(self)
-
-
 def machine_findings(*, proc: Path = _PROC, cgroup: Path = _CGROUP, processor: Processor | None = None) -> list[Finding]:
     """What is known of this machine, without any bundle.
 
@@ -55,7 +31,18 @@ def machine_findings(*, proc: Path = _PROC, cgroup: Path = _CGROUP, processor: P
         processor: None is this one.
     """
     here = this_processor() if processor is None else processor
-    return [_processor(here), _int8(here), _cores(), _memory(proc, cgroup), _runtime(), _numpy()]
+    return [
+        _processor(here),
+        _int8(here),
+        _cores(),
+        _memory(proc, cgroup),
+        disk("cache folder", cache_root()),
+        descriptors(),
+        clock(),
+        user(),
+        _runtime(),
+        _numpy(),
+    ]
 
 
 def bundle_findings(folder: Path, *, provider: str = "cpu", processor: Processor | None = None) -> list[Finding]:
@@ -80,22 +67,12 @@ def bundle_findings(folder: Path, *, provider: str = "cpu", processor: Processor
         bundle = served(bundle, chosen, processor=here)
         require_processor(bundle.manifest, chosen, here)
     except FovealError as error:
-        return [_refused("bundle", error)]
+        return [refused("bundle", error)]
     found = Finding(name="bundle", status=Status.OK, says=_described(bundle.manifest))
     try:
         return [found, _replayed(self_test(Engine(bundle, provider=chosen)))]
     except FovealError as error:
-        return [found, _refused("golden studies", error)]
-
-
-def healthy(findings: list[Finding]) -> bool:
-    """True when nothing is wrong; warnings are not."""
-    return all(finding.status is not Status.WRONG for finding in findings)
-
-
-def _refused(name: str, error: FovealError) -> Finding:
-    says, _, mend = str(error).rpartition("; ")
-    return Finding(name=name, status=Status.WRONG, says=says or mend, mend=mend if says else "")
+        return [found, refused("golden studies", error)]
 
 
 def _processor(here: Processor) -> Finding:
@@ -182,7 +159,7 @@ def _runtime() -> Finding:
             name="ONNX Runtime", status=Status.OK, says=f"{ort_version()}, providers {', '.join(available_providers())}"
         )
     except FovealError as error:
-        return _refused("ONNX Runtime", error)
+        return refused("ONNX Runtime", error)
 
 
 def _numpy() -> Finding:

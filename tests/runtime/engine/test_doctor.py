@@ -11,7 +11,8 @@ from bundles import write_bundle
 from commands import foveal
 
 from foveal_runtime.bundle.manifest import Cpu
-from foveal_runtime.engine.doctor import bundle_findings, healthy, machine_findings
+from foveal_runtime.engine.doctor import bundle_findings, machine_findings
+from foveal_runtime.engine.finding import healthy
 from foveal_runtime.engine.processor import Feature, Level, Processor, this_processor
 
 AVX2 = Processor(machine="x86_64", level=Level.V3, features=frozenset({Feature.AVX2}))

@@ -1,0 +1,170 @@
+"""Findings about what a server's configuration names: certificates, keys, store. Starts no server, changes nothing."""
+
+from __future__ import annotations
+
+import datetime
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal_runtime.bundle.signing import read_public_key
+from foveal_runtime.engine.finding import Finding, Status, refused
+from foveal_runtime.engine.machine import disk
+from foveal_runtime.errors import FovealError, StoreError
+from foveal_runtime.photo.site import read_site
+from foveal_runtime.rpc.certificates import out_of_date, read_authorities, read_pair
+from foveal_runtime.serving.address import is_loopback
+from foveal_runtime.store.location import conninfo_of, folder_of, is_url, printable
+from foveal_runtime.store.patients import read_key
+
+if TYPE_CHECKING:
+    from foveal_runtime.serving.config import ServeConfig
+
+_RENEW_DAYS = 30
+_CONNECT_S = 5.0
+
+
+def server_findings(config: ServeConfig, *, now: datetime.datetime | None = None) -> list[Finding]:
+    """What a server of this configuration would meet.
+
+    Args:
+        config: whose files are read and whose archive is asked, and nothing else.
+        now: None is this moment.
+    """
+    moment = now or datetime.datetime.now(datetime.UTC)
+    parts: tuple[Callable[[], Iterator[Finding]], ...] = (
+        lambda: _address(config),
+        lambda: _certificates(config, moment),
+        lambda: _keys(config),
+        lambda: _store(config),
+    )
+    return [finding for part in parts for finding in part()]
+
+
+def _address(config: ServeConfig) -> Iterator[Finding]:
+    where = "this machine alone" if is_loopback(config.address) else "other machines"
+    if config.tls_cert is not None:
+        how = "TLS, callers show certificates" if config.client_ca is not None else "TLS"
+    else:
+        how = "plain text"
+    if where == "other machines" and config.tls_cert is None:
+        yield Finding(
+            name="address",
+            status=Status.WARNING,
+            says=f"{config.address} serves other machines in plain text, as --insecure allows",
+            mend="--tls-cert and --tls-key, unless a proxy on the same host encrypts",
+        )
+        return
+    yield Finding(name="address", status=Status.OK, says=f"{config.address} serves {where}, {how}")
+
+
+def _certificates(config: ServeConfig, now: datetime.datetime) -> Iterator[Finding]:
+    if config.tls_cert is None or config.tls_key is None:
+        return
+    try:
+        chain, _ = read_pair(config.tls_cert, config.tls_key)
+        if config.client_ca is not None:
+            read_authorities(config.client_ca, "--client-ca")
+    except FovealError as error:
+        yield refused("certificate", error)
+        return
+    yield _dates(config.tls_cert, chain, now)
+    mode = stat.S_IMODE(config.tls_key.stat().st_mode)
+    if mode & 0o077:
+        yield Finding(
+            name="certificate",
+            status=Status.WARNING,
+            says=f"--tls-key {config.tls_key} can be read by others (mode {mode:04o})",
+            mend=f"chmod 600 {config.tls_key}",
+        )
+
+
+def _dates(path: Path, chain: bytes, now: datetime.datetime) -> Finding:
+    from cryptography import x509
+
+    first = x509.load_pem_x509_certificates(chain)[0]
+    if wrong := out_of_date(chain, now):
+        return Finding(
+            name="certificate",
+            status=Status.WRONG,
+            says=f"--tls-cert {path} {wrong}: no client will trust it",
+            mend="renew it, or set this machine's clock",
+        )
+    days = (first.not_valid_after_utc - now).days
+    if days < _RENEW_DAYS:
+        return Finding(
+            name="certificate", status=Status.WARNING, says=f"--tls-cert {path} is valid for {days} days more", mend="renew it"
+        )
+    return Finding(name="certificate", status=Status.OK, says=f"--tls-cert {path} is valid for {days} days more")
+
+
+def _keys(config: ServeConfig) -> Iterator[Finding]:
+    readers: tuple[tuple[str, Path | None, Callable[[Path], object]], ...] = (
+        ("signature", config.require_signature, read_public_key),
+        ("patient key", config.hash_patients, read_key),
+        ("threshold", config.quality, read_site),
+    )
+    for name, path, read in readers:
+        if path is None:
+            continue
+        try:
+            read(path)
+        except FovealError as error:
+            yield refused(name, error)
+        else:
+            yield Finding(name=name, status=Status.OK, says=f"{path} can be read and is one")
+
+
+def _store(config: ServeConfig) -> Iterator[Finding]:
+    if not config.store:
+        return
+    try:
+        if is_url(config.store):
+            yield _reached(config.store)
+        else:
+            yield from _folder(folder_of(config.store), config.archive.run_as)
+    except FovealError as error:
+        yield refused("store", error)
+
+
+def _folder(folder: Path, run_as: str) -> Iterator[Finding]:
+    """Of the embedded PostgreSQL.
+
+    Raises:
+        FovealError: it could not run there.
+    """
+    from foveal_runtime.store.cluster import Binaries, check_version
+    from foveal_runtime.store.datafolder import DataFolder
+    from foveal_runtime.store.runas import check_reach, choose
+
+    Binaries.find()
+    user = choose(folder, run_as)
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    check_reach(there, user, what="store folder")
+    data = DataFolder(folder)
+    check_version(data)
+    state = "served now" if data.lock_is_held() else "there" if data.pgdata.exists() else "new"
+    yield Finding(name="store", status=Status.OK, says=f"{folder} is {state}, PostgreSQL runs as {user.name}")
+    yield disk("store", folder)
+
+
+def _reached(url: str) -> Finding:
+    """Of a database server.
+
+    Raises:
+        FovealError: it can't be reached.
+    """
+    try:
+        import psycopg
+    except ImportError:
+        raise StoreError("the client of PostgreSQL is not installed; pip install 'foveal[store]'") from None
+    try:
+        with psycopg.connect(conninfo_of(url, connect_timeout_s=_CONNECT_S)) as connection:
+            found = connection.info.server_version
+    except psycopg.Error as error:
+        # Without its text, which may quote the URL.
+        raise StoreError(
+            f"{printable(url)} can't be reached ({type(error).__name__}); check host, port, user and password with psql"
+        ) from None
+    return Finding(name="store", status=Status.OK, says=f"{printable(url)} answers, PostgreSQL {found // 10000}")
