@@ -33,13 +33,13 @@ def of(name: str, **settings: Any) -> list[Finding]:
 @pytest.mark.parametrize(
     ("days", "status", "says", "mend"),
     [
-        (90, "ok", "valid for 89 days more", ""),
-        (10, "warning", "valid for 9 days more", "renew"),
+        (90, "ok", "valid for 90 days more", ""),
+        (10, "warning", "valid for 10 days more", "renew"),
         (-1, "wrong", "expired on", "renew"),
     ],
 )
 def test_a_certificates_days_are_counted(authority: Authority, days: int, status: str, says: str, mend: str) -> None:
-    cert, key = authority.sign(f"server{days}", "localhost", ends_in=days * DAY)
+    cert, key = authority.sign(f"server{days}", "localhost", ends_in=days * DAY + DAY / 2)
     key.chmod(0o600)
     (finding,) = of("certificate", tls_cert=cert, tls_key=key)
     assert finding.status.value == status
