@@ -19,7 +19,7 @@ PYTEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 WORKERS ?= 2
 PYTEST := $(PYTEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all test-transformers gpu bench proto client reference docs wheel wheelhouse clean
+.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all test-transformers check-deploy gpu bench proto client reference docs wheel wheelhouse clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -79,6 +79,9 @@ test-transformers: $(READY)  ## Training's and export's tests with transformers 
 	@$(BIN)/python scripts/over_venv.py $(VENV) $(NEWER)
 	@$(NEWER)/bin/python scripts/quiet_pip.py "transformers 5" --log $(VENV)/transformers.log -- install --no-compile "transformers>=5,<6"
 	$(PYTEST_ENV) $(NEWER)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests/train tests/export
+
+check-deploy: $(READY)  ## The samples in deploy/ by their own linters; those that are not installed are skipped by name
+	$(BIN)/python scripts/check_deploy.py
 
 gpu: $(READY)  ## What this machine's GPU does with bundles and training: gpu-check/gpu-check.html and .json, to send back
 	$(BIN)/foveal gpu-check gpu-check

@@ -134,7 +134,7 @@ def _python_folders() -> list[Path]:
     """Where this Python and what it imports lies; the working directory is not meant."""
     here = Path(__file__).resolve().parents[2]
     entries = {Path(each).resolve() for each in sys.path if each and Path(each).exists()}
-    entries |= {Path(each).resolve() for each in (sys.prefix, sys.base_prefix, sys.executable)}
+    entries |= {Path(each).resolve() for each in (sys.prefix, sys.base_prefix, sys.executable, sys.pycache_prefix) if each}
     entries |= {Path(each).resolve() for each in os.environ.get("LD_LIBRARY_PATH", "").split(":") if each}
     return sorted((entries - set(_working_directory())) | {here})
 
