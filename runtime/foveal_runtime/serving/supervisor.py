@@ -97,7 +97,7 @@ class Worker:
     ) -> None:
         self._process = process
         self._clock, self._decode_cpu_s = clock, decode_cpu_s
-        self._wire = Wire(connection, max_bytes=_MAX_ANSWER_BYTES)
+        self._wire = Wire(connection, max_bytes=_MAX_ANSWER_BYTES, trusted=False)
         # Threads of their own: pickling a batch of photographs and reading the answers must not hold up the event loop.
         self._sender = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{process.pid}")
         self._reader = threading.Thread(target=self._read, name=f"answers-{process.pid}", daemon=True)

@@ -1,16 +1,24 @@
 """Messages between a server and a worker on one socket: pickled, photographs beside the pickle. Knows nothing of their meaning.
 
 A frame is its lengths, a pickle (protocol 5) and the buffers that the pickle refers to. Photographs are such buffers: they are
-written from where they lie, and received as the `bytes` that the study then holds, without a copy in between.
+written from where they lie, and received as the `bytes` that the study then holds, without a copy in between. A pickle can call
+whatever it names: a server, whose workers meet hostile bytes, reads from them nothing but data.
 """
 
 from __future__ import annotations
 
+import io
 import pickle
 import socket
 import struct
 from collections.abc import Sequence
+from dataclasses import is_dataclass
+from enum import Enum
+from functools import cache
+from importlib import import_module
 from typing import Any
+
+from foveal_runtime.errors import FovealError
 
 OUT_OF_BAND_BYTES = 64 << 10
 """Photographs and arrays from here on travel beside the pickle; below, a buffer of its own costs more than the copy."""
@@ -23,6 +31,21 @@ _HEAD = struct.Struct("=IIQ")
 """Magic number, number of buffers, bytes of the pickle."""
 
 
+_ERRORS = "foveal_runtime.errors"
+_NUMPY = frozenset(
+    (module, name)
+    for name, modules in {
+        "_frombuffer": ("numpy._core.numeric", "numpy.core.numeric"),
+        "_reconstruct": ("numpy._core.multiarray", "numpy.core.multiarray"),
+        "scalar": ("numpy._core.multiarray", "numpy.core.multiarray"),
+        "dtype": ("numpy",),
+        "ndarray": ("numpy",),
+    }.items()
+    for module in modules
+)
+"""What arrays and their scalars are made of, by the names of NumPy 1 and 2."""
+
+
 class WireError(Exception):
     """What arrived is no frame of ours."""
 
@@ -30,11 +53,13 @@ class WireError(Exception):
 class Wire:
     """One end of a socket. One thread may send while another receives."""
 
-    def __init__(self, connection: socket.socket, *, max_bytes: int) -> None:
+    def __init__(self, connection: socket.socket, *, max_bytes: int, trusted: bool = True) -> None:
         """Args:
         connection: a connected, blocking stream socket; closed with the wire.
         max_bytes: of a frame that arrives; what claims more is no frame, and is not waited for.
+        trusted: whether the other end may name any class and function; else foveal's own data, errors and arrays alone.
         """
+        self._loads = pickle.loads if trusted else _data_alone
         self._socket = connection
         self._max_bytes = max_bytes
 
@@ -78,7 +103,7 @@ class Wire:
         data = self._read(size)
         buffers = [self._read(length) for length in lengths]
         try:
-            return pickle.loads(data, buffers=buffers)
+            return self._loads(data, buffers=buffers)
         except Exception as error:
             raise WireError(f"a message that can't be read ({type(error).__name__})") from error
 
@@ -95,6 +120,33 @@ class Wire:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+
+class _DataAlone(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        return _data_class(module, name)
+
+
+def _data_alone(data: bytes, *, buffers: Sequence[bytes]) -> Any:
+    return _DataAlone(io.BytesIO(data), buffers=buffers).load()
+
+
+@cache
+def _data_class(module: str, name: str) -> Any:
+    """A class whose making does nothing but hold values.
+
+    Raises:
+        UnpicklingError: it is another class, or a function.
+    """
+    if (module, name) in _NUMPY:
+        return getattr(import_module(module), name)
+    if module.startswith("foveal_runtime.") and name.isidentifier():
+        if module == _ERRORS and name.startswith("_rebuild_"):
+            return getattr(import_module(module), name)  # errors whose message is made of parts
+        found = getattr(import_module(module), name)
+        if isinstance(found, type) and (is_dataclass(found) or issubclass(found, (Enum, FovealError))):
+            return found
+    raise pickle.UnpicklingError("a message from a worker names what is no data")
 
 
 def _pickled(message: object) -> tuple[bytes, list[memoryview]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import pickle
 import socket
@@ -10,14 +11,19 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import open_engine
 
-from foveal_runtime.sandbox.confine import Policy
-from foveal_runtime.serving.jobs import RunJob
+from foveal_runtime.engine.selftest import self_test
+from foveal_runtime.errors import ImageError
+from foveal_runtime.sandbox.confine import Confinement, Policy
+from foveal_runtime.serving.jobs import RunJob, Started, Waiting
 from foveal_runtime.serving.wire import OUT_OF_BAND_BYTES, Wire, WireError, _pickled
+from foveal_runtime.serving.worker import Ready
 from foveal_runtime.study.study import Record, Study
 
 HEAD = struct.Struct("=IIQ")
@@ -127,3 +133,68 @@ def test_a_worker_that_can_not_read_its_server_ends() -> None:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert b"WireError" in said
+
+
+def _from_a_worker(ends: tuple[socket.socket, socket.socket], data: bytes) -> object:
+    ends[0].sendall(HEAD.pack(MAGIC, 0, len(data)) + data)
+    return Wire(ends[1], max_bytes=MB, trusted=False).receive()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        (os.system, ("touch {}",)),
+        (subprocess.Popen, (["touch", "{}"],)),
+        (eval, ("open('{}', 'w')",)),
+        (os.mkdir, ("{}",)),
+        (open, ("{}", "w")),
+        (copy.deepcopy, ({"a": 1},)),
+    ],
+    ids=lambda call: getattr(call[0], "__qualname__", ""),
+)
+def test_a_worker_that_was_taken_over_makes_its_server_call_nothing(
+    ends: tuple[socket.socket, socket.socket], tmp_path: Path, call: tuple[Callable[..., object], tuple[object, ...]]
+) -> None:
+    made = tmp_path / "made"
+
+    class Attack:
+        def __reduce__(self) -> tuple[object, ...]:
+            function, arguments = call
+            return function, tuple(json.loads(json.dumps(arguments).replace("{}", str(made))))
+
+    data = pickle.dumps((1, Attack()))
+    with pytest.raises(WireError, match="UnpicklingError"):
+        _from_a_worker(ends, data)
+    assert not made.exists()
+    pickle.loads(data)  # its twin: a trusted end would have called it
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("foveal_runtime.serving.supervisor", "Worker"),
+        ("foveal_runtime.bundle.golden", "write_golden"),
+        ("foveal_runtime.serving.wire", "pickle.loads"),
+        ("foveal_runtime.serving.supervisor", "subprocess"),
+        ("numpy", "fromfile"),
+        ("builtins", "getattr"),
+    ],
+)
+def test_names_of_functions_and_of_classes_that_do_something_are_refused(
+    ends: tuple[socket.socket, socket.socket], module: str, name: str
+) -> None:
+    text = [b"\x8c" + bytes([len(word)]) + word.encode() for word in (module, name)]
+    with pytest.raises(WireError):
+        _from_a_worker(ends, b"\x80\x05" + text[0] + text[1] + b"\x93.")
+
+
+def test_answers_of_every_kind_pass(ends: tuple[socket.socket, socket.socket], bundle_path: Path) -> None:
+    engine = open_engine(bundle_path)
+    outcome = engine.run([engine.prepare(Study(note="macula"))])[0]
+    error = ImageError("no photograph; send one")
+    ready = Ready(self_test=self_test(engine), load_s=0.5, confinement=Confinement(measures=("a",)))
+    for answer in ([outcome, error], ready, Started(also=(1,)), Waiting()):
+        number, found = _from_a_worker(ends, pickle.dumps((3, answer), protocol=5))  # type: ignore[misc]
+        assert number == 3
+        assert type(found) is type(answer)
+    assert str(_from_a_worker(ends, pickle.dumps(error, protocol=5))) == str(error)
