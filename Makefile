@@ -19,7 +19,7 @@ PYTEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 WORKERS ?= 2
 PYTEST := $(PYTEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all test-transformers check-deploy gpu bench proto client reference docs wheel wheelhouse clean
+.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all test-transformers check-deploy check-security licences requirements gpu bench proto client reference docs wheel wheelhouse clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -66,6 +66,7 @@ stubs: $(READY)  ## The contract's format, lint and compatibility; stubs, blocki
 	$(BIN)/python scripts/reference.py --check
 	$(BIN)/python scripts/sizes.py
 	$(BIN)/python scripts/executed.py --check
+	$(BIN)/python scripts/licences.py --check
 
 unit: $(READY)
 	$(PYTEST) -m "not slow"
@@ -82,6 +83,16 @@ test-transformers: $(READY)  ## Training's and export's tests with transformers 
 
 check-deploy: $(READY)  ## The samples in deploy/ by their own linters; those that are not installed are skipped by name
 	$(BIN)/python scripts/check_deploy.py
+
+check-security: $(READY)  ## Known holes in what a clinic installs, doubtful lines of our own, a bill of materials in dist/; skips by name offline
+	$(BIN)/python scripts/check_security.py
+
+licences: $(READY)  ## Write docs/licences.md from the packages' metadata
+	$(BIN)/python scripts/licences.py
+
+requirements:  ## Write requirements/clinic.txt, versions and hashes of foveal[cpu,store,dicom], with uv
+	uv pip compile pyproject.toml --extra cpu --extra store --extra dicom -c constraints.txt --generate-hashes --python-version 3.11 \
+	  --python-platform x86_64-manylinux_2_28 --custom-compile-command "make requirements" -q -o requirements/clinic.txt
 
 gpu: $(READY)  ## What this machine's GPU does with bundles and training: gpu-check/gpu-check.html and .json, to send back
 	$(BIN)/foveal gpu-check gpu-check
@@ -106,8 +117,10 @@ wheel: $(RUNTIME)  ## The wheel, in dist/
 	@ls dist/foveal-*.whl
 
 wheelhouse: $(RUNTIME)  ## Every wheel of foveal[cpu,store,dicom] for this Python and machine, in wheelhouse/: installs offline
-	@$(PIP) "wheelhouse" --log $(VENV)/wheelhouse.log -- wheel -c constraints.txt --wheel-dir wheelhouse ".[cpu,store,dicom]"
-	@echo "next, on the other machine: pip install --no-index --find-links wheelhouse \"foveal[cpu,store,dicom]\""
+	@$(PIP) "wheelhouse" --log $(VENV)/wheelhouse.log -- wheel --wheel-dir wheelhouse --no-deps --require-hashes -r requirements/clinic.txt
+	@$(PIP) "foveal's own wheel" --log $(VENV)/wheelhouse.log -- wheel --wheel-dir wheelhouse --no-deps .
+	@cp requirements/clinic.txt wheelhouse/
+	@echo "next, on the other machine: docs/install.md, Offline"
 
 clean:  ## Remove the environment, wheels and caches, never runs
 	rm -rf $(VENV) $(NEWER) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist wheelhouse

@@ -18,6 +18,9 @@ from servers import RunningServer, reachable_folder
 pytestmark = pytest.mark.slow  # fills a wheelhouse and installs from it
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = "cpu,store,dicom"
+CLINIC = ROOT / "requirements" / "clinic.txt"
+MOST_MB = {"cpu": 280, EXTRAS: 400}
+"""On disk, without byte code."""
 PATH = "/usr/bin:/bin:/usr/sbin"
 UNPRIVILEGED = pwd.getpwnam("nobody")
 
@@ -52,8 +55,11 @@ def home() -> Iterator[Path]:
         reached = _pip_wheel("--no-deps", "--wheel-dir", folder / "probe", "-c", ROOT / "constraints.txt", "typing_extensions")
         if reached.returncode != 0:
             pytest.skip("no package index can be reached, so there is nothing to fill a wheelhouse from")
-        made = _pip_wheel("-c", ROOT / "constraints.txt", "--wheel-dir", folder / "wheelhouse", f"{ROOT}[{EXTRAS}]")
-        assert made.returncode == 0, made.stderr[-3000:]
+        house = folder / "wheelhouse"
+        for arguments in (("--require-hashes", "--no-deps", "-r", CLINIC), ("--no-deps", ROOT)):
+            made = _pip_wheel("--wheel-dir", house, *arguments)
+            assert made.returncode == 0, made.stderr[-3000:]
+        shutil.copy(CLINIC, house)
         if os.geteuid() == 0:
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, UNPRIVILEGED.pw_uid, UNPRIVILEGED.pw_gid)
@@ -73,9 +79,22 @@ def _run(home: Path, *words: str | Path) -> str:
 def python(home: Path) -> Path:
     """Python of an environment that was installed from the wheelhouse alone."""
     python = home / "venv" / "bin" / "python"
-    install = ("-m", "pip", "install", "--quiet", "--no-index", "--find-links", home / "wheelhouse", "--no-compile")
-    _run(home, python, *install, f"foveal[{EXTRAS}]")
+    _install(home, python, "--require-hashes", "-r", home / "wheelhouse" / "clinic.txt")
+    _install(home, python, f"foveal[{EXTRAS}]")
     return python
+
+
+def _install(home: Path, python: Path, *words: str | Path) -> None:
+    offline = ("-m", "pip", "install", "--quiet", "--no-index", "--find-links", home / "wheelhouse", "--no-compile")
+    _run(home, python, *offline, *words)
+
+
+def _megabytes(python: Path) -> float:
+    """What an environment takes beside Python's own pip."""
+    folder = python.parents[1] / "lib"
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    kept = (path for path in files if path.suffix != ".pyc" and "/site-packages/pip" not in str(path))
+    return sum(path.stat().st_size for path in kept) / 1e6
 
 
 def test_an_unprivileged_user_installs_without_an_index_and_serves(home: Path, python: Path) -> None:
@@ -101,6 +120,32 @@ class _Server(RunningServer):
     def __init__(self, bundle: Path, *flags: str, python: Path, home: Path) -> None:
         super().__init__(bundle, *flags, python=python, env={"HOME": str(home), "PYTHONPATH": ""})
         self._command = [*_as_user(), *self._command]
+
+
+def test_what_is_installed_is_small(home: Path, python: Path) -> None:
+    sizes = {EXTRAS: _megabytes(python)}
+    _run(home, _python(home), "-m", "venv", home / "small")
+    small = home / "small" / "bin" / "python"
+    _install(home, small, "foveal[cpu]")
+    sizes["cpu"] = _megabytes(small)
+    assert all(size <= MOST_MB[extras] for extras, size in sizes.items()), sizes
+
+
+def test_doctor_finds_nothing_wrong_for_an_unprivileged_user_and_says_how_far_workers_are_sandboxed(
+    home: Path, python: Path
+) -> None:
+    config = home / "serve.toml"
+    config.write_text(
+        f'bundle = "{write_bundle(home / "examined")}"\nstore = "{home / "examined-archive"}"\nsandbox = "strict"\n'
+    )
+    for path in (config, home / "examined", *(home / "examined").rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    document = json.loads(_run(home, python.parent / "foveal", "doctor", "--config", config, "--json"))
+    found = {finding["name"]: finding for finding in document["findings"]}
+    assert document["healthy"]
+    assert found["user"]["status"] == "ok"
+    assert found["sandbox"]["says"].startswith("workers: full")
+    assert found["store"]["status"] == "ok"
 
 
 def test_the_installed_wheel_says_where_the_model_is(home: Path, python: Path) -> None:

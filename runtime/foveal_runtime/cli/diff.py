@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from foveal_runtime.cli.change_record import change_record
 from foveal_runtime.cli.document import Json, print_json
 from foveal_runtime.cli.layout import fitted, width
 from foveal_runtime.errors import CheckFailed, ConfigError
@@ -27,6 +29,7 @@ def diff(
     data: Annotated[list[str] | None, Parameter(name=["--data"], negative=(), consume_multiple=False)] = None,
     public_key: Path | None = None,
     threads: Annotated[int | None, Parameter(name="--threads")] = None,
+    record: Path | None = None,
     json: Json = False,
 ) -> None:
     """Compare a bundle with the one that it is to replace: grades, referrals, kappa, thresholds, vectors, size and speed.
@@ -46,6 +49,7 @@ def diff(
         data: data set as kind:path; repeat for several. Photographs that fail the gradability check are left out.
         public_key: PEM public key (Ed25519) that must have signed both.
         threads: threads in one graph call; default: every core this process may use.
+        record: Markdown file to write: the change record of docs/change-control.md, filled; the decision is left to people.
         json: print the report as one JSON document.
     """
     from foveal_runtime.bundle.bundle import Bundle
@@ -73,6 +77,8 @@ def diff(
     document = change.report(pair, answered, limits)
     if missing := sorted((named & LABELLED) - {row["quantity"] for row in document["judged"]}):
         raise ConfigError(f"{envelope} limits {', '.join(missing)}, and no study of --data has the labels for it; give others")
+    if record is not None:
+        record.write_text(change_record(document, datetime.datetime.now(datetime.UTC)), encoding="utf-8")
     if json:
         print_json(document)
     else:

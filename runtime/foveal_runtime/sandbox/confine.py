@@ -95,12 +95,16 @@ def confine(policy: Policy) -> Confinement:
 
     Returns:
         What was reached; where a measure fails, the others are taken all the same.
+
+    Raises:
+        RuntimeError: other threads run already.
     """
     if policy.mode is Sandbox.OFF:
         return Confinement()
     if sys.platform != "linux":
         return Confinement(missing=(f"on {sys.platform}: it takes Linux",))
-    assert len(os.listdir("/proc/self/task")) == 1, "threads that run already would stay as they are"  # noqa: PTH208
+    if len(os.listdir("/proc/self/task")) != 1:  # noqa: PTH208
+        raise RuntimeError("threads that run already would stay as they are")
     for path in policy.writable:
         with contextlib.suppress(OSError):
             Path(path).mkdir(parents=True, exist_ok=True, mode=0o700)  # later it could not be made

@@ -194,3 +194,16 @@ def test_labelled_data_needs_no_pytorch(old: Path, clinic: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.stdout, done.stderr
     assert json.loads(done.stdout)["data"]["image"]["labelled"]
+
+
+def test_a_record_names_both_bundles_every_limit_and_leaves_the_decision_to_people(old: Path, tmp_path: Path) -> None:
+    record = tmp_path / "record.md"
+    _, document = compare(old, old, tmp_path, "", "--record", str(record))
+    text = record.read_text()
+    assert text.count(document["old"]["sha256"]) == 2
+    assert all(f"| `{row['quantity']}` | {row['where']} |" in text for row in document["judged"])
+    assert "is inside the envelope" in text
+    assert "| Name, date, signature | |" in text
+    new = write_bundle(tmp_path / "new", seed=5)
+    compare(old, new, tmp_path, "", "--record", str(record))
+    assert "is **OUTSIDE** the envelope" in record.read_text()
