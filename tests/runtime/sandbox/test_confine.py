@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from confined import ATTEMPTS
 
 import foveal_runtime
 from foveal_runtime.bundle.bundle import Bundle
@@ -91,8 +92,11 @@ def test_a_process_that_computes_can_do_nothing_else(home: Path, user: str) -> N
 @pytest.mark.parametrize("user", USERS)
 def test_without_a_sandbox_the_same_process_can_do_all_of_it(home: Path, user: str) -> None:
     found = tried(home, policy_of("cpu", Sandbox.OFF), user)
-    everything = {*STILL, "internet socket", "new file", "renamed", "made readable", "secret read", "program", "process"}
-    assert everything <= set(found["allowed"])  # type: ignore[call-overload]
+    # Another user's parent is out of reach anyway, and some kernels have io_uring switched off.
+    out_of_reach = {"queue of the kernel"}
+    if user != "as started":
+        out_of_reach |= {"signal to the parent", "parent's environment"}
+    assert set(ATTEMPTS) - out_of_reach <= set(found["allowed"])  # type: ignore[call-overload]
     assert found["level"] == "none"
 
 
