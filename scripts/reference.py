@@ -58,9 +58,9 @@ def pages() -> dict[str, str]:
         "configuration": "# Settings of `foveal serve`\n\n"
         "`foveal serve --config FILE.toml` takes these keys. A variable of the environment wins over the file: "
         f"`{variable('address')}` for `address`, `{variable('batch.max_studies')}` for `max_studies` of `[batch]`; "
-        "a flag of the same name wins over both. A key or a variable of that beginning which is none of these is refused, as "
-        "is a value of another type. `foveal serve --check-config` prints what follows, and where each was set.\n\n"
-        + "".join(tables(ServeConfig, leave_out=NOT_SET_BY_HAND)),
+        "items of a list stand between commas. A flag of the same name wins over both. A key, or a variable of that beginning, that "
+        "is none of these is refused, as is a value of another type. `foveal serve --check-config` prints what follows, and where "
+        "each was set.\n\n" + "".join(tables(ServeConfig, leave_out=NOT_SET_BY_HAND)),
         "recipes": "# Keys of a recipe\n\n"
         "A recipe is a TOML file with these keys, over the preset of its `profile`; `foveal train --set key=value` wins.\n\n"
         + "".join(tables(Recipe)),

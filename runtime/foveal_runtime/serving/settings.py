@@ -136,10 +136,19 @@ def _of_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> Ite
             raise ConfigError(f"the environment has {name}, which is no setting; {_nearest(name, by_variable)}")
         key = by_variable[name]
         try:
-            typed = TypeAdapter(known[key]).validate_strings(environ[name])
+            kind = TypeAdapter(known[key])
+            if get_origin(known[key]) is tuple:
+                typed = kind.validate_python(_listed(environ[name]))
+            else:
+                typed = kind.validate_strings(environ[name])
         except ValidationError:
             raise ConfigError(f"{name} is {_told(environ[name])}; want {wanted(known[key])}") from None
         yield key, Setting(typed, f"environment {name}")
+
+
+def _listed(text: str) -> list[str]:
+    """Items between commas."""
+    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:

@@ -54,9 +54,11 @@ def test_flags_win_over_the_environment_which_wins_over_the_file(tmp_path: Path)
 
 def test_the_environment_is_read_by_the_type_of_each_key(tmp_path: Path) -> None:
     environ = {"INSECURE": "true", "CANARY_SHARE": "0.5", "QUALITY": "/q.json", "SANDBOX": "off", "ARCHIVE_MAINTAIN": "no"}
+    environ["ABSTAIN"] = "undecided, out-of-distribution"
     config = read(tmp_path, environ={f"FOVEAL_SERVE_{name}": value for name, value in environ.items()}).config
     assert (config.insecure, config.canary_share, config.quality, config.sandbox) == (True, 0.5, Path("/q.json"), Sandbox.OFF)
     assert not config.archive.maintain
+    assert config.abstain == ("undecided", "out-of-distribution")
 
 
 @pytest.mark.parametrize(
