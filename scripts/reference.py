@@ -58,9 +58,9 @@ def pages() -> dict[str, str]:
         "configuration": "# Settings of `foveal serve`\n\n"
         "`foveal serve --config FILE.toml` takes these keys. A variable of the environment wins over the file: "
         f"`{variable('address')}` for `address`, `{variable('batch.max_studies')}` for `max_studies` of `[batch]`; "
-        "items of a list stand between commas. A flag of the same name wins over both. A key, or a variable of that beginning, that "
-        "is none of these is refused, as is a value of another type. `foveal serve --check-config` prints what follows, and where "
-        "each was set.\n\n" + "".join(tables(ServeConfig, leave_out=NOT_SET_BY_HAND)),
+        "items of a list stand between commas. A flag of the same name wins over both. A key, or a variable of that beginning, "
+        "that is none of these is refused, as is a value of another type. `foveal serve --check-config` prints all of it, and "
+        "where each was set.\n\n" + "".join(tables(ServeConfig, leave_out=NOT_SET_BY_HAND)),
         "recipes": "# Keys of a recipe\n\n"
         "A recipe is a TOML file with these keys, over the preset of its `profile`; `foveal train --set key=value` wins.\n\n"
         + "".join(tables(Recipe)),
@@ -105,9 +105,9 @@ def remarks(kind: type[Any]) -> dict[str, str]:
         body = ast.parse(inspect.getsource(each)).body[0]
         assert isinstance(body, ast.ClassDef)
         for field, after in zip(body.body, body.body[1:], strict=False):
-            match field, after:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=said)):
-                    found[name] = str(said)
+            named = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+            if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                found[field.target.id] = str(after.value.value)  # type: ignore[union-attr]
     return found
 
 
