@@ -16,7 +16,7 @@ import numpy.typing as npt
 from foveal_runtime.study.labels import REFERABLE_GRADE, referable_probability, softmax
 from foveal_train.evaluation.grading import confusion_matrix, confusion_replicates, grade_figures, quadratic_kappa
 from foveal_train.evaluation.intervals import Resamples, resample
-from foveal_train.evaluation.referable import auroc, referable_figures
+from foveal_train.evaluation.referable import auroc, macro_auroc, referable_figures
 
 BOOTSTRAP = 2000
 
@@ -89,12 +89,6 @@ def judged(logits_NG: Float, labels_N: Int, seed: int) -> dict[str, Any]:
         "accuracy": icdr["accuracy"],
         "auroc": referable["auroc"],
     }
-
-
-def macro_auroc(probabilities_NG: Float, labels_N: Int, weights_RN: npt.NDArray[Any] | None = None) -> Float:
-    """Mean over the grades of the AUROC of each against the others, of each row of weights."""
-    each = [auroc(probabilities_NG[:, g], labels_N == g, weights_RN) for g in range(probabilities_NG.shape[1])]
-    return np.asarray(np.mean(each, axis=0))
 
 
 def replicates_of(logits_NG: Float, labels_N: Int, resamples: Resamples | None = None) -> dict[str, Float]:

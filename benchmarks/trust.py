@@ -58,7 +58,9 @@ Answers = dict[str, npt.NDArray[Any]]
 
 def _answers(engine: Engine, pictures: Iterable[Image.Image]) -> tuple[Float, Float]:
     """ICDR logits and image features of pictures."""
-    spec, logits, features = engine.manifest.image, [], []
+    spec = engine.manifest.image
+    logits: list[npt.NDArray[Any]] = []
+    features: list[npt.NDArray[Any]] = []
     batch: list[Prepared] = []
 
     def flush() -> None:

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from foveal_runtime.bundle.calibration import OperatingPoint
 from foveal_train.evaluation.intervals import resample
-from foveal_train.evaluation.referable import auroc, decision_figures, referable_figures, roc_curve
+from foveal_train.evaluation.referable import auroc, decision_figures, macro_auroc, referable_figures, roc_curve
 from foveal_train.evaluation.reliability import bin_of, calibration_error, reliability
 
 
@@ -86,3 +86,17 @@ def test_calibration_error_of_a_worked_example() -> None:
 
 def test_bins_hold_both_ends_of_the_scale() -> None:
     np.testing.assert_array_equal(bin_of(np.asarray([0.0, 0.05, 0.1, 0.1001, 0.95, 1.0])), [0, 0, 0, 1, 9, 9])
+
+
+def test_macro_auroc_is_the_mean_over_the_grades_that_occur() -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.choice(5, 200, p=[0.5, 0.2, 0.2, 0.1, 0.0])
+    probabilities = rng.dirichlet(np.ones(5), 200)
+    probabilities[np.arange(200), labels] += 0.4
+    expected = np.mean([roc_auc_score(labels == grade, probabilities[:, grade]) for grade in range(4)])
+    assert macro_auroc(probabilities, labels)[0] == pytest.approx(expected)
+    drawn = np.bincount(rng.integers(0, 200, 200), minlength=200)
+    rows = np.repeat(np.arange(200), drawn)
+    again = np.mean([roc_auc_score(labels[rows] == grade, probabilities[rows, grade]) for grade in range(4)])
+    assert macro_auroc(probabilities, labels, drawn[None].astype(np.float32))[0] == pytest.approx(again, abs=1e-6)
+    assert np.isnan(macro_auroc(probabilities, np.zeros(200, np.int64))[0])

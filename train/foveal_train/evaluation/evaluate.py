@@ -17,9 +17,9 @@ from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.study import subset_name
 from foveal_train.evaluation.grading import grade_figures
 from foveal_train.evaluation.inputs import FULL, PHOTOGRAPH, Answers, Trained, answers
-from foveal_train.evaluation.intervals import LEVEL, Resamples, resample
+from foveal_train.evaluation.intervals import LEVEL, Resamples, figure, resample
 from foveal_train.evaluation.protocols import retrieval_figures
-from foveal_train.evaluation.referable import referable_figures
+from foveal_train.evaluation.referable import macro_auroc, referable_figures
 from foveal_train.evaluation.reliability import calibration_error, reliability
 from foveal_train.evaluation.subgroups import ATTRIBUTES, subgroups
 from foveal_train.evaluation.warn import warnings_of
@@ -59,8 +59,9 @@ def evaluate_arrays(
           `title`, `studies`, `untrained` (left out), `subsets` {name: studies}, `same_as` (an input that shows the same, or
           None), `heads` {head: below}
         - a head: `n`, `patients`, `counts` [5], `majority` {`grade`, `accuracy` figure, `balanced_accuracy`, `kappa`},
-          figures `accuracy`, `above_majority`, `balanced_accuracy`, `kappa` (quadratic-weighted), `recall` [5 figures],
-          `confusion` [5][5] (true grade in rows), `temperature` {subset: T}, `ece` {`before`, `after`: figures} of the
+          figures `accuracy`, `above_majority`, `balanced_accuracy`, `kappa` (quadratic-weighted), `macro_auroc` (mean over
+          the grades that occur), `recall` [5 figures], `confusion` [5][5] (true grade in rows), `temperature` {subset: T},
+          `ece` {`before`, `after`: figures} of the
           answered grade, `reliability` {`before`, `after`: bins {from, to, n, predicted, observed}}; for `icdr` also
           `referable` {`n`, `positives`, figures `auroc`, `brier`, `ece`, `reliability` bins, `roc` {false_positive_rate,
           true_positive_rate} | None, `operating_points` [{`name`, `fitted`, `threshold`, `thresholds`, `n`, `flagged`,
@@ -137,6 +138,13 @@ def _head_figures(
     temperature = {name: info.calibration[name].temperature.get(head, 1.0) for name in one.subsets if name in info.calibration}
     figures = {
         **grade_figures(truth, answer, here),
+        "macro_auroc": figure(
+            float(macro_auroc(after, truth)[0]),
+            macro_auroc(after, truth, here.weights_RN),
+            n=len(truth),
+            patients=here.patients,
+            undefined="needs studies of two grades",
+        ),
         "temperature": temperature,
         "ece": {
             "before": calibration_error(before.max(1), right, here),

@@ -33,6 +33,23 @@ def auroc(scores_N: Float, positive_N: Bool, weights_RN: npt.NDArray[Any] | None
     return divide(wins, positive_RU.sum(1) * negative_RU.sum(1))
 
 
+def macro_auroc(probabilities_NG: Float, labels_N: npt.NDArray[np.int64], weights_RN: npt.NDArray[Any] | None = None) -> Float:
+    """Mean over the grades that occur of the AUROC of each against the others, of each row of weights.
+
+    Published figures of foundation models (RETFound, DINOv2) on five grades are this one. NaN when fewer than two grades occur.
+
+    Args:
+        probabilities_NG: of the grades.
+        labels_N: known grades.
+        weights_RN: of replicates; None weighs every study once.
+    """
+    rows = 1 if weights_RN is None else len(weights_RN)
+    there = np.unique(labels_N)
+    if there.size < 2:
+        return np.full(rows, np.nan)
+    return np.asarray(np.mean([auroc(probabilities_NG[:, g], labels_N == g, weights_RN) for g in there], axis=0))
+
+
 def roc_curve(scores_N: Float, positive_N: Bool) -> dict[str, list[float]]:
     """False and true positive rates as the threshold falls from above every score to below every score."""
     order = np.argsort(-scores_N, kind="stable")

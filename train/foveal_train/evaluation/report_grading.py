@@ -97,17 +97,26 @@ def grading_section(metrics: Mapping[str, Any], head: str) -> str:
     def table_rows(one: Shown) -> list[list[str]]:
         found = one.figures
         cells = [page.cell(found[key]) for key in ("accuracy", "above_majority", "balanced_accuracy")]
-        return [[_title(one), str(found["n"]), *cells, page.cell(found["kappa"], share=False)]]
+        beside = (page.cell(found[key], share=False) for key in ("kappa", "macro_auroc"))
+        return [[_title(one), str(found["n"]), *cells, *beside]]
 
     def recalls_of(one: Shown) -> list[list[str]]:
         return [[_title(one), *(page.cell(figure, show_n=True) for figure in one.figures["recall"])]]
 
     balanced = f"{100 * base['balanced_accuracy']:.1f}"
-    always = [f"always grade {base['grade']}", "", page.cell(base["accuracy"]), "0.0", balanced, "0.000"]
+    always = [f"always grade {base['grade']}", "", page.cell(base["accuracy"]), "0.0", balanced, "0.000", "0.500"]
     names = GRADE_NAMES[Head(head)]
     grades = "; ".join(name if name.startswith("R") else f"{grade} {name}" for grade, name in enumerate(names))
     matrices = "".join(page.matrix(one.figures["confusion"], title=one.title) for one in main_inputs(metrics, head))
-    columns = (_SHOWN, "studies", "accuracy %", "above majority, points", "balanced accuracy %", "quadratic kappa")
+    columns = (
+        _SHOWN,
+        "studies",
+        "accuracy %",
+        "above majority, points",
+        "balanced accuracy %",
+        "quadratic kappa",
+        "macro AUROC",
+    )
     return (
         _tables(columns, inputs, table_rows, reference=[always])
         + f'<p class="note">Grades: {escape(grades)}.</p><h3>Recall of each grade, %</h3>'

@@ -69,14 +69,15 @@ def _grading(head: str, inputs: list[Shown]) -> Table:
     base = inputs[0].figures["majority"]
     made = _new(
         f"{head.upper()} grade, 95 % intervals over patients",
-        "shown to the model", "studies", "accu-\nracy %", "balanced\naccuracy %", "quadratic\nkappa",
+        "shown to the model", "studies", "accu-\nracy %", "balanced\naccuracy %", "quadratic\nkappa", "macro\nAUROC",
         "ECE %\nbefore", "ECE %\nafter",
     )  # fmt: skip
     for one in inputs:
         figures = one.figures
         made.add_row(
             one.title, str(figures["n"]), cell(figures["accuracy"]), cell(figures["balanced_accuracy"]),
-            cell(figures["kappa"], share=False), cell(figures["ece"]["before"]), cell(figures["ece"]["after"]),
+            cell(figures["kappa"], share=False),
+            cell(figures["macro_auroc"], share=False), cell(figures["ece"]["before"]), cell(figures["ece"]["after"]),
         )  # fmt: skip
     made.caption = (
         f"Always answering grade {base['grade']}: accuracy {percent(base['accuracy']['value'])}, "
