@@ -92,20 +92,8 @@ class Checks:
             print("skipped: openssl is not installed, which nginx's certificate takes")
             return
         pem, key = self._scratch / "server.pem", self._scratch / "server.key"
-        made = [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ed25519",
-            "-nodes",
-            "-subj",
-            "/CN=localhost",
-            "-out",
-            pem,
-            "-keyout",
-            key,
-        ]
+        request = ("openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=localhost")
+        made = [*request, "-out", str(pem), "-keyout", str(key)]
         subprocess.run(made, check=True, capture_output=True)
         site = (DEPLOY / "nginx" / "foveal.conf").read_text().replace("/etc/foveal/tls", str(self._scratch))
         (self._scratch / "site.conf").write_text(site)

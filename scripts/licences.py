@@ -53,12 +53,13 @@ def packages() -> dict[str, str]:
 def licence(name: str) -> str:
     """As the package says it: SPDX, else its words, else its classifiers."""
     said = importlib.metadata.metadata(name)
-    if expression := said.get("License-Expression"):
-        return expression
+    if "License-Expression" in said:
+        return said["License-Expression"]
     classified = [each.rpartition(" :: ")[2] for each in said.get_all("Classifier") or () if each.startswith("License ::")]
     if classified:
         return ", ".join(sorted(classified))
-    return " ".join((said.get("License") or "not said").split())[:60]
+    words = said.get_all("License") or ["not said"]
+    return " ".join(words[0].split())[:60]
 
 
 def page() -> str:
