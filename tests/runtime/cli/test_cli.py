@@ -221,7 +221,7 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_unknown_settings_of_a_configuration_are_named(
     bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for text, words in (("colour = 1", "colour"), ("[batch]\nmax = 1", "max_studies"), ("workers = 'x'", "")):
+    for text, words in (("colour = 1", "colour"), ("[batch]\nmax = 1", "did you mean 'batch.max_"), ("workers = 'x'", "")):
         (tmp_path / "c.toml").write_text(text)
         assert run(["serve", str(bundle_path), "--config", str(tmp_path / "c.toml")]) == 2
         assert words in one_line(capsys.readouterr().err)
