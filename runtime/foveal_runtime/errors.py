@@ -20,7 +20,8 @@
     ├── DeadlineError                DEADLINE_EXCEEDED before any work was done
     ├── UnavailableError             UNAVAILABLE: a worker, the server or the store is not there
     │   ├── LoadingError             the server is starting; commands wait for it
-    │   └── StoreError               PostgreSQL unreachable, too old, or its folder unusable
+    │   ├── StoreError               PostgreSQL unreachable, too old, or its folder unusable
+    │   └── AuditError               the audit trail can't be written, and nothing is answered without a record
     └── NotFoundError                NOT_FOUND
 
 Every message says what, got and how to mend, and never holds note text, record values, image bytes or tokens.
@@ -224,6 +225,12 @@ class StoreError(UnavailableError):
     """PostgreSQL is unreachable, too old, or its folder is unusable."""
 
     reason = "STORE_UNAVAILABLE"
+
+
+class AuditError(UnavailableError):
+    """The audit trail can't be written, and nothing is answered without its record."""
+
+    reason = "AUDIT_UNAVAILABLE"
 
 
 class NotFoundError(FovealError):

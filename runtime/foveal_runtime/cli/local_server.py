@@ -23,7 +23,7 @@ FOVEAL = (sys.executable, "-m", "foveal_runtime.cli.main")
 """The `foveal` script of this environment."""
 _READY_S = 120.0
 _STOP_S = 30.0
-_ANNOUNCED = re.compile(r"serving .* on (\S+?)(,.*)?$")
+_ANNOUNCED = re.compile(r"""^(?:\{.*"message": ")?serving .* on ([^\s,"]+)""")
 
 
 class LocalServer:

@@ -94,6 +94,8 @@ def build_app(*, listing: bool = False, listing_data: bool = False, importable: 
         f"{_RUNTIME}.shadow:app", name="shadow", **({"help": "What a bundle in the shadow would have said."} if listing else {})
     )
     app.command(f"{_RUNTIME}.store:app", name="store", **({"help": "Look after an archive's store."} if listing else {}))
+    trail = "Check, export or replay a server's audit trail."
+    app.command(f"{_RUNTIME}.audit:app", name="audit", **({"help": trail} if listing else {}))
     fit = "Check photographs for gradability, and fit that to a camera."
     app.command(f"{_RUNTIME}.quality:app", name="quality", **({"help": fit} if listing else {}))
     return app

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from foveal_runtime.cli.document import Json, print_json
+from foveal_runtime.errors import FovealError
 from foveal_runtime.sandbox.confine import Sandbox
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.rpc.server import Server
+    from foveal_runtime.serving.config import ServeConfig
 
 
 def serve(
@@ -25,6 +27,9 @@ def serve(
     store: str | None = None,
     collection: str | None = None,
     hash_patients: Path | None = None,
+    audit: Path | None = None,
+    log_format: str | None = None,
+    access_log: str | None = None,
     metrics: str | None = None,
     traces: str | None = None,
     provider: str | None = None,
@@ -73,6 +78,9 @@ def serve(
         store: folder of the embedded PostgreSQL, or a postgresql:// URL.
         collection: collection of the archive to serve; made when it is new. Default "default".
         hash_patients: file with a key; patient references are stored and filtered as HMAC-SHA256 of themselves.
+        audit: folder of the audit trail, of this server alone: nothing is answered without its record; see `foveal audit`.
+        log_format: of the log on stderr: text (default), or json with one object a line.
+        access_log: file that gets a line a call, apart from the log; - is stdout. Default: in the log, with -v.
         metrics: HOST:PORT where Prometheus finds metrics; they hold no value of a caller.
         traces: http:// or https://HOST:PORT of an OpenTelemetry collector (OTLP over gRPC); needs foveal[otel].
         provider: cpu (default), openvino, cuda, tensorrt or tensorrt-rtx; auto is the best that is there, named at the start.
@@ -108,27 +116,17 @@ def serve(
         cache_entries: answers to equal studies kept; 0 keeps none.
         self_test_every: seconds between two self-tests; 0 tests at the start alone. Default 3600.
         drain: seconds that accepted work may take after SIGTERM. Default 30.
-        verbose: log a line for every call.
+        verbose: log more than the server's own events, warnings and errors; without --access-log a line for every call.
         json: print one JSON document once it serves: the address, with port 0 the port it got, and what is served.
     """
-    import asyncio
-    import logging
     import os
 
     # The server forks for initdb alone, which never calls gRPC: with gRPC's fork handlers that child now and then fails.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-    from foveal_runtime.rpc.request_id import NamesCalls
     from foveal_runtime.serving.memory import megabytes
     from foveal_runtime.serving.settings import read_settings
 
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s",
-    )
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(NamesCalls())
     found = read_settings(
         config,
         {
@@ -137,6 +135,9 @@ def serve(
             "store": store,
             "collection": collection,
             "hash_patients": hash_patients,
+            "audit": audit,
+            "log_format": log_format,
+            "access_log": access_log,
             "metrics": metrics,
             "traces": traces,
             "provider": provider,
@@ -165,7 +166,6 @@ def serve(
         },
         os.environ,
     )
-    settings = found.config
     if check_config:
         from foveal_runtime.cli.effective import document, toml
 
@@ -174,36 +174,79 @@ def serve(
         else:
             sys.stdout.write(toml(found))
         return 0
+    return _run(found.config, verbose=verbose, json=json)
+
+
+def _run(settings: ServeConfig, *, verbose: bool, json: bool) -> int:
+    """Serve until SIGTERM; the exit code."""
+    import asyncio
+    import logging
+
+    from foveal_runtime.cli.logs import set_up
+    from foveal_runtime.lifecycle import Event, tell
+
+    as_json = settings.log_format == "json"
+    set_up(as_json=as_json, verbose=verbose, access_log=settings.access_log)
     from foveal_runtime.rpc.server import Server
 
     async def run() -> None:
-        await Server(settings).run(partial(_announce, json=json))
+        await Server(settings).run(partial(_announce, as_json=as_json, json=json))
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    except FovealError as error:
+        if not as_json:
+            raise
+        tell(Event.FAILED, str(error), level=logging.ERROR)
+        return error.exit_code
     return 0
 
 
-def _announce(server: Server, opened: Bundle, *, json: bool) -> None:
-    """Say on stderr what is served and where, and what to know of it."""
-    from foveal_runtime.bundle.honesty import warnings_of
-    from foveal_runtime.store.location import printable
-
-    manifest, store = opened.manifest, server.config.store
-    for warning in warnings_of(manifest):
-        sys.stderr.write(f"warning: {warning}\n")
-    if not opened.is_verified:
-        there = "it has a signature, which was checked with no key" if opened.is_signed else "it has no signature"
-        sys.stderr.write(f"warning: nothing shows who made this bundle: {there}; see --require-signature\n")
-    sys.stderr.write(f"worker processes are sandboxed: {server.host.confinement}\n")
-    store_text = f", archive in {printable(store)}" if store else ""
-    sys.stderr.write(
-        f"serving {opened.path} ({manifest.profile} {manifest.precision.value}, space {manifest.space_id[:12]}, provider "
-        f"{server.host.served.provider}) on {server.address}{store_text}\n"
-    )
-    sys.stderr.flush()
+def _announce(server: Server, opened: Bundle, *, as_json: bool, json: bool) -> None:
+    """Say what is served and where, and what to know of it."""
+    for warning in _warnings(opened):
+        _say(f"warning: {warning}", as_json=as_json)
+    _say(f"worker processes are sandboxed: {server.host.confinement}", as_json=as_json)
+    _say(_where(server, opened), as_json=as_json)
     if json:
         print_json(_document(server, opened))
         sys.stdout.flush()
+
+
+def _say(line: str, *, as_json: bool) -> None:
+    """A line on stderr of its own, or of the log where that is JSON."""
+    import logging
+
+    from foveal_runtime.lifecycle import LIFECYCLE
+
+    if as_json:
+        level = logging.WARNING if line.startswith("warning: ") else logging.INFO
+        logging.getLogger(LIFECYCLE).log(level, "%s", line.removeprefix("warning: "))
+    else:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+def _warnings(opened: Bundle) -> list[str]:
+    from foveal_runtime.bundle.honesty import warnings_of
+
+    found = list(warnings_of(opened.manifest))
+    if not opened.is_verified:
+        there = "it has a signature, which was checked with no key" if opened.is_signed else "it has no signature"
+        found.append(f"nothing shows who made this bundle: {there}; see --require-signature")
+    return found
+
+
+def _where(server: Server, opened: Bundle) -> str:
+    from foveal_runtime.store.location import printable
+
+    manifest, settings = opened.manifest, server.config
+    store = f", archive in {printable(settings.store)}" if settings.store else ""
+    audit = "" if settings.audit is None else f", audit trail in {settings.audit}"
+    return (
+        f"serving {opened.path} ({manifest.profile} {manifest.precision.value}, space {manifest.space_id[:12]}, provider "
+        f"{server.host.served.provider}) on {server.address}{store}{audit}"
+    )
 
 
 def _document(server: Server, opened: Bundle) -> dict[str, Any]:

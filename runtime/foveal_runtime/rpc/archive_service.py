@@ -6,11 +6,15 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from foveal_runtime._proto import archive_pb2, archive_pb2_grpc
 from foveal_runtime.engine.answers import Ask, VectorKind
-from foveal_runtime.errors import FovealError, InputError, NotFoundError, PreconditionError, SpaceMismatchError, StudyError
+from foveal_runtime.errors import (
+    AuditError,
+    FovealError,
+    InputError,
+    PreconditionError,
+    StudyError,
+)
 from foveal_runtime.rpc.archive_messages import (
     Made,
     changes_from,
@@ -19,16 +23,16 @@ from foveal_runtime.rpc.archive_messages import (
     given,
     kinds_of_entry,
     optional_kind,
-    query_kind_of,
     refuse_shared_ids,
     stats_to,
-    target_kind_of,
 )
+from foveal_runtime.rpc.audited import Audited
 from foveal_runtime.rpc.filters import conditions, filter_from
 from foveal_runtime.rpc.limits import LIST_PAGE_ENTRIES, MAX_PAGE_ENTRIES
-from foveal_runtime.rpc.messages import KIND_OF, KIND_TO, known, model_ref_to, quality_to
+from foveal_runtime.rpc.messages import KIND_TO, model_ref_to, quality_to
 from foveal_runtime.rpc.pages import filled, page_size, place_of, token_of
-from foveal_runtime.rpc.reading import ReadStudy
+from foveal_runtime.rpc.queries import check_space, query_of
+from foveal_runtime.rpc.reading import UNREAD, ReadStudy, Sent
 from foveal_runtime.rpc.status import status_of
 from foveal_runtime.rpc.streams import Requests, patiently, windowed
 from foveal_runtime.store.entry import Entry, check_entries, check_ids
@@ -61,15 +65,22 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
     """Serves an archive, where one is open."""
 
     def __init__(
-        self, screening: ScreeningService, host: ModelHost, archive: Callable[[], Archive | None], admission: Admission
+        self,
+        screening: ScreeningService,
+        host: ModelHost,
+        archive: Callable[[], Archive | None],
+        admission: Admission,
+        audited: Audited | None = None,
     ) -> None:
         """Args:
         screening: embeds what is stored or asked.
         host: of the model.
         archive: what is open; None where the server keeps none.
         admission: bounds the calls in work.
+        audited: records changes before they are made, and answers before they leave; None records none.
         """
         self._screening = screening
+        self._audited = Audited() if audited is None else audited
         self._host = host
         self._open_archive = archive
         self._admission = admission
@@ -84,7 +95,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
     @_admitted
     async def Upsert(self, request: Any, context: Any) -> Any:
         model = self._host.model
-        results = await self._upsert(model, request.entries, request.kinds, request.space_id, context)
+        results = await self._upsert("Upsert", model, request.entries, request.kinds, request.space_id, context)
         return archive_pb2.UpsertResponse(results=results, model=model_ref_to(model.bundle))
 
     async def UpsertStream(self, requests: Requests, context: Any) -> AsyncIterator[Any]:
@@ -92,14 +103,22 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
             async def attempt() -> Any:
                 with self._admission():
                     return await self._upsert(
-                        self._host.model, [request.entry], request.kinds, request.space_id, context, path="entry"
+                        "UpsertStream",
+                        self._host.model,
+                        [request.entry],
+                        request.kinds,
+                        request.space_id,
+                        context,
+                        path="entry",
                     )
 
             (result,) = await patiently(attempt)
             return archive_pb2.UpsertStreamResponse(result=result, sequence=request.sequence)
 
-        def failed(request: Any, error: FovealError) -> Any:
+        async def failed(request: Any, error: FovealError) -> Any:
             result = archive_pb2.UpsertResult(id=request.entry.facts.id, error=status_of(error, path="entry"))
+            if not isinstance(error, AuditError):
+                await self._audited.stored("UpsertStream", None, [(UNREAD, result)])
             return archive_pb2.UpsertStreamResponse(result=result, sequence=request.sequence)
 
         window = self._screening.stream_window
@@ -109,11 +128,19 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
             yield response
 
     async def _upsert(
-        self, model: Model, messages: Sequence[Any], kinds: Sequence[int], space_id: str, context: Any, path: str = ""
+        self,
+        call: str,
+        model: Model,
+        messages: Sequence[Any],
+        kinds: Sequence[int],
+        space_id: str,
+        context: Any,
+        path: str = "",
     ) -> list[archive_pb2.UpsertResult]:
         """Store each message by itself.
 
         Args:
+            call: its name.
             model: that embeds.
             messages: of a request.
             kinds: to embed; none means all.
@@ -125,8 +152,9 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
         limit = self._screening.max_studies
         if not 1 <= len(messages) <= limit:
             raise InputError(f"request has {len(messages)} entries, 1 to {limit} are allowed; send them in parts")
-        made = await self._entries(model, messages, kinds, space_id, context)
+        made, sent = await self._entries(model, messages, kinds, space_id, context)
         refuse_shared_ids(messages, made)
+        await self._audited.done(call, "asked", model.bundle, entries=len(messages))
         await archive.upsert([each.entry for each in made if isinstance(each, Made)])
         results = []
         for i, (message, each) in enumerate(zip(messages, made, strict=True)):
@@ -138,18 +166,20 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
             else:
                 status = status_of(each, path=path or f"entries[{i}]")
                 results.append(archive_pb2.UpsertResult(id=message.facts.id, error=status))
+        await self._audited.stored(call, model.bundle, zip(sent, results, strict=True))
         return results
 
     async def _entries(
         self, model: Model, messages: Sequence[Any], kinds: Sequence[int], space_id: str, context: Any
-    ) -> list[Made | FovealError]:
-        """What each message becomes; studies are embedded together."""
+    ) -> tuple[list[Made | FovealError], list[Sent]]:
+        """What each message becomes, and what was sent of it; studies are embedded together."""
+        sent: list[Sent] = [UNREAD] * len(messages)
         made: list[Made | FovealError | None] = [None] * len(messages)
         facts: dict[int, dict[str, Any]] = {}  # of the studies, by where they stand: refused before anything is embedded
         for i, message in enumerate(messages):
             try:
                 if message.WhichOneof("content") == "vectors":
-                    _check_space(model, space_id)
+                    check_space(model, space_id)
                     made[i] = Made(given(message, model.bundle.manifest.embedding_dim))
                 else:
                     facts[i] = facts_from(message.facts)
@@ -160,6 +190,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
             try:
                 if isinstance(read, FovealError):
                     raise read
+                sent[i] = read.sent
                 to_embed.append((i, read, kinds_of_entry(read.study, kinds, model.bundle.manifest)))
             except FovealError as error:
                 made[i] = error
@@ -170,16 +201,22 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
                 made[i] = answer if isinstance(answer, FovealError) else _embedded(model, own_id, facts[i], read, answer)
             except FovealError as error:
                 made[i] = error
-        return [each for each in made if each is not None]
+        return [each for each in made if each is not None], sent
 
     @_admitted
     async def UpdateFacts(self, request: Any, context: Any) -> Any:
-        entry = await self._archive.update(request.facts.id, changes_from(request))
+        archive, changes = self._archive, changes_from(request)
+        await self._audited.done("UpdateFacts", "asked", entries=1)
+        entry = await archive.update(request.facts.id, changes)
+        await self._audited.done("UpdateFacts", "updated", entries=1)
         return archive_pb2.UpdateFactsResponse(entry=entry_to(entry, entry.vectors))
 
     @_admitted
     async def Delete(self, request: Any, context: Any) -> Any:
-        removed = await self._archive.delete(request.ids, kind=optional_kind(request.kind))
+        archive, kind = self._archive, optional_kind(request.kind)
+        await self._audited.done("Delete", "asked", entries=len(request.ids))
+        removed = await archive.delete(request.ids, kind=kind)
+        await self._audited.done("Delete", "deleted", entries=removed.entries, vectors=removed.vectors)
         return archive_pb2.DeleteResponse(removed=removed.vectors, removed_entries=removed.entries)
 
     @_admitted
@@ -189,7 +226,11 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
             raise StudyError(
                 "filter has no condition, and would remove every entry; name which ones, for example a patient", field="filter"
             )
-        removed = await self._archive.delete_where(wanted, dry_run=request.dry_run)
+        archive, dry_run = self._archive, request.dry_run
+        await self._audited.done("DeleteByFilter", "asked", dry_run=dry_run)
+        removed = await archive.delete_where(wanted, dry_run=dry_run)
+        verdict = "counted" if dry_run else "deleted"
+        await self._audited.done("DeleteByFilter", verdict, entries=removed.entries, vectors=removed.vectors)
         return archive_pb2.DeleteByFilterResponse(entries=removed.entries, vectors=removed.vectors, dry_run=request.dry_run)
 
     @_admitted
@@ -206,6 +247,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
 
         page, more = await filled(entries(), most)
         token = token_of(ids.index(page[-1].facts.id) + 1, request) if more else ""
+        await self._audited.done("Get", "read", entries=len(page))
         return archive_pb2.GetResponse(entries=page, next_page_token=token)
 
     @_admitted
@@ -225,60 +267,33 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
                 after = found[-1].id
 
         page, more = await filled(entries(), most)
+        await self._audited.done("List", "read", entries=len(page))
         return archive_pb2.ListResponse(entries=page, next_page_token=token_of(page[-1].facts.id, request) if more else "")
 
     @_admitted
     async def Search(self, request: Any, context: Any) -> Any:
         archive = self._archive
         model = self._host.model
-        which = request.WhichOneof("query")
-        own_id = ""
-        if which == "study":
-            (read,) = await self._screening.read(model, [request.study], context)
-            if isinstance(read, FovealError):
-                raise read
-            query_kind = query_kind_of(read.study, request.query_kind)
-            target_kind = target_kind_of(query_kind, request.target_kind, model.bundle.manifest)
-            ask = Ask(frozenset({query_kind}), grade=False)
-            (answer,) = await self._screening.answer_read(model, [(read, ask)], context)
-            if isinstance(answer, FovealError):
-                raise answer
-            if query_kind not in answer.outcome.vectors:
-                raise InputError(f"the query has no {query_kind.value}, so there is no vector of that kind; set query_kind")
-            vector_D = answer.outcome.vectors[query_kind]
-        elif which == "vector":
-            _check_space(model, request.space_id)
-            query_kind = known(KIND_OF, request.vector.kind, "vector.kind")
-            target_kind = target_kind_of(query_kind, request.target_kind, model.bundle.manifest)
-            vector_D = np.asarray(request.vector.values, np.float32)
-        elif which == "id":
-            own_id = request.id
-            query_kind = known(KIND_OF, request.query_kind, "query_kind") if request.query_kind else VectorKind.IMAGE
-            target_kind = target_kind_of(query_kind, request.target_kind, model.bundle.manifest)
-            found = await archive.get([own_id], kind=query_kind.value)
-            if not found:
-                raise NotFoundError(f"no stored entry of kind {query_kind.value!r} has that id")
-            own_D = found[0].vectors[query_kind.value]
-            assert own_D is not None
-            vector_D = own_D
-        else:
-            raise InputError("search has no query; give a study, a vector or an id")
+        query = await query_of(request, self._screening, model, archive, context)
         filters = [filter_from(request.filter)] if request.HasField("filter") else []
-        if own_id:
-            filters.append(Not(Equals(Column.ID, own_id)))
+        if query.own_id:
+            filters.append(Not(Equals(Column.ID, query.own_id)))
         result = await archive.search(
-            vector_D,
-            kind=target_kind.value,
+            query.vector_D,
+            kind=query.target_kind.value,
             k=request.k or _DEFAULT_K,
             filter=conjunction(filters),
             exact=request.exact,
             with_vectors=request.with_vectors,
         )
+        await self._audited.done(
+            "Search", "searched", model.bundle, photograph=query.photograph, query=query.which, hits=len(result.hits)
+        )
         return archive_pb2.SearchResponse(
             hits=[archive_pb2.Hit(score=hit.score, entry=entry_to(hit, {hit.kind: hit.vector})) for hit in result.hits],
             exact=result.exact,
-            query_kind=KIND_TO[query_kind],
-            target_kind=KIND_TO[target_kind],
+            query_kind=KIND_TO[query.kind],
+            target_kind=KIND_TO[query.target_kind],
         )
 
     @_admitted
@@ -308,11 +323,3 @@ def _embedded(model: Model, own_id: str, facts: dict[str, Any], read: ReadStudy,
     entry = Entry(id=own_id or content.hex(), vectors=of_kind, content_sha256=content, precision=precision, **facts)
     check_entries([entry], model.bundle.manifest.embedding_dim)
     return Made(entry, answer.outcome.quality)
-
-
-def _check_space(model: Model, space_id: str) -> None:
-    served = model.bundle.manifest.space_id
-    if space_id != served:
-        raise SpaceMismatchError(
-            f"vectors are of space {space_id[:128] or '(unnamed)'}, this server's is {served}; embed with the same bundle"
-        )

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from grpc_status import rpc_status
 
 from foveal_runtime.errors import FovealError, InputError
+from foveal_runtime.lifecycle import ACCESS, Event, tell
 from foveal_runtime.rpc import request_id, shares
 from foveal_runtime.rpc.budget import ByteBudget
 from foveal_runtime.rpc.inbox import LARGE_BYTES, Inbox, Received
@@ -22,6 +23,7 @@ from foveal_runtime.rpc.shares import CallShares
 from foveal_runtime.rpc.status import status_of
 
 log = logging.getLogger(__name__)
+_access = logging.getLogger(ACCESS)
 Observe = Callable[[str, str, float], None]
 Admit = Callable[[Any], None]
 Check = Callable[[Any], None]
@@ -192,4 +194,7 @@ async def _abort(name: str, error: Exception, context: Any, started: float, obse
 def _ended(name: str, outcome: str, started: float, observe: Observe) -> None:
     seconds = time.perf_counter() - started
     observe(name, outcome, seconds)
-    log.info("%s %s %.1f ms", name, outcome, seconds * 1e3)
+    if _access.isEnabledFor(logging.INFO):
+        caller, milliseconds = shares.current().name, round(seconds * 1e3, 1)
+        text = f"{name} {outcome} {milliseconds:.1f} ms, from {caller}"
+        tell(Event.CALL, text, log=ACCESS, method=name, outcome=outcome, ms=milliseconds, caller=caller)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from foveal_runtime._proto import study_pb2
@@ -14,6 +14,10 @@ from foveal_runtime.rpc.inbox import LARGE_BYTES, message_bytes
 from foveal_runtime.rpc.messages import study_from
 from foveal_runtime.serving.request import photograph_key
 from foveal_runtime.study.study import Study
+
+Sent = Mapping[str, str | bool | None]
+UNREAD: Sent = {"photograph": None, "alone": False}
+"""Of a study that was refused before anybody read it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +31,19 @@ class ReadStudy:
     """`Request.photograph_key`; None where it was not asked for."""
     pixels: int | None
     """From the photograph's header; None where that does not say, 0 without a photograph."""
+    refusal: FovealError | None = None
+    """What is wrong with the photograph already by its header."""
+
+    @property
+    def photograph(self) -> str | None:
+        """SHA-256 of the photograph's bytes in hexadecimal digits; None without one."""
+        return self.image_sha256.hex() if self.study.image else None
+
+    @property
+    def sent(self) -> Sent:
+        """What the audit trail says of it: whether the photograph came without a note or a record, and its hash."""
+        alone = self.study.image is not None and self.study.note is None and self.study.record is None
+        return {"photograph": self.photograph, "alone": alone}
 
     @property
     def content_sha256(self) -> bytes:
@@ -52,9 +69,14 @@ async def read_all(messages: Sequence[study_pb2.Study], *, keys: bool = False) -
 def _read(message: study_pb2.Study, keys: bool) -> ReadStudy | FovealError:
     try:
         study = study_from(message)
-        image = study.image or b""
-        pixels = peek_pixels(image) if image else 0
     except FovealError as error:
         return error
+    image, pixels, refusal = study.image or b"", 0 if not study.image else None, None
+    try:
+        pixels = peek_pixels(image) if image else 0
+    except FovealError as error:
+        refusal = error
     key = photograph_key(study.image) if keys else None
-    return ReadStudy(study=study, image_sha256=hashlib.sha256(image).digest(), photograph_key=key, pixels=pixels)
+    return ReadStudy(
+        study=study, image_sha256=hashlib.sha256(image).digest(), photograph_key=key, pixels=pixels, refusal=refusal
+    )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foveal_runtime.errors import ConfigError, FovealError, LoadingError, UnavailableError
+from foveal_runtime.lifecycle import Event, tell
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.manifest import Manifest
@@ -101,7 +102,10 @@ class ServedArchive:
                 continue
             alive = await self._archive.alive()
             if alive != self._alive:
-                log.log(logging.INFO if alive else logging.ERROR, "store is %s", "back" if alive else "lost")
+                if alive:
+                    tell(Event.STORE_BACK, "store is back")
+                else:
+                    tell(Event.STORE_LOST, "store is lost", level=logging.ERROR)
                 self._alive = alive
                 self._on_change()
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,16 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from foveal_runtime import __version__
 from foveal_runtime._proto import admin_pb2, admin_pb2_grpc, archive_pb2, archive_pb2_grpc, screening_pb2, screening_pb2_grpc
 from foveal_runtime.errors import ConfigError, FovealError
-from foveal_runtime.rpc import shares
+from foveal_runtime.lifecycle import Event, tell
 from foveal_runtime.rpc.address import check_free
 from foveal_runtime.rpc.admin_service import AdminService
 from foveal_runtime.rpc.admission import Admission
+from foveal_runtime.rpc.admits import admits
 from foveal_runtime.rpc.archive_service import ArchiveService
+from foveal_runtime.rpc.audited import Audited, begin_trail, bundle_ref
 from foveal_runtime.rpc.budget import ByteBudget, chosen_total
 from foveal_runtime.rpc.call import Boundary, InWork
 from foveal_runtime.rpc.certificates import server_credentials
@@ -35,6 +38,7 @@ from foveal_runtime.rpc.served_archive import ServedArchive
 from foveal_runtime.rpc.service import ScreeningService, graded_as_served
 from foveal_runtime.rpc.shares import CallShares
 from foveal_runtime.rpc.traces import Traces
+from foveal_runtime.rpc.watchers import Watchers
 from foveal_runtime.serving import oom
 from foveal_runtime.serving.host import ModelHost
 from foveal_runtime.serving.memory import few_arenas, free_bytes, keep_freed, trim
@@ -42,6 +46,7 @@ from foveal_runtime.serving.router import Router
 from foveal_runtime.serving.shadow import Shadow
 
 if TYPE_CHECKING:
+    from foveal_runtime.audit.trail import Trail
     from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.serving.config import ServeConfig
 
@@ -52,12 +57,9 @@ ADMIN = admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name
 ARCHIVE = archive_pb2.DESCRIPTOR.services_by_name["Archive"].full_name
 _RELOAD_CHECK_S = 2.0
 _TRIM_EVERY_S = 5.0
-_WATCH_AGAIN_S = 1.0
 _LAST_BYTES_S = 0.5
 """For answers that are on their way when the last call is over."""
 _UNASKED_BYTES = 64 << 10
-_QUEUED = ("Grade", "GradeExam", "Embed", "Upsert")
-"""Unary calls that wait for a worker."""
 
 
 class Server:
@@ -68,8 +70,10 @@ class Server:
         self.host = ModelHost(config.model)
         """The default model."""
         self._router = self._routed()
+        self._trail: Trail | None = None
+        self._audited = Audited()
         self._archive = ServedArchive(config, self._tell_health)
-        self._watchers: list[asyncio.Task[None]] = []
+        self._watchers = Watchers()
         self._named: dict[ModelHost, str] = {}  # where each model's path led when it was last loaded
         self._server: Any = None
         self._in_work = InWork()
@@ -87,16 +91,17 @@ class Server:
         """Load and test the bundle, open the archive, and serve.
 
         Raises:
-            ConfigError: the address can't be listened on, or a certificate can't be read.
+            ConfigError: the address can't be listened on, a certificate can't be read, or the audit trail can't be opened.
+            CheckFailed: the audit trail's chain is broken.
             FovealError: the bundle or the store is unusable.
         """
         config = self.config
-        observe = {} if self._metrics is None else {"observe": self._metrics.call_ended}
+        self._begin_trail()
         boundary = Boundary(
-            **observe,
+            **({} if self._metrics is None else {"observe": self._metrics.call_ended}),
             budget=self._budget,
             calls=CallShares(config.max_calls, config.calls_per_caller, config.max_calls_per_s),
-            admit=self._admits(),
+            admit=admits(self.host, self._archive_calls, self._audited),
             check=partial(check_counts, limits=counts(config.max_studies)),
         )
         self._in_work = boundary.in_work
@@ -134,27 +139,31 @@ class Server:
             if config.store:
                 await self._archive.open(bundle.manifest)
                 self.host.pinned_space = True
-                self._watch("archive", self._archive.watch)
+                self._watchers.keep("archive", self._archive.watch)
                 if self._archive.measures_recall:
-                    self._watch("recall", self._archive.measure)
+                    self._watchers.keep("recall", self._archive.measure)
         except BaseException:
             await self.stop(drain=False)
             raise
+        tell(Event.START, f"foveal {__version__} has started on {self.address}", version=__version__, address=self.address)
         self.host.on_change = self._tell_health
         for name, host in self._router.hosts():
             host.test_regularly()
-            self._watch(f"{name} link", partial(self._watch_link, host))
-        self._watch("memory", self._trim_regularly)
+            host.history.begin(name, host.bundle)
+            self._watchers.keep(f"{name} link", partial(self._watch_link, host))
+        self._watchers.keep("memory", self._trim_regularly)
         self._tell_health()
         return bundle
 
     def _add_services(self) -> None:
         config = self.config
         observers = [told for told in (self._metrics, self._traces) if told is not None]
-        screening = ScreeningService(self._router, config, limits_to(config, self._budget.total), Observers(*observers))
+        screening = ScreeningService(
+            self._router, config, limits_to(config, self._budget.total), Observers(*observers), self._audited
+        )
         screening_pb2_grpc.add_ScreeningServicer_to_server(screening, self._server)
         archive_pb2_grpc.add_ArchiveServicer_to_server(
-            ArchiveService(screening, self.host, self._archive.get, self._archive_calls), self._server
+            ArchiveService(screening, self.host, self._archive.get, self._archive_calls, self._audited), self._server
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
             AdminService(self.host, partial(self._load_again, self.host), lambda: self._archive.alive), self._server
@@ -190,45 +199,21 @@ class Server:
         if not is_socket:
             self.address = f"{host}:{bound}"
 
+    def _begin_trail(self) -> None:
+        if self.config.audit is None:
+            return
+        self._trail = trail = begin_trail(self.config.audit, self.config, self.host.min_gradable)
+        self._audited, loop = Audited(trail), asyncio.get_running_loop()
+        trail.on_change = lambda: _soon(loop, self._tell_health)
+
     def _tell_health(self) -> None:
-        screening = self.host.healthy
+        # Who may answer nothing should get no calls.
+        screening = self.host.healthy and not (self._trail is not None and self._trail.failure)
         self._health.set(SCREENING, screening)
         self._health.set(ARCHIVE, screening and bool(self._archive.alive))
         self._health.set(ADMIN, True)
         # The archive's health is the archive's alone: grading goes on without it.
         self._health.set("", screening)
-
-    def _watch(self, name: str, watcher: Callable[[], Awaitable[None]]) -> None:
-        """Keep a watcher running until the server stops: what it did not expect is logged, and it begins again."""
-
-        async def watching() -> None:
-            while True:
-                try:
-                    await watcher()
-                except Exception as error:  # noqa: BLE001 - a watcher that ended without a word would never be missed
-                    log.error("watching the %s failed (%s: %s) and goes on", name, type(error).__name__, error)
-                await asyncio.sleep(_WATCH_AGAIN_S)
-
-        self._watchers.append(asyncio.create_task(watching(), name=f"foveal-{name}"))
-
-    def _admits(self) -> dict[str, Callable[[Any], None]]:
-        """What is asked before the message of a call is received, by its name."""
-
-        def to_queue(context: Any) -> None:
-            self.host.model.batcher.check(1, context.time_remaining(), shares.current())
-
-        def to_archive(context: Any) -> None:
-            self._archive_calls.check()
-
-        def to_both(context: Any) -> None:
-            to_archive(context)
-            to_queue(context)
-
-        archive = {method.name for method in archive_pb2.DESCRIPTOR.services_by_name["Archive"].methods}
-        return {
-            name: to_queue if name not in archive else to_both if name in _QUEUED else to_archive
-            for name in archive.union(_QUEUED)
-        }
 
     async def _watch_link(self, host: ModelHost) -> None:
         """Load a new bundle when the symbolic link that was named at the start points elsewhere."""
@@ -248,27 +233,27 @@ class Server:
             await self._reload(host)
 
     async def _reload(self, host: ModelHost) -> None:
-        try:
+        with contextlib.suppress(FovealError):
             await self._load_again(host)
-        except FovealError as error:
-            log.error("new bundle is not served, the old one is kept: %s", error)
 
     async def _load_again(self, host: ModelHost) -> Bundle:
-        bundle = await self._load(host)
-        log.info("now serving bundle %s", bundle.sha256[:12])
-        return bundle
+        try:
+            return await self._load(host)
+        except FovealError as error:
+            tell(Event.REFUSED, f"new bundle is not served, the old one is kept: {error}", level=logging.ERROR)
+            raise
 
     async def _load(self, host: ModelHost) -> Bundle:
         self._named[host] = await asyncio.to_thread(os.path.realpath, host.path)
-        return await host.load()
+        bundle = await host.load()
+        if self._trail is not None:
+            self._trail.note({"call": "server", "verdict": "serving", "bundle": bundle_ref(bundle)})
+        return bundle
 
     async def stop(self, *, drain: bool = True) -> None:
         """Refuse new calls, finish what was accepted within `drain_s`, and end everything. Idempotent."""
         await self._health.close()
-        for watcher in self._watchers:
-            watcher.cancel()
-        await asyncio.gather(*self._watchers, return_exceptions=True)
-        self._watchers.clear()
+        await self._watchers.end()
         # gRPC waits for every call, those too that only watch the health: ours are over sooner.
         stopping = asyncio.create_task(self._server.stop(self.config.drain_s if drain else 0))
         over = asyncio.create_task(self._in_work.none())
@@ -285,6 +270,10 @@ class Server:
             await asyncio.to_thread(self._metrics.close)  # a scrape may be waiting for this loop
         if self._traces is not None:
             await asyncio.to_thread(self._traces.close)
+        if self._trail is not None:
+            self._trail.note({"call": "server", "verdict": "stopped"})
+            await asyncio.to_thread(self._trail.close)
+            self._trail = None
 
     async def run(self, announce: Callable[[Server, Bundle], None]) -> None:
         """Serve until SIGTERM or SIGINT; SIGHUP loads the bundle again.
@@ -323,7 +312,14 @@ class Server:
                 return
             announce(self, starting.result())
             await waiting
-            log.info("stopping: finishing what was accepted")
+            tell(Event.STOPPING, "stopping: finishing what was accepted")
             await self.stop()
+            tell(Event.STOPPED, "stopped")
         finally:
             waiting.cancel()
+
+
+def _soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    """Call on a loop from another thread; not at all when it is closed: nobody is left to tell."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback)

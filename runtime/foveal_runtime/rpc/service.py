@@ -11,6 +11,7 @@ from foveal_runtime._proto import screening_pb2, screening_pb2_grpc, study_pb2
 from foveal_runtime.engine.answers import Ask, check_trained
 from foveal_runtime.engine.grading import abstention, check_given, check_operating_point, grade
 from foveal_runtime.errors import (
+    AuditError,
     ConfigError,
     FovealError,
     ImageError,
@@ -20,11 +21,12 @@ from foveal_runtime.errors import (
     UntrainedError,
 )
 from foveal_runtime.rpc import shares
+from foveal_runtime.rpc.audited import Audited
 from foveal_runtime.rpc.grade_messages import embed_result, exam_to, eye_of, grade_to, study_with_eye
 from foveal_runtime.rpc.messages import PROVIDER_TO, kinds_from, model_ref_to, model_to
 from foveal_runtime.rpc.metrics import Observer, Observers
 from foveal_runtime.rpc.model_asked import model_asked
-from foveal_runtime.rpc.reading import ReadStudy, read_all
+from foveal_runtime.rpc.reading import UNREAD, ReadStudy, Sent, read_all
 from foveal_runtime.rpc.status import status_of
 from foveal_runtime.rpc.streams import Requests, patiently, repeated, windowed
 from foveal_runtime.serving.host import Model
@@ -46,40 +48,47 @@ log = logging.getLogger(__name__)
 class ScreeningService(screening_pb2_grpc.ScreeningServicer):
     """Serves the models of a router."""
 
-    def __init__(self, router: Router, config: ServeConfig, limits: model_pb2.Limits, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        router: Router,
+        config: ServeConfig,
+        limits: model_pb2.Limits,
+        observer: Observer | None = None,
+        audited: Audited | None = None,
+    ) -> None:
         """Args:
         router: to the models.
         config: of the server.
         limits: what it admits, as `GetModel` tells it.
         observer: told of every study; None tells nobody.
+        audited: records every answer before it leaves; None records none.
         """
         self._limits = limits
         self._router = router
         self._config = config
         self._observer: Observer = Observers() if observer is None else observer
+        self._audited = Audited() if audited is None else audited
 
     async def Grade(self, request: Any, context: Any) -> Any:
         model = self._router.route_grading(*model_asked(context)).model
         point = self._point(model, request.operating_point)
-        answers = await self.answer(model, request.studies, Ask(), context)
-        return screening_pb2.GradeResponse(
-            results=[
-                self._graded(s.id, a, model, f"studies[{i}]", point)
-                for i, (s, a) in enumerate(zip(request.studies, answers, strict=True))
-            ],
-            model=model_ref_to(model.bundle),
-        )
+        answers, sent = await self.answer(model, request.studies, Ask(), context)
+        results = [
+            self._graded(s.id, a, model, f"studies[{i}]", point)
+            for i, (s, a) in enumerate(zip(request.studies, answers, strict=True))
+        ]
+        await self._audited.graded("Grade", model.bundle, zip(sent, results, strict=True))
+        return screening_pb2.GradeResponse(results=results, model=model_ref_to(model.bundle))
 
     async def Embed(self, request: Any, context: Any) -> Any:
         model = self._router.route(*model_asked(context)).model
         ask = Ask(kinds_from(request.kinds), grade=False)
-        answers = await self.answer(model, request.studies, ask, context)
-        return screening_pb2.EmbedResponse(
-            results=[
-                embed_result(s.id, a, f"studies[{i}]") for i, (s, a) in enumerate(zip(request.studies, answers, strict=True))
-            ],
-            model=model_ref_to(model.bundle),
-        )
+        answers, sent = await self.answer(model, request.studies, ask, context)
+        results = [
+            embed_result(s.id, a, f"studies[{i}]") for i, (s, a) in enumerate(zip(request.studies, answers, strict=True))
+        ]
+        await self._audited.embedded("Embed", model.bundle, zip(sent, results, strict=True))
+        return screening_pb2.EmbedResponse(results=results, model=model_ref_to(model.bundle))
 
     async def GradeExam(self, request: Any, context: Any) -> Any:
         model = self._router.route_grading(*model_asked(context)).model
@@ -87,7 +96,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
             raise UntrainedError("this bundle's ICDR head was not trained, and a visit is judged by ICDR grades; use Grade")
         point = self._point(model, request.operating_point)
         studies = [study_with_eye(item) for item in request.studies]
-        answers = await self.answer(model, studies, Ask(), context)
+        answers, sent = await self.answer(model, studies, Ask(), context)
         results = []
         photographs: list[tuple[Eye | None, Finding | None]] = []
         for i, (item, study, answer) in enumerate(zip(request.studies, studies, answers, strict=True)):
@@ -102,25 +111,25 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                     result.grade.filled_fields.add(field="record.eye", source=screening_pb2.FACT_SOURCE_EXAM)
                 results.append(result)
                 photographs.append((eye, self._finding(answer, model, point)))
-        return exam_to(request.id, results, judge(photographs), model.bundle)
+        exam = exam_to(request.id, results, judge(photographs), model.bundle)
+        await self._audited.graded("GradeExam", model.bundle, zip(sent, results, strict=True), exam)
+        return exam
 
     async def GradeStream(self, requests: Requests, context: Any) -> AsyncIterator[Any]:
         host = self._router.route_grading(*model_asked(context))
 
         async def one(request: Any) -> Any:
             point = self._point(host.model, request.operating_point)
-            model, answer = await self._patiently(host, request.study, Ask(), context)
-            return screening_pb2.GradeStreamResponse(
-                result=self._graded(request.study.id, answer, model, "study", point),
-                model=model_ref_to(model.bundle),
-                sequence=request.sequence,
-            )
+            model, answer, sent = await self._patiently(host, request.study, Ask(), context)
+            result = self._graded(request.study.id, answer, model, "study", point)
+            await self._audited.graded("GradeStream", model.bundle, [(sent, result)])
+            return screening_pb2.GradeStreamResponse(result=result, model=model_ref_to(model.bundle), sequence=request.sequence)
 
-        def failed(request: Any, error: FovealError) -> Any:
-            return screening_pb2.GradeStreamResponse(
-                result=screening_pb2.GradeResult(id=request.study.id, error=status_of(error, path="study")),
-                sequence=request.sequence,
-            )
+        async def failed(request: Any, error: FovealError) -> Any:
+            result = screening_pb2.GradeResult(id=request.study.id, error=status_of(error, path="study"))
+            if not isinstance(error, AuditError):
+                await self._audited.graded("GradeStream", None, [(UNREAD, result)])
+            return screening_pb2.GradeStreamResponse(result=result, sequence=request.sequence)
 
         async for response in self._windowed(requests, one, failed):
             yield response
@@ -129,18 +138,17 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         host = self._router.route(*model_asked(context))
 
         async def one(request: Any) -> Any:
-            model, answer = await self._patiently(host, request.study, Ask(kinds_from(request.kinds), grade=False), context)
-            return screening_pb2.EmbedStreamResponse(
-                result=embed_result(request.study.id, answer, "study"),
-                model=model_ref_to(model.bundle),
-                sequence=request.sequence,
-            )
+            ask = Ask(kinds_from(request.kinds), grade=False)
+            model, answer, sent = await self._patiently(host, request.study, ask, context)
+            result = embed_result(request.study.id, answer, "study")
+            await self._audited.embedded("EmbedStream", model.bundle, [(sent, result)])
+            return screening_pb2.EmbedStreamResponse(result=result, model=model_ref_to(model.bundle), sequence=request.sequence)
 
-        def failed(request: Any, error: FovealError) -> Any:
-            return screening_pb2.EmbedStreamResponse(
-                result=screening_pb2.EmbedResult(id=request.study.id, error=status_of(error, path="study")),
-                sequence=request.sequence,
-            )
+        async def failed(request: Any, error: FovealError) -> Any:
+            result = screening_pb2.EmbedResult(id=request.study.id, error=status_of(error, path="study"))
+            if not isinstance(error, AuditError):
+                await self._audited.embedded("EmbedStream", None, [(UNREAD, result)])
+            return screening_pb2.EmbedStreamResponse(result=result, sequence=request.sequence)
 
         async for response in self._windowed(requests, one, failed):
             yield response
@@ -165,8 +173,8 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
 
     async def answer(
         self, model: Model, messages: Sequence[study_pb2.Study], ask: Ask, context: Any
-    ) -> list[Answer | FovealError]:
-        """An answer or an error for each study of a request, all asked the same.
+    ) -> tuple[list[Answer | FovealError], list[Sent]]:
+        """An answer or an error for each study of a request, all asked the same, and what was sent of it.
 
         Raises:
             FovealError: the request as a whole is not admitted.
@@ -176,8 +184,10 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         first: dict[str, int] = {}
         again = {i for i, message in enumerate(messages) if message.id and first.setdefault(message.id, i) != i}
         read = await self.read(model, [message for i, message in enumerate(messages) if i not in again], context)
-        answers = iter(await self.answer_read(model, [(each, ask) for each in read], context))
-        return [repeated("id") if i in again else next(answers) for i in range(len(messages))]
+        answered = await self.answer_read(model, [(each, ask) for each in read], context)
+        pairs = zip(answered, (each.sent if isinstance(each, ReadStudy) else UNREAD for each in read), strict=True)
+        ordered = [(repeated("id"), UNREAD) if i in again else next(pairs) for i in range(len(messages))]
+        return [answer for answer, _ in ordered], [sent for _, sent in ordered]
 
     def _windowed(self, requests: Requests, one: Any, failed: Any) -> AsyncIterator[Any]:
         window = self._config.stream_window
@@ -185,15 +195,15 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
 
     async def _patiently(
         self, host: ModelHost, study: study_pb2.Study, ask: Ask, context: Any
-    ) -> tuple[Model, Answer | FovealError]:
+    ) -> tuple[Model, Answer | FovealError, Sent]:
         """`answer` for a study of a stream."""
 
-        async def attempt() -> tuple[Model, Answer | FovealError]:
+        async def attempt() -> tuple[Model, Answer | FovealError, Sent]:
             model = host.model
-            (answer,) = await self.answer(model, [study], ask, context)
+            (answer,), (sent,) = await self.answer(model, [study], ask, context)
             if isinstance(answer, OverloadedError):
                 raise answer  # it was let in and refused while it waited
-            return model, answer
+            return model, answer, sent
 
         return await patiently(attempt)
 
@@ -203,7 +213,9 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         Raises:
             OverloadedError: the queue has no room for them.
             DeadlineError: they could only be answered too late.
+            AuditError: they may not be answered now.
         """
+        self._audited.check()
         if messages:
             model.batcher.check(len(messages), context.time_remaining(), shares.current())
         return await read_all(messages, keys=model.batcher.needs_keys)
@@ -247,6 +259,8 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
     def _request(self, model: Model, read: ReadStudy | FovealError, ask: Ask) -> Request:
         if isinstance(read, FovealError):
             raise read
+        if read.refusal is not None:
+            raise read.refusal
         study = read.study
         study.validate()
         check_trained(model.bundle.manifest, study.modalities, ask)

@@ -26,7 +26,7 @@ class Requests(Protocol):
 async def windowed(
     requests: Requests,
     one: Callable[[Any], Awaitable[_T]],
-    failed: Callable[[Any, FovealError], _T],
+    failed: Callable[[Any, FovealError], Awaitable[_T]],
     *,
     id_of: Callable[[Any], str],
     field: str,
@@ -37,7 +37,7 @@ async def windowed(
     Args:
         requests: the caller's stream.
         one: answers a request, or raises `FovealError`.
-        failed: the answer that carries that error.
+        failed: the answer that carries that error; raises what ends the stream.
         id_of: the caller's id of a request; one that is in work already is refused. Empty is none.
         field: where that id stands inside what `failed` names.
         window: bound on what is in work or waits to be sent.
@@ -48,9 +48,7 @@ async def windowed(
 
     async def work(request: Any, own_id: str) -> None:
         try:
-            await ready.put((request, await one(request)))
-        except FovealError as error:
-            await ready.put((request, failed(request, error)))
+            await ready.put((request, await _answered(request, one, failed)))
         except Exception as error:  # noqa: BLE001 - handed to the RPC's boundary through the queue
             await ready.put(error)
         finally:
@@ -69,7 +67,7 @@ async def windowed(
                         break
                     own_id = id_of(request)
                     if own_id and own_id in in_work:
-                        await ready.put((request, failed(request, repeated(field))))
+                        await ready.put((request, await failed(request, repeated(field))))
                         continue
                     in_work.add(own_id)
                     group.create_task(work(request, own_id))
@@ -91,6 +89,15 @@ async def windowed(
     finally:
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
+
+
+async def _answered(
+    request: Any, one: Callable[[Any], Awaitable[_T]], failed: Callable[[Any, FovealError], Awaitable[_T]]
+) -> _T:
+    try:
+        return await one(request)
+    except FovealError as error:
+        return await failed(request, error)
 
 
 def repeated(field: str) -> StudyError:

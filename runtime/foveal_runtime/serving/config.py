@@ -15,6 +15,8 @@ from foveal_runtime.serving.request import BatchLimits, QueueLimits
 from foveal_runtime.serving.spec import ModelSpec
 from foveal_runtime.store.options import StoreOptions
 
+LOG_FORMATS = ("text", "json")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServeConfig:
@@ -44,6 +46,12 @@ class ServeConfig:
     """Collection of the archive that is served; made when it is new."""
     hash_patients: Path | None = None
     """Key file; patient references are then stored and filtered as HMAC-SHA256 of themselves."""
+    audit: Path | None = None
+    """Folder of the audit trail, of this server alone: nothing is answered without its record (`foveal audit`)."""
+    log_format: str = "text"
+    """Of the log on stderr: text, or json with one object a line."""
+    access_log: str = ""
+    """File that gets a line a call, apart from the log; - is stdout. Empty: in the log, with -v."""
     metrics: str = ""
     """HOST:PORT where Prometheus finds metrics; empty offers none."""
     traces: str = ""
@@ -168,6 +176,8 @@ class ServeConfig:
         if unknown := set(self.abstain) - set(Reason):
             raise ConfigError(f"abstain has {sorted(unknown)}, which are no reasons; reasons are {', '.join(Reason)}")
         self._check_traces()
+        if self.log_format not in LOG_FORMATS:
+            raise ConfigError(f"log_format is {self.log_format!r}; want {' or '.join(LOG_FORMATS)}")
         if not 0 <= self.canary_share <= 1:
             raise ConfigError(f"canary_share is {self.canary_share:g}; want 0 to 1")
         for name in (

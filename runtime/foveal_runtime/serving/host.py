@@ -15,17 +15,13 @@ from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.signing import read_public_key
 from foveal_runtime.engine.choice import AUTO, resolve
 from foveal_runtime.engine.grading import Reason, check_abstains, check_operating_point
-from foveal_runtime.errors import (
-    CheckFailed,
-    FovealError,
-    LoadingError,
-    SpaceMismatchError,
-    UnavailableError,
-)
+from foveal_runtime.errors import CheckFailed, FovealError, LoadingError, SpaceMismatchError, UnavailableError
+from foveal_runtime.lifecycle import Event, tell
 from foveal_runtime.photo.imaging import ImageLimits
 from foveal_runtime.photo.site import read_site
 from foveal_runtime.serving import oom
 from foveal_runtime.serving.batching import Batcher
+from foveal_runtime.serving.history import History
 from foveal_runtime.serving.kept import loaded, planned
 from foveal_runtime.serving.supervisor import Worker
 from foveal_runtime.serving.workerspec import Replay, WorkerSpec
@@ -92,8 +88,10 @@ class ModelHost:
         self._spec = spec
         # Read once: a key file that is replaced while serving changes nothing.
         self._key = None if spec.require_signature is None else read_public_key(spec.require_signature)
-        self._min_gradable = None if spec.quality is None else read_site(spec.quality).min_gradable
+        self.min_gradable = None if spec.quality is None else read_site(spec.quality).min_gradable
+        """Probability from which a photograph passes the gradability check; None is the check's own."""
         self._model: Model | None = None
+        self.history = History()
         self._swapping = asyncio.Lock()
         self._drift: str = ""
         self._tests: asyncio.Task[None] | None = None
@@ -185,6 +183,7 @@ class ModelHost:
             old, self._model, self._drift = self._model, model, ""
             self._last_test = model.first_test
             self.on_change()
+            self.history.add(bundle)
             if old is not None:
                 await old.batcher.drain(self._spec.drain_s)
                 await old.close()
@@ -235,7 +234,7 @@ class ModelHost:
             decode_cpu_s=spec.batch.decode_cpu_s,
             compiled=compiled,
             background=spec.background,
-            min_gradable=self._min_gradable,
+            min_gradable=self.min_gradable,
             sandbox=spec.sandbox,
         )
         lanes, ahead = worker_spec.batches
@@ -297,7 +296,8 @@ class ModelHost:
             self._last_test = (time.monotonic(), report)
             drift = "" if report.passed else _first_drift(report)
             if drift != self._drift:
-                log.log(logging.ERROR if drift else logging.INFO, "self-test: %s", report.summary())
+                event = Event.SELF_TEST_FAILED if drift else Event.SELF_TEST_PASSED
+                tell(event, f"self-test: {report.summary()}", level=logging.ERROR if drift else logging.INFO)
                 self._drift = drift
                 self.on_change()
         return report

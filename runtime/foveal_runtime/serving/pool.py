@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from foveal_runtime.errors import FovealError
+from foveal_runtime.lifecycle import Event, tell
 
 if TYPE_CHECKING:
     from foveal_runtime.engine.answers import Ask, Outcome
@@ -111,7 +112,7 @@ class Pool:
         if worker not in self._places:
             return
         cause = "hung" if hung else "died"
-        log.warning("worker lost (%s)", cause)
+        tell(Event.WORKER_LOST, f"worker lost ({cause})", level=logging.WARNING, cause=cause)
         self.lost[cause] += 1
         place = self._places.index(worker)
         self._places[place] = None
@@ -144,6 +145,7 @@ class Pool:
                 continue
             self.failure = ""
             self._put(place, worker)
+            tell(Event.WORKER_RESTARTED, "another worker is up in its place")
             return
 
     def _put(self, place: int, worker: WorkerLike) -> None:
