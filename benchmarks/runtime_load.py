@@ -110,7 +110,9 @@ def start_server(
     process = subprocess.Popen([*command, "--cache-entries", "0", *flags], env=env, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     lines = []
-    while (found := re.search(r"^serving .* on (\S+?)(,|$)", line := process.stderr.readline().strip())) is None:
+    while (
+        found := re.search(r'(?:^|"message": ")serving .* on ([^\s,"]+)', line := process.stderr.readline().strip())
+    ) is None:
         lines.append(line)
         if not line:
             raise SystemExit("\n".join(lines))

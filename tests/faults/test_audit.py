@@ -6,6 +6,7 @@ import itertools
 import random
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from bundles import photograph
 from servers import RunningServer
 
+from foveal_runtime._proto import admin_pb2
 from foveal_runtime.audit.chain import read_trail
 from foveal_runtime.client import Client
 from foveal_runtime.errors import AuditError
@@ -35,10 +37,10 @@ def test_no_answer_leaves_without_its_record(bundle_path: Path, tmp_path: Path, 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 64 KB."""
+    """A real file system of 256 KB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)], capture_output=True, check=False)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)], capture_output=True, check=False)
     if done.returncode:
         pytest.skip("this user may not mount a small file system")
     yield folder
@@ -47,7 +49,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_file_system_refuses_by_name_and_grading_comes_back(bundle_path: Path, small_disk: Path) -> None:
     trail, rest = small_disk / "trail", small_disk / "rest"
-    with RunningServer(bundle_path, "--audit", str(trail)) as server, server.client(retry_s=0) as client:
+    flags = ("--audit", str(trail), "--metrics", "127.0.0.1:0")
+    with RunningServer(bundle_path, *flags) as server, server.client(retry_s=0) as client:
         client.grade([Study(image=photograph(1))])
         fill_up(rest)
         refused = refused_by_name(client, itertools.count())
@@ -55,6 +58,9 @@ def test_a_full_file_system_refuses_by_name_and_grading_comes_back(bundle_path: 
         assert refused.retry_after_s > 0
         server.wait_for("can't be written (No space left")
         assert server.health() == "NOT_SERVING"
+        assert client.status().screening == admin_pb2.SERVING_STATE_NOT_SERVING
+        assert "audit trail" in client.status().reason
+        assert "foveal_audit_up 0.0" in metrics(server)
         with pytest.raises(AuditError):
             client.embed([Study(image=photograph(1))])
         (result,) = client.grade_stream([Study(image=photograph(1))])
@@ -63,6 +69,7 @@ def test_a_full_file_system_refuses_by_name_and_grading_comes_back(bundle_path: 
         server.wait_for("can be written again", 20)
         client.grade([Study(image=photograph(1))])
         assert server.health() == "SERVING"
+        assert "foveal_audit_up 1.0" in metrics(server)
     verdicts = [record["verdict"] for record in read_trail(trail)]
     assert "interrupted" in verdicts
     assert verdicts[-1] == "stopped"
@@ -75,6 +82,12 @@ def fill_up(file: Path) -> None:
                 out.write(bytes(512))
         except OSError:
             return
+
+
+def metrics(server: RunningServer) -> str:
+    address = next(line.split()[-1] for line in server.lines if "metrics on " in line)
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as answer:
+        return str(answer.read().decode())
 
 
 def refused_by_name(client: Client, seeds: Iterator[int]) -> AuditError:

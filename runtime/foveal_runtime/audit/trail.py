@@ -7,6 +7,7 @@ written, which is tried every second.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 SEGMENT_BYTES = 16 << 20
 """A segment is not begun anew before it holds as much; about 30,000 records."""
 _TRY_AGAIN_S = 1.0
+_LEAST_FREE_BYTES = 64 << 10
+"""On a disk that was full, before it is tried again: one record might still fit into a block that is the trail's already."""
 
 Body = Mapping[str, Any]
 
@@ -245,6 +248,8 @@ class Trail:
             OSError: it does not; where the chain stands is as before.
         """
         self._cut()
+        if self._failure and _free_bytes(self.folder) < _LEAST_FREE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if self._size >= self._segment_bytes:
             self._begin_segment()
         self._check_in_place()
@@ -301,6 +306,11 @@ def _previous_of(line: bytes, default: str) -> str:
         return str(json.loads(line)["previous"])
     except (ValueError, KeyError, TypeError):
         return default
+
+
+def _free_bytes(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
 
 
 def _sync_folder(folder: Path) -> None:

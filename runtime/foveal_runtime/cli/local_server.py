@@ -18,11 +18,13 @@ from types import TracebackType
 from typing import Self
 
 from foveal_runtime.errors import CheckFailed
+from foveal_runtime.lifecycle import LIFECYCLE
 
 FOVEAL = (sys.executable, "-m", "foveal_runtime.cli.main")
 """The `foveal` script of this environment."""
 _READY_S = 120.0
 _STOP_S = 30.0
+_LIFE = f" INFO {LIFECYCLE} "
 _ANNOUNCED = re.compile(r"""^(?:\{.*"message": ")?serving .* on ([^\s,"]+)""")
 
 
@@ -43,7 +45,7 @@ class LocalServer:
         flags: more of `foveal serve`; without --address a free port of loopback is taken.
         foveal: the script to start, of another environment for example.
         env: variables to add.
-        echo: told every line of the server's stderr; None keeps them in `lines` alone.
+        echo: told every line of the server's stderr, those apart that a healthy life brings; None keeps all in `lines` alone.
         ends_itself: False where `foveal` starts it through another program, whose exit code says nothing of the server's.
         """
         place = () if "--address" in flags else ("--address", "127.0.0.1:0")
@@ -80,7 +82,7 @@ class LocalServer:
             if found and not self.address:
                 self.address = found.group(1)
                 self._announced.set()
-            elif self._echo is not None:
+            elif self._echo is not None and _LIFE not in line:
                 self._echo(line)
         self._announced.set()
 

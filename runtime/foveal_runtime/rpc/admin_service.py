@@ -13,6 +13,7 @@ from foveal_runtime.rpc.messages import model_ref_to
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.engine.selftest import SelfTestReport
+    from foveal_runtime.rpc.audited import Audited
     from foveal_runtime.serving.host import ModelHost
 
 
@@ -20,13 +21,19 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     """Looks after one server."""
 
     def __init__(
-        self, host: ModelHost, reload: Callable[[], Awaitable[Bundle]], archive_alive: Callable[[], bool | None]
+        self,
+        host: ModelHost,
+        reload: Callable[[], Awaitable[Bundle]],
+        archive_alive: Callable[[], bool | None],
+        audited: Audited,
     ) -> None:
         """Args:
         host: of the model.
         reload: loads the bundle again, or raises a `FovealError` and keeps the current one.
         archive_alive: whether the store answers; None when there is none.
+        audited: of the server, which may answer nothing while its trail can't be written.
         """
+        self._audited = audited
         self._host = host
         self._reload = reload
         self._archive_alive = archive_alive
@@ -43,11 +50,12 @@ class AdminService(admin_pb2_grpc.AdminServicer):
 
     async def GetStatus(self, request: Any, context: Any) -> Any:
         alive = self._archive_alive()
-        status = self._host.status()
+        status, refusal = self._host.status(), self._audited.refusal
+        healthy = status.healthy and not refusal
         message = admin_pb2.GetStatusResponse(
-            screening=_state(status.healthy),
-            archive=admin_pb2.SERVING_STATE_ABSENT if alive is None else _state(alive and status.healthy),
-            reason=status.reason or ("" if alive is not False else "the store does not answer"),
+            screening=_state(healthy),
+            archive=admin_pb2.SERVING_STATE_ABSENT if alive is None else _state(alive and healthy),
+            reason=status.reason or refusal or ("" if alive is not False else "the store does not answer"),
             uptime_s=time.monotonic() - self._started,
             workers_ready=status.workers_ready,
             workers_wanted=status.workers_wanted,

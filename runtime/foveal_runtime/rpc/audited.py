@@ -70,6 +70,13 @@ class Audited:
         if self._trail is not None:
             self._trail.check()
 
+    @property
+    def refusal(self) -> str:
+        """Why nothing may be answered now; empty where it may."""
+        if self._trail is None or not self._trail.failure:
+            return ""
+        return f"the audit trail can't be written ({self._trail.failure})"
+
     async def graded(
         self,
         call: str,

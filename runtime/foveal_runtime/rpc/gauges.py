@@ -16,6 +16,7 @@ from foveal_runtime.errors import FovealError, UnavailableError
 from foveal_runtime.rpc.metrics import COUNTED, Figure
 
 if TYPE_CHECKING:
+    from foveal_runtime.audit.trail import Trail
     from foveal_runtime.rpc.budget import ByteBudget
     from foveal_runtime.serving.host import ModelHost
     from foveal_runtime.store import Stats
@@ -53,9 +54,12 @@ VECTORS = Figure("foveal_archive_vectors", "gauge", "Stored vectors.", ("kind",)
 INDEXED = Figure("foveal_archive_indexed", "gauge", "1 where an index answers.", ("kind",))
 RECALL = Figure("foveal_archive_recall", "gauge", "Recall@10 against exact search, mean over sampled vectors.", ("kind",))
 BYTES = Figure("foveal_archive_bytes", "gauge", "Bytes in PostgreSQL.")
+AUDIT_UP = Figure("foveal_audit_up", "gauge", "1 where the audit trail can be written; without it nothing is answered.")
+AUDIT_RECORDS = Figure("foveal_audit_records", "gauge", "Number of the audit trail's last record.")
 READ = (
     BUILD, BUNDLE, UP, QUEUED, QUEUED_BYTES, RECEIVED, RECEIVE_WAITS, DECODING, WORKERS, RESTARTS, TESTED, TEST_AGE, COSINE,
-    PROBABILITY, MEMORY, ARCHIVE_UP, ENTRIES, VECTORS, INDEXED, RECALL, BYTES,
+    PROBABILITY, MEMORY, ARCHIVE_UP, ENTRIES, VECTORS, INDEXED, RECALL, BYTES, AUDIT_UP,
+    AUDIT_RECORDS,
 )  # fmt: skip
 FIGURES = (*COUNTED, *READ)
 
@@ -69,13 +73,16 @@ class Gauges:
         loop: asyncio.AbstractEventLoop,
         budget: ByteBudget,
         archive: Callable[[], Awaitable[Stats]] | None,
+        trail: Trail | None = None,
     ) -> None:
         """Args:
         host: of the model.
         loop: where the archive is asked.
         budget: of the messages that are received.
         archive: counts it, and raises a `FovealError` where it can't; None without one.
+        trail: of the server; None without one.
         """
+        self._trail = trail
         self._host, self._loop, self._budget, self._archive = host, loop, budget, archive
         self._counted: Stats | None = None
         self._counted_at = 0.0
@@ -88,6 +95,9 @@ class Gauges:
         """Every figure, as it is now."""
         yield from self._of_server()
         yield from self._of_archive()
+        if self._trail is not None:
+            yield _metric(AUDIT_UP, {(): not self._trail.failure})
+            yield _metric(AUDIT_RECORDS, {(): self._trail.head[0]})
 
     def _of_server(self) -> Iterator[Any]:
         status = self._host.status()

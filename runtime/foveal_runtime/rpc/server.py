@@ -124,7 +124,7 @@ class Server:
         self._bind()
         if self._metrics is not None:
             counted = self._archive.count if config.store else None
-            self._metrics.register(Gauges(self.host, asyncio.get_running_loop(), self._budget, counted))
+            self._metrics.register(Gauges(self.host, asyncio.get_running_loop(), self._budget, counted, self._trail))
             log.info("metrics on %s", self._metrics.listen(config.metrics))
         self._tell_health()
         # Listening before loading: a supervisor sees NOT_SERVING and not a refused connection.
@@ -166,7 +166,8 @@ class Server:
             ArchiveService(screening, self.host, self._archive.get, self._archive_calls, self._audited), self._server
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
-            AdminService(self.host, partial(self._load_again, self.host), lambda: self._archive.alive), self._server
+            AdminService(self.host, partial(self._load_again, self.host), lambda: self._archive.alive, self._audited),
+            self._server,
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SCREENING, ARCHIVE, ADMIN, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
@@ -208,7 +209,7 @@ class Server:
 
     def _tell_health(self) -> None:
         # Who may answer nothing should get no calls.
-        screening = self.host.healthy and not (self._trail is not None and self._trail.failure)
+        screening = self.host.healthy and not self._audited.refusal
         self._health.set(SCREENING, screening)
         self._health.set(ARCHIVE, screening and bool(self._archive.alive))
         self._health.set(ADMIN, True)
