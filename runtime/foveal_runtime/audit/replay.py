@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from foveal_runtime.bundle.manifest import Evidence
 from foveal_runtime.engine.answers import Ask, Outcome
 from foveal_runtime.engine.engine import Engine
-from foveal_runtime.engine.grading import grade
+from foveal_runtime.engine.grading import Reason, abstention, grade
 from foveal_runtime.errors import FovealError, ImageError
 from foveal_runtime.photo.imaging import ImageLimits
 from foveal_runtime.serving.isolation import prepare_alone, run_alone
@@ -136,9 +136,12 @@ class Replay:
         if not outcome.gradable:
             assert outcome.quality is not None
             return {"verdict": "ungradable", "reason": outcome.quality.name}
-        point = (record.get("operating_point") or {}).get("name", self._settings.get("operating_point", ""))
+        point = (record.get("operating_point") or {}).get("name", record.get("point", ""))
         given = frozenset(map(Evidence, self._settings.get("evidence", [Evidence.PROVEN])))
         grades = grade(outcome, self._bundle.manifest, given=given, operating_point=point)
+        withheld = abstention(outcome, grades, frozenset(map(Reason, self._settings.get("abstain", ()))))
+        if withheld is not None:
+            return {"verdict": "abstained", "reason": withheld.reason.name}
         found: dict[str, Any] = {
             "verdict": "graded",
             **{head.value: scheme.grade for head, scheme in grades.schemes.items() if head in (Head.ICDR, Head.SDRG)},

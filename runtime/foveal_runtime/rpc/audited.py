@@ -82,6 +82,7 @@ class Audited:
         call: str,
         bundle: Bundle | None,
         answers: Iterable[tuple[Sent, Any]],
+        point: str = "",
         exam: screening_pb2.GradeExamResponse | None = None,
     ) -> None:
         """Record what is answered to studies that were to be graded.
@@ -90,6 +91,7 @@ class Audited:
             call: its name.
             bundle: that answers; None where none was asked.
             answers: what was sent of each study, and its `GradeResult`.
+            point: name of the operating point that was to decide; empty is the default one.
             exam: of the patient whom they are of.
 
         Raises:
@@ -97,7 +99,7 @@ class Audited:
         """
         if self._trail is None:
             return
-        bodies = [{**sent, **_of_result(result)} for sent, result in answers]
+        bodies = [{**sent, "point": point, **_of_result(result)} for sent, result in answers]
         if exam is not None:
             bodies.append(_of_exam(exam))
         await self._write(call, bodies, bundle)
@@ -165,6 +167,7 @@ def begin_trail(folder: Path, config: ServeConfig, min_gradable: float | None) -
     settings = {
         "operating_point": config.operating_point,
         "evidence": sorted(config.given),
+        "abstain": sorted(config.abstain),
         "min_gradable": min_gradable,
         "max_image_pixels": config.max_image_pixels,
     }

@@ -77,7 +77,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
             self._graded(s.id, a, model, f"studies[{i}]", point)
             for i, (s, a) in enumerate(zip(request.studies, answers, strict=True))
         ]
-        await self._audited.graded("Grade", model.bundle, zip(sent, results, strict=True))
+        await self._audited.graded("Grade", model.bundle, zip(sent, results, strict=True), point)
         return screening_pb2.GradeResponse(results=results, model=model_ref_to(model.bundle))
 
     async def Embed(self, request: Any, context: Any) -> Any:
@@ -112,7 +112,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                 results.append(result)
                 photographs.append((eye, self._finding(answer, model, point)))
         exam = exam_to(request.id, results, judge(photographs), model.bundle)
-        await self._audited.graded("GradeExam", model.bundle, zip(sent, results, strict=True), exam)
+        await self._audited.graded("GradeExam", model.bundle, zip(sent, results, strict=True), point, exam)
         return exam
 
     async def GradeStream(self, requests: Requests, context: Any) -> AsyncIterator[Any]:
@@ -122,7 +122,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
             point = self._point(host.model, request.operating_point)
             model, answer, sent = await self._patiently(host, request.study, Ask(), context)
             result = self._graded(request.study.id, answer, model, "study", point)
-            await self._audited.graded("GradeStream", model.bundle, [(sent, result)])
+            await self._audited.graded("GradeStream", model.bundle, [(sent, result)], point)
             return screening_pb2.GradeStreamResponse(result=result, model=model_ref_to(model.bundle), sequence=request.sequence)
 
         async def failed(request: Any, error: FovealError) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import photograph, write_bundle
+from bundles import add_trust, photograph, write_bundle
 from commands import Done, foveal, one_line
 from servers import RunningServer
 
@@ -146,3 +146,16 @@ def test_answers_of_another_bundle_are_counted_and_left_alone(folder: Path, tmp_
     other = write_bundle(tmp_path / "other", seed=5)
     done, found = replayed(folder, folder / "trail", other)
     assert (done.returncode, found["replayed"], found["other_bundle"]) == (0, 0, 7)
+
+
+def test_a_withheld_answer_is_recorded_with_its_reason_and_computed_again(folder: Path, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b")
+    add_trust(bundle, limit=1e-6)
+    flags = ("--audit", str(tmp_path / "t"), "--abstain", "out-of-distribution")
+    with RunningServer(bundle, *flags) as server, server.client() as client:
+        client.grade([Study(image=photograph(1))])
+    (record,) = [each for each in read_trail(tmp_path / "t") if each["call"] == "Grade"]
+    assert (record["verdict"], record["reason"]) == ("abstained", "OUT_OF_DISTRIBUTION")
+    assert "icdr" not in record
+    done, found = replayed(folder, tmp_path / "t", bundle)
+    assert (done.returncode, found["replayed"], found["differences"]) == (0, 1, [])

@@ -176,6 +176,7 @@ def test_the_trail_begins_with_what_answers_depend_on_and_names_the_bundle(clien
     assert started["settings"] == {
         "operating_point": "",
         "evidence": ["proven"],
+        "abstain": [],
         "min_gradable": None,
         "max_image_pixels": 100_000_000,
     }
