@@ -79,8 +79,8 @@ def test_a_module_or_function_that_grows_is_named(copy: Path) -> None:
 def test_an_exception_that_grows_beyond_its_figure_is_named(copy: Path) -> None:
     path = copy / "runtime" / "foveal_runtime" / "cli" / "serve.py"
     before = path.read_text()
-    head, body = before.split("    import asyncio\n", 1)
-    path.write_text(head + "    import asyncio\n" + "\n" * 5 + body)
+    head, body = before.split("    import os\n", 1)
+    path.write_text(head + "    import os\n" + "\n" * 5 + body)
     done = subprocess.run([sys.executable, "scripts/sizes.py"], capture_output=True, text=True, check=False, cwd=copy)
     path.write_text(before)
     assert done.returncode == 1
