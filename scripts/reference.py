@@ -18,9 +18,11 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from foveal_runtime import errors
+from foveal_runtime.access.roles import Role
 from foveal_runtime.cli.environment import VARIABLES
 from foveal_runtime.cli.main import build_app
 from foveal_runtime.rpc.gauges import FIGURES
+from foveal_runtime.rpc.permissions import ROLES
 from foveal_runtime.serving.config import NOT_SET_BY_HAND, ServeConfig
 from foveal_runtime.serving.settings import variable
 from foveal_runtime.study import synonyms
@@ -65,6 +67,7 @@ def pages() -> dict[str, str]:
         "A recipe is a TOML file with these keys, over the preset of its `profile`; `foveal train --set key=value` wins.\n\n"
         + "".join(tables(Recipe)),
         "errors": error_page(),
+        "roles": roles_page(),
         "metrics": metrics_page(),
         "environment": environment_page(),
         "synonyms": synonyms_page(),
@@ -163,6 +166,22 @@ def error_page() -> str:
         "prints the message and ends with the exit code.\n\n"
         "| reason | gRPC code | exit | class in `foveal_runtime.errors` | when |\n"
         "| --- | --- | --- | --- | --- |\n" + "".join(rows)
+    )
+
+
+def roles_page() -> str:
+    """Of which roles each call needs one."""
+
+    def needed(roles: frozenset[Role]) -> str:
+        return "any" if roles == frozenset(Role) else " or ".join(f"`{role}`" for role in Role if role in roles)
+
+    rows = [
+        f"| `{service}` | {call} | {needed(roles)} |\n" for service, calls in ROLES.items() for call, roles in calls.items()
+    ]
+    return (
+        "# Roles\n\nThe role that a caller needs where a server has `--tokens`; no role includes another "
+        "([operations](../operations.md#who-may-do-what)).\n\n"
+        "| service | call | role |\n| --- | --- | --- |\n" + "".join(rows)
     )
 
 

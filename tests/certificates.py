@@ -57,6 +57,7 @@ class Authority:
         private.write_bytes(
             key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         )
+        private.chmod(0o600)
         return pem, private
 
 

@@ -15,6 +15,11 @@
     │   ├── UntrainedError           a head or modality subset that was never trained
     │   ├── UnverifiedError          grades that no held-out study has shown to be better than chance
     │   └── SpaceMismatchError       vectors of another embedding space
+    ├── AccessError                  UNAUTHENTICATED: who calls is not known
+    │   ├── NoTokenError             neither a token nor a certificate that has a row
+    │   ├── UnknownTokenError        a token that is none of the server's
+    │   └── ExpiredTokenError        one whose time is over
+    ├── RoleError                    PERMISSION_DENIED: who calls is known, and may not make this call
     ├── CheckFailed                  a verification ran and did not pass; exit 1
     ├── OverloadedError              RESOURCE_EXHAUSTED, with a time after which to retry
     ├── DeadlineError                DEADLINE_EXCEEDED before any work was done
@@ -169,6 +174,40 @@ class SpaceMismatchError(PreconditionError):
     """Vectors of one embedding space met a collection of another."""
 
     reason = "SPACE_MISMATCH"
+
+
+class AccessError(FovealError):
+    """A server with `--tokens` does not know who calls."""
+
+    exit_code = 2
+    grpc_code = "UNAUTHENTICATED"
+    reason = "UNAUTHENTICATED"
+
+
+class NoTokenError(AccessError):
+    """A call came with neither a token nor a client certificate that has a row in the server's file of tokens."""
+
+    reason = "TOKEN_MISSING"
+
+
+class UnknownTokenError(AccessError):
+    """A token is none of the server's: mistyped, revoked, or another server's."""
+
+    reason = "TOKEN_UNKNOWN"
+
+
+class ExpiredTokenError(AccessError):
+    """A token's time, or that of a certificate's row, is over."""
+
+    reason = "TOKEN_EXPIRED"
+
+
+class RoleError(FovealError):
+    """The caller is known, and has none of the roles that the call needs."""
+
+    exit_code = 2
+    grpc_code = "PERMISSION_DENIED"
+    reason = "ROLE_MISSING"
 
 
 class CheckFailed(FovealError):

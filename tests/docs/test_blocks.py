@@ -115,7 +115,8 @@ def _runs(block: Block) -> bool:
 def test_every_block_runs_or_says_why_not(document: Path, bench: Path) -> None:
     mine = [block for block in INSTRUCTIONS if block.document == document and _runs(block)]
     served_here = any(re.search(r"^foveal serve", block.text, re.MULTILINE) for block in mine)
-    with RunningServer(bench / "bundle", "--store", str(bench / "store"), "--allow-unverified", "--allow-untrained") as server:
+    flags = ("--store", str(bench / "store"), "--allow-unverified", "--allow-untrained", "--reflection")
+    with RunningServer(bench / "bundle", *flags) as server:
         address = free_address() if served_here else server.address
         _program(bench, "foveal", STAND_IN.format(address=address, python=sys.executable, waits=str(served_here).lower()))
         _program(bench, "python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')

@@ -35,6 +35,10 @@ class Connection:
     "PEM certificate of this client."
     tls_key: Path | None = None
     "PEM private key of this client."
+    token_file: Path | None = None
+    "File with this client's token, for servers with --tokens; it is for its owner alone."
+    insecure: Flag = False
+    "Send the token in plain text to another machine."
     scale_down: int | None = None
     "Scale photographs down to this many pixels a side before sending."
 
@@ -49,6 +53,8 @@ class Connection:
             tls_ca=self.tls_ca,
             tls_cert=self.tls_cert,
             tls_key=self.tls_key,
+            token_file=self.token_file,
+            insecure=self.insecure,
             scale_down_px=self.scale_down,
             retry_s=_RETRY_S,  # longer waits are said (`waiting`)
         )

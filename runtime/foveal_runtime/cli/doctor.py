@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    bundle: Path | None = None, /, *, config: Path | None = None, provider: str | None = None, json: Json = False
+    bundle: Path | None = None,
+    /,
+    *,
+    config: Path | None = None,
+    provider: str | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    tokens: Path | None = None,
+    json: Json = False,
 ) -> int:
     """Check this machine: processor, memory, disk, open files, clock, libraries, and how far workers are sandboxed here.
 
@@ -29,11 +37,15 @@ def doctor(
         foveal doctor
         foveal doctor runs/edge/bundle-int8 --json
         runuser -u foveal -- foveal doctor --config /etc/foveal/serve.toml
+        foveal doctor --tls-cert server.pem --tls-key server.key --tokens tokens.json
 
     Args:
         bundle: folder that `foveal export` wrote.
         config: TOML file of `foveal serve`.
         provider: cpu (default), openvino, cuda, tensorrt, tensorrt-rtx, or auto: the best that is there.
+        tls_cert: PEM certificate chain that a server is to show.
+        tls_key: its PEM private key.
+        tokens: file of `foveal token`.
         json: print one JSON document.
     """
     from foveal_runtime.engine.doctor import bundle_findings, machine_findings
@@ -41,6 +53,7 @@ def doctor(
     from foveal_runtime.engine.machine import sandbox
     from foveal_runtime.engine.processor import this_processor
     from foveal_runtime.rpc.doctor import server_findings
+    from foveal_runtime.rpc.findings import access_findings
     from foveal_runtime.sandbox.confine import Sandbox
     from foveal_runtime.serving.settings import read_config
     from foveal_runtime.serving.workerspec import policy_of
@@ -53,6 +66,7 @@ def doctor(
         findings += server_findings(served)
     if bundle is not None:
         findings += bundle_findings(bundle, provider=asked)
+    findings += access_findings(tls_cert, tls_key, tokens)
     fine = healthy(findings)
     if json:
         here = this_processor()

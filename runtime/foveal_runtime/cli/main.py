@@ -96,6 +96,11 @@ def build_app(*, listing: bool = False, listing_data: bool = False, importable: 
     app.command(f"{_RUNTIME}.store:app", name="store", **({"help": "Look after an archive's store."} if listing else {}))
     trail = "Check, export or replay a server's audit trail."
     app.command(f"{_RUNTIME}.audit:app", name="audit", **({"help": trail} if listing else {}))
+    app.command(
+        f"{_RUNTIME}.token:app",
+        name="token",
+        **({"help": "Make and revoke the tokens of a server's callers."} if listing else {}),
+    )
     fit = "Check photographs for gradability, and fit that to a camera."
     app.command(f"{_RUNTIME}.quality:app", name="quality", **({"help": fit} if listing else {}))
     return app

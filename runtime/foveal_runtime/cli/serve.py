@@ -25,6 +25,7 @@ def serve(
     *,
     address: str | None = None,
     store: str | None = None,
+    store_password_file: Path | None = None,
     collection: str | None = None,
     hash_patients: Path | None = None,
     audit: Path | None = None,
@@ -45,6 +46,8 @@ def serve(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     client_ca: Path | None = None,
+    tokens: Path | None = None,
+    reflection: Annotated[bool, Parameter(negative=())] = False,
     insecure: Annotated[bool, Parameter(negative=())] = False,
     operating_point: str | None = None,
     abstain: Annotated[list[Literal["out-of-distribution", "undecided"]] | None, Parameter(negative=())] = None,
@@ -69,13 +72,14 @@ def serve(
 
         foveal serve runs/edge/bundle-int8
         foveal serve runs/edge/bundle-int8 --store ./archive --address 127.0.0.1:50051
-        foveal serve bundle --address 0.0.0.0:50051 --tls-cert server.pem --tls-key server.key --client-ca clinics.pem \\
+        foveal serve bundle --address 0.0.0.0:50051 --tls-cert server.pem --tls-key server.key --tokens tokens.json \\
             --require-signature signing.pub
 
     Args:
         bundle: folder that `foveal export` wrote.
         address: HOST:PORT to listen on, or unix:PATH; default 127.0.0.1:50051.
-        store: folder of the embedded PostgreSQL, or a postgresql:// URL.
+        store: folder of the embedded PostgreSQL, or a postgresql:// URL without a password.
+        store_password_file: file with the password of that URL; otherwise PGPASSFILE, ~/.pgpass or a service says it.
         collection: collection of the archive to serve; made when it is new. Default "default".
         hash_patients: file with a key; patient references are stored and filtered as HMAC-SHA256 of themselves.
         audit: folder of the audit trail, of this server alone: nothing is answered without its record; see `foveal audit`.
@@ -97,9 +101,11 @@ def serve(
             (FOVEAL_SERVE_ADDRESS, …) win over it, flags over both.
         check_config: print every setting and where it was set, and serve nothing; exit code 2 when something does not fit.
         tls_cert: PEM certificate chain.
-        tls_key: PEM private key.
+        tls_key: PEM private key, which nobody but its owner may read. It and the certificate are read again when they change.
         client_ca: PEM certificates; only clients that show one signed by these are served.
-        insecure: serve plain text to other machines, metrics included.
+        tokens: file of `foveal token`: who may make which calls. Without it everybody who reaches the server may make all.
+        reflection: tell the contract to whoever asks, as grpcurl does.
+        insecure: serve plain text to other machines, tokens and metrics included.
         operating_point: which of the bundle's operating points decides on referrals (`foveal inspect` lists them); default:
             the first one of each modality subset. A call may name another.
         abstain: reason to withhold an answer, so that a person has to look; may be repeated. out-of-distribution: photographs
@@ -126,13 +132,17 @@ def serve(
 
     from foveal_runtime.serving.memory import megabytes
     from foveal_runtime.serving.settings import read_settings
+    from foveal_runtime.store.location import refuse_password
 
+    if store is not None:
+        refuse_password(store)
     found = read_settings(
         config,
         {
             "bundle": bundle,
             "address": address,
             "store": store,
+            "store_password_file": store_password_file,
             "collection": collection,
             "hash_patients": hash_patients,
             "audit": audit,
@@ -151,6 +161,8 @@ def serve(
             "tls_cert": tls_cert,
             "tls_key": tls_key,
             "client_ca": client_ca,
+            "tokens": tokens,
+            "reflection": reflection or None,
             "insecure": insecure or None,
             "operating_point": operating_point,
             "abstain": abstain,

@@ -1,11 +1,9 @@
-"""`foveal store …`: look after an archive: stats, check, index, dump, restore, init, migrate. The work is `store`'s."""
+"""`foveal store …`: look after an archive: stats, check, index, dump, restore, init. The work is `store`'s."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,11 +11,12 @@ from cyclopts import App, Parameter
 
 from foveal_runtime.cli.document import Json, print_json
 from foveal_runtime.cli.layout import width
+from foveal_runtime.cli.store_place import Password, inspect, options_for
 from foveal_runtime.cli.store_stats import stats_document, stats_text
 from foveal_runtime.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
-    from foveal_runtime.store import Archive, Stats
+    from foveal_runtime.store import Stats
 
 app = App(
     name="store",
@@ -27,7 +26,7 @@ app = App(
 
 
 @app.command
-def stats(location: str, /, *, collection: str = "default", json: Json = False) -> None:
+def stats(location: str, /, *, collection: str = "default", password: Password | None = None, json: Json = False) -> None:
     """Say what a collection holds.
 
     For example:
@@ -41,7 +40,7 @@ def stats(location: str, /, *, collection: str = "default", json: Json = False) 
     """
 
     async def work() -> Stats:
-        archive = await _inspect(location, collection)
+        archive = await inspect(location, collection, password)
         try:
             return await archive.stats()
         finally:
@@ -63,6 +62,7 @@ def check(
     sample: int = 50,
     k: int = 10,
     min_recall: Annotated[float, Parameter(name="--min-recall")] = 0.95,
+    password: Password | None = None,
     json: Json = False,
 ) -> None:
     """Compare approximate with exact search on sampled live vectors; exit code 1 when too little is found.
@@ -88,7 +88,7 @@ def check(
         from foveal_runtime.store import KINDS
         from foveal_runtime.store.recall import check_recall
 
-        archive = await _inspect(location, collection)
+        archive = await inspect(location, collection, password)
         try:
             document = stats_document(await archive.stats())
             found = [await check_recall(archive, kind=kind, sample=sample, k=k) for kind in KINDS]
@@ -112,7 +112,7 @@ def check(
 
 
 @app.command
-def index(location: str, /, *, collection: str = "default", json: Json = False) -> None:
+def index(location: str, /, *, collection: str = "default", password: Password | None = None, json: Json = False) -> None:
     """Build the indexes that are due now, while serving goes on. `foveal serve` does so by itself when it owns the tables.
 
     For example:
@@ -125,7 +125,7 @@ def index(location: str, /, *, collection: str = "default", json: Json = False) 
     """
 
     async def work() -> Stats:
-        archive = await _inspect(location, collection)
+        archive = await inspect(location, collection, password)
         try:
             await archive.build_indexes()
             return await archive.stats()
@@ -140,7 +140,7 @@ def index(location: str, /, *, collection: str = "default", json: Json = False) 
 
 
 @app.command
-def dump(location: str, target: Path, /, *, json: Json = False) -> None:
+def dump(location: str, target: Path, /, *, password: Password | None = None, json: Json = False) -> None:
     """Write all collections to a file in pg_dump's custom format, as of one moment, while serving goes on.
 
     For example:
@@ -153,10 +153,10 @@ def dump(location: str, target: Path, /, *, json: Json = False) -> None:
     """
 
     async def work() -> int:
-        from foveal_runtime.store import StoreOptions, backup
+        from foveal_runtime.store import backup
         from foveal_runtime.store.database import Database
 
-        database = await Database.open(location, StoreOptions(maintain=False), attach=True)
+        database = await Database.open(location, options_for(location, password), attach=True)
         try:
             return await backup.dump(database, target)
         finally:
@@ -169,7 +169,7 @@ def dump(location: str, target: Path, /, *, json: Json = False) -> None:
 
 
 @app.command
-def restore(location: str, source: Path, /, *, json: Json = False) -> None:
+def restore(location: str, source: Path, /, *, password: Password | None = None, json: Json = False) -> None:
     """Fill an empty store from a dump, all or nothing, bring its schema up to date, and build the indexes that are due.
 
     The file's rows are loaded; nothing that it says is run.
@@ -184,10 +184,10 @@ def restore(location: str, source: Path, /, *, json: Json = False) -> None:
     """
 
     async def work() -> list[str]:
-        from foveal_runtime.store import Archive, StoreOptions, backup, schema
+        from foveal_runtime.store import Archive, backup, schema
         from foveal_runtime.store.database import Database
 
-        options = StoreOptions(maintain=False)
+        options = options_for(location, password)
         database = await Database.open(location, options, attach=True)
         try:
             await backup.restore(database, source)
@@ -210,6 +210,7 @@ def init(
     /,
     *,
     app_role: Annotated[str | None, Parameter(name="--app-role")] = None,
+    password: Password | None = None,
     json: Json = False,
 ) -> None:
     """Prepare a database: pgvector, schema, and the rights of the role that `foveal serve` connects as.
@@ -224,10 +225,9 @@ def init(
     """
 
     async def work() -> None:
-        from foveal_runtime.store import StoreOptions
         from foveal_runtime.store.database import Database
 
-        database = await Database.open(location, StoreOptions(maintain=False), attach=True)
+        database = await Database.open(location, options_for(location, password), attach=True)
         try:
             if app_role is not None:
                 await database.bring_up_to_date(app_role)
@@ -242,86 +242,4 @@ def init(
     sys.stderr.write("the schema is up to date\n")
 
 
-@app.command
-def migrate(
-    location: str,
-    /,
-    *,
-    to: Path,
-    collection: str = "default",
-    images: Path | None = None,
-    provider: str = "cpu",
-    json: Json = False,
-) -> None:
-    """Re-embed a collection's photographs with another bundle, then switch to its space in one step.
-
-    What has no photograph at hand stays, with all old vectors, in a collection whose name is printed.
-
-    For example:
-        foveal store migrate /var/lib/foveal/store --to runs/edge-2/bundle-int8 --images /data/photographs
-
-    Args:
-        location: store folder or postgresql:// URL of the tables' owner.
-        to: the new bundle.
-        collection: its name.
-        images: folder that relative sources start from.
-        provider: cpu, openvino, cuda, tensorrt, tensorrt-rtx, or auto: the best that is there.
-        json: print one JSON document.
-    """
-    from foveal_runtime.bundle.bundle import Bundle
-    from foveal_runtime.engine.answers import Prepared, VectorKind
-    from foveal_runtime.engine.choice import resolve
-    from foveal_runtime.engine.engine import Engine
-    from foveal_runtime.errors import StudyError
-    from foveal_runtime.store.entry import Float32
-    from foveal_runtime.store.reembed import Migration
-    from foveal_runtime.store.reembed import migrate as run_migration
-    from foveal_runtime.study.study import Study
-
-    bundle = Bundle.open(to)
-    engine = Engine(bundle, provider=resolve(provider, bundle).provider)
-
-    def embed(photographs: Any) -> list[Float32 | None]:
-        prepared: list[Prepared | None] = []
-        for data in photographs:
-            prepared.append(None)
-            with suppress(StudyError):
-                prepared[-1] = engine.prepare(Study(image=data))
-        good = [each for each in prepared if each is not None]
-        outcomes = iter(engine.run(good, kinds=frozenset({VectorKind.IMAGE}), grade=False))
-        return [None if each is None else next(outcomes).vectors[VectorKind.IMAGE] for each in prepared]
-
-    async def work() -> Migration:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        archive = await _inspect(location, collection)
-        try:
-            with Progress(console=Console(stderr=True)) as progress:
-                task = progress.add_task("re-embedding", total=await archive.count(kind="image"))
-                return await run_migration(
-                    archive,
-                    space_id=bundle.manifest.space_id,
-                    dim=bundle.manifest.embedding_dim,
-                    precision=str(bundle.manifest.precision),
-                    embed=embed,
-                    images=images,
-                    progress=lambda count: progress.advance(task, count),
-                )
-        finally:
-            await archive.close()
-
-    done = asyncio.run(work())
-    if json:
-        print_json({"embedded": done.embedded, "left_behind": done.left_behind, "old_collection": done.old_collection})
-    sys.stderr.write(
-        f"{collection}: {done.embedded} photographs embedded again, {done.left_behind} vectors without one at hand;"
-        f" the old vectors are in collection {done.old_collection}\n"
-    )
-
-
-def _inspect(location: str, collection: str) -> Coroutine[Any, Any, Archive]:
-    from foveal_runtime.store import Archive, StoreOptions
-
-    # An exact search of a large collection may take its time here.
-    return Archive.inspect(location, collection=collection, options=StoreOptions(maintain=False, statement_timeout_s=600))
+app.command("foveal_runtime.cli.store_migrate:migrate", name="migrate")

@@ -62,7 +62,7 @@ class AsyncClient:
         attempts = self._retries.begin()
         while True:
             try:
-                answer = await method(request, timeout=attempts.left_s())
+                answer = await method(request, timeout=attempts.left_s(), metadata=self._messages.metadata())
             except grpc.RpcError as error:
                 failure = await self._failure(error)
             else:
@@ -74,7 +74,7 @@ class AsyncClient:
             await asyncio.sleep(pause_s)
 
     async def _stream(self, method: Any, requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
-        call = method(aiter(requests))
+        call = method(aiter(requests), metadata=self._messages.metadata())
         try:
             async for response in call:
                 yield response

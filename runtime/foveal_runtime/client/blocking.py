@@ -56,7 +56,7 @@ class Client:
         attempts = self._retries.begin()
         while True:
             try:
-                answer = method(request, timeout=attempts.left_s())
+                answer = method(request, timeout=attempts.left_s(), metadata=self._messages.metadata())
             except grpc.RpcError as error:
                 failure = self._failure(error)
             else:
@@ -68,7 +68,7 @@ class Client:
             time.sleep(pause_s)
 
     def _stream(self, method: Any, requests: Iterable[Any]) -> Iterator[Any]:
-        call = method(iter(requests))
+        call = method(iter(requests), metadata=self._messages.metadata())
         try:
             for response in call:
                 yield response

@@ -25,6 +25,10 @@ class ClientOptions:
     """PEM certificate of this client, for servers with --client-ca."""
     tls_key: Path | None = None
     """PEM private key of `tls_cert`."""
+    token_file: Path | None = None
+    """File with this client's token alone, for servers with --tokens; read again when it changes."""
+    insecure: bool = False
+    """Send the token in plain text to another machine."""
     max_message_bytes: int = 64 << 20
     """Largest request and answer."""
     scale_down_px: int | None = None

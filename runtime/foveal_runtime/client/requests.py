@@ -6,9 +6,12 @@ import io
 from collections.abc import Iterable
 
 from foveal_runtime._proto import screening_pb2, study_pb2
+from foveal_runtime.access.bearer import Bearer
 from foveal_runtime.client.options import ClientOptions
 from foveal_runtime.engine.answers import VectorKind
+from foveal_runtime.errors import ConfigError
 from foveal_runtime.rpc.messages import KIND_TO, study_to
+from foveal_runtime.serving.address import is_loopback
 from foveal_runtime.study.study import Study
 
 
@@ -34,11 +37,25 @@ def scaled_down(image: bytes, side_px: int) -> bytes:
 
 
 class Messages:
-    """Requests from domain types."""
+    """Requests from domain types, and the token that goes with each."""
 
     def __init__(self, address: str, options: ClientOptions | None) -> None:
+        """Raises:
+        ConfigError: the token can't be read, or would travel to another machine in plain text.
+        """
         self.address = address
         self.options = ClientOptions() if options is None else options
+        in_plain_text = self.options.tls_ca is None and not is_loopback(address)
+        if self.options.token_file is not None and in_plain_text and not self.options.insecure:
+            raise ConfigError(
+                f"the token would travel to {address} in plain text, and whoever reads it can use it; give --tls-ca, or accept "
+                f"that with --insecure"
+            )
+        self._bearer = Bearer(self.options.token_file)
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Of every call: who makes it."""
+        return self._bearer.metadata()
 
     def study(self, study: Study) -> study_pb2.Study:
         """One study, its photograph scaled down when the options say so."""

@@ -19,8 +19,9 @@ from foveal_runtime._proto import screening_pb2, study_pb2
 from foveal_runtime.audit.trail import Trail
 from foveal_runtime.errors import FovealError
 from foveal_runtime.lifecycle import Event, tell
-from foveal_runtime.rpc import request_id, shares
+from foveal_runtime.rpc import access, request_id, shares
 from foveal_runtime.rpc.grade_messages import ICDR_OF, SDRG_TO
+from foveal_runtime.rpc.permissions import ROLES
 from foveal_runtime.rpc.reading import Sent
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ RECORDED = {
     "Archive": ("Upsert", "UpsertStream", "UpdateFacts", "Delete", "DeleteByFilter", "Get", "List", "Search"),
 }
 """Calls that leave records. Others give no result of a study and change none."""
+_ROLE_OF = {call: role.value for calls in ROLES.values() for call, roles in calls.items() if len(roles) == 1 for role in roles}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,19 +46,18 @@ class Caller:
     peer: str
     """Name in the client's certificate, else the machine's address."""
     name: str = ""
-    """Of the token that was shown."""
-    role: str = ""
+    """Of the token that was shown, or of the row of the certificate; empty where none is asked for."""
 
 
-def by_address() -> Caller:
-    """The caller of the call that runs, where nobody shows a token."""
-    return Caller(peer=shares.current().name)
+def current_caller() -> Caller:
+    """The caller of the call that runs."""
+    return Caller(peer=shares.current().name, name=access.current())
 
 
 class Audited:
     """Writes records for the calls of one server; without a trail it does nothing."""
 
-    def __init__(self, trail: Trail | None = None, caller: Callable[[], Caller] = by_address) -> None:
+    def __init__(self, trail: Trail | None = None, caller: Callable[[], Caller] = current_caller) -> None:
         """Args:
         trail: to write in; None is none.
         caller: whose call runs.
@@ -140,7 +141,7 @@ class Audited:
             "call": call,
             "request_id": request_id.current(),
             "caller": {"peer": caller.peer, "name": caller.name},
-            "role": caller.role,
+            "role": _ROLE_OF[call] if caller.name else "",
             **({} if bundle is None else {"bundle": bundle_ref(bundle)}),
         }
         await asyncio.wrap_future(self._trail.append([{**whose, **body} for body in bodies]))

@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 
 from foveal_runtime.errors import FovealError, InputError
 from foveal_runtime.lifecycle import ACCESS, Event, tell
-from foveal_runtime.rpc import request_id, shares
+from foveal_runtime.rpc import access, request_id, shares
 from foveal_runtime.rpc.budget import ByteBudget
 from foveal_runtime.rpc.inbox import LARGE_BYTES, Inbox, Received
 from foveal_runtime.rpc.pace import Pace
@@ -63,6 +63,7 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         *,
         budget: ByteBudget,
         calls: CallShares,
+        gate: access.Gate | None = None,
         admit: Mapping[str, Admit] | None = None,
         check: Check = lambda request: None,
     ) -> None:
@@ -70,6 +71,7 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         observe: told of every call that ended: its name, `OK` or the error's class, and how long it took.
         budget: of the bytes that are received and unanswered.
         calls: how many may be in work.
+        gate: who may make which call; None lets everybody make all.
         admit: by the name of a unary call, what is asked with its context before its message is received, and may raise a
             `FovealError`: under overload most of what a refusal costs is receiving photographs that nobody will look at.
         check: raises a `FovealError` for a message that nobody may walk.
@@ -78,57 +80,64 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._observe = observe
         self.in_work = InWork()
         """Our own calls; those of other services, such as watchers of the health service, are not waited for."""
-        self._admit = admit or {}
+        self._gate, self._admit = gate, admit or {}
         self._budget, self._calls, self._pace = budget, calls, Pace()
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/foveal."):
             return handler
-        name = handler_call_details.method.rpartition("/")[2]
+        method = handler_call_details.method
         if handler.unary_unary is not None:
             # On the wire a call of one message is a stream of one. Served as a stream, it can be refused without reading it,
             # and one whose photograph still arrives is in work.
             return grpc.stream_unary_rpc_method_handler(
-                self._unary(name, _single(handler.unary_unary)),
+                self._unary(method, _single(handler.unary_unary)),
                 _parsed(handler.request_deserializer, self._check),
                 handler.response_serializer,
             )
         return grpc.stream_stream_rpc_method_handler(
-            self._stream(name, handler.stream_stream),
+            self._stream(method, handler.stream_stream),
             _parsed(handler.request_deserializer, self._check),
             handler.response_serializer,
         )
 
-    def _unary(self, name: str, behaviour: Unary) -> Unary:
-        admit = self._admit.get(name, lambda context: None)
+    def _unary(self, method: str, behaviour: Unary) -> Unary:
+        admit = self._admit.get(_name(method), lambda context: None)
 
         async def call(requests: AsyncIterator[Received], context: Any) -> Any:
-            async with self._call(name, requests, context, bulk=False) as inbox:
+            async with self._call(method, requests, context, bulk=False) as inbox:
                 admit(context)
                 return await behaviour(inbox, context)
 
         return call
 
     def _stream(
-        self, name: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]]
+        self, method: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]]
     ) -> Callable[[Any, Any], AsyncIterator[Any]]:
         async def call(requests: AsyncIterator[Received], context: Any) -> AsyncIterator[Any]:
-            async with self._call(name, requests, context, bulk=True) as inbox:
+            async with self._call(method, requests, context, bulk=True) as inbox:
                 async for response in behaviour(inbox, context):
                     yield response
 
         return call
 
     @asynccontextmanager
-    async def _call(self, name: str, requests: AsyncIterator[Received], context: Any, *, bulk: bool) -> AsyncIterator[Inbox]:
+    async def _call(self, method: str, requests: AsyncIterator[Received], context: Any, *, bulk: bool) -> AsyncIterator[Inbox]:
         """What holds while a call is in work, and what becomes of its end, however it ends; gives its messages.
 
         A stream waits for room as long as it takes, a call of one message for `_PATIENCE_S`.
         """
-        started = time.perf_counter()
+        name, started = _name(method), time.perf_counter()
         await request_id.begin(context)
-        caller = shares.begin(context, bulk=bulk)
+        try:
+            entered = None if self._gate is None else self._gate.enter(method, context)
+        except FovealError as error:
+            await _abort(name, error, context, started, self._observe)
+            raise  # not reached: abort raises
+        caller = shares.begin(context, bulk=bulk, name="" if entered is None else entered.name)
+        if entered is not None and bulk:
+            requests = entered.each(requests)
         left_s = context.time_remaining()
         patience_s = _PATIENCE_S if left_s is None else min(_PATIENCE_S, left_s / 2)
         inbox = Inbox(requests, self._budget, caller, None if bulk else patience_s, self._pace)
@@ -143,6 +152,11 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         finally:
             inbox.close()
         _ended(name, "OK", started, self._observe)
+
+
+def _name(method: str) -> str:
+    """`Grade` of `/foveal.v1.Screening/Grade`."""
+    return method.rpartition("/")[2]
 
 
 def _parsed(deserialise: Callable[[bytes], Any], check: Check) -> Callable[[bytes], Received]:
@@ -195,6 +209,6 @@ def _ended(name: str, outcome: str, started: float, observe: Observe) -> None:
     seconds = time.perf_counter() - started
     observe(name, outcome, seconds)
     if _access.isEnabledFor(logging.INFO):
-        caller, milliseconds = shares.current().name, round(seconds * 1e3, 1)
-        text = f"{name} {outcome} {milliseconds:.1f} ms, from {caller}"
-        tell(Event.CALL, text, log=ACCESS, method=name, outcome=outcome, ms=milliseconds, caller=caller)
+        caller, milliseconds, who = shares.current().name, round(seconds * 1e3, 1), access.current()
+        text = f"{name} {outcome} {milliseconds:.1f} ms, from {caller}{f' by {who}' if who else ''}"
+        tell(Event.CALL, text, log=ACCESS, method=name, outcome=outcome, ms=milliseconds, caller=caller, token=who)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import datetime
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from foveal_runtime.access.private import read_private
+from foveal_runtime.access.watching import Watched
 from foveal_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,11 +38,12 @@ def read_pair(cert: Path, key: Path) -> tuple[bytes, bytes]:
     """PEM chain and PEM private key of this end.
 
     Raises:
-        ConfigError: a file can't be read, is no PEM, or the key is another certificate's; the message names the flags.
+        ConfigError: a file can't be read, is no PEM, others can read the key, or it is another certificate's; the message names
+            the flags.
     """
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-    chain, private = _read(cert, "--tls-cert"), _read(key, "--tls-key")
+    chain, private = _read(cert, "--tls-cert"), read_private(key, "--tls-key")
     own = _certificates(chain, cert, "--tls-cert")[0]
     try:
         public = load_pem_private_key(private, None).public_key()
@@ -85,14 +89,74 @@ def _certificates(data: bytes, path: Path, flag: str) -> list[x509.Certificate]:
         raise ConfigError(f"{flag} {path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----); give one") from None
 
 
-def server_credentials(cert: Path, key: Path, client_ca: Path | None) -> Any:
-    """gRPC's credentials of a server; a certificate that is out of date is warned of.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerFiles:
+    """What a server shows, and whom it trusts."""
+
+    chain: bytes
+    key: bytes = field(repr=False)
+    authorities: bytes | None
+    """That clients' certificates must be signed by; None asks for none."""
+    ends: datetime.datetime
+    """Of the first certificate of the chain."""
+
+    def days_left(self, now: datetime.datetime) -> float:
+        """Until it expires; less than 0 when it has."""
+        return (self.ends - now).total_seconds() / 86_400
+
+
+def read_server_files(cert: Path, key: Path, client_ca: Path | None) -> ServerFiles:
+    """A server's TLS files.
 
     Raises:
-        ConfigError: a file can't be read, or the key is not the certificate's.
+        ConfigError: as `read_pair` and `read_authorities`.
     """
     chain, private = read_pair(cert, key)
-    if wrong := out_of_date(chain, datetime.datetime.now(datetime.UTC)):
-        log.warning("--tls-cert %s %s: no client will trust it; renew it, or set this machine's clock", cert, wrong)
-    roots = read_authorities(client_ca, "--client-ca") if client_ca is not None else None
-    return grpc.ssl_server_credentials([(private, chain)], root_certificates=roots, require_client_auth=roots is not None)
+    return ServerFiles(
+        chain=chain,
+        key=private,
+        authorities=None if client_ca is None else read_authorities(client_ca, "--client-ca"),
+        ends=_certificates(chain, cert, "--tls-cert")[0].not_valid_after_utc,
+    )
+
+
+def watched_files(cert: Path, key: Path, client_ca: Path | None) -> Watched[ServerFiles]:
+    """A server's TLS files, read again when they change. One that is out of date is warned of, and takes no good one's place.
+
+    Raises:
+        ConfigError: they can't be used at the start.
+    """
+    good = False
+
+    def make() -> ServerFiles:
+        nonlocal good
+        files = read_server_files(cert, key, client_ca)
+        wrong = out_of_date(files.chain, datetime.datetime.now(datetime.UTC))
+        mend = "no client will trust it; renew it, or set this machine's clock"
+        if wrong and good:
+            raise ConfigError(f"--tls-cert {cert} {wrong}: {mend}")
+        if wrong:
+            log.warning("--tls-cert %s %s: %s", cert, wrong, mend)
+        good = not wrong
+        return files
+
+    return Watched("TLS certificate", [path for path in (cert, key, client_ca) if path is not None], make)
+
+
+def server_credentials(files: Watched[ServerFiles]) -> Any:
+    """gRPC's credentials of a server: each new connection gets the files as they were read last; open ones keep theirs."""
+
+    def configuration(of: ServerFiles) -> Any:
+        return grpc.ssl_server_certificate_configuration([(of.key, of.chain)], of.authorities)
+
+    given = files.value
+
+    def fetch() -> Any:
+        # Called in a thread of gRPC's before each handshake; None is "as before".
+        nonlocal given
+        if files.value is given:
+            return None
+        given = files.value
+        return configuration(given)
+
+    return grpc.dynamic_ssl_server_credentials(configuration(given), fetch, given.authorities is not None)

@@ -14,6 +14,7 @@ from foveal_runtime.engine.machine import disk
 from foveal_runtime.errors import FovealError, StoreError
 from foveal_runtime.photo.site import read_site
 from foveal_runtime.rpc.certificates import out_of_date, read_authorities, read_pair
+from foveal_runtime.rpc.findings import access_findings
 from foveal_runtime.serving.address import is_loopback
 from foveal_runtime.store.location import conninfo_of, folder_of, is_url, printable
 from foveal_runtime.store.patients import read_key
@@ -37,6 +38,7 @@ def server_findings(config: ServeConfig, *, now: datetime.datetime | None = None
         lambda: _address(config),
         lambda: _certificates(config, moment),
         lambda: _keys(config),
+        lambda: iter(access_findings(None, None, config.tokens, now=moment)),
         lambda: _store(config),
     )
     return [finding for part in parts for finding in part()]

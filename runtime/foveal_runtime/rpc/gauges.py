@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from foveal_runtime import __version__
 from foveal_runtime.errors import FovealError, UnavailableError
+from foveal_runtime.rpc import entrance
 from foveal_runtime.rpc.metrics import COUNTED, Figure
+from foveal_runtime.rpc.metrics import metric as _metric
 
 if TYPE_CHECKING:
     from foveal_runtime.audit.trail import Trail
@@ -61,7 +63,7 @@ READ = (
     PROBABILITY, MEMORY, ARCHIVE_UP, ENTRIES, VECTORS, INDEXED, RECALL, BYTES, AUDIT_UP,
     AUDIT_RECORDS,
 )  # fmt: skip
-FIGURES = (*COUNTED, *READ)
+FIGURES = (*COUNTED, *READ, *entrance.FIGURES)
 
 
 class Gauges:
@@ -151,16 +153,6 @@ class Gauges:
     async def _ask(self) -> Stats:
         assert self._archive is not None
         return await self._archive()
-
-
-def _metric(figure: Figure, values: dict[tuple[str, ...], float]) -> Any:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-    family = CounterMetricFamily if figure.kind == "counter" else GaugeMetricFamily
-    made = family(figure.name, figure.text, labels=figure.labels)
-    for labels, value in values.items():
-        made.add_metric(labels, float(value))
-    return made
 
 
 def _resident(pid: int) -> int | None:

@@ -44,7 +44,11 @@ CACHED = Figure("foveal_cached_studies_total", "counter", "Studies answered from
 PHOTOGRAPHS = Figure("foveal_photographs_total", "counter", "Verdicts on the quality of photographs.", ("quality",))
 GRADES = Figure("foveal_grades_total", "counter", "Grades given.", ("head", "grade"))
 REFERRALS = Figure("foveal_referrals_total", "counter", "Referral decisions given.", ("referral",))
-COUNTED = (CALLS, STUDIES, STAGES, BATCHES, CACHED, PHOTOGRAPHS, GRADES, REFERRALS)
+REFUSED = Figure(
+    "foveal_access_refused_total", "counter", "Calls that were not let in, or no further, by the error's reason.",
+    ("reason",),
+)  # fmt: skip
+COUNTED = (CALLS, STUDIES, STAGES, BATCHES, CACHED, PHOTOGRAPHS, GRADES, REFERRALS, REFUSED)
 
 
 class Observer(Protocol):
@@ -91,14 +95,18 @@ class Metrics:
 
         self._calls, self._stages = histogram(CALLS, _SECONDS), histogram(STAGES, _SECONDS)
         self._batches = histogram(BATCHES, _STUDIES)
-        self._studies, self._cached, self._photographs, self._grades, self._referrals = map(
-            counter, (STUDIES, CACHED, PHOTOGRAPHS, GRADES, REFERRALS)
+        self._studies, self._cached, self._photographs, self._grades, self._referrals, self._refused = map(
+            counter, (STUDIES, CACHED, PHOTOGRAPHS, GRADES, REFERRALS, REFUSED)
         )
         self._close: Callable[[], None] = lambda: None
 
     def call_ended(self, method: str, outcome: str, seconds: float) -> None:
         """Count a call."""
         self._calls.labels(method, outcome).observe(seconds)
+
+    def refused(self, reason: str) -> None:
+        """Count a call that was not let in."""
+        self._refused.labels(reason).inc()
 
     def answered(self, answer: Answer | FovealError) -> None:
         """Count a study and where its time went."""
@@ -157,3 +165,14 @@ class Metrics:
         """Stop listening. Idempotent."""
         self._close()
         self._close = lambda: None
+
+
+def metric(figure: Figure, values: dict[tuple[str, ...], float]) -> Any:
+    """A figure with its values by their labels, as a collector gives it to Prometheus."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    family = CounterMetricFamily if figure.kind == "counter" else GaugeMetricFamily
+    made = family(figure.name, figure.text, labels=figure.labels)
+    for labels, value in values.items():
+        made.add_metric(labels, float(value))
+    return made

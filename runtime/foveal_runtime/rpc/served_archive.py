@@ -52,18 +52,21 @@ class ServedArchive:
         """Start or reach the database, while a bundle is being loaded; `open` waits for it.
 
         Raises:
-            ConfigError: a library or the key is missing.
+            ConfigError: a library, the key or the password is missing.
         """
         try:
             from foveal_runtime.store.database import Database
         except ModuleNotFoundError as error:
             raise ConfigError(f"--store needs {error.name!r}, which is not installed; install foveal[store]") from None
+        from foveal_runtime.store.location import read_password
         from foveal_runtime.store.patients import read_key
 
         config = self._config
         self._options = config.archive
         if config.hash_patients is not None:
             self._options = replace(self._options, patient_key=read_key(config.hash_patients))
+        if config.store_password_file is not None:
+            self._options = replace(self._options, password=read_password(config.store_password_file))
         self._reaching = asyncio.create_task(Database.open(config.store, self._options))
 
     async def open(self, manifest: Manifest) -> None:

@@ -16,10 +16,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from foveal_runtime import __version__
-from foveal_runtime._proto import admin_pb2, admin_pb2_grpc, archive_pb2, archive_pb2_grpc, screening_pb2, screening_pb2_grpc
-from foveal_runtime.errors import ConfigError, FovealError
+from foveal_runtime._proto import admin_pb2_grpc, archive_pb2_grpc, screening_pb2_grpc
+from foveal_runtime.errors import FovealError
 from foveal_runtime.lifecycle import Event, tell
-from foveal_runtime.rpc.address import check_free
 from foveal_runtime.rpc.admin_service import AdminService
 from foveal_runtime.rpc.admission import Admission
 from foveal_runtime.rpc.admits import admits
@@ -27,13 +26,14 @@ from foveal_runtime.rpc.archive_service import ArchiveService
 from foveal_runtime.rpc.audited import Audited, begin_trail, bundle_ref
 from foveal_runtime.rpc.budget import ByteBudget, chosen_total
 from foveal_runtime.rpc.call import Boundary, InWork
-from foveal_runtime.rpc.certificates import server_credentials
 from foveal_runtime.rpc.counts import check_counts, counts
+from foveal_runtime.rpc.entrance import Entrance
 from foveal_runtime.rpc.gauges import Gauges
 from foveal_runtime.rpc.health_service import Health
 from foveal_runtime.rpc.keepalive import KEEPALIVE
 from foveal_runtime.rpc.limit_messages import limits_to
 from foveal_runtime.rpc.metrics import Metrics, Observers
+from foveal_runtime.rpc.permissions import ADMIN, ARCHIVE, SCREENING
 from foveal_runtime.rpc.served_archive import ServedArchive
 from foveal_runtime.rpc.service import ScreeningService, graded_as_served
 from foveal_runtime.rpc.shares import CallShares
@@ -52,9 +52,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SCREENING = screening_pb2.DESCRIPTOR.services_by_name["Screening"].full_name
-ADMIN = admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name
-ARCHIVE = archive_pb2.DESCRIPTOR.services_by_name["Archive"].full_name
 _RELOAD_CHECK_S = 2.0
 _TRIM_EVERY_S = 5.0
 _LAST_BYTES_S = 0.5
@@ -76,6 +73,7 @@ class Server:
         self._watchers = Watchers()
         self._named: dict[ModelHost, str] = {}  # where each model's path led when it was last loaded
         self._server: Any = None
+        self._entrance: Entrance | None = None
         self._in_work = InWork()
         self._archive_calls = Admission("archive calls", config.max_archive_calls, config.archive.connections_max)
         largest = config.max_message_bytes
@@ -91,14 +89,16 @@ class Server:
         """Load and test the bundle, open the archive, and serve.
 
         Raises:
-            ConfigError: the address can't be listened on, a certificate can't be read, or the audit trail can't be opened.
+            ConfigError: the address can't be listened on, or a certificate, the tokens or the audit trail can't be opened.
             CheckFailed: the audit trail's chain is broken.
             FovealError: the bundle or the store is unusable.
         """
-        config = self.config
+        config, metrics = self.config, self._metrics
         self._begin_trail()
+        self._entrance = entrance = Entrance(config) if metrics is None else Entrance(config, metrics.refused)
         boundary = Boundary(
-            **({} if self._metrics is None else {"observe": self._metrics.call_ended}),
+            **({} if metrics is None else {"observe": metrics.call_ended}),
+            gate=entrance.gate,
             budget=self._budget,
             calls=CallShares(config.max_calls, config.calls_per_caller, config.max_calls_per_s),
             admit=admits(self.host, self._archive_calls, self._audited),
@@ -121,11 +121,10 @@ class Server:
             ),
         )
         self._add_services()
-        self._bind()
-        if self._metrics is not None:
-            counted = self._archive.count if config.store else None
-            self._metrics.register(Gauges(self.host, asyncio.get_running_loop(), self._budget, counted, self._trail))
-            log.info("metrics on %s", self._metrics.listen(config.metrics))
+        self.address = entrance.bind(self._server)
+        if metrics is not None:
+            self._offer(metrics, entrance)
+        self._watchers.keep("tokens and certificate", entrance.watch)
         self._tell_health()
         # Listening before loading: a supervisor sees NOT_SERVING and not a refused connection.
         await self._server.start()
@@ -145,6 +144,11 @@ class Server:
         except BaseException:
             await self.stop(drain=False)
             raise
+        self._started()
+        return bundle
+
+    def _started(self) -> None:
+        """Tell that it serves, and begin what goes on while it does."""
         tell(Event.START, f"foveal {__version__} has started on {self.address}", version=__version__, address=self.address)
         self.host.on_change = self._tell_health
         for name, host in self._router.hosts():
@@ -153,7 +157,6 @@ class Server:
             self._watchers.keep(f"{name} link", partial(self._watch_link, host))
         self._watchers.keep("memory", self._trim_regularly)
         self._tell_health()
-        return bundle
 
     def _add_services(self) -> None:
         config = self.config
@@ -170,8 +173,15 @@ class Server:
             self._server,
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SCREENING, ARCHIVE, ADMIN, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        if config.reflection:
+            health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+            reflection.enable_server_reflection((SCREENING, ARCHIVE, ADMIN, health, reflection.SERVICE_NAME), self._server)
+
+    def _offer(self, metrics: Metrics, entrance: Entrance) -> None:
+        counted = self._archive.count if self.config.store else None
+        metrics.register(Gauges(self.host, asyncio.get_running_loop(), self._budget, counted, self._trail))
+        metrics.register(entrance)
+        log.info("metrics on %s", metrics.listen(self.config.metrics))
 
     def _routed(self) -> Router:
         config = self.config
@@ -181,24 +191,6 @@ class Server:
             host = ModelHost(config.other_model(config.shadow, shadow=True))
             shadow = Shadow(host, partial(graded_as_served, config))
         return Router(self.host, canary=canary, canary_share=config.canary_share, shadow=shadow)
-
-    def _bind(self) -> None:
-        config = self.config
-        host, _, port = config.address.rpartition(":")
-        is_socket = config.address.startswith("unix:")
-        if not is_socket:
-            check_free(host.strip("[]"), int(port))
-        try:
-            if config.tls_cert is not None and config.tls_key is not None:
-                bound = self._server.add_secure_port(
-                    config.address, server_credentials(config.tls_cert, config.tls_key, config.client_ca)
-                )
-            else:
-                bound = self._server.add_insecure_port(config.address)
-        except RuntimeError as error:
-            raise ConfigError(f"can't listen on {config.address} ({error}); choose another with --address HOST:PORT") from None
-        if not is_socket:
-            self.address = f"{host}:{bound}"
 
     def _begin_trail(self) -> None:
         if self.config.audit is None:
@@ -229,7 +221,12 @@ class Server:
             await asyncio.to_thread(trim)
 
     async def reload(self) -> None:
-        """Load every bundle again beside the current one, test it, and swap; keep the current one where that fails."""
+        """Load every bundle again beside the current one, test it, and swap; keep the current one where that fails.
+
+        Tokens and certificate are read first, where they have changed.
+        """
+        if self._entrance is not None:
+            await self._entrance.look(at_once=True)
         for _, host in self._router.hosts():
             await self._reload(host)
 

@@ -1,6 +1,7 @@
 """Who calls, and how many calls of one caller may be in work. Knows no bytes and no studies.
 
-A caller is its certificate's name where clients show one, else its machine's address: a thousand connections are one caller.
+A caller is its token's name where tokens are asked for, else its certificate's where clients show one, else its machine's
+address: a thousand connections are one caller.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ _REMEMBERED = 4096
 _current: ContextVar[Share] = ContextVar("foveal_caller", default=NOBODY)
 
 
-def begin(context: Any, *, bulk: bool) -> Share:
+def begin(context: Any, *, bulk: bool, name: str = "") -> Share:
     """Remember whose call runs from here on.
 
     Args:
         context: of the call.
         bulk: it is a stream.
+        name: of its caller's token; empty where none is asked for.
     """
     names = context.auth_context().get("x509_subject_alternative_name") or context.auth_context().get("x509_common_name")
-    caller = Share(names[0].decode(errors="replace") if names else machine_of(context.peer()), bulk)
+    caller = Share(name or (names[0].decode(errors="replace") if names else machine_of(context.peer())), bulk)
     _current.set(caller)
     return caller
 

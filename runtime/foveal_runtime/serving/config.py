@@ -13,6 +13,7 @@ from foveal_runtime.sandbox.confine import Sandbox
 from foveal_runtime.serving.address import is_loopback
 from foveal_runtime.serving.request import BatchLimits, QueueLimits
 from foveal_runtime.serving.spec import ModelSpec
+from foveal_runtime.store.location import is_url
 from foveal_runtime.store.options import StoreOptions
 
 LOG_FORMATS = ("text", "json")
@@ -44,6 +45,8 @@ class ServeConfig:
     """Folder or postgresql:// URL of the archive; empty serves none."""
     collection: str = "default"
     """Collection of the archive that is served; made when it is new."""
+    store_password_file: Path | None = None
+    """File with the password of a postgresql:// URL, on one line; it is for its owner alone."""
     hash_patients: Path | None = None
     """Key file; patient references are then stored and filtered as HMAC-SHA256 of themselves."""
     audit: Path | None = None
@@ -62,6 +65,10 @@ class ServeConfig:
     """PEM private key of the server."""
     client_ca: Path | None = None
     """PEM certificates; clients must show one that these signed."""
+    tokens: Path | None = None
+    """File of `foveal token`: who may make which calls; empty lets everybody who reaches the server make all."""
+    reflection: bool = False
+    """Tell the contract to whoever asks (gRPC server reflection), as grpcurl does; no token is asked for it."""
     insecure: bool = False
     """Serve plain text on an address that other machines reach, metrics included."""
     operating_point: str = ""
@@ -165,6 +172,8 @@ class ServeConfig:
             raise ConfigError("--client-ca needs TLS; give --tls-cert and --tls-key as well")
         if not is_loopback(self.address):
             self._check_reached()
+        if self.store_password_file is not None and not is_url(self.store):
+            raise ConfigError("store_password_file is for a postgresql:// URL, and the store is none; leave it out")
         if self.metrics and not is_loopback(self.metrics) and not self.insecure:
             raise ConfigError(
                 f"metrics on {self.metrics} are read by other machines in plain text and without a password; give "
@@ -190,8 +199,8 @@ class ServeConfig:
         """Of an address that other machines reach."""
         if self.tls_cert is None and not self.insecure:
             raise ConfigError(
-                f"{self.address} is reached from other machines and photographs would travel in plain text; give --tls-cert "
-                f"and --tls-key, listen on 127.0.0.1, or accept it with --insecure"
+                f"{self.address} is reached from other machines, and photographs and tokens would travel in plain text; give "
+                f"--tls-cert and --tls-key, listen on 127.0.0.1, or accept it with --insecure"
             )
         if self.require_signature is None and not self.allow_unsigned:
             raise ConfigError(
@@ -211,8 +220,8 @@ class ServeConfig:
             )
 
 
-NOT_SET_BY_HAND = ("chosen", "patient_key")
-"""What follows from other settings; and secrets, which have files of their own (`hash_patients`)."""
+NOT_SET_BY_HAND = ("chosen", "patient_key", "password")
+"""What follows from other settings; and secrets, which have files of their own (`hash_patients`, `store_password_file`)."""
 
 
 def _is_address(text: str, *, or_socket: bool = False) -> bool:

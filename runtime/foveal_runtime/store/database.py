@@ -73,7 +73,7 @@ class Database:
         server = None
         if places.is_url(location):
             url = str(location)
-            app = owner = places.conninfo_of(url, connect_timeout_s=options.connect_timeout_s)
+            app = owner = places.conninfo_of(url, connect_timeout_s=options.connect_timeout_s, password=options.password)
         else:
             from foveal_runtime.store.postgres import APP_ROLE, OWNER_ROLE, EmbeddedPostgres, running_server
 

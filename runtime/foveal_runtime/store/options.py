@@ -40,6 +40,8 @@ class StoreOptions:
     """Vectors of each indexed kind compared then; each costs an exact search."""
     patient_key: bytes | None = field(default=None, repr=False)
     """With a key, patient references are stored and filtered as HMAC-SHA256 of themselves."""
+    password: str | None = field(default=None, repr=False)
+    """Of the role that a postgresql:// URL names; None leaves it to libpq: PGPASSFILE, ~/.pgpass, a service."""
     run_as: str = ""
     """Embedded, started as root: the unprivileged user PostgreSQL runs as. Empty: the folder's owner, `foveal`, `postgres`
     or `nobody`, the first that exists."""

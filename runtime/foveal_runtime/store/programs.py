@@ -7,30 +7,17 @@ import os
 from collections.abc import AsyncGenerator
 from typing import IO
 
-from foveal_runtime.errors import StoreError
+from foveal_runtime.errors import ConfigError, StoreError
 from foveal_runtime.store.cluster import Binaries
+from foveal_runtime.store.libpq import variables
 
 _CHUNK_BYTES = 1 << 18
-_ENVIRONMENT = {
-    "host": "PGHOST",
-    "hostaddr": "PGHOSTADDR",
-    "port": "PGPORT",
-    "dbname": "PGDATABASE",
-    "user": "PGUSER",
-    "password": "PGPASSWORD",
-    "passfile": "PGPASSFILE",
-    "sslmode": "PGSSLMODE",
-    "sslrootcert": "PGSSLROOTCERT",
-    "sslcert": "PGSSLCERT",
-    "sslkey": "PGSSLKEY",
-    "connect_timeout": "PGCONNECT_TIMEOUT",
-    "target_session_attrs": "PGTARGETSESSIONATTRS",
-    "options": "PGOPTIONS",
-}
 
 
 async def run_program(conninfo: str, command: list[str], *, at: str) -> None:
-    """Run a program against a database; the password travels in the environment, not in `ps`.
+    """Run a program against a database, which finds it as foveal does: by all of its parameters, and by libpq's variables.
+
+    The password travels in the environment, not in `ps`.
 
     Args:
         conninfo: of the database, as the schema's owner.
@@ -38,17 +25,20 @@ async def run_program(conninfo: str, command: list[str], *, at: str) -> None:
         at: the database in words, without its password.
 
     Raises:
+        ConfigError: a parameter can't be handed over.
         StoreError: it failed.
     """
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-    environment = _program_environment()
-    for name, value in conninfo_to_dict(conninfo).items():
-        if name in _ENVIRONMENT and value is not None:
-            environment[_ENVIRONMENT[name]] = str(value)
+    parameters = conninfo_to_dict(conninfo)
+    password = parameters.pop("password", None)
+    if parameters.pop("sslpassword", None):
+        raise ConfigError(f"{command[0]} can't be given sslpassword safely; use a client key without a passphrase for {at}")
+    environment = {**_program_environment(), **variables(), **({"PGPASSWORD": str(password)} if password else {})}
     process = await asyncio.create_subprocess_exec(
         Binaries.find().path(command[0]),
         *command[1:],
+        f"--dbname={make_conninfo('', **parameters)}",
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,

@@ -319,10 +319,14 @@ def test_a_server_that_cannot_have_its_archive_says_why_and_does_not_start(
     open_key = tmp_path / "open.key"
     open_key.write_text("k" * 64)
     open_key.chmod(0o644)
+    password = tmp_path / "password"
+    password.touch(0o600)
+    password.write_text("s3cret\n")
     attempts = {
         "in use by another foveal": ("--store", str(folder / "store")),
         "can be read by others": ("--store", str(folder / "new"), "--hash-patients", str(open_key)),
-        "can't be reached": ("--store", "postgresql://u:s3cret@127.0.0.1:1/x"),
+        "can't be reached": ("--store", "postgresql://u@127.0.0.1:1/x", "--store-password-file", str(password)),
+        "the store's URL holds a password": ("--store", "postgresql://u:s3cret@127.0.0.1:1/x"),
     }
     command = [sys.executable, "-m", "foveal_runtime.cli.main", "serve", str(bundle_path), "--address", "127.0.0.1:0"]
     started = {

@@ -179,6 +179,7 @@ def test_a_server_whose_files_do_not_fit_is_refused_at_the_start_in_one_line(bun
     (cert, key), (other, _) = authority.sign("server", "127.0.0.1"), authority.sign("other", "127.0.0.1")
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("-----BEGIN NOTHING-----")
+    nonsense.chmod(0o600)
     for pair, more, said in (
         ((other, key), [], f"--tls-key {key} is not the key of the first certificate in --tls-cert {other}"),
         ((cert, nonsense), [], f"--tls-key {nonsense} holds no private key"),

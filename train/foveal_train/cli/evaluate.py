@@ -33,6 +33,7 @@ def evaluate(
     tls_ca: Path | None = None,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
+    token_file: Path | None = None,
     json_: Annotated[bool, Parameter(name=["--json"], negative=())] = False,
 ) -> None:
     """Judge a run on studies it has not seen: grading, referable DR, subgroups and retrieval, with intervals.
@@ -79,6 +80,8 @@ def evaluate(
         With an address: PEM certificate of this client.
     tls_key
         With an address: PEM private key of this client.
+    token_file
+        With an address: file with this client's token, of the role search.
     json_
         Print the metrics as one JSON document, in place of the tables.
     """
@@ -95,7 +98,7 @@ def evaluate(
             raise ConfigError(f"--k is {k}; want 1 to 10000")
         from foveal_runtime.client import Client, ClientOptions
 
-        with Client(address, ClientOptions(tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key)) as client:
+        with Client(address, ClientOptions(tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file)) as client:
             _show(_measure_served(client, data, k, skip_bad=skip_bad, bootstrap=bootstrap, seed=seed), json_)
         return
     if k is not None or tls_ca is not None:

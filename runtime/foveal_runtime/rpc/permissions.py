@@ -1,0 +1,55 @@
+"""Which roles may make which call: one table beside the services, read by the server, the documentation and a test of all.
+
+A call that is missing here is nobody's. `grpc.health.v1.Health` is open: load balancers and supervisors ask it, and it tells
+one word. Reflection is there with `--reflection` alone and open then: it tells the contract, which is public.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from foveal_runtime._proto import admin_pb2, archive_pb2, screening_pb2
+from foveal_runtime.access.roles import Role
+
+SCREENING = screening_pb2.DESCRIPTOR.services_by_name["Screening"].full_name
+ARCHIVE = archive_pb2.DESCRIPTOR.services_by_name["Archive"].full_name
+ADMIN = admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name
+_ANY = frozenset(Role)
+_GRADE, _SEARCH, _WRITE, _ADMIN = (frozenset({role}) for role in (Role.GRADE, Role.SEARCH, Role.WRITE, Role.ADMIN))
+
+ROLES = MappingProxyType(
+    {
+        SCREENING: {
+            "Grade": _GRADE,
+            "GradeStream": _GRADE,
+            "GradeExam": _GRADE,
+            "Embed": _GRADE,
+            "EmbedStream": _GRADE,
+            "GetModel": _ANY,  # what is served: a caller of any kind asks first
+        },
+        ARCHIVE: {
+            "Search": _SEARCH,
+            "Get": _SEARCH,
+            "List": _SEARCH,
+            "Stats": _SEARCH,
+            "Upsert": _WRITE,
+            "UpsertStream": _WRITE,
+            "UpdateFacts": _WRITE,
+            "Delete": _WRITE,
+            "DeleteByFilter": _WRITE,
+        },
+        ADMIN: {
+            "SelfTest": _ADMIN,
+            "Reload": _ADMIN,
+            "GetStatus": _ADMIN,
+        },
+    }
+)
+"""By service and call: the roles of which a caller needs one."""
+
+_BY_METHOD = {f"/{service}/{call}": roles for service, calls in ROLES.items() for call, roles in calls.items()}
+
+
+def allowed(method: str) -> frozenset[Role]:
+    """The roles of which a caller needs one, by gRPC's name of the call; none for a call that nobody has given a role."""
+    return _BY_METHOD.get(method, frozenset())
