@@ -69,7 +69,8 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
         try:
             for side in (without, with_all):
                 await side.turn(args.callers, 3)
-                side.per_s.clear(), side.cpu_ms.clear()
+                side.per_s.clear()
+                side.cpu_ms.clear()
             for turn in range(args.turns):
                 for side in (without, with_all) if turn % 2 == 0 else (with_all, without):
                     await side.turn(args.callers, args.seconds)
