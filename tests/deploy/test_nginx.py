@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import numpy as np
 import pytest
 from certificates import Authority
@@ -21,6 +20,7 @@ from servers import RunningServer
 
 from foveal_runtime.cli.local_server import free_address
 from foveal_runtime.client import Client, ClientOptions
+from foveal_runtime.client.channel import open_channel
 from foveal_runtime.errors import UnavailableError
 from foveal_runtime.study.study import Study
 
@@ -64,7 +64,7 @@ def test_photographs_above_a_megabyte_pass_and_a_dead_server_is_said_in_grpcs_wo
     assert len(photograph) > 2 << 20
     with Client(address, ClientOptions(tls_ca=authority.pem, timeout_s=30.0)) as client:
         assert client.grade([Study(image=photograph)]).results[0].WhichOneof("outcome") == "grade"
-    with grpc.secure_channel(address, grpc.ssl_channel_credentials(authority.pem.read_bytes())) as channel:
+    with open_channel(address, ClientOptions(tls_ca=authority.pem)) as channel:
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
         assert health.status == health_pb2.HealthCheckResponse.SERVING
     server.process.send_signal(signal.SIGTERM)

@@ -91,7 +91,7 @@ def test_a_folder_without_a_photograph_is_one_clear_line(tmp_path: Path) -> None
 @pytest.mark.parametrize("columns", [80, 60])
 def test_on_a_screen_it_is_a_table_that_the_screen_holds(server: RunningServer, clinic: Path, columns: int) -> None:
     lines = on_a_screen(columns, "grade", str(clinic), "--address", server.address).stdout.splitlines()
-    assert lines[0].split() == ["photograph", "ICDR", "p", "SDRG", "referral", "p(refer)"]
+    assert lines[0].split() == ["photograph", "ICDR", "p", "set", "SDRG", "referral", "p(refer)"]
     assert max(map(len, lines[1:5])) <= max(columns, 80)
 
 
