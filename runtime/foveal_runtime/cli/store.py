@@ -1,4 +1,4 @@
-"""`foveal store …`: look after an archive: stats, check, index, dump, restore, init. The work is `store`'s."""
+"""`foveal store …`: look after an archive: stats, check, index, dump, restore, init, migrate, erase. The work is `store`'s."""
 
 from __future__ import annotations
 
@@ -243,3 +243,4 @@ def init(
 
 
 app.command("foveal_runtime.cli.store_migrate:migrate", name="migrate")
+app.command("foveal_runtime.cli.store_erase:erase", name="erase")

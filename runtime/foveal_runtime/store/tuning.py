@@ -46,6 +46,8 @@ def settings(log_folder: Path) -> str:
         # Recovery replays at most this much; 10 s for a clinic box to be back.
         "max_wal_size": "1GB",
         "checkpoint_timeout": "5min",
+        # A segment that is done with is removed, not renamed and kept with what it holds: an erased patient is to be gone.
+        "wal_recycle": "off",
         "wal_level": "minimal",
         "max_wal_senders": 0,
         "idle_in_transaction_session_timeout": "60s",
