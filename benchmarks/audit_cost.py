@@ -2,10 +2,12 @@
 
     foveal compile models/edge
     python benchmarks/audit_cost.py models/edge PHOTOS --turns 20 --json benchmarks/results/audit_cost.json
+    python benchmarks/audit_cost.py models/edge PHOTOS --everything --json benchmarks/results/network_cost.json
 
 Two real servers run side by side with their caches off; one of them, then the other is sent a photograph a call by 32 callers
 in a closed loop, the order changing from turn to turn. A turn's ratio is of its two rates, the processor time an answer is that
-of the server and its workers. The trail lies in `--folder`, whose disk has to wait for every record.
+of the server and its workers. The trail lies in `--folder`, whose disk has to wait for every record. With `--everything` the
+one side also speaks TLS, asks for a token and offers metrics.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from access_cost import certificate, tokens
+from foveal_runtime.client import ClientOptions
 from runtime_load import Caller, load_photographs, processes_of, report, start_server
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -40,15 +44,24 @@ def cpu_s(pid: int) -> float:
 class Side:
     """A server, with or without."""
 
-    def __init__(self, bundle: Path, flags: list[str], photographs: list[bytes]) -> None:
+    def __init__(
+        self,
+        bundle: Path,
+        flags: list[str],
+        photographs: list[bytes],
+        *,
+        options: ClientOptions | None = None,
+        token: str = "",
+    ) -> None:
         self.process, self.address, _ = start_server(bundle.resolve(), flags)
+        self._options, self._token = options, token
         self._photographs = photographs
         self.per_s: list[float] = []
         self.cpu_ms: list[float] = []
 
     async def turn(self, callers: int, seconds: float) -> None:
         """One turn's rate and processor time an answer."""
-        caller = Caller(self.address, self._photographs, 1)
+        caller = Caller(self.address, self._photographs, 1, options=self._options, token=self._token)
         before = cpu_s(self.process.pid)
         per_s, times = await caller.closed(caller.single, callers, seconds)
         self.cpu_ms.append((cpu_s(self.process.pid) - before) * 1e3 / len(times))
@@ -65,7 +78,14 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
     photographs = load_photographs(args.photos, 32)
     with tempfile.TemporaryDirectory(prefix="foveal-audit-", dir=args.folder) as folder:
         flags = ["--audit", f"{folder}/trail", "--access-log", f"{folder}/access.log", "--log-format", "json"]
-        without, with_all = Side(args.bundle, [], photographs), Side(args.bundle, flags, photographs)
+        options, secret = None, ""
+        if args.everything:
+            token, file = tokens(Path(folder))
+            cert, key = certificate(Path(folder))
+            flags += ["--tls-cert", str(cert), "--tls-key", str(key), "--tokens", str(file), "--metrics", "127.0.0.1:0"]
+            options, secret = ClientOptions(tls_ca=cert), token.read_text().strip()
+        without = Side(args.bundle, [], photographs)
+        with_all = Side(args.bundle, flags, photographs, options=options, token=secret)
         try:
             for side in (without, with_all):
                 await side.turn(args.callers, 3)
@@ -84,6 +104,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
         "date": datetime.date.today().isoformat(),
         "callers": args.callers,
         "turns": args.turns,
+        "everything": args.everything,
         "load_average": round(os.getloadavg()[0], 1),
         "per_s": {"without": spread(without.per_s), "with": spread(with_all.per_s)},
         "cpu_ms_an_answer": {"without": spread(without.cpu_ms), "with": spread(with_all.cpu_ms)},
@@ -105,6 +126,7 @@ def main() -> int:
     parser.add_argument("--callers", type=int, default=32)
     parser.add_argument("--turns", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--everything", action="store_true", help="TLS, a token and metrics as well")
     parser.add_argument("--folder", type=Path, help="where the trail lies; default: the system's temporary folder")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

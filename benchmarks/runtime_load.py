@@ -41,6 +41,7 @@ import grpc
 
 from foveal_runtime._proto import model_pb2, screening_pb2, screening_pb2_grpc, study_pb2
 from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.client import ClientOptions
 from foveal_runtime.client.channel import open_aio_channel
 from foveal_runtime.engine.answers import Ask
 from foveal_runtime.engine.compiled import find_compiled
@@ -202,8 +203,18 @@ def graded(response: bytes) -> int:
 class Caller:
     """Calls Grade with requests that were serialised before."""
 
-    def __init__(self, address: str, photographs: list[bytes], batch: int) -> None:
-        self.channel = open_aio_channel(address)
+    def __init__(
+        self, address: str, photographs: list[bytes], batch: int, *, options: ClientOptions | None = None, token: str = ""
+    ) -> None:
+        """Args:
+        address: of the server.
+        photographs: one a request.
+        batch: photographs in a request of many.
+        options: of the channel.
+        token: sent with each call; empty sends none.
+        """
+        self.channel = open_aio_channel(address, options)
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self.grade: Any = self.channel.unary_unary("/foveal.v1.Screening/Grade")
         studies = [study_to(Study(image=p)) for p in photographs]
         self.batched = screening_pb2.GradeRequest(studies=[studies[i % len(studies)] for i in range(batch)]).SerializeToString()
@@ -224,7 +235,7 @@ class Caller:
         async def call() -> None:
             nonlocal done
             while (sent := time.perf_counter()) < end:
-                response = await self.grade(next(turn), timeout=60)
+                response = await self.grade(next(turn), timeout=60, metadata=self._metadata)
                 times.append(time.perf_counter() - sent)
                 done += graded(response)
 
