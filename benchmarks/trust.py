@@ -31,7 +31,7 @@ from scipy.stats import beta
 from cameras import CAMERAS, through_camera
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.engine import fits
-from foveal_runtime.engine.adapt import calibration_error, perfect_error
+from foveal_runtime.engine.adapt import perfect_error, sureness_error
 from foveal_runtime.engine.answers import Prepared
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.novelty import fit_limit, fit_training
@@ -194,8 +194,8 @@ def adaptation(folds: Sequence[Answers], site: int, draws: int, seed: int) -> di
             inside_all.append(inside.mean())
             first = inside if first is None else first
             for name, value in (
-                ("error_before", calibration_error(before, truth)),
-                ("error_after", calibration_error(after, truth)),
+                ("error_before", sureness_error(before, truth)),
+                ("error_after", sureness_error(after, truth)),
                 ("error_if_perfect", perfect_error(after, seed)),
                 ("set_size", float(size.mean())),
             ):

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from foveal_runtime.engine.reliability import BINS, bin_of
 from foveal_train.evaluation.grading import confusion_matrix, confusion_replicates, quadratic_kappa
 from foveal_train.evaluation.intervals import LEVEL, MIN_PATIENTS, Resamples, divide, resample
-from foveal_train.evaluation.reliability import BINS, bin_of
 
 REPLICATES = 1000
 

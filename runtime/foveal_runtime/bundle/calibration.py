@@ -5,6 +5,7 @@ Shapes: B studies, G grades.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,6 +16,18 @@ from foveal_runtime.study.labels import GRADES, Head, softmax
 
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 Bias = Annotated[tuple[Annotated[float, Field(ge=-100, le=100)], ...], Field(min_length=GRADES, max_length=GRADES)]
+
+
+def calibrated(logits_BG: npt.ArrayLike, temperature: float = 1.0, bias_G: Sequence[float] = ()) -> npt.NDArray[np.float64]:
+    """Probabilities of raw logits, along the last axis.
+
+    Args:
+        logits_BG: raw.
+        temperature: divides what is left when the bias is added.
+        bias_G: added first; empty adds nothing.
+    """
+    logits = np.asarray(logits_BG, np.float64)
+    return softmax(logits + np.asarray(bias_G) if len(bias_G) else logits, temperature)
 
 
 class _Model(BaseModel):
@@ -61,7 +74,7 @@ class SubsetCalibration(_Model):
 
     def probabilities(self, head: Head, logits_BG: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
         """Calibrated probabilities of raw logits, along the last axis."""
-        return softmax(np.asarray(logits_BG, np.float64) + self.bias.get(head, 0.0), self.temperature.get(head, 1.0))
+        return calibrated(logits_BG, self.temperature.get(head, 1.0), self.bias.get(head, ()))
 
 
 class Novelty(_Model):

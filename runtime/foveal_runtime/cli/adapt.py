@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from foveal_runtime.cli.document import Json, print_json
-from foveal_runtime.cli.layout import fitted, width
+from foveal_runtime.cli.layout import decimals, fitted, width
 from foveal_runtime.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
@@ -97,14 +97,12 @@ def adapt(
 
 
 def _studies(specs: list[str]) -> list[LabelledStudy]:
-    """Labelled studies of data sets, read as training reads them; needs no PyTorch."""
-    from foveal_runtime.cli.rooms import import_room
+    from foveal_runtime.cli.rooms import samples_of
     from foveal_runtime.engine.adapt import LabelledStudy
     from foveal_runtime.study.labels import Head
 
-    load: Any = import_room("foveal_train.data", extra="cpu").load
     found = []
-    for sample in (sample for spec in specs for sample in load(spec, skip_bad=True).samples):
+    for sample in samples_of(specs):
         grades = {Head.ICDR: sample.labels.icdr, Head.SDRG: sample.labels.sdrg}
         labels = {head: grade for head, grade in grades.items() if grade is not None}
         if labels:
@@ -148,8 +146,8 @@ def _section(found: Adaptation, site: str, sha256: str) -> str:
         for side in ("before", "after"):
             row = figures[side]
             error = f"{row['calibration_error']:.3f} ({row['calibration_error_if_perfect']:.3f})"
-            rates = f"{_was(row['sensitivity'])} / {_was(row['specificity'])}"
-            lines.append(f"| {name}, {side} | {figures['studies']} | {_was(row['kappa'])} | {error} | {rates} |")
+            rates = f"{decimals(row['sensitivity'])} / {decimals(row['specificity'])}"
+            lines.append(f"| {name}, {side} | {figures['studies']} | {decimals(row['kappa'])} | {error} | {rates} |")
     return "\n".join(lines) + "\n"
 
 
@@ -172,19 +170,15 @@ def screen(document: dict[str, Any]) -> str:
             row = figures[side]
             perfect = f"a perfect model's: {row['calibration_error_if_perfect']:.3f}"
             error = f"calibration error {row['calibration_error']:.3f} ({perfect})"
-            rates = f"sensitivity {_was(row['sensitivity'])}, specificity {_was(row['specificity'])}"
+            rates = f"sensitivity {decimals(row['sensitivity'])}, specificity {decimals(row['specificity'])}"
             sets = (
                 f", grade sets cover {row['set_coverage']:.2f} with {row['set_size']:.2f} grades" if "set_size" in row else ""
             )
-            rows.append(f"  {side}: kappa {_was(row['kappa'])}, {error}, {rates}{sets}")
+            rows.append(f"  {side}: kappa {decimals(row['kappa'])}, {error}, {rates}{sets}")
         for point, value in document["thresholds"][name].items():
-            rows.append(f"  threshold {point}: {_was(value['old'])} to {_was(value['new'])}")
+            rows.append(f"  threshold {point}: {decimals(value['old'])} to {decimals(value['new'])}")
         if not figures["fitted_points"]:
             rows.append("  too few referable patients to fit thresholds: they refer all that the bundle's own refer")
     if document["unchanged"]:
         rows.append(f"unchanged, for too few labels: {', '.join(document['unchanged'])}")
     return "\n".join(rows) + "\n"
-
-
-def _was(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

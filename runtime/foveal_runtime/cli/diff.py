@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from foveal_runtime.cli.change_record import change_record
 from foveal_runtime.cli.document import Json, print_json
-from foveal_runtime.cli.layout import fitted, width
+from foveal_runtime.cli.layout import decimals, fitted, width
 from foveal_runtime.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
@@ -92,12 +92,10 @@ def diff(
 
 
 def _studies(specs: list[str]) -> list[Asked]:
-    """Studies of data sets, read as training reads them; needs no PyTorch."""
-    from foveal_runtime.cli.rooms import import_room
+    from foveal_runtime.cli.rooms import samples_of
     from foveal_runtime.engine.difference import Asked
 
-    load: Any = import_room("foveal_train.data", extra="cpu").load
-    return [Asked(load=sample.study, icdr=sample.labels.icdr) for spec in specs for sample in load(spec, skip_bad=True).samples]
+    return [Asked(load=sample.study, icdr=sample.labels.icdr) for sample in samples_of(specs)]
 
 
 def screen(document: dict[str, Any]) -> str:
@@ -137,9 +135,7 @@ def _answers(part: dict[str, Any]) -> str:
     words += [f"{kind} cosine {found['min_cosine']:.5f} at least" for kind, found in part["vectors"].items()]
     labelled = part.get("labelled")
     if labelled:
-        words += [f"{name} against labels {_was(labelled['old'][name])} to {_was(labelled['new'][name])}" for name in _DROPS]
+        words += [
+            f"{name} against labels {decimals(labelled['old'][name])} to {decimals(labelled['new'][name])}" for name in _DROPS
+        ]
     return ", ".join(words)
-
-
-def _was(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -26,6 +26,11 @@ def shortened(text: str, columns: int) -> str:
     return f"{text[: columns - 1 - tail]}…{text[len(text) - tail :]}"
 
 
+def decimals(value: float | None) -> str:
+    """A figure with three decimals; a dash for none."""
+    return "-" if value is None else f"{value:.3f}"
+
+
 def wrapped(line: str, columns: int, *, indent: int) -> str:
     """A line in `columns`, what follows below it moved in by `indent`; the line itself where columns are 0 or it fits.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from foveal_runtime.errors import ConfigError
 
@@ -18,6 +20,17 @@ def import_room(module: str, *, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise missing_room(error, extra) from None
+
+
+def samples_of(specs: Sequence[str]) -> list[Any]:
+    """Samples of data sets, read as training reads them; needs no PyTorch. What can't be read is left out.
+
+    Raises:
+        ConfigError: the room of data sets is not installed.
+        DataError: a data set can't be read.
+    """
+    load: Any = import_room("foveal_train.data", extra="cpu").load
+    return [sample for spec in specs for sample in load(spec, skip_bad=True).samples]
 
 
 def missing_room(error: ModuleNotFoundError, extra: str) -> ConfigError:

@@ -20,16 +20,23 @@ from foveal_runtime.engine import fits
 from foveal_runtime.engine.answers import Outcome, Prepared
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.grading import default_point
+from foveal_runtime.engine.reliability import calibration_error
 from foveal_runtime.errors import DataError, StudyError
 from foveal_runtime.photo.quality import Quality
 from foveal_runtime.study.gradeset import set_scores
-from foveal_runtime.study.labels import GRADES, MISSING, REFERABLE_GRADE, Head, quadratic_kappa, referral_score
+from foveal_runtime.study.labels import (
+    GRADES,
+    MISSING,
+    REFERABLE_GRADE,
+    Head,
+    confusion_counts,
+    quadratic_kappa,
+    referral_score,
+)
 from foveal_runtime.study.study import Study, Subset, subset_of
 
 LEAST = 50
 """Labelled gradable studies of a modality subset from which it is adapted."""
-BINS = 10
-"""Of the calibration error."""
 _DRAWS = 500
 _BATCH = 8
 
@@ -189,13 +196,11 @@ def _figures(
     probabilities_NG: Float, truth_N: npt.NDArray[np.int64], point: OperatingPoint, calibration: SubsetCalibration, seed: int
 ) -> dict[str, Any]:
     grade_N, positive_N = probabilities_NG.argmax(1), truth_N >= REFERABLE_GRADE
-    confusion = np.zeros((GRADES, GRADES), np.int64)
-    np.add.at(confusion, (truth_N, grade_N), 1)
     referred_N = referral_score(probabilities_NG) >= point.threshold
     found: dict[str, Any] = {
-        "kappa": quadratic_kappa(confusion.tolist()),
+        "kappa": quadratic_kappa(confusion_counts(truth_N, grade_N)),
         "negative_log_likelihood": float(-np.log(np.maximum(probabilities_NG[np.arange(len(truth_N)), truth_N], 1e-12)).mean()),
-        "calibration_error": calibration_error(probabilities_NG, truth_N),
+        "calibration_error": sureness_error(probabilities_NG, truth_N),
         "calibration_error_if_perfect": perfect_error(probabilities_NG, seed),
         "sensitivity": float(referred_N[positive_N].mean()) if positive_N.any() else None,
         "specificity": float((~referred_N[~positive_N]).mean()) if (~positive_N).any() else None,
@@ -208,12 +213,9 @@ def _figures(
     return found
 
 
-def calibration_error(probabilities_NG: Float, truth_N: npt.NDArray[np.int64]) -> float:
-    """Expected calibration error of the likeliest grade, over `BINS` bins of equal width (Guo et al. 2017)."""
-    sure_N, right_N = probabilities_NG.max(1), probabilities_NG.argmax(1) == truth_N
-    bins_N = np.clip(np.ceil(sure_N * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    gaps_B = np.bincount(bins_N, weights=sure_N - right_N, minlength=BINS)
-    return float(np.abs(gaps_B).sum() / len(truth_N))
+def sureness_error(probabilities_NG: Float, truth_N: npt.NDArray[np.int64]) -> float:
+    """Expected calibration error of the likeliest grade."""
+    return calibration_error(probabilities_NG.max(1), probabilities_NG.argmax(1) == truth_N)
 
 
 def perfect_error(probabilities_NG: Float, seed: int = 0) -> float:
@@ -221,4 +223,4 @@ def perfect_error(probabilities_NG: Float, seed: int = 0) -> float:
     rng = np.random.default_rng(seed)
     cumulative_NG = probabilities_NG.cumsum(1)
     drawn = [(rng.random((len(probabilities_NG), 1)) > cumulative_NG).sum(1).clip(max=GRADES - 1) for _ in range(_DRAWS)]
-    return float(np.mean([calibration_error(probabilities_NG, truth_N) for truth_N in drawn]))
+    return float(np.mean([sureness_error(probabilities_NG, truth_N) for truth_N in drawn]))

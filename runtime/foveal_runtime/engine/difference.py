@@ -26,6 +26,7 @@ from foveal_runtime.study.labels import (
     GRADES,
     REFERABLE_GRADE,
     Head,
+    confusion_counts,
     quadratic_kappa,
     referable_probability,
     referral_score,
@@ -188,7 +189,7 @@ def thresholds(pair: Pair, subset: Subset) -> tuple[float, float]:
 def agreement(part: Part) -> float | None:
     """Quadratic-weighted kappa between both bundles' ICDR grades; None where it is not defined."""
     old, new = (_stacked(side).argmax(axis=1) for side in part.probabilities[Head.ICDR])
-    return quadratic_kappa(_confusion(old, new))
+    return quadratic_kappa(confusion_counts(old, new))
 
 
 def merged(parts: Sequence[Part]) -> Part:
@@ -218,7 +219,7 @@ def against_labels(pair: Pair, subset: Subset, part: Part) -> dict[str, Any]:
         probability_NG = _stacked(side)[known]
         referred_N = referral_score(probability_NG) >= threshold
         figures[name] = {
-            "kappa": quadratic_kappa(_confusion(labels_N, probability_NG.argmax(axis=1))),
+            "kappa": quadratic_kappa(confusion_counts(labels_N, probability_NG.argmax(axis=1))),
             "sensitivity": _share(referred_N[positive_N]),
             "specificity": _share(~referred_N[~positive_N]),
         }
@@ -237,10 +238,3 @@ def _stacked(rows: Sequence[Float]) -> Float:
 
 def _share(true_N: npt.NDArray[np.bool_]) -> float | None:
     return float(true_N.mean()) if len(true_N) else None
-
-
-def _confusion(rows_N: npt.NDArray[np.int64], columns_N: npt.NDArray[np.int64]) -> list[list[int]]:
-    counts = np.zeros((GRADES, GRADES), np.int64)
-    np.add.at(counts, (rows_N, columns_N), 1)
-    found: list[list[int]] = counts.tolist()
-    return found

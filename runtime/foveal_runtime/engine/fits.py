@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from foveal_runtime.bundle.calibration import GradeSetRule, OperatingPoint, SubsetCalibration
+from foveal_runtime.bundle.calibration import GradeSetRule, OperatingPoint, SubsetCalibration, calibrated
 from foveal_runtime.study.gradeset import set_quantile, set_scores
-from foveal_runtime.study.labels import GRADES, MISSING, REFERABLE_GRADE, Head, referral_score, softmax
+from foveal_runtime.study.labels import GRADES, MISSING, REFERABLE_GRADE, Head, referral_score
 
 Float64 = npt.NDArray[np.float64]
 
@@ -93,7 +93,7 @@ class Scaling:
 
     def probabilities(self, logits_NG: npt.ArrayLike) -> Float64:
         """Along the last axis."""
-        return softmax(np.asarray(logits_NG, np.float64) + (np.asarray(self.bias_G) if self.bias_G else 0.0), self.temperature)
+        return calibrated(logits_NG, self.temperature, self.bias_G)
 
 
 def fit_scaling(logits_NG: npt.ArrayLike, labels_N: npt.NDArray[np.int64], *, prior: bool = False) -> Scaling:
@@ -178,21 +178,6 @@ def cross_fitted(
         if inside.any():
             probabilities_NG[inside] = fit_scaling(logits[~inside], labels[~inside], prior=prior).probabilities(logits[inside])
     return probabilities_NG, patient_N
-
-
-def fit_points(
-    logits_NG: npt.ArrayLike, labels_N: npt.NDArray[np.int64], patients: Sequence[str]
-) -> tuple[OperatingPoint, ...]:
-    """Operating points of one modality subset, on cross-fitted scores (docs/decision-rule.md).
-
-    Args:
-        logits_NG: raw ICDR logits.
-        labels_N: ICDR grades, `MISSING` where unknown.
-        patients: whose studies they are.
-    """
-    probabilities_NG, patient_N = cross_fitted(logits_NG, labels_N, patients)
-    positive_N = labels_N[labels_N != MISSING] >= REFERABLE_GRADE
-    return fit_operating_points(referral_score(probabilities_NG), positive_N, patient_N)
 
 
 def fit_grade_set(

@@ -70,11 +70,19 @@ def referral_score(probabilities_BG: npt.NDArray[np.floating[Any]]) -> npt.NDArr
     return np.where(graded, 1.0, referable_probability(probabilities_BG))
 
 
+def confusion_counts(first_N: npt.NDArray[np.int64], second_N: npt.NDArray[np.int64]) -> list[list[int]]:
+    """Studies by the first grader's grade (row) and the second's (column)."""
+    counts = np.zeros((GRADES, GRADES), np.int64)
+    np.add.at(counts, (first_N, second_N), 1)
+    found: list[list[int]] = counts.tolist()
+    return found
+
+
 def quadratic_kappa(confusion_GG: Sequence[Sequence[int]]) -> float | None:
     """Quadratic-weighted kappa of two graders (Cohen 1968); None where it is not defined.
 
     Args:
-        confusion_GG: studies by the first's grade (row) and the second's (column).
+        confusion_GG: `confusion_counts`.
     """
     grades = range(len(confusion_GG))
     total = sum(map(sum, confusion_GG))

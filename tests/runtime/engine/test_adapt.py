@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from bundles import open_engine, write_bundle
 
-from foveal_runtime.engine.adapt import LEAST, Adaptation, Asked, adapt, calibration_error, perfect_error
+from foveal_runtime.engine.adapt import LEAST, Adaptation, Asked, adapt, perfect_error, sureness_error
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.labels import Head, referral_score, softmax
@@ -39,9 +39,9 @@ def test_a_site_gets_its_own_prior_and_temperature_and_is_calibrated_on_stranger
     np.testing.assert_allclose(np.asarray(calibration.bias[Head.ICDR]) / 3, SHIFT - SHIFT.mean(), atol=0.6)
     probabilities = calibration.probabilities(Head.ICDR, np.asarray(strangers.logits[Head.ICDR]))
     truth = np.asarray(strangers.labels[Head.ICDR])
-    assert calibration_error(probabilities, truth) < perfect_error(probabilities) + 0.04
+    assert sureness_error(probabilities, truth) < perfect_error(probabilities) + 0.04
     before = engine.manifest.calibration["image"].probabilities(Head.ICDR, np.asarray(strangers.logits[Head.ICDR]))
-    assert calibration_error(before, truth) > 0.2
+    assert sureness_error(before, truth) > 0.2
     assert found.calibration.keys() == {"image"}, "others stay as they are"
 
 
@@ -82,4 +82,4 @@ def test_too_few_labels_are_refused_and_counted(engine: Engine) -> None:
 def test_the_calibration_error_is_that_of_its_definition() -> None:
     probabilities = np.asarray([[0.95, 0.05, 0, 0, 0], [0.93, 0.07, 0, 0, 0], [0.6, 0.4, 0, 0, 0], [0.1, 0.35, 0.25, 0.2, 0.1]])
     # Bins (0.9, 1]: 1.88 expected, one right; (0.5, 0.6]: 0.6, right; (0.3, 0.4]: 0.35, wrong.
-    assert calibration_error(probabilities, np.asarray([0, 1, 0, 4])) == pytest.approx((0.88 + 0.4 + 0.35) / 4)
+    assert sureness_error(probabilities, np.asarray([0, 1, 0, 4])) == pytest.approx((0.88 + 0.4 + 0.35) / 4)

@@ -13,9 +13,9 @@ from foveal_runtime.engine.fits import (
     MIN_OTHERS,
     MIN_PATIENTS,
     TEMPERATURE_BOUNDS,
+    cross_fitted,
     fit_grade_set,
     fit_operating_points,
-    fit_points,
     fit_scaling,
     fit_subset,
     fit_temperature,
@@ -23,7 +23,7 @@ from foveal_runtime.engine.fits import (
     rates,
 )
 from foveal_runtime.study.gradeset import set_scores
-from foveal_runtime.study.labels import MISSING, Head, softmax
+from foveal_runtime.study.labels import MISSING, REFERABLE_GRADE, Head, referral_score, softmax
 
 
 def sampled(n: int, sharpen: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -119,11 +119,11 @@ def test_scores_that_are_all_one_value_still_find_everyone() -> None:
 def test_points_are_fitted_on_scores_that_do_not_know_their_patient() -> None:
     logits, labels = sampled(400, 3.0)
     patients = [f"p{i // 2}" for i in range(400)]
-    (point, *_) = fit_points(logits, labels, patients)
+    (point, *_) = fit_subset({Head.ICDR: logits}, {Head.ICDR: labels}, patients).operating_points
     assert point.studies == 400
     assert point.sensitivity_low >= 0.9
     unknown = np.where(np.arange(400) % 2, MISSING, labels)
-    assert fit_points(logits, unknown, patients)[0].studies == 200
+    assert fit_subset({Head.ICDR: logits}, {Head.ICDR: unknown}, patients).operating_points[0].studies == 200
 
 
 def test_rates_count_a_score_equal_to_the_threshold_as_referred() -> None:
@@ -163,7 +163,8 @@ def test_a_subset_is_fitted_whole_and_few_studies_fit_nothing() -> None:
     found = fit_subset({Head.ICDR: logits, Head.SDRG: logits}, {Head.ICDR: labels, Head.SDRG: labels}, patients)
     assert found.temperature[Head.ICDR] == pytest.approx(2.0, rel=0.3)
     assert found.bias == {}
-    assert found.operating_points == fit_points(logits, labels, patients)
+    probabilities, numbers = cross_fitted(logits, labels, patients)
+    assert found.operating_points == fit_operating_points(referral_score(probabilities), labels >= REFERABLE_GRADE, numbers)
     assert found.grade_set is not None
     assert (found.grade_set.coverage, found.grade_set.studies) == (0.9, 300)
     few = fit_subset({Head.ICDR: logits[:10]}, {Head.ICDR: labels[:10]}, patients[:10], prior=True)

@@ -7,9 +7,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from foveal_runtime.bundle.calibration import OperatingPoint
+from foveal_runtime.engine.reliability import bin_of
 from foveal_train.evaluation.intervals import resample
 from foveal_train.evaluation.referable import auroc, decision_figures, macro_auroc, referable_figures, roc_curve
-from foveal_train.evaluation.reliability import bin_of, calibration_error, reliability
+from foveal_train.evaluation.reliability import calibration_error, reliability
 
 
 def scored(n: int = 200, *, decimals: int = 8) -> tuple[np.ndarray, np.ndarray]:

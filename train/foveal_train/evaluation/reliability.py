@@ -10,15 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from foveal_runtime.engine.reliability import BINS, bin_of
+from foveal_runtime.engine.reliability import calibration_error as reliability_error
 from foveal_train.evaluation.intervals import Figure, Float, Resamples, divide, error_figure
-
-BINS = 10
-"""Of equal width over [0, 1]; 15, as in Guo et al. 2017, leaves too few studies a bin on a clinic's test set."""
-
-
-def bin_of(probabilities_N: Float) -> npt.NDArray[np.int64]:
-    """Bin of each probability: bin b holds (b / B, (b + 1) / B], the first one 0 as well."""
-    return np.clip(np.ceil(probabilities_N * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 
 def reliability(probabilities_N: Float, true_N: npt.NDArray[np.bool_]) -> list[dict[str, Any]]:
@@ -45,5 +39,5 @@ def calibration_error(probabilities_N: Float, true_N: npt.NDArray[np.bool_], res
     cells_NB = np.eye(BINS, dtype=np.float32)[bin_of(probabilities_N)]
     gaps_NB = cells_NB * (probabilities_N - true_N)[:, None]
     replicates = divide(np.abs(resamples.sums(gaps_NB)).sum(1), resamples.sums(cells_NB).sum(1))
-    value = float(np.abs(gaps_NB.sum(0)).sum() / len(probabilities_N)) if len(probabilities_N) else float("nan")
+    value = reliability_error(probabilities_N, true_N)
     return error_figure(value, replicates, n=len(probabilities_N), patients=resamples.patients, undefined="no labelled study")
