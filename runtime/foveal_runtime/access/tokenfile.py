@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from foveal_runtime.access.private import read_private
 from foveal_runtime.access.roles import Role
 from foveal_runtime.access.tokens import Row, TokenHash, Tokens
+from foveal_runtime.durable import sync_folder
 from foveal_runtime.errors import ConfigError
 
 WHAT = "file of tokens"
@@ -126,11 +127,7 @@ def _write(path: Path, tokens: Tokens) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _document(tokens: Tokens) -> bytes:

@@ -22,6 +22,7 @@ from typing import Any
 from foveal_runtime.audit.chain import Place, read_segment
 from foveal_runtime.audit.record import seal
 from foveal_runtime.audit.segments import LOCK, segment_path, segments
+from foveal_runtime.durable import sync_folder
 from foveal_runtime.errors import AuditError, ConfigError
 from foveal_runtime.lifecycle import Event, tell
 
@@ -107,7 +108,7 @@ class Trail:
         """
         written: Future[None] = Future()
         written.set_running_or_notify_cancel()  # a caller that goes away cancels nothing: the record is of what was computed
-        time = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        time = self._time()
         timed = [{"time": time, **body} for body in bodies]
         with self._changed:
             if self._failure or self._closing:
@@ -119,9 +120,9 @@ class Trail:
 
     def note(self, body: Body) -> None:
         """Write a record of the server itself: one that can't be written now is written before the next of any kind."""
-        time = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        timed = {"time": self._time(), **body}
         with self._changed:
-            self._owed.append({"time": time, **body})
+            self._owed.append(timed)
             self._changed.notify()
 
     def close(self) -> None:
@@ -135,6 +136,9 @@ class Trail:
         os.close(self._file)
         os.close(self._lock)
 
+    def _time(self) -> str:
+        return self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
     def _refusal(self) -> AuditError:
         return AuditError(
             f"the audit trail can't be written ({self._failure or 'the server stops'}), and nothing is answered without its "
@@ -146,7 +150,7 @@ class Trail:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             with contextlib.suppress(PermissionError):
-                _sync_folder(self.folder.parent)  # the folder itself may be new
+                sync_folder(self.folder.parent)  # the folder itself may be new
         except OSError as error:
             raise ConfigError(
                 f"--audit {self.folder} can't be written in ({error.strerror}); name another folder, or let this user write"
@@ -177,7 +181,7 @@ class Trail:
             if place.torn_bytes:
                 os.ftruncate(file_number, size)
                 os.fsync(file_number)
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         except OSError as error:
             raise ConfigError(
                 f"{path} can't be written ({error.strerror}); mend that, or name another folder with --audit"
@@ -230,7 +234,7 @@ class Trail:
             new, self._failure = not self._failure, why
             late, self._waiting = self._waiting, []
         if new:
-            self._failed_at = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            self._failed_at = self._time()
             tell(
                 Event.AUDIT_LOST,
                 f"the audit trail in {self.folder} can't be written ({why}): nothing is answered until it can; "
@@ -279,7 +283,7 @@ class Trail:
         path = segment_path(self.folder, self._place.sequence + 1)
         # One that a failed try left is empty.
         new = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
         os.close(self._file)
         self._file, self._path, self._size = new, path, 0
         tell(
@@ -311,11 +315,3 @@ def _previous_of(line: bytes, default: str) -> str:
 def _free_bytes(folder: Path) -> int:
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import struct
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from foveal_runtime.sandbox.kernel import (
     PR_CAP_AMBIENT,
     PR_CAP_AMBIENT_CLEAR_ALL,
     PR_CAPBSET_DROP,
-    checked,
+    capset,
     prctl,
 )
 
@@ -75,5 +74,4 @@ def _set(*, effective: int, permitted: int) -> None:
     """capset(2): two halves of each set, and nothing to inherit."""
     header = struct.pack("=Ii", _VERSION_3, 0)
     halves = [struct.pack("=III", effective >> at & 0xFFFFFFFF, permitted >> at & 0xFFFFFFFF, 0) for at in (0, 32)]
-    libc = ctypes.CDLL(None, use_errno=True)
-    checked(libc.capset(header, b"".join(halves)))
+    capset(header, b"".join(halves))

@@ -54,6 +54,15 @@ def mount(source: str | None, target: str, flags: int) -> None:
     checked(_libc().mount(source and source.encode(), target.encode(), None, ctypes.c_ulong(flags), None))
 
 
+def capset(header: bytes, data: bytes) -> None:
+    """capset(2).
+
+    Raises:
+        OSError: the kernel refused it.
+    """
+    checked(_libc().capset(header, data))
+
+
 def unshare(flags: int) -> None:
     """unshare(2).
 

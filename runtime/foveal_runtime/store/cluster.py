@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from foveal_runtime.durable import sync_folder
 from foveal_runtime.errors import StoreError
 from foveal_runtime.store import tuning
 from foveal_runtime.store.datafolder import DataFolder, write_config
@@ -123,7 +124,7 @@ def initdb(folder: DataFolder, user: RunAs, binaries: Binaries, stopping: thread
     if running.returncode != 0:
         raise StoreError(f"initdb failed in {fresh}: {last_words(said.decode(errors='replace'))}")
     fresh.rename(folder.pgdata)
-    _sync(folder.root)
+    sync_folder(folder.root)
 
 
 def configure(folder: DataFolder, user: RunAs) -> None:
@@ -196,11 +197,3 @@ def log_text(folder: DataFolder) -> str:
             file.seek(max(0, os.fstat(fd).st_size - 16_384))
             text += file.read().decode(errors="replace")
     return text
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
