@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -28,6 +27,7 @@ from foveal_runtime.cli.local_server import LocalServer
 from foveal_runtime.client import Client, ClientOptions
 from foveal_runtime.rpc.access import Gate
 from foveal_runtime.study.study import Study
+from processes import cpu_s, processes_of
 from runtime_load import load_photographs
 
 _CALLERS = 50
@@ -103,17 +103,8 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 def processor_ms(server: LocalServer) -> tuple[float, float]:
     """Of the server's process and of its workers, since they began."""
-    return _ms(server.process.pid), sum(map(_ms, _children(server.process.pid)))
-
-
-def _children(pid: int) -> list[int]:
-    lists = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for each in lists for child in each.read_text().split()]
-
-
-def _ms(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
+    own, *workers = processes_of(server.process.pid)
+    return cpu_s([own]) * 1e3, cpu_s(workers) * 1e3
 
 
 def gate_us(file: Path, token: Path) -> float:

@@ -20,25 +20,13 @@ import signal
 import statistics
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from access_cost import certificate, tokens
 from foveal_runtime.client import ClientOptions
-from runtime_load import Caller, load_photographs, processes_of, report, start_server
-
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def cpu_s(pid: int) -> float:
-    """Processor time of a process and its children so far."""
-    total = 0
-    for each in processes_of(pid):
-        with suppress(OSError):
-            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
-    return total / _TICKS
+from processes import cpu_s, processes_of
+from runtime_load import Caller, load_photographs, report, start_server
 
 
 class Side:
@@ -62,9 +50,9 @@ class Side:
     async def turn(self, callers: int, seconds: float) -> None:
         """One turn's rate and processor time an answer."""
         caller = Caller(self.address, self._photographs, 1, options=self._options, token=self._token)
-        before = cpu_s(self.process.pid)
+        before = cpu_s(processes_of(self.process.pid))
         per_s, times = await caller.closed(caller.single, callers, seconds)
-        self.cpu_ms.append((cpu_s(self.process.pid) - before) * 1e3 / len(times))
+        self.cpu_ms.append((cpu_s(processes_of(self.process.pid)) - before) * 1e3 / len(times))
         self.per_s.append(per_s)
         await caller.channel.close()
 

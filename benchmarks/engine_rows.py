@@ -33,7 +33,8 @@ from foveal_runtime.serving.kept import read_plan
 from foveal_runtime.serving.spec import CPU_ROWS
 from foveal_runtime.serving.workerspec import graph_threads
 from foveal_runtime.study.study import Study
-from runtime_load import Caller, load_photographs, processes_of, report, start_server
+from processes import processes_of
+from runtime_load import Caller, load_photographs, report, start_server
 
 _QUEUED = 250
 """Studies queued at a time: the line holds 256."""

@@ -51,6 +51,7 @@ from foveal_runtime.serving.spec import CPU_ROWS
 from foveal_runtime.serving.worker import Crew, run_batch
 from foveal_runtime.serving.workerspec import graph_threads, lanes_for
 from foveal_runtime.study.study import Study
+from processes import memory_mb
 
 _TURNS = 5
 
@@ -118,22 +119,6 @@ def start_server(
         if not line:
             raise SystemExit("\n".join(lines))
     return process, found.group(1), time.perf_counter() - started
-
-
-def processes_of(pid: int) -> list[int]:
-    children = [int(c) for task in Path(f"/proc/{pid}/task").glob("*/children") for c in task.read_text().split()]
-    return [pid, *(p for child in children for p in processes_of(child))]
-
-
-def memory_mb(pid: int) -> dict[str, float]:
-    """Memory of a process and its children: sums of resident sizes, which count shared pages once for each process that maps
-    them (some 50 MB of libraries), and of proportional ones, which count every page once."""
-    rss = pss = 0
-    for process in processes_of(pid):
-        text = Path(f"/proc/{process}/smaps_rollup").read_text()
-        rss += int(re.search(r"^Rss:\s+(\d+)", text, re.M).group(1))  # type: ignore[union-attr]
-        pss += int(re.search(r"^Pss:\s+(\d+)", text, re.M).group(1))  # type: ignore[union-attr]
-    return {"rss_mb": round(rss / 1024, 1), "pss_mb": round(pss / 1024, 1), "processes": len(processes_of(pid))}
 
 
 def _engine(bundle: Path, photographs: list[bytes], batch: int, threads: int) -> Callable[[float], float]:

@@ -18,15 +18,10 @@ from foveal_runtime.sandbox.confine import Sandbox
 from foveal_runtime.serving.supervisor import Worker
 from foveal_runtime.serving.workerspec import Replay, WorkerSpec
 from foveal_runtime.study.study import Study
+from processes import cpu_s
 
 _MODES = (Sandbox.OFF, Sandbox.AUTO)
 _STARTS, _ROUNDS = 6, 12
-
-
-def cpu_s(pid: int) -> float:
-    """Processor time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
 
 
 async def start(bundle: Bundle, mode: Sandbox) -> Worker:
@@ -45,17 +40,17 @@ async def main() -> None:
     for _ in range(_STARTS):
         for mode in _MODES:
             worker = await start(bundle, mode)
-            starts[mode].append(cpu_s(worker.pid))
+            starts[mode].append(cpu_s([worker.pid]))
             await asyncio.to_thread(worker.close)
     workers = {mode: await start(bundle, mode) for mode in _MODES}
     studied: dict[Sandbox, list[float]] = {mode: [] for mode in _MODES}
     walls: dict[Sandbox, list[float]] = {mode: [] for mode in _MODES}
     for turn in range(_ROUNDS + 1):
         for mode, worker in workers.items():
-            before, began = cpu_s(worker.pid), time.perf_counter()
+            before, began = cpu_s([worker.pid]), time.perf_counter()
             await worker.run(studies, [Ask()] * len(studies), timeout_s=120)
             if turn:
-                studied[mode].append((cpu_s(worker.pid) - before) / len(studies))
+                studied[mode].append((cpu_s([worker.pid]) - before) / len(studies))
                 walls[mode].append((time.perf_counter() - began) / len(studies))
     for mode, worker in workers.items():
         times = [statistics.median(found[mode]) for found in (starts, studied, walls)]

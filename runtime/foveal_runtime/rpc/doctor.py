@@ -13,16 +13,16 @@ from foveal_runtime.engine.finding import Finding, Status, refused
 from foveal_runtime.engine.machine import disk
 from foveal_runtime.errors import FovealError, StoreError
 from foveal_runtime.photo.site import read_site
-from foveal_runtime.rpc.certificates import out_of_date, read_authorities, read_pair
-from foveal_runtime.rpc.findings import access_findings
+from foveal_runtime.rpc.certificates import out_of_date, read_server_files
+from foveal_runtime.rpc.findings import SOON_DAYS, access_findings
 from foveal_runtime.serving.address import is_loopback
 from foveal_runtime.store.location import conninfo_of, folder_of, is_url, printable
 from foveal_runtime.store.patients import read_key
 
 if TYPE_CHECKING:
+    from foveal_runtime.rpc.certificates import ServerFiles
     from foveal_runtime.serving.config import ServeConfig
 
-_RENEW_DAYS = 30
 _CONNECT_S = 5.0
 
 
@@ -65,13 +65,11 @@ def _certificates(config: ServeConfig, now: datetime.datetime) -> Iterator[Findi
     if config.tls_cert is None or config.tls_key is None:
         return
     try:
-        chain, _ = read_pair(config.tls_cert, config.tls_key)
-        if config.client_ca is not None:
-            read_authorities(config.client_ca, "--client-ca")
+        files = read_server_files(config.tls_cert, config.tls_key, config.client_ca)
     except FovealError as error:
         yield refused("certificate", error)
         return
-    yield _dates(config.tls_cert, chain, now)
+    yield _dates(config.tls_cert, files, now)
     mode = stat.S_IMODE(config.tls_key.stat().st_mode)
     if mode & 0o077:
         yield Finding(
@@ -82,23 +80,19 @@ def _certificates(config: ServeConfig, now: datetime.datetime) -> Iterator[Findi
         )
 
 
-def _dates(path: Path, chain: bytes, now: datetime.datetime) -> Finding:
-    from cryptography import x509
-
-    first = x509.load_pem_x509_certificates(chain)[0]
-    if wrong := out_of_date(chain, now):
+def _dates(path: Path, files: ServerFiles, now: datetime.datetime) -> Finding:
+    if wrong := out_of_date(files.chain, now):
         return Finding(
             name="certificate",
             status=Status.WRONG,
             says=f"--tls-cert {path} {wrong}: no client will trust it",
             mend="renew it, or set this machine's clock",
         )
-    days = (first.not_valid_after_utc - now).days
-    if days < _RENEW_DAYS:
-        return Finding(
-            name="certificate", status=Status.WARNING, says=f"--tls-cert {path} is valid for {days} days more", mend="renew it"
-        )
-    return Finding(name="certificate", status=Status.OK, says=f"--tls-cert {path} is valid for {days} days more")
+    days = files.days_left(now)
+    says = f"--tls-cert {path} is valid for {int(days)} days more"
+    if days < SOON_DAYS:
+        return Finding(name="certificate", status=Status.WARNING, says=says, mend="renew it")
+    return Finding(name="certificate", status=Status.OK, says=says)
 
 
 def _keys(config: ServeConfig) -> Iterator[Finding]:

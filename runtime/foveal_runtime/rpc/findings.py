@@ -6,11 +6,12 @@ import datetime
 from pathlib import Path
 
 from foveal_runtime.access.tokenfile import read_tokens
-from foveal_runtime.engine.finding import Finding, Status
+from foveal_runtime.engine.finding import Finding, Status, refused
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.rpc.certificates import out_of_date, read_server_files
 
-_SOON_DAYS = 30
+SOON_DAYS = 30
+"""Before a certificate or a token expires, in which it is warned of."""
 
 
 def access_findings(
@@ -43,12 +44,12 @@ def _certificate(cert: Path, key: Path, now: datetime.datetime) -> Finding:
     try:
         files = read_server_files(cert, key, None)
     except ConfigError as error:
-        return _wrong(name, error)
+        return refused(name, error)
     mend = "renew it; a running server reads the new files by itself"
     if wrong := out_of_date(files.chain, now):
         return Finding(name=name, status=Status.WRONG, says=f"{cert} {wrong}", mend=f"{mend}, or set this machine's clock")
     says = f"{cert} is good for {files.days_left(now):.0f} days, until {files.ends:%Y-%m-%d}"
-    if files.days_left(now) < _SOON_DAYS:
+    if files.days_left(now) < SOON_DAYS:
         return Finding(name=name, status=Status.WARNING, says=says, mend=mend)
     return Finding(name=name, status=Status.OK, says=says)
 
@@ -58,15 +59,15 @@ def _tokens(path: Path, now: datetime.datetime) -> Finding:
     try:
         rows = read_tokens(path).rows
     except ConfigError as error:
-        return _wrong(name, error)
+        return refused(name, error)
     over = sorted(row.name for row in rows if now >= row.expires)
-    soon = sorted(row.name for row in rows if now < row.expires <= now + datetime.timedelta(days=_SOON_DAYS))
+    soon = sorted(row.name for row in rows if now < row.expires <= now + datetime.timedelta(days=SOON_DAYS))
     if not rows or len(over) == len(rows):
         says = f"{path} lets nobody in: {len(rows)} rows, all expired" if rows else f"{path} lets nobody in: it has no row"
         return Finding(name=name, status=Status.WRONG, says=says, mend=f"foveal token add NAME --role … --file {path}")
     says = f"{len(rows) - len(over)} of {len(rows)} are valid"
     if over or soon:
-        says += f"; expired: {_few(over)}; within {_SOON_DAYS} days: {_few(soon)}"
+        says += f"; expired: {_few(over)}; within {SOON_DAYS} days: {_few(soon)}"
         mend = f"foveal token change NAME --expires … --file {path}, or revoke what is not needed"
         return Finding(name=name, status=Status.WARNING, says=says, mend=mend)
     return Finding(name=name, status=Status.OK, says=says)
@@ -74,8 +75,3 @@ def _tokens(path: Path, now: datetime.datetime) -> Finding:
 
 def _few(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "none"
-
-
-def _wrong(name: str, error: ConfigError) -> Finding:
-    text, _, mend = str(error).rpartition("; ")
-    return Finding(name=name, status=Status.WRONG, says=text or mend, mend=mend)
