@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundles import open_engine, photograph, write_bundle
+from clinics import labelled_folder
 from commands import foveal, one_line
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -32,15 +33,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty labelled photographs, and one that can't be decoded."""
-    folder = tmp_path_factory.mktemp("clinic")
-    rows = ["file,patient,icdr"]
-    for i in range(60):
-        (folder / f"eye-{i}.jpg").write_bytes(photograph(i))
-        rows.append(f"eye-{i}.jpg,p{i},{(0, 0, 0, 1, 2)[i % 5]}")
-    (folder / "half.jpg").write_bytes(photograph(9)[:2000])
-    rows.append("half.jpg,p60,2")
-    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
-    return folder
+    return labelled_folder(tmp_path_factory.mktemp("clinic"), [0, 0, 0, 1, 2] * 12)
 
 
 def test_a_clinic_s_bundle_is_whole_signed_and_calibrated_by_its_studies(old: Path, clinic: Path, tmp_path: Path) -> None:

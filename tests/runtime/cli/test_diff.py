@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import photograph, write_bundle
+from bundles import write_bundle
+from clinics import labelled_folder
 from commands import Done, foveal, one_line
 
 from foveal_runtime.bundle.bundle import sha256_file
@@ -29,15 +30,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six labelled photographs, and one that can't be decoded."""
-    folder = tmp_path_factory.mktemp("clinic")
-    rows = ["file,patient,icdr"]
-    for i in range(6):
-        (folder / f"eye-{i}.jpg").write_bytes(photograph(i))
-        rows.append(f"eye-{i}.jpg,p{i},{i % 5}")
-    (folder / "half.jpg").write_bytes(photograph(9)[:2000])
-    rows.append("half.jpg,p8,2")
-    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
-    return folder
+    return labelled_folder(tmp_path_factory.mktemp("clinic"), [0, 1, 2, 3, 4, 0])
 
 
 def compare(old: Path, new: Path, folder: Path, envelope: str = "", *more: str) -> tuple[Done, dict[str, Any]]:
