@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from foveal_runtime.cli.logs import OURS
+from foveal_runtime.lifecycle import ACCESS, LIFECYCLE
 from once import made_once, shared_root
 from servers import RunningServer
 
@@ -25,6 +28,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONG.index(folder) if folder in LONG else len(LONG)
 
     items.sort(key=place)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """A server run within a test attaches its log to that test's stderr, which is closed when the next one logs."""
+    logs = [logging.getLogger(name) for name in ("", ACCESS, LIFECYCLE)]
+    before = [(log.level, log.propagate, list(log.handlers)) for log in logs]
+    yield
+    for log, (level, propagate, handlers) in zip(logs, before, strict=True):
+        log.setLevel(level)
+        log.propagate = propagate
+        for each in [each for each in log.handlers if each not in handlers and each.get_name() == OURS]:
+            log.removeHandler(each)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from foveal_runtime.lifecycle import ACCESS, LIFECYCLE
 from foveal_runtime.rpc.request_id import NamesCalls
 
 STDOUT = "-"
-_OURS = "foveal"
+OURS = "foveal"
 
 
 def set_up(*, as_json: bool, verbose: bool, access_log: str) -> None:
@@ -48,8 +48,8 @@ def set_up(*, as_json: bool, verbose: bool, access_log: str) -> None:
 def _attach(log: logging.Logger, handler: logging.Handler, formatter: logging.Formatter) -> None:
     handler.setFormatter(formatter)
     handler.addFilter(NamesCalls())
-    handler.set_name(_OURS)
-    for each in [each for each in log.handlers if each.get_name() == _OURS]:
+    handler.set_name(OURS)
+    for each in [each for each in log.handlers if each.get_name() == OURS]:
         log.removeHandler(each)  # of a server that ran in this process before
     log.addHandler(handler)
 
