@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from foveal_runtime.cli.logs import OURS
-from foveal_runtime.lifecycle import ACCESS, LIFECYCLE
 from once import made_once, shared_root
 from servers import RunningServer
+
+from foveal_runtime.cli.logs import OURS
+from foveal_runtime.lifecycle import ACCESS, LIFECYCLE
 
 SHARED_IDRID = Path(__file__).resolve().parents[2] / "shared" / "data" / "idrid"
 

@@ -115,6 +115,21 @@ def test_a_step_asks_its_device_for_no_number(alignment: str) -> None:
         _ = bool(losses.total > 0)
 
 
+@pytest.mark.parametrize(("alone", "passes"), [(True, 1), (False, 2)])
+def test_photographs_alone_are_fused_once(alone: bool, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_recipe("tiny", ("image_spec.side_px=32", "alignment=joint", "modality_dropout=0.5"))
+    arrays = _studies(8)
+    if alone:
+        arrays.present_NM[:] = [True, False, False]
+    objective = Objective(build_model(recipe.model, seed=0).model, recipe, (Head.ICDR,), {}).train()
+    batch = make_batch(raw_batch(arrays, np.arange(8)), arrays, recipe, torch.device("cpu"), training=True)
+    made = []
+    fuse = objective.model.fuse
+    monkeypatch.setattr(objective.model, "fuse", lambda *args: made.append(1) or fuse(*args))
+    objective(batch)
+    assert len(made) == passes
+
+
 def test_batches_prepared_ahead_are_those_that_are_asked_for_in_their_order() -> None:
     arrays = _studies(12)
     rows = [np.arange(start, start + 3) for start in (0, 6, 3, 9)]

@@ -117,8 +117,9 @@ class Objective(nn.Module):
                 whole = cls_BD.new_zeros((present_BM.shape[0], cls_BD.shape[1]))
                 vectors[modality] = whole.index_copy(0, index_of(rows_B, cls_BD.device), cls_BD)
         else:
-            # The joint protocol compares CLS vectors of a pass that saw everything, whatever the dropout showed above.
-            full = joint if batch.shown_BM is None else self.model.fuse(encoded, present_BM)
+            # The joint protocol compares CLS vectors of a pass that saw everything, whatever the dropout showed above. A lone
+            # modality is never dropped: it was seen.
+            full = joint if batch.shown_BM is None or len(encoded) == 1 else self.model.fuse(encoded, present_BM)
             vectors = {m: full.cls_BMD[:, i] for i, m in enumerate(Modality) if m in encoded}
         parts = {
             **self._classification(graded, batch.labels),
