@@ -80,6 +80,7 @@ def describe(bundle: Bundle, *, signed_by: str = "") -> dict[str, Any]:
         "trained_on",
         "adapted",
         "novelty",
+        "occlusion",
         "tolerances",
         "parity",
         "image",
@@ -154,6 +155,12 @@ def screen(document: dict[str, Any]) -> str:
         lines.append(f"  {name:<24}{'; '.join(points) or 'no operating point'}{_sets(entry['grade_set'])}")
     if document["novelty"] is not None:
         lines.append(f"knows photographs unlike its training's; their limit was fitted on {document['novelty']['studies']}")
+    if document["occlusion"] is not None:
+        found = document["occlusion"]
+        lines.append(
+            f"evidence maps: the tenth that they mark costs {found['drop']:.2f} (>= {found['drop_low']:.2f}) more of the "
+            f"referral probability than a random tenth, on {found['studies']} photographs"
+        )
     if document["adapted"] is not None:
         adapted = document["adapted"]
         lines.append(f"adapted to {adapted['site']}, from bundle {adapted['bundle_sha256'][:12]}")
