@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from browsers import fits_and_is_accessible
 from commands import foveal, one_line
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
@@ -555,3 +556,8 @@ def test_replay_elsewhere_is_held_to_what_was_reached_here(int8: Exported) -> No
 def test_limit_of_the_replay(target: Target, reached: float, limit: float) -> None:
     allowed = tolerances(parse_budget([], Precision.INT8), Precision.INT8)
     assert replayed(allowed, target, reached).golden_cosine == pytest.approx(limit)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (390, "light")])
+def test_the_parity_page_fits_a_telephone_and_the_dark(int8: Exported, width: int, scheme: str) -> None:
+    fits_and_is_accessible(int8.html, width, scheme)

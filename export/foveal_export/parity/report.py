@@ -13,15 +13,7 @@ import numpy as np
 from foveal_export.parity.parity import Answers
 from foveal_runtime.bundle.manifest import Evidence
 from foveal_runtime.study.labels import Head
-
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1c2430}
-table{border-collapse:collapse;margin:.5rem 0 1.5rem}
-td,th{padding:.25rem .7rem;border-bottom:1px solid #d8dde5;text-align:right}
-td:first-child,th:first-child{text-align:left}.pass{color:#0a7a3d}.fail{color:#b3261e}img{max-width:100%}
-h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}.note{color:#5a6575}
-"""
-
+from foveal_train.evaluation import page
 
 _OF_VECTORS = ("min_cosine", "outlier's cosine", "max_abs", "neighbour_overlap")
 """Limits that speak of one kind of vector."""
@@ -53,7 +45,7 @@ def html(
         parts += ["<h2>Out of budget</h2>", _table(["subset", "quantity", "got", "limit"], rows)]
     parts += ["<h2>Vectors</h2>", _vectors(document), "<h2>Grades, as they are served</h2>", _heads(document)]
     parts += ["<h2>Do PyTorch's own grades mean anything?</h2>", _evidence(document)]
-    parts += [_figure(_scatter(reference, artefact), "Logits, PyTorch across, artefact up; the line is agreement")]
+    parts += [_figure(_scatter(reference, artefact), "Logits, PyTorch across, artefact up; the line is agreement", wide=False)]
     parts += ["<h2>Worst studies</h2>", _worst(document, images)]
     drifted = [row for row in document["worst"] if row["drift"]]
     if drifted:
@@ -80,16 +72,13 @@ def html(
             _given_back(document),
             _figure(_frontier_plot(document), "Latency and error"),
         ]
-    body = "\n".join(parts)
-    top = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Parity</title><style>{_STYLE}</style>'
-    return f"{top}<body>{body}</body></html>\n"
+    parts += ["<h2>Terms</h2>", page.glossary("cosine", "near-tie", "kappa", "AUROC", "sensitivity", "ECE")]
+    return page.whole(f"foveal parity: {document['profile']} {document['precision']}", parts)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    marks = {"pass": ' class="pass"', "FAIL": ' class="fail"'}
-    body = "".join("<tr>" + "".join(f"<td{marks.get(cell, '')}>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"
+    marks = {"pass": '<span class="pass">pass</span>', "FAIL": '<span class="fail">FAIL</span>'}
+    return page.table(head, [[marks.get(cell, escape(cell)) for cell in row] for row in rows])
 
 
 def _engines(built: Mapping[str, Any]) -> str:
@@ -178,12 +167,16 @@ def _above(value: float | None, low: float | None) -> str:
 
 
 def _worst(document: Mapping[str, Any], images: Mapping[str, bytes | None]) -> str:
-    cells = []
-    for row in document["worst"]:
-        thumbnail = _thumbnail(images.get(row["study"]))
-        cells.append(f"<tr><td>{escape(row['study'])}{thumbnail}</td><td>{escape(row['subset'])}</td>"
-                     f"<td>{row['kind']}</td><td>{row['cosine']:.5f}</td></tr>")  # fmt: skip
-    return f"<table><tr><th>study</th><th>subset</th><th>vector</th><th>cosine</th></tr>{''.join(cells)}</table>"
+    rows = [
+        [
+            escape(row["study"]) + _thumbnail(images.get(row["study"])),
+            escape(row["subset"]),
+            row["kind"],
+            f"{row['cosine']:.5f}",
+        ]
+        for row in document["worst"]
+    ]
+    return page.table(["study", "subset", "vector", "cosine"], rows)
 
 
 def _thumbnail(data: bytes | None) -> str:
@@ -252,9 +245,8 @@ def _variants(variants: Mapping[str, Any]) -> str:
     return _table(["graph", "variant", "MB", "arithmetic", "least cosine"], rows)
 
 
-def _figure(png: bytes, caption: str) -> str:
-    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    return f'<p><img alt="{escape(caption)}" src="{source}"><br><small>{escape(caption)}</small></p>'
+def _figure(png: bytes, caption: str, *, wide: bool = True) -> str:
+    return page.figure(png, media="image/png", alt=caption, caption=caption, wide=wide)
 
 
 def _png(figure: Any) -> bytes:

@@ -10,18 +10,23 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from browsers import fits_and_is_accessible
 from graded import Trained, make_arrays, make_samples
 
 from foveal_runtime.errors import ConfigError
+from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import Modality
 from foveal_train.cli import evaluate
 from foveal_train.evaluation import evaluate_arrays, page, plots
+from foveal_train.evaluation.mistakes import worst_graded
 from foveal_train.evaluation.report import html, write_html
 from foveal_train.model.model import MultimodalModel
 from foveal_train.model.profile import profile
+from foveal_train.runs.predict import predict
 from foveal_train.runs.run import RunInfo
 
 VOID = {"meta", "img", "br"}
@@ -157,3 +162,25 @@ def test_evaluate_on_named_data_leaves_out_what_was_seen_and_the_runs_own_report
 def test_a_negative_number_of_replicates_is_refused() -> None:
     with pytest.raises(ConfigError, match="--bootstrap"):
         evaluate.evaluate(bootstrap=-1)
+
+
+def test_the_worst_graded_photographs_are_shown_where_they_are_asked_for(
+    tiny: tuple[MultimodalModel, NoteTokeniser], info: RunInfo, metrics: dict[str, Any], document: str
+) -> None:
+    arrays = make_arrays(make_samples(24), tiny[1])
+    trained = Trained(subsets=(frozenset({Modality.IMAGE}),), aligned=())
+    worst = worst_graded(tiny[0], arrays, trained, 3)
+    answers = predict(tiny[0], arrays, subset=frozenset({Modality.IMAGE}))
+    far = np.abs(arrays.labels[Head.ICDR][answers.rows] - answers.logits[Head.ICDR].argmax(1))
+    assert [abs(one.truth - one.answer) for one in worst] == sorted(far, reverse=True)[:3]
+    assert "data:image/jpeg" not in document
+    shown = html(metrics, info, HISTORY, mistakes=worst)
+    assert shown.count("data:image/jpeg") == 3
+    assert f"reader: {worst[0].truth}" in text_of(shown)
+    assert worst_graded(tiny[0], arrays, Trained(subsets=(), aligned=()), 3) == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_fits_a_telephone_and_the_dark(tmp_path: Path, document: str, width: int, scheme: str) -> None:
+    (tmp_path / "report.html").write_text(document, encoding="utf-8")
+    fits_and_is_accessible(tmp_path / "report.html", width, scheme)

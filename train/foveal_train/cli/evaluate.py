@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +14,20 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     from foveal_runtime.client import Client
     from foveal_train.evaluation.held_out import HeldOut
+    from foveal_train.evaluation.mistakes import Mistake
     from foveal_train.runs.run import Run
 
 RUNS = Path("runs")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask:
+    """How a run is to be judged."""
+
+    skip_bad: bool
+    bootstrap: int
+    seed: int
+    mistakes: int
 
 
 def evaluate(
@@ -28,6 +40,7 @@ def evaluate(
     seed: int = 0,
     keep_seen: Annotated[bool, Parameter(negative=())] = False,
     skip_bad: Annotated[bool, Parameter(negative=())] = False,
+    mistakes: int = 0,
     address: str | None = None,
     k: int | None = None,
     tls_ca: Path | None = None,
@@ -51,6 +64,8 @@ def evaluate(
 
         foveal evaluate --address 127.0.0.1:50051 --data brset:data/brset --json > served.json
 
+        foveal evaluate runs/edge --mistakes 12
+
         foveal evaluate runs/edge --json | jq .grading.image.heads.icdr.kappa
 
     Parameters
@@ -70,6 +85,8 @@ def evaluate(
         Do not leave out what training or validation saw. The figures then say nothing of new patients.
     skip_bad
         Leave unusable rows and photographs out instead of refusing the data set.
+    mistakes
+        Show so many of the worst graded photographs in report.html, which then holds photographs of patients.
     address
         HOST:PORT of a running server: measure retrieval through it.
     k
@@ -87,8 +104,8 @@ def evaluate(
     """
     from foveal_runtime.errors import ConfigError, DataError
 
-    if bootstrap < 0:
-        raise ConfigError(f"--bootstrap is {bootstrap}, it must be 0 or more; 1000 is usual")
+    if bootstrap < 0 or mistakes < 0:
+        raise ConfigError(f"--bootstrap is {bootstrap} and --mistakes {mistakes}; both are 0 or more, 1000 and 0 are usual")
     from rich.console import Console
 
     if address is not None:
@@ -113,12 +130,13 @@ def evaluate(
         opened = Run.open(run or newest_run(RUNS))
         chosen = unseen(opened, data, skip_bad=skip_bad, keep_seen=keep_seen) if data else own_test(opened, skip_bad=skip_bad)
     specs = data or list(opened.info.data)
-    metrics = _measure(opened, chosen, specs, skip_bad=skip_bad, bootstrap=bootstrap, seed=seed, console=console)
+    ask = Ask(skip_bad=skip_bad, bootstrap=bootstrap, seed=seed, mistakes=mistakes)
+    metrics, worst = _measure(opened, chosen, specs, ask, console=console)
     folder = out or (opened.path / _folder_name(data) if data else opened.path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / METRICS_FILE, metrics)
-        write_html(folder / REPORT_FILE, metrics, opened.info, _history(opened.path))
+        write_html(folder / REPORT_FILE, metrics, opened.info, _history(opened.path), mistakes=worst)
     except OSError as error:
         raise DataError(f"the report can't be written to {folder} ({error.strerror}); name another folder with --out") from None
     _show(metrics, json_)
@@ -162,14 +180,13 @@ def _measure_served(
     return {"data": specs, **metrics, "warnings": [remark, *metrics["warnings"]]}
 
 
-def _measure(
-    run: Run, chosen: HeldOut, specs: list[str], *, skip_bad: bool, bootstrap: int, seed: int, console: Any
-) -> dict[str, Any]:
+def _measure(run: Run, chosen: HeldOut, specs: list[str], ask: Ask, *, console: Any) -> tuple[dict[str, Any], list[Mistake]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from foveal_runtime.study.notes import NoteTokeniser
     from foveal_train.data.sample import Problem, problems_text
     from foveal_train.evaluation import evaluate_arrays
+    from foveal_train.evaluation.mistakes import worst_graded
     from foveal_train.training.arrays import load_arrays
     from foveal_train.training.recipe import recipe_from_document
 
@@ -190,21 +207,22 @@ def _measure(
             features=run.info.features,
             modalities=recipe.modalities,
             keep_empty_notes=recipe.keep_empty_notes,
-            skipped=problems.append if skip_bad else None,
+            skipped=problems.append if ask.skip_bad else None,
             progress=bar("decoding photographs"),
         )
         metrics = evaluate_arrays(
             run.model,
             arrays,
             run.info,
-            seed=seed,
-            bootstrap=bootstrap,
+            seed=ask.seed,
+            bootstrap=ask.bootstrap,
             tokenise=tokenise,
             progress=bar("asking the model"),
         )
     skipped = [problems_text(problems)] if problems else []
     metrics["warnings"] = [*chosen.remarks, *skipped, *metrics["warnings"]]
-    return {"split": chosen.split, "data": specs, "run": run.path.name, "seen": chosen.seen, **metrics}
+    worst = worst_graded(run.model, arrays, run.info, ask.mistakes) if ask.mistakes else []
+    return {"split": chosen.split, "data": specs, "run": run.path.name, "seen": chosen.seen, **metrics}, worst
 
 
 def _folder_name(specs: list[str]) -> str:

@@ -70,7 +70,7 @@ def roc(curves: Sequence[tuple[str, dict[str, Any]]]) -> bytes | None:
         return None
 
     def draw() -> Figure:
-        figure, (axes,) = _figure(8.2, 4.3)
+        figure, (axes,) = _figure(4.8, 4.9 + 0.25 * len(shown))
         axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
         for (title, found), colour in zip(shown, COLOURS, strict=False):
             label = f"{title.replace(' = ', chr(10) + '= ')}  ({found['auroc']['value']:.3f})"
@@ -82,7 +82,7 @@ def roc(curves: Sequence[tuple[str, dict[str, Any]]]) -> bytes | None:
                 if sensitivity is not None and specificity is not None:
                     axes.plot(1 - specificity, sensitivity, "o", color=colour, ms=5, mec="white", mew=0.8)
         axes.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), aspect="equal")
-        figure.legend(loc="outside right center", title="shown to the model (AUROC)", fontsize=8.5, title_fontsize=8.5)
+        figure.legend(loc="outside lower left", title="shown to the model (AUROC)", fontsize=8.5, title_fontsize=8.5)
         return figure
 
     return _svg(draw)
@@ -96,7 +96,7 @@ def reliability(panels: Sequence[tuple[str, Sequence[tuple[str, list[dict[str, A
     """
 
     def draw() -> Figure:
-        figure, every = _figure(2.9 * len(panels) + 0.2, 3.1, columns=len(panels))
+        figure, every = _figure(2.9 * len(panels) + 0.2, 3.4, columns=len(panels))
         for axes, (title, curves) in zip(every, panels, strict=True):
             axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
             for (label, bins), colour in zip(curves, (ORANGE, BLUE) if len(curves) > 1 else (BLUE,), strict=True):
@@ -109,9 +109,10 @@ def reliability(panels: Sequence[tuple[str, Sequence[tuple[str, list[dict[str, A
                     size = 10 + 50 * b["n"] / most
                     axes.scatter(b["predicted"], b["observed"], s=size, facecolor=face, edgecolor=colour, alpha=0.75, lw=0.8)
             axes.set(title=title, xlabel="predicted probability", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-            if len(curves) > 1:
-                axes.legend(loc="upper left", fontsize=8)
         every[0].set_ylabel("how often it was so")
+        two = next((axes for axes, (_, curves) in zip(every, panels, strict=True) if len(curves) > 1), None)
+        if two is not None:
+            figure.legend(*two.get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=8)
         return figure
 
     return _svg(draw)
@@ -172,7 +173,7 @@ def recalls(protocols: dict[str, dict[str, Any]]) -> bytes:
     """Strict recall of a note among photographs, both protocols, with the ceiling of a text-only query."""
 
     def draw() -> Figure:
-        figure, every = _figure(3.2 * len(protocols) + 0.4, 3.0, columns=len(protocols))
+        figure, every = _figure(3.2 * len(protocols) + 0.4, 3.3, columns=len(protocols))
         for axes, (name, protocol) in zip(every, protocols.items(), strict=True):
             for offset, key, colour, words in (
                 (-0.18, "text_to_image", BLUE, "note → photograph"),
@@ -190,7 +191,7 @@ def recalls(protocols: dict[str, dict[str, Any]]) -> bytes:
             axes.set(title=f"{name} protocol", ylim=(0, 104), xlim=(-0.6, len(KS) - 0.4))
             axes.set_xticks(range(len(KS)), [f"R@{k}" for k in KS])
         every[0].set_ylabel("strict recall, %")
-        every[0].legend(loc="upper left", fontsize=8)
+        figure.legend(*every[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, fontsize=8)
         return figure
 
     return _svg(draw)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal_train.evaluation import page
+from foveal_train.evaluation.mistakes import Mistake, mistakes_section
 from foveal_train.evaluation.report_grading import (
     ICDR,
     calibration_section,
@@ -22,6 +23,7 @@ from foveal_train.training.curves import curves
 if TYPE_CHECKING:
     from foveal_train.runs.run import RunInfo
 
+_TERMS = ("referable DR", "kappa", "AUROC", "sensitivity", "specificity", "balanced accuracy", "ECE", "interval")
 _SPLITS = {
     "test": "the run's own test split: patients that neither training nor validation saw",
     "validation": "the run's VALIDATION split, on which calibration was fitted",
@@ -30,7 +32,12 @@ _SPLITS = {
 
 
 def write_html(
-    path: Path, metrics: Mapping[str, Any], info: RunInfo, history: Sequence[Mapping[str, Any]] = (), drawn: bytes | None = None
+    path: Path,
+    metrics: Mapping[str, Any],
+    info: RunInfo,
+    history: Sequence[Mapping[str, Any]] = (),
+    drawn: bytes | None = None,
+    mistakes: Sequence[Mistake] = (),
 ) -> None:
     """Write the report; a reader sees the old file or the new one, never half.
 
@@ -40,17 +47,22 @@ def write_html(
         info: the run.
         history: a row an epoch, as in history.jsonl.
         drawn: what `curves` made of it; None draws it here.
+        mistakes: photographs to show.
 
     Raises:
         OSError: the folder can't be written.
     """
     part = path.with_name(path.name + ".part")
-    part.write_text(html(metrics, info, history, drawn), encoding="utf-8")
+    part.write_text(html(metrics, info, history, drawn, mistakes), encoding="utf-8")
     part.replace(path)
 
 
 def html(
-    metrics: Mapping[str, Any], info: RunInfo, history: Sequence[Mapping[str, Any]] = (), drawn: bytes | None = None
+    metrics: Mapping[str, Any],
+    info: RunInfo,
+    history: Sequence[Mapping[str, Any]] = (),
+    drawn: bytes | None = None,
+    mistakes: Sequence[Mistake] = (),
 ) -> str:
     """The page as text; arguments as for `write_html`."""
     sections = {
@@ -59,8 +71,10 @@ def html(
         "Calibration": calibration_section(metrics),
         "Subgroups": subgroup_section(metrics),
         "Retrieval": retrieval_section(metrics),
+        "Mistakes": mistakes_section(mistakes),
         "Training": _training(info, history, drawn),
         "Method": _method(metrics, info),
+        "Terms": page.glossary(*_TERMS, *(("strict recall at K",) if metrics["retrieval"] else ())),
     }
     shown = {title: body for title, body in sections.items() if body}
     links = "".join(f'<a href="#s{i}">{escape(title)}</a>' for i, title in enumerate(shown))
@@ -120,6 +134,7 @@ def _training(info: RunInfo, history: Sequence[Mapping[str, Any]], drawn: bytes 
         curves([dict(row) for row in history], info.best_epoch) if drawn is None else drawn,
         alt="Losses, their weights and learning rates over epochs",
         caption="The dotted line marks the epoch whose weights were kept.",
+        wide=True,
     )
     return (
         f"<p>{info.epochs} epochs over {info.train_studies} studies, validated on {info.validation_studies}; the weights "

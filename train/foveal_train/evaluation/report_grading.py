@@ -60,7 +60,7 @@ def referable_section(metrics: Mapping[str, Any]) -> str:
             plots.roc(curves),
             alt="ROC curves of referable DR",
             caption="Dots are the operating points, which were fitted on validation and so need not meet their names here.",
-            width=820,
+            width=480,
         )
     )
 
@@ -156,6 +156,7 @@ def calibration_section(metrics: Mapping[str, Any]) -> str:
         alt="Reliability diagrams",
         caption="On the dotted line a probability means what it says. Larger dots hold more studies, hollow ones under five.",
         width=245 * len(panels),
+        wide=len(panels) > 1,
     )
     return (
         "<p>Temperature scaling was fitted on validation patients for each head and each set of inputs. ECE is the mean gap "
@@ -197,6 +198,6 @@ def subgroup_section(metrics: Mapping[str, Any]) -> str:
         counted = ("", "subgroup", "studies", "patients", "referable")
         columns = (*counted, "balanced accuracy %", "kappa", "AUROC", "sensitivity %", "specificity %")
         text += f"<h3>Shown: {escape(metrics['grading'][name]['title'])}</h3>"
-        text += page.image(plots.forest(drawn, titles), alt=f"Subgroups: {titles[0]} and {titles[1]}")
+        text += page.image(plots.forest(drawn, titles), alt=f"Subgroups: {titles[0]} and {titles[1]}", wide=True)
         text += f"<details><summary>All figures by subgroup</summary>{page.table(columns, rows, words=2)}</details>"
     return text

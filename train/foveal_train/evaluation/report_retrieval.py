@@ -32,6 +32,7 @@ def retrieval_section(metrics: Mapping[str, Any]) -> str:
         alt="Strict recall of both protocols with the ceiling",
         caption="Red: the best that any model can do which knows the note alone. A bar above it can only come from the leak.",
         width=310 * len(protocols) + 40,
+        wide=len(protocols) > 1,
     )
     return (
         f"<p>{_ceiling_in_words(next(iter(protocols.values())))}</p><ul>{described}</ul>"
