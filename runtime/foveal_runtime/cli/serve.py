@@ -29,6 +29,7 @@ def serve(
     collection: str | None = None,
     hash_patients: Path | None = None,
     audit: Path | None = None,
+    drift: Path | None = None,
     log_format: str | None = None,
     access_log: str | None = None,
     metrics: str | None = None,
@@ -83,6 +84,8 @@ def serve(
         collection: collection of the archive to serve; made when it is new. Default "default".
         hash_patients: file with a key; patient references are stored and filtered as HMAC-SHA256 of themselves.
         audit: folder of the audit trail, of this server alone: nothing is answered without its record; see `foveal audit`.
+        drift: folder where counts of each camera's photographs are kept, of this server alone; an alarm is told when they are
+            no longer what they were, see `foveal drift report`.
         log_format: of the log on stderr: text (default), or json with one object a line.
         access_log: file that gets a line a call, apart from the log; - is stdout. Default: in the log, with -v.
         metrics: HOST:PORT where Prometheus finds metrics; they hold no value of a caller.
@@ -146,6 +149,7 @@ def serve(
             "collection": collection,
             "hash_patients": hash_patients,
             "audit": audit,
+            "drift": drift,
             "log_format": log_format,
             "access_log": access_log,
             "metrics": metrics,

@@ -51,6 +51,9 @@ class ServeConfig:
     """Key file; patient references are then stored and filtered as HMAC-SHA256 of themselves."""
     audit: Path | None = None
     """Folder of the audit trail, of this server alone: nothing is answered without its record (`foveal audit`)."""
+    drift: Path | None = None
+    """Folder where counts of each camera's photographs are kept, of this server alone; an alarm is told when they are no longer
+    what they were (`foveal drift`). Empty counts nothing."""
     log_format: str = "text"
     """Of the log on stderr: text, or json with one object a line."""
     access_log: str = ""
