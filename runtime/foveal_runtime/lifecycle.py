@@ -33,6 +33,7 @@ class Event(StrEnum):
     WORKER_RESTARTED = "worker_restarted"
     STORE_LOST = "store_lost"
     STORE_BACK = "store_back"
+    PATIENT_KEY_MADE = "patient_key_made"
     AUDIT_LOST = "audit_lost"
     """The trail can't be written: the disk is full, or can't be written."""
     AUDIT_BACK = "audit_back"

@@ -105,7 +105,7 @@ def check(
 
 
 @app.command
-def forget(folder: Path, camera: str, /) -> None:
+def forget(folder: Path, camera: str, /, *, json: Json = False) -> None:
     """Count a camera anew: its lens was cleaned, its flash changed, and what comes now is right.
 
     A server that runs notices within ten seconds. Alarms of that camera end with it.
@@ -113,11 +113,14 @@ def forget(folder: Path, camera: str, /) -> None:
     Args:
         folder: that `foveal serve --drift` writes.
         camera: its name in `foveal drift report`.
+        json: print one JSON document: the camera.
     """
     from foveal_runtime.drift.folder import forget as remove
 
     if not remove(folder, camera):
         raise InputError(f"{folder} has no camera {camera!r}; `foveal drift report {folder}` lists them")
+    if json:
+        print_json({"forgotten": camera})
 
 
 def _photographs(specs: list[str]) -> list[Any]:
