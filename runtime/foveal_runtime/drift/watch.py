@@ -25,7 +25,7 @@ LATEST = 100
 """Photographs; up to twice as many before an alarm are taken for changed already."""
 _LEAST = 50
 """Photographs of a reference below which none are taken out of it."""
-_STILL = 1e-5
+_STILL = 1e-3
 """Of what raises an alarm, the evidence that keeps one up."""
 
 Bool = npt.NDArray[np.bool_]
