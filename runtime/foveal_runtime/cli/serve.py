@@ -12,7 +12,6 @@ from cyclopts import Parameter
 from foveal_runtime.cli.document import Json, print_json
 from foveal_runtime.errors import FovealError
 from foveal_runtime.sandbox.confine import Sandbox
-from foveal_runtime.store.references import References
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
@@ -29,7 +28,7 @@ def serve(
     store_password_file: Path | None = None,
     collection: str | None = None,
     hash_patients: Path | None = None,
-    patient_references: References | None = None,
+    patient_references: Literal["hashed", "plain"] | None = None,
     audit: Path | None = None,
     drift: Path | None = None,
     log_format: str | None = None,

@@ -15,7 +15,6 @@ from foveal_runtime.cli.layout import width
 from foveal_runtime.cli.store_place import Password, inspect, options_for
 from foveal_runtime.cli.store_stats import stats_document, stats_text
 from foveal_runtime.errors import CheckFailed, ConfigError
-from foveal_runtime.store.patients import KEY_NAME
 
 if TYPE_CHECKING:
     from foveal_runtime.store import Stats
@@ -172,7 +171,7 @@ def dump(location: str, target: Path, /, *, password: Password | None = None, js
     if key_ids:
         sys.stderr.write(
             f"its patient references are keyed with key {', '.join(key_ids)}, which is not in it: keep the key's file "
-            f"({KEY_NAME} in the store's folder, or --hash-patients) apart; without it no patient is found by reference\n"
+            f"(patients.key in the store's folder, or --hash-patients) apart; without it no patient is found by reference\n"
         )
 
 
@@ -212,7 +211,7 @@ def restore(location: str, source: Path, /, *, password: Password | None = None,
     sys.stderr.write(f"restored: {', '.join(collections) or 'no collection'}\n")
     if key_ids:
         sys.stderr.write(
-            f"serve it with the file of patient key {', '.join(key_ids)}: as {KEY_NAME} in the store's folder, or by "
+            f"serve it with the file of patient key {', '.join(key_ids)}: as patients.key in the store's folder, or by "
             "--hash-patients\n"
         )
 

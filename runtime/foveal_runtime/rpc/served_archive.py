@@ -87,7 +87,7 @@ class ServedArchive:
         self._alive = True
 
     async def _key(self, database: Database) -> bytes | None:
-        from foveal_runtime.store.references import keyed
+        from foveal_runtime.store.references import References, keyed
         from foveal_runtime.store.schema import all_collections
 
         config = self._config
@@ -95,7 +95,7 @@ class ServedArchive:
             await database.run(all_collections),
             config.collection,
             location=config.store,
-            wanted=config.patient_references,
+            wanted=References(config.patient_references),
             named=config.hash_patients,
         )
         if found.made is not None:

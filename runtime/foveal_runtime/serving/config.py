@@ -51,7 +51,7 @@ class ServeConfig:
     hash_patients: Path | None = None
     """File of the key with which patient references are hashed, made where it is missing; empty is `patients.key` in the
     store's folder."""
-    patient_references: References = References.HASHED
+    patient_references: str = References.HASHED.value
     """How a new collection keeps patient references: hashed (HMAC-SHA256 of themselves), or plain."""
     audit: Path | None = None
     """Folder of the audit trail, of this server alone: nothing is answered without its record (`foveal audit`)."""
@@ -179,7 +179,9 @@ class ServeConfig:
             raise ConfigError("--client-ca needs TLS; give --tls-cert and --tls-key as well")
         if not is_loopback(self.address):
             self._check_reached()
-        if self.patient_references is References.PLAIN and self.hash_patients is not None:
+        if self.patient_references not in tuple(References):
+            raise ConfigError(f"patient_references is {self.patient_references!r}; want {' or '.join(References)}")
+        if self.patient_references == References.PLAIN and self.hash_patients is not None:
             raise ConfigError("patient_references is plain, and hash_patients names a key; leave one of them out")
         if self.store_password_file is not None and not is_url(self.store):
             raise ConfigError("store_password_file is for a postgresql:// URL, and the store is none; leave it out")
