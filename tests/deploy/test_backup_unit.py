@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from servers import RunningServer, reachable_folder
 
 from foveal_runtime._proto import archive_pb2
 from foveal_runtime.rpc.messages import study_to
+from foveal_runtime.store.patients import KEY_NAME
 from foveal_runtime.study.study import Study
 
 pytestmark = pytest.mark.slow  # three servers of PostgreSQL
@@ -47,5 +49,6 @@ def test_a_nightly_backup_is_made_beside_a_serving_archive_and_restores_into_ano
         assert re.fullmatch(r"\d{8}T\d{6}Z\.dump", made.name)
         drill = folder / "drill"
         subprocess.run([*FOVEAL.split(), "store", "restore", str(drill), str(made)], check=True, timeout=120)
+        shutil.copy(store / KEY_NAME, drill)
         with RunningServer(bundle_path, "--store", str(drill)) as server, server.client() as client:
             assert client.get(archive_pb2.GetRequest(ids=["kept"])).entries[0].facts.id == "kept"

@@ -46,7 +46,9 @@ from foveal_runtime.bundle.golden import read_golden
 from foveal_runtime.bundle.manifest import Cpu, Evidence, Precision, Target
 from foveal_runtime.bundle.signing import read_public_key
 from foveal_runtime.cli.inspect import describe, screen
+from foveal_runtime.drift.signals import SIGNALS
 from foveal_runtime.engine.engine import Engine
+from foveal_runtime.engine.novelty import LEAST_HELD_OUT
 from foveal_runtime.engine.processor import this_processor
 from foveal_runtime.engine.selftest import self_test
 from foveal_runtime.errors import CheckFailed, ConfigError, DataError, SpaceMismatchError
@@ -269,6 +271,15 @@ def test_every_file_of_the_bundle_is_in_the_manifest(int8: Exported) -> None:
     card = (int8.bundle / "MODEL_CARD.md").read_text()
     assert "not a medical device" in card
     assert "brset:" not in card
+
+
+def test_manifest_counts_the_photographs_that_nobody_trained_on(int8: Exported) -> None:
+    held_out = int8.manifest.held_out
+    assert held_out is not None
+    assert held_out.photographs >= LEAST_HELD_OUT
+    wanted = {signal.name for signal in SIGNALS if signal.of_camera and (signal.name != "image" or int8.manifest.novelty)}
+    assert held_out.counts.keys() == wanted
+    assert {sum(row.values()) for row in held_out.counts.values()} == {held_out.photographs}
 
 
 def test_manifest_says_what_made_it_and_inspect_shows_it(int8: Exported) -> None:

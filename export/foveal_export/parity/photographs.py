@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from foveal_export.parity.held_out import count_held_out
 from foveal_export.parity.novelty import fit_novelty
 from foveal_export.parity.occlusion import check_occlusion
 from foveal_export.studies.cases import Chosen
@@ -19,7 +20,9 @@ def photograph_fits(engine: Engine, chosen: Chosen, folder: Path) -> dict[str, A
         chosen: the studies by purpose.
         folder: of the bundle in the making; files of the fits go there.
     """
+    novelty = fit_novelty(engine, chosen, folder)
     return {
-        "novelty": fit_novelty(engine, chosen, folder),
+        "novelty": novelty,
+        "held_out": count_held_out(engine, chosen, novelty, folder),
         "occlusion": check_occlusion(engine, (*chosen.parity, *chosen.validation)),
     }

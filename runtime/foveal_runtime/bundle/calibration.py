@@ -109,6 +109,17 @@ class Occlusion(_Model):
         return self.studies >= LEAST_OCCLUDED and self.drop_low > 0
 
 
+class HeldOutPhotographs(_Model):
+    """What the photographs that a bundle was judged on look like; `foveal_runtime.drift` compares a camera's with them."""
+
+    grid: NonNegativeInt
+    """Which signals and bins (`drift.signals.GRID`); another one is not compared."""
+    photographs: NonNegativeInt
+    """That nobody trained on."""
+    counts: dict[str, dict[Annotated[str, Field(pattern=r"^[0-9]{1,4}$")], NonNegativeInt]]
+    """How many lie in each bin of each signal."""
+
+
 class Adapted(_Model):
     """What a site's own labelled studies changed, and how that did on studies that no fit saw."""
 

@@ -167,7 +167,8 @@ def _photographs(
         return [
             _Photograph(
                 path=r.image_path,
-                patient=r.patient_id,
+                # Without a patient a photograph is one of its own, called like its file.
+                patient="" if r.patient_id == r.id else r.patient_id,
                 note=r.note,
                 record=r.record,
                 icdr=r.icdr,

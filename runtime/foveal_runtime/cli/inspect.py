@@ -98,6 +98,7 @@ def describe(bundle: Bundle, *, signed_by: str = "") -> dict[str, Any]:
         "variants": whole["variants"],
         "served": _served(bundle),
         **{name: whole[name] for name in rest},
+        "held_out_photographs": None if manifest.held_out is None else manifest.held_out.photographs,
         "engines": whole["engines"],
         "tensorrt": None if built is None else built.model_dump(mode="json", exclude_none=True),
         "warnings": warnings_of(manifest),

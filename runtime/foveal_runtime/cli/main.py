@@ -18,6 +18,7 @@ from foveal_runtime.errors import FovealError
 _RUNTIME = "foveal_runtime.cli"
 _EXTRAS = {
     "adapt": "adapt",
+    "drift": "cpu",
     "train": "train",
     "evaluate": "train",
     "sweep": "train",
@@ -93,6 +94,8 @@ def build_app(*, listing: bool = False, listing_data: bool = False, importable: 
     app.command(
         f"{_RUNTIME}.shadow:app", name="shadow", **({"help": "What a bundle in the shadow would have said."} if listing else {})
     )
+    drift = "Tell whether a camera's photographs are still what they were."
+    app.command(f"{_RUNTIME}.drift:app", name="drift", **({"help": drift} if listing else {}))
     app.command(f"{_RUNTIME}.store:app", name="store", **({"help": "Look after an archive's store."} if listing else {}))
     trail = "Check, export or replay a server's audit trail."
     app.command(f"{_RUNTIME}.audit:app", name="audit", **({"help": trail} if listing else {}))

@@ -28,7 +28,9 @@ def serve(
     store_password_file: Path | None = None,
     collection: str | None = None,
     hash_patients: Path | None = None,
+    patient_references: Literal["hashed", "plain"] | None = None,
     audit: Path | None = None,
+    drift: Path | None = None,
     log_format: str | None = None,
     access_log: str | None = None,
     metrics: str | None = None,
@@ -81,8 +83,12 @@ def serve(
         store: folder of the embedded PostgreSQL, or a postgresql:// URL without a password.
         store_password_file: file with the password of that URL; otherwise PGPASSFILE, ~/.pgpass or a service says it.
         collection: collection of the archive to serve; made when it is new. Default "default".
-        hash_patients: file with a key; patient references are stored and filtered as HMAC-SHA256 of themselves.
+        hash_patients: file of the key with which patient references are hashed (HMAC-SHA256), made where it is missing;
+            default: patients.key in the store's folder.
+        patient_references: hashed (default) or plain: how a new collection keeps them; what a collection was made with stays.
         audit: folder of the audit trail, of this server alone: nothing is answered without its record; see `foveal audit`.
+        drift: folder where counts of each camera's photographs are kept, of this server alone; an alarm is told when they are
+            no longer what they were, see `foveal drift report`.
         log_format: of the log on stderr: text (default), or json with one object a line.
         access_log: file that gets a line a call, apart from the log; - is stdout. Default: in the log, with -v.
         metrics: HOST:PORT where Prometheus finds metrics; they hold no value of a caller.
@@ -145,7 +151,9 @@ def serve(
             "store_password_file": store_password_file,
             "collection": collection,
             "hash_patients": hash_patients,
+            "patient_references": patient_references,
             "audit": audit,
+            "drift": drift,
             "log_format": log_format,
             "access_log": access_log,
             "metrics": metrics,

@@ -1,4 +1,5 @@
-"""`foveal store …`: look after an archive: stats, check, index, dump, restore, init, migrate, erase. The work is `store`'s."""
+"""`foveal store …`: look after an archive: stats, check, index, dump, restore, init and what other modules add. The work is
+`store`'s."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from foveal_runtime.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
     from foveal_runtime.store import Stats
+    from foveal_runtime.store.schema import Collection
 
 app = App(
     name="store",
@@ -152,20 +154,25 @@ def dump(location: str, target: Path, /, *, password: Password | None = None, js
         json: print one JSON document: the file and its bytes.
     """
 
-    async def work() -> int:
-        from foveal_runtime.store import backup
+    async def work() -> tuple[int, list[str]]:
+        from foveal_runtime.store import backup, schema
         from foveal_runtime.store.database import Database
 
         database = await Database.open(location, options_for(location, password), attach=True)
         try:
-            return await backup.dump(database, target)
+            return await backup.dump(database, target), _key_ids(await database.as_owner(schema.all_collections))
         finally:
             await database.close()
 
-    written = asyncio.run(work())
+    written, key_ids = asyncio.run(work())
     if json:
-        print_json({"file": str(target), "bytes": written})
+        print_json({"file": str(target), "bytes": written, "patient_keys": key_ids})
     sys.stderr.write(f"{target}: {written:,} bytes\n")
+    if key_ids:
+        sys.stderr.write(
+            f"its patient references are keyed with key {', '.join(key_ids)}, which is not in it: keep the key's file "
+            f"(patients.key in the store's folder, or --hash-patients) apart; without it no patient is found by reference\n"
+        )
 
 
 @app.command
@@ -183,7 +190,7 @@ def restore(location: str, source: Path, /, *, password: Password | None = None,
         json: print one JSON document: the collections.
     """
 
-    async def work() -> list[str]:
+    async def work() -> tuple[list[str], list[str]]:
         from foveal_runtime.store import Archive, backup, schema
         from foveal_runtime.store.database import Database
 
@@ -194,14 +201,24 @@ def restore(location: str, source: Path, /, *, password: Password | None = None,
             found = await database.as_owner(schema.all_collections)
             for each in found:
                 await Archive(database, each, options).build_indexes()
-            return [each.name for each in found]
+            return [each.name for each in found], _key_ids(found)
         finally:
             await database.close()
 
-    collections = asyncio.run(work())
+    collections, key_ids = asyncio.run(work())
     if json:
-        print_json({"collections": collections})
+        print_json({"collections": collections, "patient_keys": key_ids})
     sys.stderr.write(f"restored: {', '.join(collections) or 'no collection'}\n")
+    if key_ids:
+        sys.stderr.write(
+            f"serve it with the file of patient key {', '.join(key_ids)}: as patients.key in the store's folder, or by "
+            "--hash-patients\n"
+        )
+
+
+def _key_ids(collections: list[Collection]) -> list[str]:
+    """Keys with which collections' patient references are hashed."""
+    return sorted({each.patient_key_id for each in collections if each.patient_key_id})
 
 
 @app.command
@@ -244,3 +261,4 @@ def init(
 
 app.command("foveal_runtime.cli.store_migrate:migrate", name="migrate")
 app.command("foveal_runtime.cli.store_erase:erase", name="erase")
+app.command("foveal_runtime.cli.store_hash_patients:hash_patients", name="hash-patients")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,25 +40,27 @@ def erase(
     Args:
         location: store folder or postgresql:// URL of the tables' owner.
         patient_file: file with the patient's reference; - reads it from stdin. An argument would show it to every local user.
-        hash_patients: file with the key, where the archive holds hashed references.
+        hash_patients: file of the key of hashed references; default: patients.key in the store's folder.
         dumps: folder of dumps; those that were made before stand in the certificate, and have to be erased by hand.
         json: print the certificate as one JSON document.
     """
     from foveal_runtime.store.database import Database
     from foveal_runtime.store.erase import erase as run
     from foveal_runtime.store.location import folder_of, is_url
-    from foveal_runtime.store.patients import read_key
+    from foveal_runtime.store.references import key_of
+    from foveal_runtime.store.schema import all_collections
 
     patient = (sys.stdin.read() if str(patient_file) == "-" else patient_file.read_text(encoding="utf-8")).strip()
     if not patient:
         raise ConfigError("--patient-file holds no reference; give the patient's, as it was stored")
-    key = None if hash_patients is None else read_key(hash_patients)
     folder = None if is_url(location) else folder_of(location)
 
     async def work() -> Erased:
-        options = options_for(location, password, patient_key=key, statement_timeout_s=3600)
+        options = options_for(location, password, statement_timeout_s=3600)
         database = await Database.open(location, options, attach=True)
         try:
+            collections = await database.as_owner(all_collections)
+            options = replace(options, patient_key=key_of(collections, location=location, named=hash_patients))
             return await run(database, patient, options=options, folder=folder)
         finally:
             await database.close()

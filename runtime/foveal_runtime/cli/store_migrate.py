@@ -24,6 +24,7 @@ def migrate(
     to: Path,
     collection: str = "default",
     images: Path | None = None,
+    hash_patients: Path | None = None,
     provider: str = "cpu",
     password: Password | None = None,
     json: Json = False,
@@ -40,12 +41,15 @@ def migrate(
         to: the new bundle.
         collection: its name.
         images: folder that relative sources start from.
+        hash_patients: file of the key of hashed references; default: patients.key in the store's folder.
         provider: cpu, openvino, cuda, tensorrt, tensorrt-rtx, or auto: the best that is there.
         json: print one JSON document.
     """
     from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.store.patients import PatientRefs
     from foveal_runtime.store.reembed import Migration
     from foveal_runtime.store.reembed import migrate as run_migration
+    from foveal_runtime.store.references import key_of
 
     bundle = Bundle.open(to)
     embed = _embedder(bundle, provider)
@@ -56,6 +60,7 @@ def migrate(
 
         archive = await inspect(location, collection, password)
         try:
+            key = key_of([archive.collection], location=location, named=hash_patients)
             with Progress(console=Console(stderr=True)) as progress:
                 task = progress.add_task("re-embedding", total=await archive.count(kind="image"))
                 return await run_migration(
@@ -65,6 +70,7 @@ def migrate(
                     precision=str(bundle.manifest.precision),
                     embed=embed,
                     images=images,
+                    patients=None if key is None else PatientRefs(key),
                     progress=lambda count: progress.advance(task, count),
                 )
         finally:

@@ -45,6 +45,10 @@ class Prepared:
     """Verdict on the photograph; None without one."""
     frame: Frame | None = None
     """What of the photograph the model sees; None without one."""
+    appearance: tuple[float, ...] = ()
+    """Numbers of `photo.quality.APPEARANCE`; empty without a photograph."""
+    device: str = ""
+    """Camera that a DICOM header names (`photo.dicom`); empty where it does not."""
     eye: Eye | None = None
     """As the request or a DICOM header says."""
     from_header: tuple[str, ...] = ()
@@ -88,6 +92,10 @@ class Outcome:
     """Fields of the record that the request left out and a DICOM header says."""
     graph_ms: Mapping[str, float] = field(default_factory=dict)
     """Of that time, each graph's, by its name."""
+    appearance: tuple[float, ...] = ()
+    """Numbers of `photo.quality.APPEARANCE`; empty without a photograph."""
+    device: str = ""
+    """Camera that a DICOM header names (`photo.dicom`); empty where it does not."""
     novelty: float | None = None
     """How far the photograph lies from those that the model was trained on (`engine.novelty`), in units of the bundle's limit;
     None without a photograph, or in bundles that don't know."""

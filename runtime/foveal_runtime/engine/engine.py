@@ -10,14 +10,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL.Image import Image
 
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.manifest import FUSION, Manifest
@@ -29,14 +27,12 @@ from foveal_runtime.engine.occlusion import evidence_map
 from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.engine.passes import Pass, grouped, passes_of, timed
 from foveal_runtime.engine.providers import Provider
+from foveal_runtime.engine.seen import Decoding, Seen, see
 from foveal_runtime.engine.session import GraphSession, open_sessions, provider_of
 from foveal_runtime.engine.variants import served
 from foveal_runtime.errors import UntrainedError
-from foveal_runtime.photo.dicom import filled, is_dicom, read_dicom, told_by_header
-from foveal_runtime.photo.imaging import Float32, Frame, ImageLimits, framed, halved, photograph, standardise
-from foveal_runtime.photo.quality import Quality, assess
-from foveal_runtime.photo.structure import check_structure
-from foveal_runtime.photo.walk import Structure
+from foveal_runtime.photo.dicom import filled, is_dicom, told_by_header
+from foveal_runtime.photo.imaging import Float32, ImageLimits
 from foveal_runtime.study.labels import Head, referral_log_odds
 from foveal_runtime.study.notes import NoteTokeniser, pad_notes
 from foveal_runtime.study.record import encode_record
@@ -100,7 +96,7 @@ class Engine:
     def prepare(
         self,
         study: Study,
-        decoding: Callable[[int, int], AbstractContextManager[None]] = lambda *sizes: contextlib.nullcontext(),
+        decoding: Decoding = lambda *sizes: contextlib.nullcontext(),
     ) -> Prepared:
         """Decode, tokenise and standardise one study.
 
@@ -120,29 +116,24 @@ class Engine:
                 raise UntrainedError(
                     f"this bundle has no {modality.value} encoder; leave the {modality.value} out of the study"
                 )
-        pixels_CHW = ids_T = features_F = None
+        ids_T = features_F = None
         imputed: tuple[str, ...] = ()
-        truncated = False
-        quality: Quality | None = None
-        frame: Frame | None = None
-        header = Record()
+        truncated, seen = False, Seen()
         from_header: tuple[str, ...] = ()
         if Modality.IMAGE in subset:
             assert study.image is not None
-            image = study.image
-            structure = check_structure(image)
-            self._limits.check_decoded(structure)
-            with self._budget.hold(structure.decoded_bytes):
-                with decoding(len(image), structure.decoded_bytes):
-                    picture, header = self._picture(image, structure)
-                quality = assess(picture, self._min_gradable)
-                square_SSC, frame = framed(picture, self.manifest.image)
-                pixels_CHW = standardise(square_SSC, self.manifest.image)
-                del picture
-            if is_dicom(image):
+            seen = see(
+                study.image,
+                self.manifest.image,
+                limits=self._limits,
+                budget=self._budget,
+                min_gradable=self._min_gradable,
+                decoding=decoding,
+            )
+            if is_dicom(study.image):
                 given = study.record or Record()
-                study = self._with_header(study, header)
-                from_header = told_by_header(given, study.record or Record(), header)
+                study = self._with_header(study, seen.header)
+                from_header = told_by_header(given, study.record or Record(), seen.header)
                 subset = study.modalities
         if Modality.TEXT in subset:
             assert study.note is not None
@@ -155,24 +146,19 @@ class Engine:
             features_F, imputed = record.features_F, record.imputed
         return Prepared(
             subset=subset,
-            pixels_CHW=pixels_CHW,
+            pixels_CHW=seen.pixels_CHW,
             ids_T=ids_T,
             features_F=features_F,
             imputed=imputed,
             truncated=truncated,
-            quality=quality,
-            frame=frame,
-            eye=(study.record.eye if study.record is not None else None) or header.eye,
+            quality=seen.quality,
+            frame=seen.frame,
+            appearance=seen.appearance,
+            device=seen.device,
+            eye=(study.record.eye if study.record is not None else None) or seen.header.eye,
             from_header=from_header,
             prepare_ms=(time.perf_counter() - started) * 1e3,
         )
-
-    def _picture(self, image: bytes, structure: Structure) -> tuple[Image, Record]:
-        """The photograph as it is resampled from, and what its header knows of the record."""
-        if not is_dicom(image):
-            return photograph(image, self.manifest.image, self._limits, structure), Record()
-        dicom = read_dicom(image, self._limits, structure)
-        return halved(dicom.picture, self.manifest.image), dicom.record
 
     def _with_header(self, study: Study, header: Record) -> Study:
         """The study with the record's gaps filled from a DICOM header, unless that makes a subset that was not trained, or
@@ -238,6 +224,8 @@ class Engine:
                     imputed=item.imputed,
                     truncated=item.truncated,
                     quality=item.quality,
+                    appearance=item.appearance,
+                    device=item.device,
                     eye=item.eye,
                     prepare_ms=item.prepare_ms,
                     compute_ms=compute_ms,

@@ -50,6 +50,18 @@ class TrainingPhotographs:
         beside_N = np.maximum(np.square(away_ND).sum(-1) - np.square(along_NK).sum(-1), 0)
         return np.asarray(np.sqrt((np.square(along_NK) / self.variances_K).sum(-1) + beside_N / self.rest[0]))
 
+    @classmethod
+    def read(cls, data: bytes) -> TrainingPhotographs:
+        """From the bytes of a file that `write` wrote.
+
+        Raises:
+            ValueError, KeyError, SafetensorError: they are none.
+        """
+        from safetensors.numpy import load
+
+        arrays = load(data)
+        return cls(mean_D=arrays["mean"], axes_KD=arrays["axes"], variances_K=arrays["variances"], rest=arrays["rest"])
+
     def write(self, folder: Path) -> None:
         """Write `FILE`."""
         from safetensors.numpy import save_file
@@ -111,16 +123,12 @@ def read_novelty(bundle: Bundle) -> NoveltyScale | None:
         BundleError: its file can't be read or does not fit the bundle.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load
 
     found = bundle.manifest.novelty
     if found is None:
         return None
     try:
-        arrays = load(bundle.read(found.file))
-        training = TrainingPhotographs(
-            mean_D=arrays["mean"], axes_KD=arrays["axes"], variances_K=arrays["variances"], rest=arrays["rest"]
-        )
+        training = TrainingPhotographs.read(bundle.read(found.file))
         every = (training.mean_D, training.axes_KD, training.variances_K, training.rest)
         width, axes = bundle.manifest.embedding_dim, len(training.axes_KD)
         if [each.shape for each in every] != [(width,), (axes, width), (axes,), (1,)]:

@@ -1,4 +1,5 @@
-"""An ophthalmic DICOM file to pixels, and the three facts of its header that a record can use. Nothing else of it is kept.
+"""An ophthalmic DICOM file to pixels, the three facts of its header that a record can use, and which camera took it. Nothing
+else of it is kept.
 
 Reads single-frame colour or grey images of 8 or 16 bits (Ophthalmic Photography 8 and 16 Bit Image Storage and their like),
 native, RLE, JPEG baseline and JPEG 2000; others where a decoder of pydicom's for them is installed (python-gdcm, for example).
@@ -7,6 +8,7 @@ Needs `foveal[dicom]`; runs in the worker, like every decoder.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import re
@@ -40,6 +42,7 @@ _COLOURS = {
 """Photometric interpretations of three samples that pydicom makes RGB of; in what is compressed otherwise those of `native`."""
 _GREYS = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _DARK, _NEUTRAL, _NEAR_NEUTRAL = 24, 128, 24
+_MODEL_CHARS = 40
 _YEAR_APART = 1.0
 """Ages that differ by no more are the same: a request counts years, a header days."""
 _DAYS_A_YEAR = 365.2425
@@ -56,6 +59,8 @@ class DicomPhotograph:
     """RGB."""
     record: Record
     """Age, sex and eye, as far as the header has them."""
+    device: str = ""
+    """Model of the camera and, behind a #, eight digits that tell it from others of its model; empty where nothing says."""
 
 
 def read_dicom(data: bytes, limits: ImageLimits, structure: Structure | None = None) -> DicomPhotograph:
@@ -93,12 +98,12 @@ def read_dicom(data: bytes, limits: ImageLimits, structure: Structure | None = N
             picture = Image.fromarray(rgb_HWC)
             if _is_mislabelled_ycc(dataset, rgb_HWC):
                 picture = Image.frombytes("YCbCr", picture.size, picture.tobytes()).convert("RGB")
-            record = _record(dataset)
+            record, device = _record(dataset), _device(dataset)
     except StudyError:
         raise
     except Exception as error:  # noqa: BLE001 - pydicom raises anything on damaged files
         raise ImageError(f"DICOM image can't be decoded ({type(error).__name__}); send an intact file or a JPEG") from None
-    return DicomPhotograph(picture=picture, record=record)
+    return DicomPhotograph(picture=picture, record=record, device=device)
 
 
 def _check(dataset: Any, limits: ImageLimits) -> None:
@@ -218,6 +223,15 @@ def _record(dataset: Any) -> Record:
     sex = {"M": Sex.MALE, "F": Sex.FEMALE}.get(_text(dataset, "PatientSex"))
     side = _text(dataset, "ImageLaterality") or _text(dataset, "Laterality")
     return Record(age_years=_age_years(dataset), sex=sex, eye={"R": Eye.RIGHT, "L": Eye.LEFT}.get(side))
+
+
+def _device(dataset: Any) -> str:
+    """The camera; its serial number and station as a hash alone."""
+    words = [_text(dataset, name) for name in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName")]
+    if not any(words):
+        return ""
+    model = re.sub(r"[^A-Za-z0-9 ._/+-]", "", words[1])[:_MODEL_CHARS].strip()
+    return f"{model}#{hashlib.sha256(repr(words).encode()).hexdigest()[:8]}"
 
 
 def _age_years(dataset: Any) -> float | None:

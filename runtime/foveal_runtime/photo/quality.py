@@ -111,6 +111,11 @@ def shipped_check() -> Check:
     )
 
 
+APPEARANCE = ("green_p50", "red_green", "falls_01", "ring_3", "lit_share")
+"""Of the numbers of `measures` those that tell a camera: light, colour, sharpness, evenness, framing."""
+_APPEARANCE = [NAMES.index(name) for name in APPEARANCE]
+
+
 @dataclass(frozen=True, slots=True)
 class Assessment:
     """What the check says of one photograph."""
@@ -119,6 +124,8 @@ class Assessment:
     """Probability that it can be graded, 0 to 1."""
     reason: Quality
     """Likeliest reason against it."""
+    appearance: tuple[float, ...]
+    """The numbers of `APPEARANCE`."""
 
     def verdict(self, min_gradable: float | None = None) -> Quality:
         """Gradable, or the reason.
@@ -133,11 +140,12 @@ class Assessment:
 def judge(picture: Image.Image) -> Assessment:
     """Probability and reason for a decoded RGB photograph, as `imaging.photograph` gives it."""
     features_F = measure(picture)
+    appearance = tuple(features_F[_APPEARANCE].tolist())
     if features_F[_BRIGHT_P95] < _DARKEST:
         # Nothing on camera black, or an empty page.
-        return Assessment(0.0, Quality.NOT_FUNDUS if features_F[_GROUND_LEVEL] == 1 else Quality.TOO_DARK)
+        return Assessment(0.0, Quality.NOT_FUNDUS if features_F[_GROUND_LEVEL] == 1 else Quality.TOO_DARK, appearance)
     p_V = shipped_check().probabilities(features_F)
-    return Assessment(float(p_V[0]), VERDICTS[1 + int(p_V[1:].argmax())])
+    return Assessment(float(p_V[0]), VERDICTS[1 + int(p_V[1:].argmax())], appearance)
 
 
 def assess(picture: Image.Image, min_gradable: float | None = None) -> Quality:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from foveal_runtime.rpc.findings import SOON_DAYS, access_findings
 from foveal_runtime.serving.address import is_loopback
 from foveal_runtime.store.location import conninfo_of, folder_of, is_url, printable
 from foveal_runtime.store.patients import read_key
+from foveal_runtime.store.references import key_file
 
 if TYPE_CHECKING:
     from foveal_runtime.rpc.certificates import ServerFiles
@@ -98,7 +100,7 @@ def _dates(path: Path, files: ServerFiles, now: datetime.datetime) -> Finding:
 def _keys(config: ServeConfig) -> Iterator[Finding]:
     readers: tuple[tuple[str, Path | None, Callable[[Path], object]], ...] = (
         ("signature", config.require_signature, read_public_key),
-        ("patient key", config.hash_patients, read_key),
+        ("patient key", _patient_key(config), _check_key),
         ("threshold", config.quality, read_site),
     )
     for name, path, read in readers:
@@ -109,7 +111,27 @@ def _keys(config: ServeConfig) -> Iterator[Finding]:
         except FovealError as error:
             yield refused(name, error)
         else:
-            yield Finding(name=name, status=Status.OK, says=f"{path} can be read and is one")
+            yield Finding(
+                name=name,
+                status=Status.OK,
+                says=f"{path} can be read and is one" if path.exists() else f"{path} is made at the first start",
+            )
+
+
+def _patient_key(config: ServeConfig) -> Path | None:
+    """Where the key of patient references is looked for; None where nobody named a place and none is there yet."""
+    path = key_file(config.store, config.hash_patients) if config.store or config.hash_patients is not None else None
+    return path if path is not None and (path.exists() or config.hash_patients is not None) else None
+
+
+def _check_key(path: Path) -> None:
+    """Read a key; one that is missing is made by the first start, where this user may.
+
+    Raises:
+        ConfigError: it can't be read, or made.
+    """
+    if path.exists() or not os.access(path.parent, os.W_OK):
+        read_key(path)
 
 
 def _store(config: ServeConfig) -> Iterator[Finding]:

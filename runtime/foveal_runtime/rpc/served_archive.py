@@ -52,19 +52,16 @@ class ServedArchive:
         """Start or reach the database, while a bundle is being loaded; `open` waits for it.
 
         Raises:
-            ConfigError: a library, the key or the password is missing.
+            ConfigError: a library or the password is missing.
         """
         try:
             from foveal_runtime.store.database import Database
         except ModuleNotFoundError as error:
             raise ConfigError(f"--store needs {error.name!r}, which is not installed; install foveal[store]") from None
         from foveal_runtime.store.location import read_password
-        from foveal_runtime.store.patients import read_key
 
         config = self._config
         self._options = config.archive
-        if config.hash_patients is not None:
-            self._options = replace(self._options, patient_key=read_key(config.hash_patients))
         if config.store_password_file is not None:
             self._options = replace(self._options, password=read_password(config.store_password_file))
         self._reaching = asyncio.create_task(Database.open(config.store, self._options))
@@ -73,19 +70,40 @@ class ServedArchive:
         """Open it for the vectors of a bundle, after `begin`.
 
         Raises:
-            FovealError: the store is unusable, or holds another space.
+            FovealError: the store is unusable, holds another space, or the key of its patient references is missing.
         """
         from foveal_runtime.store import Archive
 
         assert self._reaching is not None
+        database = await self._reaching
+        self._options = replace(self._options, patient_key=await self._key(database))
         self._archive = await Archive.within(
-            await self._reaching,
+            database,
             space_id=manifest.space_id,
             dim=manifest.embedding_dim,
             collection=self._config.collection,
             options=self._options,
         )
         self._alive = True
+
+    async def _key(self, database: Database) -> bytes | None:
+        from foveal_runtime.store.references import References, keyed
+        from foveal_runtime.store.schema import all_collections
+
+        config = self._config
+        found = keyed(
+            await database.run(all_collections),
+            config.collection,
+            location=config.store,
+            wanted=References(config.patient_references),
+            named=config.hash_patients,
+        )
+        if found.made is not None:
+            made = f"made the key of patient references, {found.made}; keep a copy apart from the store's backups"
+            tell(Event.PATIENT_KEY_MADE, made)
+        if found.warning:
+            log.warning("%s", found.warning)
+        return found.key
 
     def get(self) -> Archive | None:
         """The archive; None when none was asked for.

@@ -35,6 +35,7 @@ from foveal_runtime.rpc.limit_messages import limits_to
 from foveal_runtime.rpc.metrics import Metrics, Observers
 from foveal_runtime.rpc.permissions import ADMIN, ARCHIVE, SCREENING
 from foveal_runtime.rpc.served_archive import ServedArchive
+from foveal_runtime.rpc.served_drift import ServedDrift
 from foveal_runtime.rpc.service import ScreeningService, graded_as_served
 from foveal_runtime.rpc.shares import CallShares
 from foveal_runtime.rpc.traces import Traces
@@ -70,6 +71,7 @@ class Server:
         self._trail: Trail | None = None
         self._audited = Audited()
         self._archive = ServedArchive(config, self._tell_health)
+        self._drift = ServedDrift(config, self.host)
         self._watchers = Watchers()
         self._named: dict[ModelHost, str] = {}  # where each model's path led when it was last loaded
         self._server: Any = None
@@ -95,6 +97,7 @@ class Server:
         """
         config, metrics = self.config, self._metrics
         self._begin_trail()
+        self._drift.begin()
         self._entrance = entrance = Entrance(config) if metrics is None else Entrance(config, metrics.refused)
         boundary = Boundary(
             **({} if metrics is None else {"observe": metrics.call_ended}),
@@ -156,14 +159,15 @@ class Server:
             host.history.begin(name, host.bundle)
             self._watchers.keep(f"{name} link", partial(self._watch_link, host))
         self._watchers.keep("memory", self._trim_regularly)
+        if self.config.drift is not None:
+            self._watchers.keep("drift", self._drift.keep)
         self._tell_health()
 
     def _add_services(self) -> None:
         config = self.config
         observers = [told for told in (self._metrics, self._traces) if told is not None]
-        screening = ScreeningService(
-            self._router, config, limits_to(config, self._budget.total), Observers(*observers), self._audited
-        )
+        limits = limits_to(config, self._budget.total)
+        screening = ScreeningService(self._router, config, limits, Observers(*observers), self._audited, self._drift.graded)
         screening_pb2_grpc.add_ScreeningServicer_to_server(screening, self._server)
         archive_pb2_grpc.add_ArchiveServicer_to_server(
             ArchiveService(screening, self.host, self._archive.get, self._archive_calls, self._audited), self._server
@@ -181,6 +185,7 @@ class Server:
         counted = self._archive.count if self.config.store else None
         metrics.register(Gauges(self.host, asyncio.get_running_loop(), self._budget, counted, self._trail))
         metrics.register(entrance)
+        metrics.register(self._drift)
         log.info("metrics on %s", metrics.listen(self.config.metrics))
 
     def _routed(self) -> Router:
@@ -264,6 +269,7 @@ class Server:
         for _, host in self._router.hosts():
             await host.close()
         await self._archive.close()
+        await self._drift.close()
         if self._metrics is not None:
             await asyncio.to_thread(self._metrics.close)  # a scrape may be waiting for this loop
         if self._traces is not None:

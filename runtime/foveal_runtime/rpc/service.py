@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         limits: model_pb2.Limits,
         observer: Observer | None = None,
         audited: Audited | None = None,
+        counted: Callable[[Model, Answer, Grades], None] = lambda *answer: None,
     ) -> None:
         """Args:
         router: to the models.
@@ -63,7 +64,9 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         limits: what it admits, as `GetModel` tells it.
         observer: told of every study; None tells nobody.
         audited: records every answer before it leaves; None records none.
+        counted: told of every answer to a study that was to be graded.
         """
+        self._counted = counted
         self._limits = limits
         self._router = router
         self._config = config
@@ -285,6 +288,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         if isinstance(answer, FovealError):
             return screening_pb2.GradeResult(id=study_id, error=status_of(answer, path=path))
         grades = self._grades(answer, model, point)
+        self._counted(model, answer, grades)
         abstains = abstention(answer.outcome, grades, self._config.withheld)
         if answer.outcome.gradable and abstains is None:
             self._observer.graded(grades)

@@ -15,6 +15,7 @@ from foveal_runtime.serving.request import BatchLimits, QueueLimits
 from foveal_runtime.serving.spec import ModelSpec
 from foveal_runtime.store.location import is_url
 from foveal_runtime.store.options import StoreOptions
+from foveal_runtime.store.references import References
 
 LOG_FORMATS = ("text", "json")
 
@@ -48,9 +49,15 @@ class ServeConfig:
     store_password_file: Path | None = None
     """File with the password of a postgresql:// URL, on one line; it is for its owner alone."""
     hash_patients: Path | None = None
-    """Key file; patient references are then stored and filtered as HMAC-SHA256 of themselves."""
+    """File of the key with which patient references are hashed, made where it is missing; empty is `patients.key` in the
+    store's folder."""
+    patient_references: str = References.HASHED.value
+    """How a new collection keeps patient references: hashed (HMAC-SHA256 of themselves), or plain."""
     audit: Path | None = None
     """Folder of the audit trail, of this server alone: nothing is answered without its record (`foveal audit`)."""
+    drift: Path | None = None
+    """Folder where counts of each camera's photographs are kept, of this server alone; an alarm is told when they are no longer
+    what they were (`foveal drift`). Empty counts nothing."""
     log_format: str = "text"
     """Of the log on stderr: text, or json with one object a line."""
     access_log: str = ""
@@ -172,6 +179,10 @@ class ServeConfig:
             raise ConfigError("--client-ca needs TLS; give --tls-cert and --tls-key as well")
         if not is_loopback(self.address):
             self._check_reached()
+        if self.patient_references not in tuple(References):
+            raise ConfigError(f"patient_references is {self.patient_references!r}; want {' or '.join(References)}")
+        if self.patient_references == References.PLAIN and self.hash_patients is not None:
+            raise ConfigError("patient_references is plain, and hash_patients names a key; leave one of them out")
         if self.store_password_file is not None and not is_url(self.store):
             raise ConfigError("store_password_file is for a postgresql:// URL, and the store is none; leave it out")
         if self.metrics and not is_loopback(self.metrics) and not self.insecure:

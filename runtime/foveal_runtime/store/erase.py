@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,24 +60,25 @@ async def erase(database: Database, patient: str, *, options: StoreOptions, fold
     Args:
         database: opened by the tables' owner.
         patient: the reference, as callers send it.
-        options: of the store, with its key where references are hashed.
+        options: of the store, with its key where any collection's references are hashed.
         folder: of the store, to look through; None for a server elsewhere.
 
     Raises:
         StoreError: PostgreSQL is unreachable.
     """
-    stored = patient if options.patient_key is None else PatientRefs(options.patient_key).ref(patient)
+    keyed = patient if options.patient_key is None else PatientRefs(options.patient_key).ref(patient)
     collections = await database.as_owner(all_collections)
     found = {}
     for collection in collections:
-        removed = await Archive(database, collection, options).delete_where(Equals(Column.PATIENT, patient))
+        own = options if collection.patient_key_id else replace(options, patient_key=None)
+        removed = await Archive(database, collection, own).delete_where(Equals(Column.PATIENT, patient))
         if removed.entries or removed.vectors:
             found[collection.name] = removed
-    await database.as_owner(lambda connection: _written_anew(connection, collections))
-    switched = await _log_begun_anew(database, embedded=folder is not None)
-    files, left = (None, ()) if folder is None else _looked_through(folder, stored.encode())
+    switched = await written_anew(database, collections, embedded=folder is not None)
+    written = {each.encode() for each in (keyed, patient if any(not c.patient_key_id for c in collections) else keyed)}
+    files, left = (None, ()) if folder is None else _looked_through(folder, written)
     return Erased(
-        patient_sha256=hashlib.sha256(stored.encode()).hexdigest(),
+        patient_sha256=hashlib.sha256(keyed.encode()).hexdigest(),
         at=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
         collections=found,
         log_switched=switched,
@@ -86,11 +87,20 @@ async def erase(database: Database, patient: str, *, options: StoreOptions, fold
     )
 
 
-async def _written_anew(connection: AsyncConnection, collections: list[Collection]) -> None:
-    """Write every table anew, whoever was in it: an earlier delete left its rows as well."""
-    for collection in collections:
-        for table in collection.tables.all:
-            await connection.execute(f"VACUUM (FULL, ANALYZE) {table}")
+async def written_anew(database: Database, collections: list[Collection], *, embedded: bool) -> bool:
+    """Write every table anew, whoever was in it: an earlier delete left its rows as well; then begin the log anew.
+
+    Returns:
+        Whether the role may do the latter.
+    """
+
+    async def tables(connection: AsyncConnection) -> None:
+        for collection in collections:
+            for table in collection.tables.all:
+                await connection.execute(f"VACUUM (FULL, ANALYZE) {table}")
+
+    await database.as_owner(tables)
+    return await _log_begun_anew(database, embedded=embedded)
 
 
 async def _log_begun_anew(database: Database, *, embedded: bool) -> bool:
@@ -113,13 +123,13 @@ async def _log_begun_anew(database: Database, *, embedded: bool) -> bool:
     return True
 
 
-def _looked_through(folder: Path, wanted: bytes) -> tuple[int, tuple[str, ...]]:
-    """Files below a folder, and those that hold some bytes."""
+def _looked_through(folder: Path, wanted: Set[bytes]) -> tuple[int, tuple[str, ...]]:
+    """Files below a folder, and those that hold any of some bytes."""
     files, left = 0, []
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.is_symlink():
             files += 1
-            if _holds(path, wanted):
+            if any(_holds(path, each) for each in wanted):
                 left.append(path.relative_to(folder).as_posix())
     return files, tuple(left)
 

@@ -147,8 +147,12 @@ def _compile(
         return f"({_compile(node.part, params, budget, depth + 1, patient_ref)} IS NOT TRUE)"
     if isinstance(node, AttributeEquals):
         _spend(budget, 1)
-        params.append(json.dumps({_text("attribute name", node.key): _text("attribute value", node.value)}))
-        return "attributes @> %s::jsonb"
+        name, value = _text("attribute name", node.key), _text("attribute value", node.value)
+        params.append(json.dumps({name: value}))
+        if patient_ref is None or not value:
+            return "attributes @> %s::jsonb"
+        params.append(json.dumps({name: patient_ref(value)}))  # as it is stored where it is the patient's reference
+        return "(attributes @> %s::jsonb OR attributes @> %s::jsonb)"
     if isinstance(node, Equals):
         _spend(budget, 1)
         params.append(_value(node.column, node.value, patient_ref))

@@ -12,6 +12,7 @@ from foveal_runtime.errors import CheckFailed
 from foveal_runtime.store import switch
 from foveal_runtime.store.archive import Archive
 from foveal_runtime.store.entry import KINDS, Entry, Float32
+from foveal_runtime.store.patients import PatientRefs
 
 Embed = Callable[[Sequence[bytes]], list[Float32 | None]]
 """Photographs to unit vectors of kind `image`; None for one that can't be embedded."""
@@ -40,6 +41,7 @@ async def migrate(
     precision: str,
     embed: Embed,
     images: Path | None = None,
+    patients: PatientRefs | None = None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Migration:
     """Fill a shadow collection with vectors of the new space, then swap. Interrupted, it goes on where it stopped.
@@ -51,6 +53,7 @@ async def migrate(
         precision: its precision, noted with every vector.
         embed: the new bundle's engine; called in a thread.
         images: folder that relative sources start from; None is the working folder.
+        patients: what keys patient references, so that sources in which one was hidden are found.
         progress: told how many photographs were embedded since the last call.
 
     Raises:
@@ -70,7 +73,7 @@ async def migrate(
             todo = [entry_id for entry_id in gap.missing if (kind, entry_id) not in left_behind]
             for i in range(0, len(todo), _BATCH):
                 batch = await archive.get(todo[i : i + _BATCH], kind=kind)
-                made = await asyncio.to_thread(_embed_batch, batch, kind, embed, precision, images)
+                made = await asyncio.to_thread(_embed_batch, batch, kind, embed, precision, images, patients)
                 await target.upsert(made)
                 left_behind.update((kind, entry.id) for entry in batch if entry.id not in {m.id for m in made})
                 embedded += len(made)
@@ -89,11 +92,13 @@ async def migrate(
     )
 
 
-def _embed_batch(entries: Sequence[Entry], kind: str, embed: Embed, precision: str, images: Path | None) -> list[Entry]:
+def _embed_batch(
+    entries: Sequence[Entry], kind: str, embed: Embed, precision: str, images: Path | None, patients: PatientRefs | None
+) -> list[Entry]:
     """The entries whose photograph is still what it was, with vectors of the new space."""
     # Notes and records are not kept, so a vector that saw them can't be made again.
     readable = entries if kind == "image" else ()
-    found = [(entry, data) for entry in readable if (data := _source_bytes(entry, images)) is not None]
+    found = [(entry, data) for entry in readable if (data := _source_bytes(entry, images, patients)) is not None]
     vectors = embed([data for _, data in found]) if found else []
     return [
         replace(entry, vectors={kind: vector_D}, precision=precision)
@@ -102,12 +107,14 @@ def _embed_batch(entries: Sequence[Entry], kind: str, embed: Embed, precision: s
     ]
 
 
-def _source_bytes(entry: Entry, images: Path | None) -> bytes | None:
+def _source_bytes(entry: Entry, images: Path | None, patients: PatientRefs | None) -> bytes | None:
     if not entry.source or "://" in entry.source.removeprefix("file://"):
         return None
     path = Path(entry.source.removeprefix("file://"))
     path = path if path.is_absolute() or images is None else images / path
     try:
+        if patients is not None:
+            path = patients.find(path, entry.patient)
         if not path.is_file() or path.stat().st_size > _MAX_SOURCE_BYTES:
             return None
         data = path.read_bytes()

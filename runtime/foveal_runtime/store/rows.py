@@ -36,9 +36,12 @@ def to_row(facts: Facts, patients: PatientRefs | None = None) -> tuple[object, .
     from psycopg.types.json import Jsonb
 
     values = {name: getattr(facts, name) for name in FACTS}
-    values["attributes"] = Jsonb(dict(facts.attributes))
+    attributes = dict(facts.attributes)
     if patients is not None:
         values["patient"] = patients.ref(facts.patient)
+        values["source"] = patients.hide(facts.source, facts.patient)
+        attributes = {name: patients.hide(value, facts.patient) for name, value in attributes.items()}
+    values["attributes"] = Jsonb(attributes)
     return tuple(values.values())
 
 

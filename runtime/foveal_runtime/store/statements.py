@@ -103,13 +103,24 @@ async def update(
         (found,) = await entries(connection, tables, KINDS, [entry_id], with_vectors=False)
         changed = replace(found, **changes)
         check_facts(changed)
-        if "patient" in changes and patients is not None:
-            changed = replace(changed, patient=patients.ref(changed.patient))
-        # The stored reference is keyed already.
-        values = dict(zip(FACTS, rows.to_row(changed), strict=True))
         names = [name for name in CHANGEABLE if name in changes]
+        if patients is not None:
+            changed = hidden(changed, patients)
+            # Another patient may be named by what has not changed.
+            names = list(dict.fromkeys([*names, *(("source", "attributes") if "patient" in changes else ())]))
+        values = dict(zip(FACTS, rows.to_row(changed), strict=True))
         await connection.execute(rows.update_sql(tables, names), (*(values[name] for name in names), entry_id))
         return changed
+
+
+def hidden(entry: Entry, patients: PatientRefs) -> Entry:
+    """An entry as it is stored: its patient's reference keyed, wherever it stands."""
+    return replace(
+        entry,
+        patient=patients.ref(entry.patient),
+        source=patients.hide(entry.source, entry.patient),
+        attributes={name: patients.hide(value, entry.patient) for name, value in entry.attributes.items()},
+    )
 
 
 async def delete(connection: AsyncConnection, tables: Tables, kinds: Sequence[str], ids: list[str]) -> Removed:

@@ -36,8 +36,10 @@ def test_every_command_of_the_store_prints_one_document(bundle_path: Path, folde
     assert stats["counts"] == {"joint": 0, "image": 0, "text": 0, "structured": 0}, "0 is a count, and stands there"
     assert said("index", store)["indexed"] == stats["indexed"]
     assert said("init", store) == {"schema_version": stats["schema_version"], "app_role": None}
-    assert said("dump", store, kept) == {"file": kept, "bytes": Path(kept).stat().st_size}
-    assert said("restore", fresh, kept) == {"collections": ["default"]}
+    keys = said("dump", store, kept)
+    assert keys == {"file": kept, "bytes": Path(kept).stat().st_size, "patient_keys": keys["patient_keys"]}
+    assert said("restore", fresh, kept) == {"collections": ["default"], "patient_keys": keys["patient_keys"]}
+    assert said("hash-patients", store)["collections"] == {}
 
 
 def test_stats_fit_eighty_columns_and_show_nothing_as_0() -> None:

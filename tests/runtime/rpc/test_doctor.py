@@ -60,9 +60,16 @@ def test_a_key_that_others_can_read_and_one_of_another_certificate_are_found(aut
 
 def test_keys_and_thresholds_that_can_not_be_read_are_wrong(tmp_path: Path) -> None:
     for name, setting in (("signature", "require_signature"), ("patient key", "hash_patients"), ("threshold", "quality")):
-        (finding,) = of(name, **{setting: tmp_path / "none"})
+        (finding,) = of(name, **{setting: tmp_path / "no folder" / "none"})
         assert finding.status.value == "wrong"
         assert finding.mend
+
+
+def test_a_patient_key_that_is_not_there_yet_is_made_by_the_first_start(tmp_path: Path) -> None:
+    (finding,) = of("patient key", hash_patients=tmp_path / "patients.key")
+    assert finding.status.value == "ok"
+    assert finding.says.endswith("is made at the first start")
+    assert not (tmp_path / "patients.key").exists()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,13 +47,7 @@ def client(server: RunningServer) -> Iterator[Client]:
 
 def scraped(server: RunningServer) -> dict[str, float]:
     """Every figure by its name and labels."""
-    address = next(line.split()[-1] for line in server.lines if "metrics on " in line)
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as answer:
-        text = answer.read().decode()
-    assert "macula" not in text
-    assert "secret-patient" not in text
-    pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
-    return {name: float(value) for name, value in pairs}
+    return server.figures(never=("macula", "secret-patient"))
 
 
 def rise(server: RunningServer, before: dict[str, float], name: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,9 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 def store_url(postgres: EmbeddedPostgres) -> str:
-    """The running server as a URL, as its owner."""
+    """The running server as a URL, as its owner; FOVEAL_TEST_POSTGRES_URL names another server's (docs/support.md)."""
+    if elsewhere := os.environ.get("FOVEAL_TEST_POSTGRES_URL"):
+        return elsewhere
     info = dict(part.split("=", 1) for part in postgres.conninfo(OWNER_ROLE).split())
     return f"postgresql://{OWNER_ROLE}@/foveal?host={info['host']}"
 
