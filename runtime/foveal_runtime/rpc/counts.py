@@ -57,6 +57,21 @@ def check_counts(request: Any, limits: Counts) -> None:
     _check(request, limits, "", [MAX_FILTER_NODES], 0)
 
 
+def check_count(where: str, count: int, most: int) -> None:
+    """Refuse too many elements of one field.
+
+    Args:
+        where: the field's path.
+        count: that it has.
+        most: that it may have.
+
+    Raises:
+        StudyError: naming the field, how many it has and how many it may.
+    """
+    if count > most:
+        raise StudyError(f"{where} has {count} elements, at most {most} are allowed; send them in parts", field=where)
+
+
 def _check(message: Any, limits: Counts, path: str, nodes: list[int], depth: int) -> None:
     descriptor: Descriptor = message.DESCRIPTOR
     if descriptor.full_name == _FILTER:
@@ -70,11 +85,7 @@ def _check(message: Any, limits: Counts, path: str, nodes: list[int], depth: int
         where = f"{path}.{field.name}" if path else field.name
         if field.is_repeated:
             elements = getattr(message, field.name)
-            most = limits[field.full_name]
-            if len(elements) > most:
-                raise StudyError(
-                    f"{where} has {len(elements)} elements, at most {most} are allowed; send them in parts", field=where
-                )
+            check_count(where, len(elements), limits[field.full_name])
             if field.type == FieldDescriptor.TYPE_MESSAGE and not field.message_type.GetOptions().map_entry:
                 for i, element in enumerate(elements):
                     _check(element, limits, f"{where}[{i}]", nodes, depth)

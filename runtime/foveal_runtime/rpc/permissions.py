@@ -50,6 +50,11 @@ ROLES = MappingProxyType(
 _BY_METHOD = {f"/{service}/{call}": roles for service, calls in ROLES.items() for call, roles in calls.items()}
 
 
+def is_guarded(method: str) -> bool:
+    """Whether who makes a call is asked, by gRPC's name of it; not so for services of others, which tell nothing."""
+    return method.startswith("/foveal.")
+
+
 def allowed(method: str) -> frozenset[Role]:
     """The roles of which a caller needs one, by gRPC's name of the call; none for a call that nobody has given a role."""
     return _BY_METHOD.get(method, frozenset())

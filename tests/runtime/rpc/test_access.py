@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from bundles import photograph
 from commands import foveal, one_line
@@ -28,6 +29,7 @@ from foveal_runtime.access.tokens import Row, Tokens, new_token
 from foveal_runtime.client import AsyncClient, Client, ClientOptions
 from foveal_runtime.client.channel import open_channel
 from foveal_runtime.errors import ConfigError, ExpiredTokenError, NoTokenError, RoleError, UnknownTokenError
+from foveal_runtime.http.routes import Route, routes
 from foveal_runtime.rpc.access import Gate
 from foveal_runtime.rpc.entrance import Entrance
 from foveal_runtime.rpc.permissions import ROLES
@@ -60,6 +62,7 @@ DOCUMENTED = {
 }
 """Of docs/operations.md, "Who may do what": by service and call, the roles of which one is needed."""
 METHODS = [(f"/foveal.v1.{service}/{call}", roles) for service, calls in DOCUMENTED.items() for call, roles in calls.items()]
+ROUTES = list(routes())
 UTC = datetime.UTC
 
 
@@ -115,6 +118,8 @@ def ward(bundle_path: Path) -> Iterator[Ward]:
         tokens |= {f"lost-{role}": add(file, f"lost-{role}", *ANY) for role in ANY}
         tokens |= {"expired": add_expired(file, "expired"), "revoked": add(file, "revoked", *ANY)}
         flags = ("--tokens", str(file), "--store", str(folder / "store"), "--metrics", "127.0.0.1:0", "--reflection")
+        pytest.importorskip("starlette")
+        flags = (*flags, "--http", "127.0.0.1:0")
         with RunningServer(bundle_path, *flags) as server:
             ward = Ward(server, file, tokens)
             for name in (*(f"lost-{role}" for role in ANY), "revoked"):
@@ -177,6 +182,58 @@ def test_every_call_gives_every_token_the_documented_answer(ward: Ward, method: 
             assert got == ("PERMISSION_DENIED", "ROLE_MISSING"), name
         else:
             assert got[0] in ("OK", "INVALID_ARGUMENT", "FAILED_PRECONDITION"), (name, got)
+
+
+def over_http(ward: Ward, verb: str, path: str, token: str | None) -> tuple[int, str]:
+    """Status and reason of an empty request."""
+    headers = {} if token is None else {"authorization": f"Bearer {token}".strip()}
+    got = httpx.request(verb, ward.server.http + path, headers=headers, timeout=60)
+    assert (got.status_code == 401) == (got.headers.get("www-authenticate") == "Bearer")
+    return got.status_code, got.json().get("reason", "")
+
+
+def test_every_path_over_http_is_open_by_name_or_has_the_roles_of_its_call() -> None:
+    from foveal_runtime.http.openapi import document
+    from foveal_runtime.http.routes import OPEN
+    from foveal_runtime.rpc.counts import counts
+
+    paths = document(counts(256))["paths"]
+    asked = {path: set(each["x-foveal-roles"]) for path, verbs in paths.items() for each in verbs.values() if path not in OPEN}
+    assert asked == {route.path: set(dict(METHODS)[route.method]) for route in ROUTES}
+    unary = {method for method, _ in METHODS if not method.endswith("Stream")}
+    assert {route.method for route in ROUTES} == unary
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=[route.path for route in ROUTES])
+def test_every_path_gives_every_token_the_documented_answer(ward: Ward, route: Route) -> None:
+    needed = dict(METHODS)[route.method]
+
+    def ask(token: str | None) -> tuple[int, str]:
+        return over_http(ward, route.verb, route.path, token)
+
+    assert ask(None) == (401, "TOKEN_MISSING")
+    for wrong in wrong_tokens(ward):
+        assert ask(wrong) == (401, "TOKEN_UNKNOWN")
+    assert ask(ward.tokens["revoked"]) == (401, "TOKEN_UNKNOWN")
+    assert ask(ward.tokens["expired"]) == (401, "TOKEN_EXPIRED")
+    held = {role: {role} for role in ANY} | {f"lost-{role}": set(ANY) - {role} for role in ANY}
+    for name, roles in held.items():
+        if name != "admin" and "admin" in roles and route.path.endswith(("/Reload", "/SelfTest")):
+            continue
+        got = ask(ward.tokens[name])
+        if roles.isdisjoint(needed):
+            assert got == (403, "ROLE_MISSING"), name
+        else:
+            assert got[0] in (200, 400), (name, got)
+
+
+def test_open_paths_need_no_token_and_two_tokens_over_http_are_none(ward: Ward) -> None:
+    for path in ("/healthz", "/readyz", "/openapi.json"):
+        assert over_http(ward, "GET", path, None)[0] == 200
+    bearer = ("authorization", f"bearer {ward.tokens['admin']}")
+    assert httpx.get(f"{ward.server.http}/v1/status", headers=[bearer]).status_code == 200
+    assert httpx.get(f"{ward.server.http}/v1/status", headers=[bearer, bearer]).status_code == 401
+    assert httpx.get(f"{ward.server.http}/v1/status", headers={"cookie": f"authorization={bearer[1]}"}).status_code == 401
 
 
 @pytest.mark.parametrize("header", ["Basic Zm92ZWFsOmZvdmVhbA==", "Bearer", "foveal_x", ""])

@@ -1,0 +1,51 @@
+"""The services of one server: made, and added to gRPC. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from foveal_runtime._proto import admin_pb2_grpc, archive_pb2_grpc, screening_pb2_grpc
+from foveal_runtime.rpc.permissions import ADMIN, ARCHIVE, SCREENING
+
+if TYPE_CHECKING:
+    from foveal_runtime.rpc.admin_service import AdminService
+    from foveal_runtime.rpc.archive_service import ArchiveService
+    from foveal_runtime.rpc.health_service import Health
+    from foveal_runtime.rpc.service import ScreeningService
+
+
+def add_services(
+    server: Any,
+    screening: ScreeningService,
+    archive: ArchiveService,
+    admin: AdminService,
+    health: Health,
+    *,
+    reflect: bool,
+) -> Mapping[str, Any]:
+    """Have a gRPC server serve them.
+
+    Args:
+        server: of grpc.aio, not started.
+        screening: its service, as are those that follow.
+        archive: see above.
+        admin: see above.
+        health: see above.
+        reflect: tell the contract to whoever asks.
+
+    Returns:
+        Those of the contract, by the services' full names.
+    """
+    screening_pb2_grpc.add_ScreeningServicer_to_server(screening, server)
+    archive_pb2_grpc.add_ArchiveServicer_to_server(archive, server)
+    admin_pb2_grpc.add_AdminServicer_to_server(admin, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    servicers = {SCREENING: screening, ARCHIVE: archive, ADMIN: admin}
+    if reflect:
+        named = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+        reflection.enable_server_reflection((*servicers, named, reflection.SERVICE_NAME), server)
+    return servicers
