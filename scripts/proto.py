@@ -29,6 +29,8 @@ PROTO = ROOT / "proto"
 STUBS = ROOT / "runtime" / "foveal_runtime" / "_proto"
 RELEASED = PROTO / "released.binpb"
 OURS = PROTO / "foveal"
+OTHERS = PROTO / "inference"
+"""A protocol of others that is served as well."""
 GOOGLES = ("google/rpc/code.proto", "google/rpc/error_details.proto", "google/rpc/status.proto")
 SHARED_PACKAGE = "googleapis-common-protos"
 SHARED_README = PROTO / "google" / "README.md"
@@ -42,9 +44,9 @@ def main() -> int:
     parser.add_argument("--release", action="store_true")
     args = parser.parse_args()
     if not args.check:
-        run([buf(), "format", "-w", str(PROTO), "--path", str(OURS)])
+        run([buf(), "format", "-w", str(PROTO), "--path", str(OURS), "--path", str(OTHERS)])
         copy_shared()
-    run([buf(), "format", "--exit-code", "-d", str(PROTO), "--path", str(OURS)])
+    run([buf(), "format", "--exit-code", "-d", str(PROTO), "--path", str(OURS), "--path", str(OTHERS)])
     run([buf(), "lint", str(PROTO)])
     if RELEASED.exists() and not args.release:
         run([buf(), "breaking", str(PROTO), "--against", str(RELEASED)])
@@ -118,7 +120,7 @@ def compile_stubs(out: Path) -> None:
     from grpc_tools import protoc
 
     out.mkdir()
-    sources = sorted(str(p.relative_to(PROTO)) for p in OURS.rglob("*.proto"))
+    sources = sorted(str(p.relative_to(PROTO)) for folder in (OURS, OTHERS) for p in folder.rglob("*.proto"))
     builtin = str(files("grpc_tools") / "_proto")
     with tempfile.TemporaryDirectory() as scratch:
         code = protoc.main(
@@ -130,7 +132,7 @@ def compile_stubs(out: Path) -> None:
             raise SystemExit(code)
         for path in sorted(Path(scratch).rglob("*.py*")):
             text = path.read_text()
-            text = re.sub(r"^from foveal\.v1 import (\w+) as ", r"from . import \1 as ", text, flags=re.M)
+            text = re.sub(r"^from (?:foveal\.v1|inference) import (\w+) as ", r"from . import \1 as ", text, flags=re.M)
             text = re.sub(r"^import foveal\.v1\.(\w+) as ", r"from . import \1 as ", text, flags=re.M)
             # This protoc forgets that None leaves a bool unset, as it does every other scalar; its successors don't.
             text = (
@@ -140,7 +142,9 @@ def compile_stubs(out: Path) -> None:
                 continue  # a file without services
             (out / path.name).write_text(text)
     (out / COMMENTS).write_text(json.dumps(comments_of(sources), ensure_ascii=False, indent=0, sort_keys=True) + "\n")
-    (out / "__init__.py").write_text('"""Stubs of proto/foveal/v1, written by scripts/proto.py. Not edited by hand."""\n')
+    (out / "__init__.py").write_text(
+        '"""Stubs of proto/foveal/v1 and proto/inference, written by scripts/proto.py. Not edited by hand."""\n'
+    )
 
 
 def comments_of(sources: list[str]) -> dict[str, str]:

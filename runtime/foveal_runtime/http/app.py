@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.descriptor import MethodDescriptor  # type: ignore[import-untyped]
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,11 +18,12 @@ from starlette.routing import Route as StarletteRoute
 
 from foveal_runtime.errors import NotFoundError
 from foveal_runtime.http.call import Receive, Scope
-from foveal_runtime.http.endpoint import JSON, CallEndpoint, Send, respond
+from foveal_runtime.http.endpoint import JSON, Begin, CallEndpoint, ContractExchange, Send, respond
+from foveal_runtime.http.inference import AskExchange, InferExchange
 from foveal_runtime.http.openapi import document
 from foveal_runtime.http.origins import Origins
 from foveal_runtime.http.problems import problem
-from foveal_runtime.http.routes import OPEN, calls, routes, streams
+from foveal_runtime.http.routes import OPEN, Route, calls, protocol_routes, routes, streams
 from foveal_runtime.rpc.counts import counts
 
 if TYPE_CHECKING:
@@ -37,16 +40,9 @@ HEADERS = {
 
 def make_app(inside: Inside) -> Callable[[Any, Any, Any], Any]:
     """The application of a server."""
-    limits, largest = counts(inside.config.max_studies), inside.config.max_message_bytes
-    endpoints = {
-        call.full_name: CallEndpoint(
-            inside.boundary, call, inside.servicers[call.containing_service.full_name], limits, largest
-        )
-        for call in calls().values()
-    }
     app = Starlette(
         routes=[
-            *(StarletteRoute(each.path, endpoints[each.call.full_name], methods=[each.verb]) for each in routes()),
+            *(StarletteRoute(route.path, endpoint, methods=[route.verb]) for route, endpoint in _endpoints(inside)),
             *(StarletteRoute(path, _stream, methods=["POST"]) for path in streams()),
             *(StarletteRoute(path, answer, methods=["GET"]) for path, answer in _open_answers(inside).items()),
         ],
@@ -54,6 +50,20 @@ def make_app(inside: Inside) -> Callable[[Any, Any, Any], Any]:
     )
     app.router.redirect_slashes = False
     return Guarded(app, Origins(inside.config.http, inside.config.http_origins))
+
+
+def _endpoints(inside: Inside) -> Iterator[tuple[Route, CallEndpoint]]:
+    limits, largest = counts(inside.config.max_studies), inside.config.max_message_bytes
+
+    def endpoint(call: MethodDescriptor, begin: Begin) -> CallEndpoint:
+        return CallEndpoint(inside.boundary, call, inside.servicers[call.containing_service.full_name], begin, largest)
+
+    contract = {call.full_name: endpoint(call, partial(ContractExchange, call, limits)) for call in calls().values()}
+    for route in routes():
+        yield route, contract[route.call.full_name]
+    for route in protocol_routes():
+        begin: Begin = InferExchange if route.call.name == "ModelInfer" else partial(AskExchange, route.call)
+        yield route, endpoint(route.call, begin)
 
 
 def _open_answers(inside: Inside) -> Mapping[str, Callable[[Request], Response]]:
@@ -70,7 +80,7 @@ def _open_answers(inside: Inside) -> Mapping[str, Callable[[Request], Response]]
     def openapi(request: Request) -> Response:
         return Response(contract, media_type=JSON)
 
-    return dict(zip(OPEN, map(_awaited, (healthz, readyz, openapi)), strict=True))
+    return dict(zip(OPEN, map(_awaited, (healthz, readyz, openapi, healthz, readyz)), strict=True))
 
 
 def _awaited(answer: Callable[[Request], Response]) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from google.rpc import status_pb2
 
 from foveal_runtime.access.bearer import HEADER
-from foveal_runtime.errors import FovealError, InputError, MessageSizeError
+from foveal_runtime.errors import FovealError, InputError, MediaTypeError, MessageSizeError
 from foveal_runtime.rpc import request_id
 from foveal_runtime.rpc.inbox import Received
 from foveal_runtime.rpc.model_asked import MODEL_KEY, VERSION_KEY
@@ -64,6 +64,8 @@ class HttpCall:
         self._wrong: FovealError | None = None
         try:
             self.timeout_s = _timeout_of(self.headers.get(TIMEOUT_HEADER))
+            if self.headers.get("content-encoding", "identity").lower() != "identity":
+                raise MediaTypeError("the body is compressed; send it as it is, photographs are compressed already")
         except InputError as error:
             self._wrong = error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from google.protobuf.descriptor import MethodDescriptor  # type: ignore[import-untyped]
 from google.protobuf.message_factory import GetMessageClass  # type: ignore[import-untyped]
@@ -30,48 +30,85 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Answer = tuple[int, Mapping[str, str], bytes]
 
 
-class CallEndpoint:
-    """Serves one call to whoever sends its request message, as JSON or as photographs."""
+class Exchange(Protocol):
+    """One request and its answer as HTTP writes them."""
 
-    def __init__(self, boundary: Boundary, call: MethodDescriptor, servicer: Any, limits: Counts, largest_bytes: int) -> None:
+    def read(self, body: bytes) -> Any:
+        """The request's message.
+
+        Raises:
+            InputError: the body is none of this call.
+        """
+        ...
+
+    def write(self, answer: Any) -> Answer:
+        """HTTP's status, headers and body of an answer's message."""
+        ...
+
+
+Begin = Callable[[Scope, Mapping[str, str]], Exchange]
+"""Begins an exchange, of a scope and its headers."""
+
+
+class CallEndpoint:
+    """Serves one call to whoever sends its request."""
+
+    def __init__(self, boundary: Boundary, call: MethodDescriptor, servicer: Any, begin: Begin, largest_bytes: int) -> None:
         """Args:
         boundary: of the server.
         call: of one message.
         servicer: that answers it.
-        limits: most elements of each repeated field.
+        begin: how requests and answers are written.
         largest_bytes: of a body.
         """
-        self._boundary, self._limits, self._largest = boundary, limits, largest_bytes
-        self._request = GetMessageClass(call.input_type)
-        self._takes_photographs = place_of(call.input_type) is not None
+        self._boundary, self._begin, self._largest = boundary, begin, largest_bytes
         name = f"/{call.containing_service.full_name}/{call.name}"
         self._call = boundary.unary(name, getattr(servicer, call.name))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
         context = HttpCall(scope, receive, self._largest)
-        content_type = context.headers.get("content-type", "")
-        messages = context.messages(self._boundary.received_by, lambda body: self._parse(body, content_type))
-        answer = await answered(self._call(messages, context), context)
+        exchange = self._begin(scope, context.headers)
+        answer = await answered(self._call(context.messages(self._boundary.received_by, exchange.read), context), context)
         if isinstance(answer, status_pb2.Status):
             await respond(send, *problem_of(answer, context.answer_headers.get(KEY, "")), context.answer_headers)
         elif answer is not None:
             large = answer.ByteSize() >= LARGE_BYTES // 8
-            body = await asyncio.to_thread(json_of, answer) if large else json_of(answer)
-            await respond(send, 200, {"content-type": JSON}, body, context.answer_headers)
+            written = await asyncio.to_thread(exchange.write, answer) if large else exchange.write(answer)
+            await respond(send, *written, context.answer_headers)
 
-    def _parse(self, body: bytes, content_type: str) -> Any:
-        media_type = content_type.partition(";")[0].strip().lower()
+
+class ContractExchange:
+    """A call of the contract: JSON, or photographs, in; JSON out."""
+
+    def __init__(self, call: MethodDescriptor, limits: Counts, scope: Scope, headers: Mapping[str, str]) -> None:
+        """Args:
+        call: whose messages they are.
+        limits: most elements of each repeated field.
+        scope: of ASGI; it says nothing more.
+        headers: of the request.
+        """
+        self._request, self._limits = GetMessageClass(call.input_type), limits
+        self._takes_photographs = place_of(call.input_type) is not None
+        self._content_type = headers.get("content-type", "")
+
+    def read(self, body: bytes) -> Any:
+        """See `Exchange`."""
+        media_type = self._content_type.partition(";")[0].strip().lower()
         if media_type == JSON or (not media_type and not body):
             return message_of(read_json(body), self._request(), self._limits)
         if self._takes_photographs and media_type == FORM:
-            return from_form(body, content_type, self._request(), self._limits)
+            return from_form(body, self._content_type, self._request(), self._limits)
         if self._takes_photographs and media_type in PHOTOGRAPHS:
             if not body:
                 raise InputError("the body is empty; send the photograph's bytes")
             return from_photograph(body, self._request())
         takes = (JSON, FORM, *PHOTOGRAPHS) if self._takes_photographs else (JSON,)
         raise MediaTypeError(f"content-type is none that this call takes; send one of {', '.join(takes)}")
+
+    def write(self, answer: Any) -> Answer:
+        """See `Exchange`."""
+        return 200, {"content-type": JSON}, json_of(answer)
 
 
 async def answered(answering: Awaitable[Any], context: HttpCall) -> Any:

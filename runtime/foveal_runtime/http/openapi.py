@@ -16,7 +16,8 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from foveal_runtime import __version__, _proto
 from foveal_runtime.http.call import TIMEOUT_HEADER
 from foveal_runtime.http.problems import MEDIA_TYPE, STATUSES
-from foveal_runtime.http.routes import Route, routes
+from foveal_runtime.http.protocol_schema import ANSWERS, INFER_REQUEST, MODEL_PARAMETERS
+from foveal_runtime.http.routes import Route, protocol_routes, routes
 from foveal_runtime.http.transcoding import is_map
 from foveal_runtime.http.uploads import FORM, IMAGE, PHOTOGRAPHS, REQUEST, place_of
 from foveal_runtime.rpc.counts import Counts
@@ -83,9 +84,12 @@ def document(limits: Counts) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for each in routes():
         paths.setdefault(each.path, {})[each.verb.lower()] = _operation(each)
+    for each in protocol_routes():
+        paths.setdefault(each.path, {})[each.verb.lower()] = _protocol_operation(each)
     word = {"type": "object", "required": ["status"], "properties": {"status": {"enum": ["SERVING", "NOT_SERVING"]}}}
     paths["/healthz"] = {"get": _open("Whether the process answers.", {200: word})}
     paths["/readyz"] = {"get": _open("Whether calls are answered.", {200: word, 503: word})}
+    paths["/v2/health/live"], paths["/v2/health/ready"] = paths["/healthz"], paths["/readyz"]
     return {
         "openapi": "3.1.0",
         "info": {"title": "foveal", "version": __version__, "description": _ABOUT, "license": {"name": "Apache-2.0"}},
@@ -181,7 +185,22 @@ def _operation(route: Route) -> Schema:
     return operation
 
 
-_PROBLEM_RESPONSE = {
+def _protocol_operation(route: Route) -> Schema:
+    """Of a path of the Open Inference Protocol, whose JSON is its own and not the contract's."""
+    operation = _operation(route)
+    name = route.call.name
+    operation["operationId"] = f"Inference_{name}{'_version' if '{version}' in route.path else ''}"
+    operation["responses"]["200"]["content"] = {JSON: {"schema": ANSWERS[name]}}
+    operation["parameters"] = [each for each in MODEL_PARAMETERS if f"{{{each['name']}}}" in route.path]
+    if name == "ModelReady":
+        operation["responses"]["503"]["content"] = {JSON: {"schema": ANSWERS[name]}, **_PROBLEM_RESPONSE["content"]}
+    if name == "ModelInfer":
+        operation["requestBody"] = {"content": {JSON: {"schema": INFER_REQUEST}}}
+        operation["responses"]["200"]["content"]["application/octet-stream"] = {}
+    return operation
+
+
+_PROBLEM_RESPONSE: Schema = {
     "description": "What went wrong.",
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }

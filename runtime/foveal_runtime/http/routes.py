@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor  # type: ignore[import-untyped]
 
-from foveal_runtime._proto import admin_pb2, archive_pb2, screening_pb2
+from foveal_runtime._proto import admin_pb2, archive_pb2, open_inference_grpc_pb2, screening_pb2
 
 VERSION = "/v1"
 _FILES = (screening_pb2, archive_pb2, admin_pb2)
@@ -27,7 +27,15 @@ SHORT = {
     "/v1/status": ("GET", "Admin/GetStatus"),
 }
 """Second names of calls, for whoever types them. GET is for those that ask nothing and change nothing."""
-OPEN = ("/healthz", "/readyz", "/openapi.json")
+INFERENCE = open_inference_grpc_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+_MODEL = "/v2/models/{name}"
+_OF_A_MODEL = (("GET", "", "ModelMetadata"), ("GET", "/ready", "ModelReady"), ("POST", "/infer", "ModelInfer"))
+PROTOCOL = (
+    ("GET", "/v2", "ServerMetadata"),
+    *((verb, model + path, call) for model in (_MODEL, f"{_MODEL}/versions/{{version}}") for verb, path, call in _OF_A_MODEL),
+)
+"""Paths of the Open Inference Protocol, as it has them."""
+OPEN = ("/healthz", "/readyz", "/openapi.json", "/v2/health/live", "/v2/health/ready")
 """GET; asked without a token by supervisors and by programs that write clients. They tell the contract and one word."""
 
 
@@ -62,8 +70,14 @@ def streams() -> tuple[str, ...]:
     return tuple(f"{VERSION}/{name}" for name in names if name not in calls())
 
 
+def protocol_routes() -> Iterator[Route]:
+    """Every path of the Open Inference Protocol."""
+    for verb, path, name in PROTOCOL:
+        yield Route(path, verb, INFERENCE.methods_by_name[name], True)
+
+
 def routes() -> Iterator[Route]:
-    """Every path of every call."""
+    """Every path of every call of the contract."""
     known = calls()
     for name, call in known.items():
         yield Route(f"{VERSION}/{name}", "POST", call, False)

@@ -27,6 +27,7 @@ from foveal_runtime.rpc.entrance import Entrance
 from foveal_runtime.rpc.gauges import Gauges
 from foveal_runtime.rpc.grpc_server import make_server
 from foveal_runtime.rpc.health_service import Health
+from foveal_runtime.rpc.inference_service import InferenceService
 from foveal_runtime.rpc.limit_messages import limits_to
 from foveal_runtime.rpc.metrics import Metrics, Observers
 from foveal_runtime.rpc.permissions import ADMIN, ARCHIVE, SCREENING
@@ -170,6 +171,7 @@ class Server:
             screening,
             ArchiveService(screening, self.host, archive.get, self._archive_calls, self._audited),
             AdminService(self.host, partial(self._load_again, self.host), lambda: archive.alive, self._audited),
+            InferenceService(screening, self._router, self._health),
             self._health,
             reflect=config.reflection,
         )

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from servers import RunningServer, reachable_folder
 
 from foveal_runtime.http.openapi import document
-from foveal_runtime.http.routes import SERVICES, calls, routes
+from foveal_runtime.http.routes import SERVICES, calls, protocol_routes, routes
 from foveal_runtime.rpc.counts import counts
 from foveal_runtime.study.study import Study
 
@@ -70,7 +70,7 @@ def test_the_contracts_words_are_the_documents() -> None:
 
 def test_operation_ids_differ() -> None:
     ids = [each["operationId"] for verbs in DOCUMENT["paths"].values() for each in verbs.values() if "operationId" in each]
-    assert len(ids) == len(set(ids)) == len(list(routes()))
+    assert len(ids) == len(set(ids)) == len([*routes(), *protocol_routes()])
 
 
 @pytest.fixture(scope="module")

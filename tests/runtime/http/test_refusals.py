@@ -74,6 +74,10 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "none": ({"json": {}}, 400, "INVALID_INPUT", "0 studies"),
     "no body": ({}, 400, "INVALID_INPUT", "0 studies"),
     "another kind": (body(NAME, "text/plain"), 415, "MEDIA_TYPE_UNKNOWN", "multipart/form-data"),
+    "a compressed body": (
+        {"content": b"x", "headers": {"content-type": "application/json", "content-encoding": "gzip"}}, 415,
+        "MEDIA_TYPE_UNKNOWN", "compressed",
+    ),
     "an empty photograph": (body(b"", "image/jpeg"), 400, "INVALID_INPUT", "empty"),
     "no boundary": (body(b"x", "multipart/form-data"), 400, "INVALID_INPUT", "boundary"),
     "half a form": (body(b"--x\r\n\r\n", "multipart/form-data; boundary=x"), 400, "INVALID_INPUT", "last boundary"),

@@ -29,10 +29,10 @@ from foveal_runtime.access.tokens import Row, Tokens, new_token
 from foveal_runtime.client import AsyncClient, Client, ClientOptions
 from foveal_runtime.client.channel import open_channel
 from foveal_runtime.errors import ConfigError, ExpiredTokenError, NoTokenError, RoleError, UnknownTokenError
-from foveal_runtime.http.routes import Route, routes
+from foveal_runtime.http.routes import Route, protocol_routes, routes
 from foveal_runtime.rpc.access import Gate
 from foveal_runtime.rpc.entrance import Entrance
-from foveal_runtime.rpc.permissions import ROLES
+from foveal_runtime.rpc.permissions import OPEN, ROLES
 from foveal_runtime.rpc.status import error_of_rpc
 from foveal_runtime.serving.config import ServeConfig
 from foveal_runtime.study.study import Study
@@ -59,10 +59,20 @@ DOCUMENTED = {
         "DeleteByFilter": ("write",),
     },
     "Admin": {"SelfTest": ("admin",), "Reload": ("admin",), "GetStatus": ("admin",)},
+    "inference.GRPCInferenceService": {
+        "ServerMetadata": ANY,
+        "ModelMetadata": ANY,
+        "ModelReady": ANY,
+        "ModelInfer": ("grade",),
+    },
 }
 """Of docs/operations.md, "Who may do what": by service and call, the roles of which one is needed."""
-METHODS = [(f"/foveal.v1.{service}/{call}", roles) for service, calls in DOCUMENTED.items() for call, roles in calls.items()]
-ROUTES = list(routes())
+METHODS = [
+    (f"/{service}/{call}" if "." in service else f"/foveal.v1.{service}/{call}", roles)
+    for service, calls in DOCUMENTED.items()
+    for call, roles in calls.items()
+]
+ROUTES = [*routes(), *protocol_routes()]
 UTC = datetime.UTC
 
 
@@ -159,6 +169,9 @@ def test_every_call_of_the_contract_names_its_roles() -> None:
         for service in file.services_by_name.values() if file is not None else ():
             found |= {f"/{service.full_name}/{method.name}" for method in service.methods}
     assert found
+    opened = {f"/{service}/{call}" for service, calls in OPEN.items() for call in calls}
+    assert opened == {f"/inference.GRPCInferenceService/{call}" for call in ("ServerLive", "ServerReady")}
+    found -= opened
     named = {f"/{service}/{call}" for service, calls in ROLES.items() for call in calls}
     assert found - named == set(), "calls without a role"
     assert named - found == set(), "roles of calls that are none"
@@ -184,6 +197,11 @@ def test_every_call_gives_every_token_the_documented_answer(ward: Ward, method: 
             assert got[0] in ("OK", "INVALID_ARGUMENT", "FAILED_PRECONDITION"), (name, got)
 
 
+def test_what_the_inference_protocols_supervisors_ask_is_open(ward: Ward) -> None:
+    for call in ("ServerLive", "ServerReady"):
+        assert answer(ward, f"/inference.GRPCInferenceService/{call}", None) == ("OK", "")
+
+
 def over_http(ward: Ward, verb: str, path: str, token: str | None) -> tuple[int, str]:
     """Status and reason of an empty request."""
     headers = {} if token is None else {"authorization": f"Bearer {token}".strip()}
@@ -194,11 +212,11 @@ def over_http(ward: Ward, verb: str, path: str, token: str | None) -> tuple[int,
 
 def test_every_path_over_http_is_open_by_name_or_has_the_roles_of_its_call() -> None:
     from foveal_runtime.http.openapi import document
-    from foveal_runtime.http.routes import OPEN
+    from foveal_runtime.http.routes import OPEN as OPEN_PATHS
     from foveal_runtime.rpc.counts import counts
 
-    paths = document(counts(256))["paths"]
-    asked = {path: set(each["x-foveal-roles"]) for path, verbs in paths.items() for each in verbs.values() if path not in OPEN}
+    paths = {path: verbs for path, verbs in document(counts(256))["paths"].items() if path not in OPEN_PATHS}
+    asked = {path: set(each["x-foveal-roles"]) for path, verbs in paths.items() for each in verbs.values()}
     assert asked == {route.path: set(dict(METHODS)[route.method]) for route in ROUTES}
     unary = {method for method, _ in METHODS if not method.endswith("Stream")}
     assert {route.method for route in ROUTES} == unary
@@ -209,7 +227,8 @@ def test_every_path_gives_every_token_the_documented_answer(ward: Ward, route: R
     needed = dict(METHODS)[route.method]
 
     def ask(token: str | None) -> tuple[int, str]:
-        return over_http(ward, route.verb, route.path, token)
+        path = route.path.replace("{name}", "foveal").replace("{version}", "00000000")
+        return over_http(ward, route.verb, path, token)
 
     assert ask(None) == (401, "TOKEN_MISSING")
     for wrong in wrong_tokens(ward):
@@ -224,11 +243,11 @@ def test_every_path_gives_every_token_the_documented_answer(ward: Ward, route: R
         if roles.isdisjoint(needed):
             assert got == (403, "ROLE_MISSING"), name
         else:
-            assert got[0] in (200, 400), (name, got)
+            assert got[0] in (200, 400, 404), (name, got)
 
 
 def test_open_paths_need_no_token_and_two_tokens_over_http_are_none(ward: Ward) -> None:
-    for path in ("/healthz", "/readyz", "/openapi.json"):
+    for path in ("/healthz", "/readyz", "/openapi.json", "/v2/health/live", "/v2/health/ready"):
         assert over_http(ward, "GET", path, None)[0] == 200
     bearer = ("authorization", f"bearer {ward.tokens['admin']}")
     assert httpx.get(f"{ward.server.http}/v1/status", headers=[bearer]).status_code == 200
