@@ -40,12 +40,13 @@ class Refused(Exception):
 class HttpCall:
     """One request. Lives on one event loop."""
 
-    def __init__(self, scope: Scope, receive: Receive, largest_bytes: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive) -> None:
         """Args:
         scope: of ASGI.
         receive: of ASGI.
-        largest_bytes: that its body may have.
         """
+        self.largest_bytes = 0
+        """That its body may have; whoever knows what it is says so before it is received."""
         self.headers: dict[str, str] = {}
         """By lower-case name; of a name that comes twice the last."""
         self._metadata: list[tuple[str, str]] = []
@@ -54,7 +55,7 @@ class HttpCall:
             self.headers[key] = text
             if key in _METADATA:
                 self._metadata.append((key, text))
-        self._receive, self._largest = receive, largest_bytes
+        self._receive = receive
         self._peer, self._certificate = _peer_of(scope["client"]), scope["state"].get(CERTIFICATE) or {}
         self._complete = asyncio.Event()
         self.answer_headers: dict[str, str] = {}
@@ -129,7 +130,7 @@ class HttpCall:
 
     async def _body(self) -> bytes:
         said = self.headers.get("content-length", "")
-        if said.isdecimal() and int(said) > self._largest:
+        if said.isdecimal() and int(said) > self.largest_bytes:
             raise self._too_large()
         parts, size = [], 0
         while True:
@@ -138,14 +139,14 @@ class HttpCall:
                 raise asyncio.CancelledError
             parts.append(event.get("body", b""))
             size += len(parts[-1])
-            if size > self._largest:
+            if size > self.largest_bytes:
                 raise self._too_large()
             if not event.get("more_body", False):
                 self._complete.set()
                 return b"".join(parts)
 
     def _too_large(self) -> MessageSizeError:
-        return MessageSizeError(f"the body has more than {self._largest} bytes; send fewer or smaller studies at once")
+        return MessageSizeError(f"the body has more than {self.largest_bytes} bytes; send fewer or smaller studies at once")
 
     async def gone(self) -> None:
         """Wait until the caller goes without its answer."""

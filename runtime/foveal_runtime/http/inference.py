@@ -185,6 +185,11 @@ class InferExchange:
         self._path, self._json_length = scope["path_params"], headers.get(JSON_LENGTH, "")
         self._request: Any = None
 
+    @property
+    def is_text(self) -> bool:
+        """See `endpoint.Exchange`."""
+        return not self._json_length
+
     def read(self, body: bytes) -> Any:
         """See `endpoint.Exchange`."""
         self._request = request_of(body, self._json_length, self._path["name"], self._path.get("version", ""))
@@ -205,6 +210,7 @@ class AskExchange:
         headers: of the request.
         """
         self._request, self._path = GetMessageClass(call.input_type), scope["path_params"]
+        self.is_text = True
 
     def read(self, body: bytes) -> Any:
         """See `endpoint.Exchange`; a body says nothing."""

@@ -99,6 +99,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "no number as a deadline": (study(note="x") | {"headers": {"x-foveal-timeout": "nan"}}, 400, "INVALID_INPUT", "seconds"),
     "parameters": (study(note="x") | {"params": {"patient": NAME}}, 400, "INVALID_INPUT", "not behind the path"),
     "too large": (body(b"x" * (LARGEST + 1), "image/jpeg"), 413, "MESSAGE_TOO_LARGE", str(LARGEST)),
+    "too much base64": (body("x" * (LARGEST // 2 + 1)), 413, "MESSAGE_TOO_LARGE", str(LARGEST // 2)),
     "too large in chunks": (
         {"content": iter([b"x" * LARGEST, b"x"]), "headers": {"content-type": "image/jpeg"}}, 413, "MESSAGE_TOO_LARGE", "more",
     ),
