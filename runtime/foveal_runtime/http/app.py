@@ -9,7 +9,6 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.descriptor import MethodDescriptor  # type: ignore[import-untyped]
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -53,17 +52,15 @@ def make_app(inside: Inside) -> Callable[[Any, Any, Any], Any]:
 
 
 def _endpoints(inside: Inside) -> Iterator[tuple[Route, CallEndpoint]]:
-    limits, largest = counts(inside.config.max_studies), inside.config.max_message_bytes
-
-    def endpoint(call: MethodDescriptor, begin: Begin) -> CallEndpoint:
-        return CallEndpoint(inside.boundary, call, inside.servicers[call.containing_service.full_name], begin, largest)
-
-    contract = {call.full_name: endpoint(call, partial(ContractExchange, call, limits)) for call in calls().values()}
+    limits = counts(inside.config.max_studies)
+    contract = {
+        call.full_name: CallEndpoint(inside, call, partial(ContractExchange, call, limits)) for call in calls().values()
+    }
     for route in routes():
         yield route, contract[route.call.full_name]
     for route in protocol_routes():
         begin: Begin = InferExchange if route.call.name == "ModelInfer" else partial(AskExchange, route.call)
-        yield route, endpoint(route.call, begin)
+        yield route, CallEndpoint(inside, route.call, begin)
 
 
 def _open_answers(inside: Inside) -> Mapping[str, Callable[[Request], Response]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from google.protobuf.descriptor import MethodDescriptor  # type: ignore[import-untyped]
 from google.protobuf.message_factory import GetMessageClass  # type: ignore[import-untyped]
-from google.rpc import status_pb2
+from google.rpc import code_pb2, status_pb2
 
 from foveal_runtime.errors import DeadlineError, InputError, MediaTypeError
 from foveal_runtime.http.call import HttpCall, Receive, Refused, Scope
@@ -21,8 +21,8 @@ from foveal_runtime.rpc.request_id import KEY
 from foveal_runtime.rpc.status import status_of
 
 if TYPE_CHECKING:
-    from foveal_runtime.rpc.call import Boundary
     from foveal_runtime.rpc.counts import Counts
+    from foveal_runtime.rpc.doors import Inside
 
 log = logging.getLogger(__name__)
 JSON = "application/json"
@@ -58,17 +58,17 @@ Begin = Callable[[Scope, Mapping[str, str]], Exchange]
 class CallEndpoint:
     """Serves one call to whoever sends its request."""
 
-    def __init__(self, boundary: Boundary, call: MethodDescriptor, servicer: Any, begin: Begin, largest_bytes: int) -> None:
+    def __init__(self, inside: Inside, call: MethodDescriptor, begin: Begin) -> None:
         """Args:
-        boundary: of the server.
+        inside: of the server.
         call: of one message.
-        servicer: that answers it.
         begin: how requests and answers are written.
-        largest_bytes: of a body.
         """
-        self._boundary, self._begin, self._largest = boundary, begin, largest_bytes
-        name = f"/{call.containing_service.full_name}/{call.name}"
-        self._call = boundary.unary(name, getattr(servicer, call.name))
+        self._boundary, self._begin, self._traces = inside.boundary, begin, inside.traces
+        self._largest = inside.config.max_message_bytes
+        service = call.containing_service.full_name
+        self._name = f"/{service}/{call.name}"
+        self._call = inside.boundary.unary(self._name, getattr(inside.servicers[service], call.name))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
@@ -76,7 +76,14 @@ class CallEndpoint:
         exchange = self._begin(scope, context.headers)
         # The budget counts three copies of a message: of JSON there are six, with base64 as text, bytes and photograph.
         context.largest_bytes = self._largest // 2 if exchange.is_text else self._largest
-        answer = await answered(self._call(context.messages(self._boundary.received_by, exchange.read), context), context)
+        messages = context.messages(self._boundary.received_by, exchange.read)
+        if self._traces is None:
+            answer = await answered(self._call(messages, context), context)
+        else:
+            with self._traces.call(self._name.lstrip("/"), context.headers, context.peer()) as failed:
+                answer = await answered(self._call(messages, context), context)
+                if isinstance(answer, status_pb2.Status):
+                    failed(code_pb2.Code.Name(answer.code))
         if isinstance(answer, status_pb2.Status):
             await respond(send, *problem_of(answer, context.answer_headers.get(KEY, "")), context.answer_headers)
         elif answer is not None:

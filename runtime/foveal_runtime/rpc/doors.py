@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from foveal_runtime.rpc.call import Boundary
     from foveal_runtime.rpc.certificates import ServerFiles
     from foveal_runtime.rpc.health_service import Health
+    from foveal_runtime.rpc.traces import Traces
     from foveal_runtime.serving.config import ServeConfig
 
 
@@ -28,6 +29,8 @@ class Inside:
     servicers: Mapping[str, Any]
     """Of each service, by its full name."""
     health: Health
+    traces: Traces | None
+    """Where calls have spans; None where none are sent."""
     certificate: Watched[ServerFiles] | None
     """TLS files as they were read last; None is plain text."""
 

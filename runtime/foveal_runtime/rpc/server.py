@@ -119,6 +119,7 @@ class Server:
                     boundary=boundary,
                     servicers=servicers,
                     health=self._health,
+                    traces=self._traces,
                     certificate=entrance.certificate,
                 )
             )
