@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol
 
 from google.protobuf.descriptor import MethodDescriptor  # type: ignore[import-untyped]
@@ -72,6 +73,10 @@ class CallEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
+        # On a connection that was paused and resumed, asyncio hands the caller of one request on to the next (cpython#140947).
+        await asyncio.create_task(self._serve(scope, receive, send), context=Context())
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = HttpCall(scope, receive)
         exchange = self._begin(scope, context.headers)
         # The budget counts three copies of a message: of JSON there are six, with base64 as text, bytes and photograph.

@@ -7,6 +7,7 @@ import importlib
 import itertools
 import pkgutil
 import queue
+import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -253,6 +254,32 @@ def test_open_paths_need_no_token_and_two_tokens_over_http_are_none(ward: Ward) 
     assert httpx.get(f"{ward.server.http}/v1/status", headers=[bearer]).status_code == 200
     assert httpx.get(f"{ward.server.http}/v1/status", headers=[bearer, bearer]).status_code == 401
     assert httpx.get(f"{ward.server.http}/v1/status", headers={"cookie": f"authorization={bearer[1]}"}).status_code == 401
+
+
+def test_a_caller_on_anothers_connection_is_not_taken_for_it(ward: Ward) -> None:
+    host, port = ward.server.http.removeprefix("http://").split(":")
+    body = photograph(1) + b"\0" * 200_000  # beyond what is received at once, so that reading pauses and goes on
+    head = f"POST /v1/grade HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n"
+
+    def ask(name: str, token: str) -> bytes:
+        proxy.sendall(f"{head}X-Request-Id: {name}\r\n{token}\r\n".encode() + body[:-10])
+        time.sleep(0.2)  # the end comes by itself
+        proxy.sendall(body[-10:])
+        answer = b""
+        while b"\r\n\r\n" not in answer or len(answer.partition(b"\r\n\r\n")[2]) < int(
+            answer.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]
+        ):
+            answer += proxy.recv(65536)
+        return answer[9:12]
+
+    with socket.create_connection((host, int(port)), timeout=60) as proxy:  # one connection for several, as a proxy has it
+        assert ask("known", f"Authorization: Bearer {ward.tokens['grade']}\r\n") == b"200"
+        assert ask("unknown", "") == b"401"
+    ward.server.wait_for("[unknown]: Grade NoTokenError")
+    (known,) = (line for line in ward.server.lines if "[known]" in line)
+    (unknown,) = (line for line in ward.server.lines if "[unknown]" in line)
+    assert " by grade" in known
+    assert "grade" not in unknown.partition("]: Grade")[2]
 
 
 @pytest.mark.parametrize("header", ["Basic Zm92ZWFsOmZvdmVhbA==", "Bearer", "foveal_x", ""])
