@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import filecmp
+import json
 import re
 import shutil
 import subprocess
@@ -21,15 +22,19 @@ import tomllib
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 STUBS = ROOT / "runtime" / "foveal_runtime" / "_proto"
 RELEASED = PROTO / "released.binpb"
 OURS = PROTO / "foveal"
+OTHERS = PROTO / "inference"
+"""A protocol of others that is served as well."""
 GOOGLES = ("google/rpc/code.proto", "google/rpc/error_details.proto", "google/rpc/status.proto")
 SHARED_PACKAGE = "googleapis-common-protos"
 SHARED_README = PROTO / "google" / "README.md"
+COMMENTS = "comments.json"
 GENCODE = re.compile(r"ValidateProtobufRuntimeVersion\(\s*_runtime_version\.Domain\.PUBLIC,\s*(\d+),\s*(\d+),\s*(\d+),")
 
 
@@ -39,9 +44,9 @@ def main() -> int:
     parser.add_argument("--release", action="store_true")
     args = parser.parse_args()
     if not args.check:
-        run([buf(), "format", "-w", str(PROTO), "--path", str(OURS)])
+        run([buf(), "format", "-w", str(PROTO), "--path", str(OURS), "--path", str(OTHERS)])
         copy_shared()
-    run([buf(), "format", "--exit-code", "-d", str(PROTO), "--path", str(OURS)])
+    run([buf(), "format", "--exit-code", "-d", str(PROTO), "--path", str(OURS), "--path", str(OTHERS)])
     run([buf(), "lint", str(PROTO)])
     if RELEASED.exists() and not args.release:
         run([buf(), "breaking", str(PROTO), "--against", str(RELEASED)])
@@ -54,7 +59,7 @@ def main() -> int:
         if args.check:
             return report(stale_shared() + stale_stubs(fresh))
         STUBS.mkdir(exist_ok=True)
-        for old in STUBS.glob("*.py*"):
+        for old in written():
             old.unlink()
         for new in fresh.iterdir():
             shutil.copy(new, STUBS / new.name)
@@ -102,7 +107,12 @@ def stale_shared() -> list[str]:
 def stale_stubs(fresh: Path) -> list[str]:
     """Stubs that protoc would write otherwise, or not at all."""
     stale = sorted(p.name for p in fresh.iterdir() if not same(p, STUBS / p.name))
-    return stale + sorted(p.name for p in STUBS.glob("*.py*") if not (fresh / p.name).exists())
+    return stale + sorted(p.name for p in written() if not (fresh / p.name).exists())
+
+
+def written() -> list[Path]:
+    """What lies beside the stubs and is ours."""
+    return [*STUBS.glob("*.py*"), *STUBS.glob("*.json")]
 
 
 def compile_stubs(out: Path) -> None:
@@ -110,7 +120,7 @@ def compile_stubs(out: Path) -> None:
     from grpc_tools import protoc
 
     out.mkdir()
-    sources = sorted(str(p.relative_to(PROTO)) for p in OURS.rglob("*.proto"))
+    sources = sorted(str(p.relative_to(PROTO)) for folder in (OURS, OTHERS) for p in folder.rglob("*.proto"))
     builtin = str(files("grpc_tools") / "_proto")
     with tempfile.TemporaryDirectory() as scratch:
         code = protoc.main(
@@ -122,7 +132,7 @@ def compile_stubs(out: Path) -> None:
             raise SystemExit(code)
         for path in sorted(Path(scratch).rglob("*.py*")):
             text = path.read_text()
-            text = re.sub(r"^from foveal\.v1 import (\w+) as ", r"from . import \1 as ", text, flags=re.M)
+            text = re.sub(r"^from (?:foveal\.v1|inference) import (\w+) as ", r"from . import \1 as ", text, flags=re.M)
             text = re.sub(r"^import foveal\.v1\.(\w+) as ", r"from . import \1 as ", text, flags=re.M)
             # This protoc forgets that None leaves a bool unset, as it does every other scalar; its successors don't.
             text = (
@@ -131,7 +141,43 @@ def compile_stubs(out: Path) -> None:
             if path.name.endswith("_grpc.py") and not re.search(r"class \w+Stub", text):
                 continue  # a file without services
             (out / path.name).write_text(text)
-    (out / "__init__.py").write_text('"""Stubs of proto/foveal/v1, written by scripts/proto.py. Not edited by hand."""\n')
+    (out / COMMENTS).write_text(json.dumps(comments_of(sources), ensure_ascii=False, indent=0, sort_keys=True) + "\n")
+    (out / "__init__.py").write_text(
+        '"""Stubs of proto/foveal/v1 and proto/inference, written by scripts/proto.py. Not edited by hand."""\n'
+    )
+
+
+def comments_of(sources: list[str]) -> dict[str, str]:
+    """What the .proto files say of services, calls, messages, fields and enums, by full name, for the OpenAPI document."""
+    from google.protobuf import descriptor_pb2  # type: ignore[import-untyped]
+    from grpc_tools import protoc
+
+    with tempfile.TemporaryDirectory() as scratch:
+        image = Path(scratch) / "image"
+        includes = [f"-I{PROTO}", f"-I{files('grpc_tools') / '_proto'}"]
+        if code := protoc.main(["protoc", *includes, "--include_source_info", f"--descriptor_set_out={image}", *sources]):
+            raise SystemExit(code)
+        described = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())
+    found: dict[str, str] = {}
+    for file in described.file:
+        for location in file.source_code_info.location:
+            if location.leading_comments.strip():
+                found[named(file, list(location.path))] = " ".join(location.leading_comments.split())
+    return {name: text for name, text in found.items() if name}
+
+
+def named(file: Any, path: list[int]) -> str:
+    """The full name of what a path in a file's descriptor leads to; empty for what has none."""
+    names, at = [file.package], file
+    while len(path) >= 2:
+        field = at.DESCRIPTOR.fields_by_number[path[0]]
+        at = getattr(at, field.name)[path[1]]
+        # protobuf counts an enum's values among the names beside the enum.
+        if field.name == "value":
+            names.pop()
+        names.append(at.name)
+        path = path[2:]
+    return "" if path or at is file else ".".join(names)
 
 
 def refuse_too_new(stubs: Path) -> None:

@@ -5,6 +5,8 @@
     │   ├── StudyError               one study of many; carries the field path
     │   │   ├── ImageError           bytes that are no usable photograph
     │   │   └── PoisonError          a study that breaks the graphs, or that killed its worker twice
+    │   ├── MessageSizeError         a message larger than the server takes
+    │   ├── MediaTypeError           a body over HTTP of a kind that the call does not take
     │   ├── DataError                a data set or CSV
     │   └── ConfigError              recipe, flag, configuration file
     │       └── TlsError             two ends whose TLS does not fit: authority, name, dates, client certificate, plain text
@@ -101,6 +103,18 @@ class PoisonError(StudyError):
 
     def __init__(self, message: str, *, field: str = "study") -> None:
         super().__init__(message, field=field)
+
+
+class MessageSizeError(InputError):
+    """A message is larger than the server takes."""
+
+    reason = "MESSAGE_TOO_LARGE"
+
+
+class MediaTypeError(InputError):
+    """A body over HTTP is of a kind that the call does not take."""
+
+    reason = "MEDIA_TYPE_UNKNOWN"
 
 
 class DataError(InputError):

@@ -19,7 +19,7 @@ from servers import RunningServer, reachable_folder
 from foveal_runtime.cli.local_server import free_address
 
 ROOT = Path(__file__).resolve().parents[2]
-ADDRESS = "127.0.0.1:50051"
+ADDRESS, HTTP = "127.0.0.1:50051", "127.0.0.1:8080"
 DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 RECORDS = ("results.md", "decisions.md")
 """Their fences say what was run for a figure, on which machine; they instruct nobody."""
@@ -120,11 +120,16 @@ def test_every_block_runs_or_says_why_not(document: Path, bench: Path) -> None:
         address = free_address() if served_here else server.address
         _program(bench, "foveal", STAND_IN.format(address=address, python=sys.executable, waits=str(served_here).lower()))
         _program(bench, "python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        if served_here and (curl := shutil.which("curl")):
+            _program(
+                bench, "curl", f'#!/bin/sh\nuntil grep -qs "^serving" serve.log; do sleep 0.1; done\nexec {curl} -f "$@"\n'
+            )
         if shutil.which("grpcurl") is None:
             _program(bench, "grpcurl", f'#!/bin/sh\nexec {sys.executable} {ROOT / "tests" / "docs" / "grpcurl.py"} "$@"\n')
         names: dict[str, object] = {}
+        over_http = free_address()
         for block in mine:
-            text = block.text.replace(ADDRESS, address).replace("/var/lib/foveal", f"{bench}/archive")
+            text = block.text.replace(ADDRESS, address).replace(HTTP, over_http).replace("/var/lib/foveal", f"{bench}/archive")
             text = text.replace("/srv/bundles/", f"{bench}/srv/")
             if block.language == "python":
                 exec(compile(text, str(document), "exec"), names)

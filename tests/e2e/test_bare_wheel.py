@@ -62,7 +62,7 @@ def test_the_runtime_brings_no_training_library_and_stays_small(bare: Path) -> N
 def test_every_runtime_module_imports_without_training_libraries(bare: Path) -> None:
     script = (
         "import importlib, pkgutil, sys, foveal_runtime\n"
-        "optional = ('foveal_runtime.store', 'foveal_runtime.cli.store', 'foveal_runtime.photo.dicom')\n"
+        "optional = ('foveal_runtime.store', 'foveal_runtime.cli.store', 'foveal_runtime.photo.dicom', 'foveal_runtime.http')\n"
         "for module in pkgutil.walk_packages(foveal_runtime.__path__, 'foveal_runtime.'):\n"
         "    if not module.name.startswith(optional):\n"
         "        importlib.import_module(module.name)\n"
@@ -81,6 +81,15 @@ def test_a_command_of_another_room_names_its_extra(bare: Path) -> None:
     )
     assert done.returncode == 2
     assert "foveal[train]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_http_asked_for_without_its_libraries_names_its_extra(bare: Path, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    words = [str(bare.parent / "foveal"), "serve", str(bundle), "--http", "127.0.0.1:0"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "foveal[http]" in done.stderr
     assert "Traceback" not in done.stderr
 
 

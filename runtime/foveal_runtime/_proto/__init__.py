@@ -1,1 +1,1 @@
-"""Stubs of proto/foveal/v1, written by scripts/proto.py. Not edited by hand."""
+"""Stubs of proto/foveal/v1 and proto/inference, written by scripts/proto.py. Not edited by hand."""

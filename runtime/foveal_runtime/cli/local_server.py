@@ -25,6 +25,7 @@ FOVEAL = (sys.executable, "-m", "foveal_runtime.cli.main")
 _READY_S = 120.0
 _STOP_S = 30.0
 _LIFE = f" INFO {LIFECYCLE} "
+_HTTP = re.compile(r"""^(?:\{.*"message": ")?HTTP on ([^\s,"]+)""")
 _ANNOUNCED = re.compile(r"""^(?:\{.*"message": ")?serving .* on ([^\s,"]+)""")
 
 
@@ -54,6 +55,8 @@ class LocalServer:
         self.lines: list[str] = []
         """The server's stderr so far."""
         self.address = ""
+        self.http = ""
+        """http:// or https://HOST:PORT, where --http is among the flags."""
         self._announced = threading.Event()
 
     def __enter__(self) -> Self:
@@ -78,6 +81,8 @@ class LocalServer:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.lines.append(line)
+            if url := _HTTP.match(line.strip()):
+                self.http = url.group(1)
             found = _ANNOUNCED.match(line.strip())
             if found and not self.address:
                 self.address = found.group(1)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from foveal_runtime.cli.document import Json, print_json
-from foveal_runtime.errors import FovealError
+from foveal_runtime.errors import ConfigError, FovealError
 from foveal_runtime.sandbox.confine import Sandbox
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.rpc.doors import OpenDoor
     from foveal_runtime.rpc.server import Server
     from foveal_runtime.serving.config import ServeConfig
 
@@ -24,6 +25,7 @@ def serve(
     /,
     *,
     address: str | None = None,
+    http: str | None = None,
     store: str | None = None,
     store_password_file: Path | None = None,
     collection: str | None = None,
@@ -80,6 +82,8 @@ def serve(
     Args:
         bundle: folder that `foveal export` wrote.
         address: HOST:PORT to listen on, or unix:PATH; default 127.0.0.1:50051.
+        http: HOST:PORT where the same calls are offered over HTTP with JSON and photographs as files (docs/http.md); needs
+            foveal[http].
         store: folder of the embedded PostgreSQL, or a postgresql:// URL without a password.
         store_password_file: file with the password of that URL; otherwise PGPASSFILE, ~/.pgpass or a service says it.
         collection: collection of the archive to serve; made when it is new. Default "default".
@@ -147,6 +151,7 @@ def serve(
         {
             "bundle": bundle,
             "address": address,
+            "http": http,
             "store": store,
             "store_password_file": store_password_file,
             "collection": collection,
@@ -210,7 +215,7 @@ def _run(settings: ServeConfig, *, verbose: bool, json: bool) -> int:
     from foveal_runtime.rpc.server import Server
 
     async def run() -> None:
-        await Server(settings).run(partial(_announce, as_json=as_json, json=json))
+        await Server(settings, _http_door() if settings.http else None).run(partial(_announce, as_json=as_json, json=json))
 
     try:
         asyncio.run(run())
@@ -222,11 +227,27 @@ def _run(settings: ServeConfig, *, verbose: bool, json: bool) -> int:
     return 0
 
 
+def _http_door() -> OpenDoor:
+    """What opens the HTTP side.
+
+    Raises:
+        ConfigError: its libraries are not installed.
+    """
+    try:
+        from foveal_runtime.http.door import HttpDoor
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--http needs {error.name!r}, which is not installed; install foveal[http]") from None
+    return HttpDoor
+
+
 def _announce(server: Server, opened: Bundle, *, as_json: bool, json: bool) -> None:
     """Say what is served and where, and what to know of it."""
     for warning in _warnings(opened):
         _say(f"warning: {warning}", as_json=as_json)
     _say(f"worker processes are sandboxed: {server.host.confinement}", as_json=as_json)
+    if server.door is not None:
+        scheme = "http" if server.config.tls_cert is None else "https"
+        _say(f"HTTP on {scheme}://{server.door.address}", as_json=as_json)
     _say(_where(server, opened), as_json=as_json)
     if json:
         print_json(_document(server, opened))
@@ -276,6 +297,7 @@ def _document(server: Server, opened: Bundle) -> dict[str, Any]:
     manifest, store = opened.manifest, server.config.store
     return {
         "address": server.address,
+        "http": None if server.door is None else server.door.address,
         "bundle": str(opened.path),
         "bundle_sha256": opened.sha256,
         "profile": manifest.profile,

@@ -9,8 +9,13 @@ import sys
 from foveal_runtime.errors import ConfigError
 
 
-def check_free(host: str, port: int) -> None:
+def check_free(host: str, port: int, flag: str = "--address") -> None:
     """Say in one line why an address can't be listened on; gRPC would print a page of its own first.
+
+    Args:
+        host: of this machine.
+        port: 0 is free in any case.
+        flag: that names the address.
 
     Raises:
         ConfigError: naming the address and the mend.
@@ -31,5 +36,5 @@ def check_free(host: str, port: int) -> None:
         except OSError as error:
             raise ConfigError(
                 f"can't listen on {host}:{port} ({os.strerror(error.errno or 0)}); stop what uses it, or choose another with "
-                f"--address HOST:PORT"
+                f"{flag} HOST:PORT"
             ) from None

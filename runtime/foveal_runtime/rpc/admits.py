@@ -11,7 +11,7 @@ from foveal_runtime.rpc.audited import Audited
 from foveal_runtime.rpc.call import Admit
 from foveal_runtime.serving.host import ModelHost
 
-_QUEUED = ("Grade", "GradeExam", "Embed", "Upsert")
+_QUEUED = ("Grade", "GradeExam", "Embed", "Upsert", "ModelInfer")
 """Unary calls that wait for a worker."""
 
 

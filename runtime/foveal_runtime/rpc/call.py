@@ -19,6 +19,7 @@ from foveal_runtime.rpc import access, request_id, shares
 from foveal_runtime.rpc.budget import ByteBudget
 from foveal_runtime.rpc.inbox import LARGE_BYTES, Inbox, Received
 from foveal_runtime.rpc.pace import Pace
+from foveal_runtime.rpc.permissions import is_guarded
 from foveal_runtime.rpc.shares import CallShares
 from foveal_runtime.rpc.status import status_of
 
@@ -85,25 +86,39 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith("/foveal."):
+        if handler is None or not is_guarded(handler_call_details.method):
             return handler
         method = handler_call_details.method
         if handler.unary_unary is not None:
             # On the wire a call of one message is a stream of one. Served as a stream, it can be refused without reading it,
             # and one whose photograph still arrives is in work.
             return grpc.stream_unary_rpc_method_handler(
-                self._unary(method, _single(handler.unary_unary)),
-                _parsed(handler.request_deserializer, self._check),
+                self.unary(method, handler.unary_unary),
+                self.received_by(handler.request_deserializer),
                 handler.response_serializer,
             )
         return grpc.stream_stream_rpc_method_handler(
             self._stream(method, handler.stream_stream),
-            _parsed(handler.request_deserializer, self._check),
+            self.received_by(handler.request_deserializer),
             handler.response_serializer,
         )
 
-    def _unary(self, method: str, behaviour: Unary) -> Unary:
-        admit = self._admit.get(_name(method), lambda context: None)
+    def received_by(self, parse: Callable[[bytes], Any]) -> Callable[[bytes], Received]:
+        """What receives the bytes of a message.
+
+        Args:
+            parse: of a message; what is wrong with one is a `DecodeError` or an `InputError`.
+        """
+        return _parsed(parse, self._check)
+
+    def unary(self, method: str, behaviour: Unary) -> Unary:
+        """A call of one message, in a stream of one.
+
+        Args:
+            method: gRPC's name of it.
+            behaviour: takes the message and the context, and gives the answer.
+        """
+        admit, behaviour = self._admit.get(_name(method), lambda context: None), _single(behaviour)
 
         async def call(requests: AsyncIterator[Received], context: Any) -> Any:
             async with self._call(method, requests, context, bulk=False) as inbox:

@@ -12,7 +12,15 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor  # type: ignore[import-untyped]
 
 from foveal_runtime.errors import InputError, StudyError
-from foveal_runtime.rpc.limits import MAX_FACT_VALUES, MAX_FILTER_NODES, MAX_KINDS, MAX_VALUES, MAX_VECTORS
+from foveal_runtime.rpc.limits import (
+    MAX_AXES,
+    MAX_FACT_VALUES,
+    MAX_FILTER_NODES,
+    MAX_KINDS,
+    MAX_TENSORS,
+    MAX_VALUES,
+    MAX_VECTORS,
+)
 from foveal_runtime.store.entry import CHANGEABLE, MAX_ATTRIBUTES, MAX_IDS
 from foveal_runtime.store.filter import MAX_DEPTH
 
@@ -44,7 +52,18 @@ def counts(max_studies: int) -> dict[str, int]:
         "FilterList.filters": MAX_FILTER_NODES,
         "FactIn.values": MAX_FACT_VALUES,
     }
-    return {**{f"foveal.v1.{name}": most for name, most in named.items()}, "google.protobuf.FieldMask.paths": len(CHANGEABLE)}
+    ours = {f"foveal.v1.{name}": most for name, most in named.items()}
+    return {**ours, **_inference(max_studies), "google.protobuf.FieldMask.paths": len(CHANGEABLE)}
+
+
+def _inference(max_studies: int) -> dict[str, int]:
+    """Those of the Open Inference Protocol: every tensor has an element a study."""
+    request = "inference.ModelInferRequest"
+    tensors = ("inputs", "outputs", "raw_input_contents", "parameters", "InferInputTensor.parameters")
+    found = {f"{request}.{name}": MAX_TENSORS for name in (*tensors, "InferRequestedOutputTensor.parameters")}
+    kinds = ("bool", "int", "int64", "uint", "uint64", "fp32", "fp64", "bytes")
+    found |= {f"inference.InferTensorContents.{kind}_contents": max_studies for kind in kinds}
+    return {**found, f"{request}.InferInputTensor.shape": MAX_AXES}
 
 
 def check_counts(request: Any, limits: Counts) -> None:
@@ -55,6 +74,21 @@ def check_counts(request: Any, limits: Counts) -> None:
         InputError: a filter of too many or too deeply nested nodes.
     """
     _check(request, limits, "", [MAX_FILTER_NODES], 0)
+
+
+def check_count(where: str, count: int, most: int) -> None:
+    """Refuse too many elements of one field.
+
+    Args:
+        where: the field's path.
+        count: that it has.
+        most: that it may have.
+
+    Raises:
+        StudyError: naming the field, how many it has and how many it may.
+    """
+    if count > most:
+        raise StudyError(f"{where} has {count} elements, at most {most} are allowed; send them in parts", field=where)
 
 
 def _check(message: Any, limits: Counts, path: str, nodes: list[int], depth: int) -> None:
@@ -70,11 +104,7 @@ def _check(message: Any, limits: Counts, path: str, nodes: list[int], depth: int
         where = f"{path}.{field.name}" if path else field.name
         if field.is_repeated:
             elements = getattr(message, field.name)
-            most = limits[field.full_name]
-            if len(elements) > most:
-                raise StudyError(
-                    f"{where} has {len(elements)} elements, at most {most} are allowed; send them in parts", field=where
-                )
+            check_count(where, len(elements), limits[field.full_name])
             if field.type == FieldDescriptor.TYPE_MESSAGE and not field.message_type.GetOptions().map_entry:
                 for i, element in enumerate(elements):
                     _check(element, limits, f"{where}[{i}]", nodes, depth)

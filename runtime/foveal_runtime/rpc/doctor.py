@@ -6,6 +6,7 @@ import datetime
 import os
 import stat
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from foveal_runtime.serving.config import ServeConfig
 
 _CONNECT_S = 5.0
+_HTTP_LIBRARIES = ("python_multipart", "starlette", "uvicorn")
 
 
 def server_findings(config: ServeConfig, *, now: datetime.datetime | None = None) -> list[Finding]:
@@ -37,7 +39,8 @@ def server_findings(config: ServeConfig, *, now: datetime.datetime | None = None
     """
     moment = now or datetime.datetime.now(datetime.UTC)
     parts: tuple[Callable[[], Iterator[Finding]], ...] = (
-        lambda: _address(config),
+        lambda: _address(config, "address", config.address),
+        lambda: _http(config),
         lambda: _certificates(config, moment),
         lambda: _keys(config),
         lambda: iter(access_findings(None, None, config.tokens, now=moment)),
@@ -46,21 +49,32 @@ def server_findings(config: ServeConfig, *, now: datetime.datetime | None = None
     return [finding for part in parts for finding in part()]
 
 
-def _address(config: ServeConfig) -> Iterator[Finding]:
-    where = "this machine alone" if is_loopback(config.address) else "other machines"
+def _address(config: ServeConfig, name: str, address: str) -> Iterator[Finding]:
+    where = "this machine alone" if is_loopback(address) else "other machines"
     if config.tls_cert is not None:
         how = "TLS, callers show certificates" if config.client_ca is not None else "TLS"
     else:
         how = "plain text"
     if where == "other machines" and config.tls_cert is None:
         yield Finding(
-            name="address",
+            name=name,
             status=Status.WARNING,
-            says=f"{config.address} serves other machines in plain text, as --insecure allows",
+            says=f"{address} serves other machines in plain text, as --insecure allows",
             mend="--tls-cert and --tls-key, unless a proxy on the same host encrypts",
         )
         return
-    yield Finding(name="address", status=Status.OK, says=f"{config.address} serves {where}, {how}")
+    yield Finding(name=name, status=Status.OK, says=f"{address} serves {where}, {how}")
+
+
+def _http(config: ServeConfig) -> Iterator[Finding]:
+    if not config.http:
+        return
+    missing = [name for name in _HTTP_LIBRARIES if find_spec(name) is None]
+    if missing:
+        says = f"--http needs {', '.join(missing)}, which are not installed"
+        yield Finding(name="http", status=Status.WRONG, says=says, mend="pip install 'foveal[http]'")
+        return
+    yield from _address(config, "http", config.http)
 
 
 def _certificates(config: ServeConfig, now: datetime.datetime) -> Iterator[Finding]:

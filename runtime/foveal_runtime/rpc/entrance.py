@@ -18,7 +18,6 @@ from foveal_runtime.rpc.access import Gate
 from foveal_runtime.rpc.address import check_free
 from foveal_runtime.rpc.certificates import server_credentials, watched_files
 from foveal_runtime.rpc.metrics import Figure, metric
-from foveal_runtime.serving.address import is_loopback
 
 if TYPE_CHECKING:
     from foveal_runtime.access.tokens import Tokens
@@ -61,8 +60,9 @@ class Entrance:
             path = config.tokens
             self._tokens = tokens = Watched("tokens", (path,), lambda: read_tokens(path))
             self.gate = Gate(lambda: tokens.value, refused)
-        elif config.client_ca is None and not is_loopback(config.address):
-            log.warning("everybody who reaches %s may grade, search, write and administer; see --tokens", config.address)
+        elif config.client_ca is None:
+            for address in config.reached:
+                log.warning("everybody who reaches %s may grade, search, write and administer; see --tokens", address)
 
     def bind(self, server: Any) -> str:
         """Have a gRPC server listen. Where it listens; with port 0, the port it got.
@@ -83,6 +83,11 @@ class Entrance:
         except RuntimeError as error:
             raise ConfigError(f"can't listen on {address} ({error}); choose another with --address HOST:PORT") from None
         return address if is_socket else f"{host}:{bound}"
+
+    @property
+    def certificate(self) -> Watched[ServerFiles] | None:
+        """TLS files as they were read last; None is plain text."""
+        return self._certificate
 
     async def watch(self) -> None:
         """Read what has changed, for ever."""

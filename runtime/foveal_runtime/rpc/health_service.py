@@ -36,6 +36,10 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
             self._states[service] = SERVING if serving else NOT_SERVING
             self._tell()
 
+    def is_serving(self, service: str = "") -> bool:
+        """Whether a service answers; "" is the whole server."""
+        return bool(self._states.get(service) == SERVING)
+
     def _tell(self) -> None:
         told, self._changed = self._changed, asyncio.Event()
         told.set()

@@ -8,6 +8,10 @@ MAX_VECTORS = 16
 """Vectors of one entry, one a kind."""
 MAX_VALUES = 4_096
 """Components of one vector."""
+MAX_TENSORS = 32
+"""Tensors, and parameters of one, of a request of the Open Inference Protocol."""
+MAX_AXES = 8
+"""Of a tensor."""
 MAX_FILTER_NODES = 1_000
 """Nodes of one filter, conditions and lists alike."""
 MAX_FACT_VALUES = 1_000

@@ -7,16 +7,11 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
-
 from foveal_runtime import __version__
-from foveal_runtime._proto import admin_pb2_grpc, archive_pb2_grpc, screening_pb2_grpc
 from foveal_runtime.errors import FovealError
 from foveal_runtime.lifecycle import Event, tell
 from foveal_runtime.rpc.admin_service import AdminService
@@ -27,24 +22,25 @@ from foveal_runtime.rpc.audited import Audited, begin_trail, bundle_ref
 from foveal_runtime.rpc.budget import ByteBudget, chosen_total
 from foveal_runtime.rpc.call import Boundary, InWork
 from foveal_runtime.rpc.counts import check_counts, counts
+from foveal_runtime.rpc.doors import Door, Inside, OpenDoor
 from foveal_runtime.rpc.entrance import Entrance
 from foveal_runtime.rpc.gauges import Gauges
+from foveal_runtime.rpc.grpc_server import make_server
 from foveal_runtime.rpc.health_service import Health
-from foveal_runtime.rpc.keepalive import KEEPALIVE
+from foveal_runtime.rpc.inference_service import InferenceService
 from foveal_runtime.rpc.limit_messages import limits_to
 from foveal_runtime.rpc.metrics import Metrics, Observers
 from foveal_runtime.rpc.permissions import ADMIN, ARCHIVE, SCREENING
 from foveal_runtime.rpc.served_archive import ServedArchive
 from foveal_runtime.rpc.served_drift import ServedDrift
-from foveal_runtime.rpc.service import ScreeningService, graded_as_served
+from foveal_runtime.rpc.service import ScreeningService
+from foveal_runtime.rpc.services import add_services, routed
 from foveal_runtime.rpc.shares import CallShares
 from foveal_runtime.rpc.traces import Traces
 from foveal_runtime.rpc.watchers import Watchers
 from foveal_runtime.serving import oom
 from foveal_runtime.serving.host import ModelHost
 from foveal_runtime.serving.memory import few_arenas, free_bytes, keep_freed, trim
-from foveal_runtime.serving.router import Router
-from foveal_runtime.serving.shadow import Shadow
 
 if TYPE_CHECKING:
     from foveal_runtime.audit.trail import Trail
@@ -57,17 +53,23 @@ _RELOAD_CHECK_S = 2.0
 _TRIM_EVERY_S = 5.0
 _LAST_BYTES_S = 0.5
 """For answers that are on their way when the last call is over."""
-_UNASKED_BYTES = 64 << 10
 
 
 class Server:
     """A running server. `start`, then `stop`; `run` does both and listens to signals."""
 
-    def __init__(self, config: ServeConfig) -> None:
+    def __init__(self, config: ServeConfig, open_door: OpenDoor | None = None) -> None:
+        """Args:
+        config: what it is told.
+        open_door: a second way in, which `start` opens; None is none.
+        """
         self.config = config
+        self._open_door = open_door
+        self.door: Door | None = None
+        """Once it has started."""
         self.host = ModelHost(config.model)
         """The default model."""
-        self._router = self._routed()
+        self._router = routed(config, self.host)
         self._trail: Trail | None = None
         self._audited = Audited()
         self._archive = ServedArchive(config, self._tell_health)
@@ -108,23 +110,20 @@ class Server:
             check=partial(check_counts, limits=counts(config.max_studies)),
         )
         self._in_work = boundary.in_work
-        self._server = grpc.aio.server(
-            interceptors=(boundary,) if self._traces is None else (self._traces.interceptor(), boundary),
-            # Ours are refused before that, with a time after which to come back; this bounds those of other services too.
-            maximum_concurrent_rpcs=2 * config.max_calls,
-            options=(
-                ("grpc.max_receive_message_length", config.max_message_bytes),
-                ("grpc.max_send_message_length", config.max_message_bytes),
-                ("grpc.so_reuseport", 0),  # two servers on one port would share the callers between them
-                # Of a message that nobody has asked for yet, so much is received and no more: by itself, gRPC would let a fast
-                # sender fill megabytes. What is asked for may come as fast as it will.
-                ("grpc.http2.bdp_probe", 0),
-                ("grpc.http2.lookahead_bytes", _UNASKED_BYTES),
-                *KEEPALIVE.server_settings(),
-            ),
-        )
-        self._add_services()
+        self._server = make_server(config, boundary, self._traces)
+        servicers = self._add_services()
         self.address = entrance.bind(self._server)
+        if self._open_door is not None:
+            self.door = self._open_door(
+                Inside(
+                    config=config,
+                    boundary=boundary,
+                    servicers=servicers,
+                    health=self._health,
+                    traces=self._traces,
+                    certificate=entrance.certificate,
+                )
+            )
         if metrics is not None:
             self._offer(metrics, entrance)
         self._watchers.keep("tokens and certificate", entrance.watch)
@@ -132,6 +131,8 @@ class Server:
         # Listening before loading: a supervisor sees NOT_SERVING and not a refused connection.
         await self._server.start()
         try:
+            if self.door is not None:
+                await self.door.open()
             if config.store:
                 self._archive.begin()
             bundle = await self._load(self.host)
@@ -163,23 +164,20 @@ class Server:
             self._watchers.keep("drift", self._drift.keep)
         self._tell_health()
 
-    def _add_services(self) -> None:
-        config = self.config
+    def _add_services(self) -> Mapping[str, Any]:
+        config, archive = self.config, self._archive
         observers = [told for told in (self._metrics, self._traces) if told is not None]
         limits = limits_to(config, self._budget.total)
         screening = ScreeningService(self._router, config, limits, Observers(*observers), self._audited, self._drift.graded)
-        screening_pb2_grpc.add_ScreeningServicer_to_server(screening, self._server)
-        archive_pb2_grpc.add_ArchiveServicer_to_server(
-            ArchiveService(screening, self.host, self._archive.get, self._archive_calls, self._audited), self._server
-        )
-        admin_pb2_grpc.add_AdminServicer_to_server(
-            AdminService(self.host, partial(self._load_again, self.host), lambda: self._archive.alive, self._audited),
+        return add_services(
             self._server,
+            screening,
+            ArchiveService(screening, self.host, archive.get, self._archive_calls, self._audited),
+            AdminService(self.host, partial(self._load_again, self.host), lambda: archive.alive, self._audited),
+            InferenceService(screening, self._router, self._health),
+            self._health,
+            reflect=config.reflection,
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        if config.reflection:
-            health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-            reflection.enable_server_reflection((SCREENING, ARCHIVE, ADMIN, health, reflection.SERVICE_NAME), self._server)
 
     def _offer(self, metrics: Metrics, entrance: Entrance) -> None:
         counted = self._archive.count if self.config.store else None
@@ -187,15 +185,6 @@ class Server:
         metrics.register(entrance)
         metrics.register(self._drift)
         log.info("metrics on %s", metrics.listen(self.config.metrics))
-
-    def _routed(self) -> Router:
-        config = self.config
-        canary = None if config.canary is None else ModelHost(config.other_model(config.canary))
-        shadow = None
-        if config.shadow is not None:
-            host = ModelHost(config.other_model(config.shadow, shadow=True))
-            shadow = Shadow(host, partial(graded_as_served, config))
-        return Router(self.host, canary=canary, canary_share=config.canary_share, shadow=shadow)
 
     def _begin_trail(self) -> None:
         if self.config.audit is None:
@@ -259,11 +248,12 @@ class Server:
         await self._watchers.end()
         # gRPC waits for every call, those too that only watch the health: ours are over sooner.
         stopping = asyncio.create_task(self._server.stop(self.config.drain_s if drain else 0))
+        closing = asyncio.create_task(self._close_door())
         over = asyncio.create_task(self._in_work.none())
         await asyncio.wait((stopping, over), return_when=asyncio.FIRST_COMPLETED)
         over.cancel()
         await self._server.stop(_LAST_BYTES_S)
-        await stopping
+        await asyncio.gather(stopping, closing)
         if self._router.shadow is not None:
             await self._router.shadow.close()
         for _, host in self._router.hosts():
@@ -278,6 +268,10 @@ class Server:
             self._trail.note({"call": "server", "verdict": "stopped"})
             await asyncio.to_thread(self._trail.close)
             self._trail = None
+
+    async def _close_door(self) -> None:
+        if self.door is not None:
+            await self.door.close()
 
     async def run(self, announce: Callable[[Server, Bundle], None]) -> None:
         """Serve until SIGTERM or SIGINT; SIGHUP loads the bundle again.

@@ -7,6 +7,8 @@ value of a study, no id of a study and no message of an error's cause is among t
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from foveal_runtime import __version__
@@ -47,6 +49,26 @@ class Traces:
         from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
         return aio_server_interceptor(tracer_provider=self._provider)
+
+    @contextmanager
+    def call(self, method: str, headers: Mapping[str, str], caller: str) -> Iterator[Callable[[str], None]]:
+        """A span for a call that does not come over gRPC, within the caller's.
+
+        Args:
+            method: gRPC's name of the call.
+            headers: of the request, by lower-case name.
+            caller: its address.
+
+        Yields:
+            What tells that the call failed, by gRPC's name of its status.
+        """
+        from opentelemetry.trace import SpanKind, Status, StatusCode
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        within = TraceContextTextMapPropagator().extract(headers)
+        with self._tracer.start_as_current_span(method, context=within, kind=SpanKind.SERVER) as span:
+            span.set_attribute("client.address", caller)
+            yield lambda code: span.set_status(Status(StatusCode.ERROR, code))
 
     def answered(self, answer: Answer | FovealError) -> None:
         """A span for a study, and below it one for each stage, by the times that the answer tells."""

@@ -28,6 +28,10 @@ class ServeConfig:
     """Folder that `foveal export` wrote; a symbolic link may be pointed at another bundle while serving."""
     address: str = "127.0.0.1:50051"
     """HOST:PORT to listen on, port 0 takes a free one; or unix:PATH."""
+    http: str = ""
+    """HOST:PORT where HTTP and JSON are served beside gRPC, port 0 takes a free one; needs foveal[http]. Empty serves none."""
+    http_origins: tuple[str, ...] = ()
+    """Origins whose pages may call over HTTP beside the server's own: that of a proxy, as https://foveal.clinic.example."""
     provider: str = "cpu"
     """ONNX Runtime's execution provider: cpu, openvino, cuda, tensorrt or tensorrt-rtx; auto is the best that is there."""
     workers: int = 0
@@ -151,6 +155,11 @@ class ServeConfig:
         return replace(self.model, bundle=bundle)
 
     @property
+    def reached(self) -> tuple[str, ...]:
+        """Addresses of its calls that other machines reach."""
+        return tuple(each for each in (self.address, self.http) if each and not is_loopback(each))
+
+    @property
     def calls_per_caller(self) -> int:
         """Calls in work of one caller."""
         return self.max_calls_per_caller or -(-self.max_calls // 2)
@@ -167,9 +176,10 @@ class ServeConfig:
         return frozenset({Evidence.PROVEN, *(status for status, allowed in also if allowed)})
 
     def __post_init__(self) -> None:
-        for name in ("address", "metrics"):
-            if (name == "address" or self.metrics) and not _is_address(getattr(self, name), or_socket=name == "address"):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; give HOST:PORT, for example 127.0.0.1:50051")
+        for name in ("address", "metrics", "http"):
+            given = getattr(self, name)
+            if (name == "address" or given) and not _is_address(given, or_socket=name == "address"):
+                raise ConfigError(f"{name} is {given!r}; give HOST:PORT, for example 127.0.0.1:50051")
         for name in ("workers", "threads", "memory_mb"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want at least 1, or 0 to have it chosen")
@@ -177,8 +187,9 @@ class ServeConfig:
             raise ConfigError("TLS needs both --tls-cert and --tls-key; only one was given")
         if self.client_ca is not None and self.tls_cert is None:
             raise ConfigError("--client-ca needs TLS; give --tls-cert and --tls-key as well")
-        if not is_loopback(self.address):
-            self._check_reached()
+        for address in self.reached:
+            self._check_reached(address)
+        self._check_origins()
         if self.patient_references not in tuple(References):
             raise ConfigError(f"patient_references is {self.patient_references!r}; want {' or '.join(References)}")
         if self.patient_references == References.PLAIN and self.hash_patients is not None:
@@ -206,18 +217,25 @@ class ServeConfig:
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want 0 or more")
 
-    def _check_reached(self) -> None:
-        """Of an address that other machines reach."""
+    def _check_reached(self, address: str) -> None:
         if self.tls_cert is None and not self.insecure:
             raise ConfigError(
-                f"{self.address} is reached from other machines, and photographs and tokens would travel in plain text; give "
+                f"{address} is reached from other machines, and photographs and tokens would travel in plain text; give "
                 f"--tls-cert and --tls-key, listen on 127.0.0.1, or accept it with --insecure"
             )
         if self.require_signature is None and not self.allow_unsigned:
             raise ConfigError(
-                f"{self.address} is reached from other machines, and nothing shows who made the bundle; give the public key "
+                f"{address} is reached from other machines, and nothing shows who made the bundle; give the public key "
                 f"that signed it with --require-signature, listen on 127.0.0.1, or accept it with --allow-unsigned"
             )
+
+    def _check_origins(self) -> None:
+        for origin in self.http_origins:
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
+                raise ConfigError(
+                    f"http_origins has {origin!r}; give scheme and host as a browser does, such as https://foveal.clinic.example"
+                )
 
     def _check_traces(self) -> None:
         if not self.traces:

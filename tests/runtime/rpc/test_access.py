@@ -7,6 +7,7 @@ import importlib
 import itertools
 import pkgutil
 import queue
+import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from bundles import photograph
 from commands import foveal, one_line
@@ -28,9 +30,10 @@ from foveal_runtime.access.tokens import Row, Tokens, new_token
 from foveal_runtime.client import AsyncClient, Client, ClientOptions
 from foveal_runtime.client.channel import open_channel
 from foveal_runtime.errors import ConfigError, ExpiredTokenError, NoTokenError, RoleError, UnknownTokenError
+from foveal_runtime.http.routes import Route, protocol_routes, routes
 from foveal_runtime.rpc.access import Gate
 from foveal_runtime.rpc.entrance import Entrance
-from foveal_runtime.rpc.permissions import ROLES
+from foveal_runtime.rpc.permissions import OPEN, ROLES
 from foveal_runtime.rpc.status import error_of_rpc
 from foveal_runtime.serving.config import ServeConfig
 from foveal_runtime.study.study import Study
@@ -57,9 +60,20 @@ DOCUMENTED = {
         "DeleteByFilter": ("write",),
     },
     "Admin": {"SelfTest": ("admin",), "Reload": ("admin",), "GetStatus": ("admin",)},
+    "inference.GRPCInferenceService": {
+        "ServerMetadata": ANY,
+        "ModelMetadata": ANY,
+        "ModelReady": ANY,
+        "ModelInfer": ("grade",),
+    },
 }
 """Of docs/operations.md, "Who may do what": by service and call, the roles of which one is needed."""
-METHODS = [(f"/foveal.v1.{service}/{call}", roles) for service, calls in DOCUMENTED.items() for call, roles in calls.items()]
+METHODS = [
+    (f"/{service}/{call}" if "." in service else f"/foveal.v1.{service}/{call}", roles)
+    for service, calls in DOCUMENTED.items()
+    for call, roles in calls.items()
+]
+ROUTES = [*routes(), *protocol_routes()]
 UTC = datetime.UTC
 
 
@@ -115,6 +129,8 @@ def ward(bundle_path: Path) -> Iterator[Ward]:
         tokens |= {f"lost-{role}": add(file, f"lost-{role}", *ANY) for role in ANY}
         tokens |= {"expired": add_expired(file, "expired"), "revoked": add(file, "revoked", *ANY)}
         flags = ("--tokens", str(file), "--store", str(folder / "store"), "--metrics", "127.0.0.1:0", "--reflection")
+        pytest.importorskip("starlette")
+        flags = (*flags, "--http", "127.0.0.1:0")
         with RunningServer(bundle_path, *flags) as server:
             ward = Ward(server, file, tokens)
             for name in (*(f"lost-{role}" for role in ANY), "revoked"):
@@ -154,6 +170,9 @@ def test_every_call_of_the_contract_names_its_roles() -> None:
         for service in file.services_by_name.values() if file is not None else ():
             found |= {f"/{service.full_name}/{method.name}" for method in service.methods}
     assert found
+    opened = {f"/{service}/{call}" for service, calls in OPEN.items() for call in calls}
+    assert opened == {f"/inference.GRPCInferenceService/{call}" for call in ("ServerLive", "ServerReady")}
+    found -= opened
     named = {f"/{service}/{call}" for service, calls in ROLES.items() for call in calls}
     assert found - named == set(), "calls without a role"
     assert named - found == set(), "roles of calls that are none"
@@ -177,6 +196,90 @@ def test_every_call_gives_every_token_the_documented_answer(ward: Ward, method: 
             assert got == ("PERMISSION_DENIED", "ROLE_MISSING"), name
         else:
             assert got[0] in ("OK", "INVALID_ARGUMENT", "FAILED_PRECONDITION"), (name, got)
+
+
+def test_what_the_inference_protocols_supervisors_ask_is_open(ward: Ward) -> None:
+    for call in ("ServerLive", "ServerReady"):
+        assert answer(ward, f"/inference.GRPCInferenceService/{call}", None) == ("OK", "")
+
+
+def over_http(ward: Ward, verb: str, path: str, token: str | None) -> tuple[int, str]:
+    """Status and reason of an empty request."""
+    headers = {} if token is None else {"authorization": f"Bearer {token}".strip()}
+    got = httpx.request(verb, ward.server.http + path, headers=headers, timeout=60)
+    assert (got.status_code == 401) == (got.headers.get("www-authenticate") == "Bearer")
+    return got.status_code, got.json().get("reason", "")
+
+
+def test_every_path_over_http_is_open_by_name_or_has_the_roles_of_its_call() -> None:
+    from foveal_runtime.http.openapi import document
+    from foveal_runtime.http.routes import OPEN as OPEN_PATHS
+    from foveal_runtime.rpc.counts import counts
+
+    paths = {path: verbs for path, verbs in document(counts(256))["paths"].items() if path not in OPEN_PATHS}
+    asked = {path: set(each["x-foveal-roles"]) for path, verbs in paths.items() for each in verbs.values()}
+    assert asked == {route.path: set(dict(METHODS)[route.method]) for route in ROUTES}
+    unary = {method for method, _ in METHODS if not method.endswith("Stream")}
+    assert {route.method for route in ROUTES} == unary
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=[route.path for route in ROUTES])
+def test_every_path_gives_every_token_the_documented_answer(ward: Ward, route: Route) -> None:
+    needed = dict(METHODS)[route.method]
+
+    def ask(token: str | None) -> tuple[int, str]:
+        path = route.path.replace("{name}", "foveal").replace("{version}", "00000000")
+        return over_http(ward, route.verb, path, token)
+
+    assert ask(None) == (401, "TOKEN_MISSING")
+    for wrong in wrong_tokens(ward):
+        assert ask(wrong) == (401, "TOKEN_UNKNOWN")
+    assert ask(ward.tokens["revoked"]) == (401, "TOKEN_UNKNOWN")
+    assert ask(ward.tokens["expired"]) == (401, "TOKEN_EXPIRED")
+    held = {role: {role} for role in ANY} | {f"lost-{role}": set(ANY) - {role} for role in ANY}
+    for name, roles in held.items():
+        if name != "admin" and "admin" in roles and route.path.endswith(("/Reload", "/SelfTest")):
+            continue
+        got = ask(ward.tokens[name])
+        if roles.isdisjoint(needed):
+            assert got == (403, "ROLE_MISSING"), name
+        else:
+            assert got[0] in (200, 400, 404), (name, got)
+
+
+def test_open_paths_need_no_token_and_two_tokens_over_http_are_none(ward: Ward) -> None:
+    for path in ("/healthz", "/readyz", "/openapi.json", "/v2/health/live", "/v2/health/ready"):
+        assert over_http(ward, "GET", path, None)[0] == 200
+    bearer = ("authorization", f"bearer {ward.tokens['admin']}")
+    assert httpx.get(f"{ward.server.http}/v1/status", headers=[bearer]).status_code == 200
+    assert httpx.get(f"{ward.server.http}/v1/status", headers=[bearer, bearer]).status_code == 401
+    assert httpx.get(f"{ward.server.http}/v1/status", headers={"cookie": f"authorization={bearer[1]}"}).status_code == 401
+
+
+def test_a_caller_on_anothers_connection_is_not_taken_for_it(ward: Ward) -> None:
+    host, port = ward.server.http.removeprefix("http://").split(":")
+    body = photograph(1) + b"\0" * 200_000  # beyond what is received at once, so that reading pauses and goes on
+    head = f"POST /v1/grade HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n"
+
+    def ask(name: str, token: str) -> bytes:
+        proxy.sendall(f"{head}X-Request-Id: {name}\r\n{token}\r\n".encode() + body[:-10])
+        time.sleep(0.2)  # the end comes by itself
+        proxy.sendall(body[-10:])
+        answer = b""
+        while b"\r\n\r\n" not in answer or len(answer.partition(b"\r\n\r\n")[2]) < int(
+            answer.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]
+        ):
+            answer += proxy.recv(65536)
+        return answer[9:12]
+
+    with socket.create_connection((host, int(port)), timeout=60) as proxy:  # one connection for several, as a proxy has it
+        assert ask("known", f"Authorization: Bearer {ward.tokens['grade']}\r\n") == b"200"
+        assert ask("unknown", "") == b"401"
+    ward.server.wait_for("[unknown]: Grade NoTokenError")
+    (known,) = (line for line in ward.server.lines if "[known]" in line)
+    (unknown,) = (line for line in ward.server.lines if "[unknown]" in line)
+    assert " by grade" in known
+    assert "grade" not in unknown.partition("]: Grade")[2]
 
 
 @pytest.mark.parametrize("header", ["Basic Zm92ZWFsOmZvdmVhbA==", "Bearer", "foveal_x", ""])

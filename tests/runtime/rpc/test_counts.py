@@ -10,13 +10,13 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from foveal_runtime._proto import admin_pb2, archive_pb2, screening_pb2
+from foveal_runtime._proto import admin_pb2, archive_pb2, open_inference_grpc_pb2, screening_pb2
 from foveal_runtime.errors import InputError, StudyError
 from foveal_runtime.rpc.counts import check_counts, counts
 from foveal_runtime.rpc.limits import MAX_FILTER_NODES
 
 LIMITS = counts(max_studies=256)
-MODULES = (screening_pb2, archive_pb2, admin_pb2)
+MODULES = (screening_pb2, archive_pb2, admin_pb2, open_inference_grpc_pb2)
 
 
 def requests() -> list[type]:
@@ -55,10 +55,15 @@ def filled(request: type, path: tuple[Any, ...], count: int) -> Any:
     last = path[-1]
     elements = getattr(message, last.name)
     if last.type != FieldDescriptor.TYPE_MESSAGE:
-        value = "x" if last.type == FieldDescriptor.TYPE_STRING else 1
+        value = {FieldDescriptor.TYPE_STRING: "x", FieldDescriptor.TYPE_BYTES: b"x"}.get(last.type, 1)
         elements.extend([value] * count)
     elif last.message_type.GetOptions().map_entry:
-        elements.update({str(i): "x" for i in range(count)})
+        of_messages = last.message_type.fields_by_name["value"].type == FieldDescriptor.TYPE_MESSAGE
+        for i in range(count):
+            if of_messages:
+                elements[str(i)].SetInParent()
+            else:
+                elements[str(i)] = "x"
     else:
         one = elements.add()
         elements.extend([one] * (count - 1))

@@ -128,3 +128,16 @@ def test_doctor_reads_the_configuration_that_the_server_would(bundle_path: Path,
     assert found["sandbox"]["says"].startswith("workers: ")
     (tmp_path / "serve.toml").write_text("bundel = 1")
     assert foveal("doctor", "--config", str(tmp_path / "serve.toml")).returncode == 2
+
+
+def test_an_address_for_http_is_looked_at_as_grpcs_and_its_libraries_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert of("http") == []
+    (finding,) = of("http", http="127.0.0.1:8080")
+    assert (finding.status.value, finding.says) == ("ok", "127.0.0.1:8080 serves this machine alone, plain text")
+    (finding,) = of("http", http="0.0.0.0:8080", insecure=True, allow_unsigned=True)
+    assert finding.status.value == "warning"
+    monkeypatch.setattr("foveal_runtime.rpc.doctor.find_spec", lambda name: None if name == "uvicorn" else object())
+    (finding,) = of("http", http="127.0.0.1:8080")
+    assert finding.status.value == "wrong"
+    assert "uvicorn" in finding.says
+    assert "foveal[http]" in finding.mend

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from bundles import photograph
 from servers import RunningServer
@@ -80,6 +81,25 @@ def test_a_call_and_its_studies_are_traced_and_no_value_of_them(bundle_path: Pat
     text = "".join(str(request) for request in kept.requests)
     for secret in ("patient-4711", "patient-4712", "secret", "no photograph"):
         assert secret not in text
+
+
+def test_a_call_over_http_is_traced_alike(bundle_path: Path, collector: tuple[Collector, str]) -> None:
+    kept, endpoint = collector
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01", "x-request-id": "visit-1"}
+    with RunningServer(bundle_path, "--traces", endpoint, "--http", "127.0.0.1:0") as server:
+        body = {"studies": [{"id": "patient-4711", "note": "secret words"}]}
+        assert httpx.post(f"{server.http}/v1/grade", json=body, headers=headers).status_code == 200
+        assert httpx.post(f"{server.http}/v1/grade", json={}).status_code == 400
+    first, second = (span for span in kept.spans if span.name == "foveal.v1.Screening/Grade")
+    assert (first.trace_id.hex(), first.parent_span_id.hex()) == (trace, "b7ad6b7169203331")
+    told = {a.key: a.value.string_value for a in first.attributes}
+    assert (told["foveal.request_id"], told["client.address"].rpartition(":")[0]) == ("visit-1", "ipv4:127.0.0.1")
+    assert [span.parent_span_id for span in kept.spans if span.name == "study"] == [first.span_id]
+    assert second.status.message == "INVALID_ARGUMENT"
+    text = "".join(str(request) for request in kept.requests)
+    assert "patient-4711" not in text
+    assert "secret" not in text
 
 
 def test_a_collector_that_is_gone_holds_up_no_call(bundle_path: Path) -> None:
