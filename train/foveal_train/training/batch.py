@@ -13,6 +13,7 @@ from foveal_runtime.errors import CheckFailed
 from foveal_train.model.model import ModelInputs
 from foveal_train.training.arrays import StudyArrays, as_images, standardise_batch
 from foveal_train.training.augment import augment
+from foveal_train.training.distillation import SoftTargets
 from foveal_train.training.feeder import RawBatch
 from foveal_train.training.frozen import FrozenStates
 from foveal_train.training.objective import Batch, Losses, drop_modalities
@@ -27,6 +28,7 @@ def make_batch(
     *,
     training: bool,
     states: FrozenStates | None = None,
+    targets: SoftTargets | None = None,
 ) -> Batch:
     """A batch on its device: photographs go there as bytes, and are augmented and standardised there.
 
@@ -37,6 +39,7 @@ def make_batch(
         device: of the model.
         training: whether they are augmented and modalities dropped.
         states: outputs of frozen blocks, in place of what they are made from.
+        targets: teachers' answers on those studies.
     """
     pixels = None
     if raw.squares_BSSC is not None:
@@ -62,6 +65,7 @@ def make_batch(
         note_groups_B=raw.note_groups_B,
         record_groups_B=raw.record_groups_B,
         shown_BM=None if shown is None else shown.to(device, non_blocking=True),
+        targets=None if targets is None else targets.batch(raw.rows, (raw.present_BM if shown is None else shown).numpy()),
     )
 
 

@@ -165,6 +165,26 @@ class LossConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DistillationConfig:
+    """What `foveal distill` adds to the losses, always with these weights; without teachers none of it is used."""
+
+    grades: float = 1.0
+    """Weight of the divergence from the teachers' calibrated probabilities. Labels keep their own loss beside it."""
+    temperature: float = 2.0
+    """Softens both sides of that divergence (Hinton et al. 2015)."""
+    vectors: float = 1.0
+    """Weight of one less the cosine between the student's joint vector and the teachers'."""
+    flips: bool = True
+    """Let teachers see each photograph mirrored as well, as far as they were trained so, and take the mean."""
+
+    def __post_init__(self) -> None:
+        if self.grades < 0 or self.vectors < 0:
+            raise ConfigError("distillation.grades and distillation.vectors are weights, they must not be below 0")
+        if self.temperature <= 0:
+            raise ConfigError(f"distillation.temperature is {self.temperature}, it must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ClipConfig:
     """The CLIP of the two baselines; other methods ignore it."""
 
@@ -243,6 +263,7 @@ class Recipe:
     split: SplitConfig = field(default_factory=SplitConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     losses: LossConfig = field(default_factory=LossConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     decoders: DecoderConfig = field(default_factory=DecoderConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
