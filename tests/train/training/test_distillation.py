@@ -28,8 +28,9 @@ from foveal_train.training.distillation import (
     soft_grading_loss,
     way_codes,
 )
-from foveal_train.training.recipe import DistillationConfig, Recipe
+from foveal_train.training.recipe import Recipe
 from foveal_train.training.recipe_file import load_recipe
+from foveal_train.training.student import DistillationConfig
 from foveal_train.training.trainer import Studies, Trainer
 
 COUNT, ROWS, DIM = 16, 3, 256

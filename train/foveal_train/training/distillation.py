@@ -20,7 +20,7 @@ from torch import Tensor
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Modality
 from foveal_train.model.fusion import Fused
-from foveal_train.training.recipe import DistillationConfig
+from foveal_train.training.student import DistillationConfig
 
 WAYS = 2 ** len(Modality)
 GRADES_LOSS, VECTORS_LOSS = "distilled_grades", "distilled_vectors"

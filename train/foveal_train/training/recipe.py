@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.study import Modality
 from foveal_train.model.profile import DecoderConfig, ModelConfig
+from foveal_train.training.student import DistillationConfig, QuantisationConfig
 
 
 class Method(StrEnum):
@@ -165,26 +166,6 @@ class LossConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DistillationConfig:
-    """What `foveal distill` adds to the losses, always with these weights; without teachers none of it is used."""
-
-    grades: float = 1.0
-    """Weight of the divergence from the teachers' calibrated probabilities. Labels keep their own loss beside it."""
-    temperature: float = 2.0
-    """Softens both sides of that divergence (Hinton et al. 2015)."""
-    vectors: float = 1.0
-    """Weight of one less the cosine between the student's joint vector and the teachers'."""
-    flips: bool = True
-    """Let teachers see each photograph mirrored as well, as far as they were trained so, and take the mean."""
-
-    def __post_init__(self) -> None:
-        if self.grades < 0 or self.vectors < 0:
-            raise ConfigError("distillation.grades and distillation.vectors are weights, they must not be below 0")
-        if self.temperature <= 0:
-            raise ConfigError(f"distillation.temperature is {self.temperature}, it must be above 0")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ClipConfig:
     """The CLIP of the two baselines; other methods ignore it."""
 
@@ -264,6 +245,7 @@ class Recipe:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    quantisation: QuantisationConfig = field(default_factory=QuantisationConfig)
     decoders: DecoderConfig = field(default_factory=DecoderConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -286,11 +268,25 @@ class Recipe:
                 "optimiser.cache_frozen needs photographs that stay as they are; switch augmentation off (horizontal_flip and "
                 "vertical_flip false, every amount 0), or leave cache_frozen out"
             )
+        if self.quantisation.epochs:
+            self._check_quantisation()
         if "{grade}" not in self.clip.prompt:
             raise ConfigError("clip.prompt has no {grade}; write for example 'a photograph showing {grade}'")
         if self.decoders.image_channels % 8 or self.decoders.image_channels < 16:
             raise ConfigError(
                 f"decoders.image_channels is {self.decoders.image_channels}, it must be a multiple of 8 from 16 on"
+            )
+
+    def _check_quantisation(self) -> None:
+        """Refuse what does not go with training under rounding."""
+        config, epochs = self.optimiser, self.quantisation.epochs
+        if epochs > config.epochs:
+            raise ConfigError(f"quantisation.epochs is {epochs}, more than the {config.epochs} of optimiser.epochs")
+        if config.early_stop_patience:
+            raise ConfigError("quantisation.epochs needs a last epoch that is known; set optimiser.early_stop_patience=0")
+        if config.compile or config.cache_frozen:
+            raise ConfigError(
+                "quantisation.epochs rounds every call of the encoders; leave optimiser.compile and cache_frozen out"
             )
 
 

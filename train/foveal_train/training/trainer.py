@@ -27,6 +27,7 @@ from foveal_train.training.batch import LossReader, Means, SeenStep, check_finit
 from foveal_train.training.checkpoint import Holder, LoopState
 from foveal_train.training.cpu_speed import Float32Depthwise, kept_memory
 from foveal_train.training.distillation import SoftTargets
+from foveal_train.training.fakequant import RoundedEpochs
 from foveal_train.training.feeder import RawBatch, fed
 from foveal_train.training.frozen import FrozenStates, frozen_states
 from foveal_train.training.kept import KeptWeights
@@ -144,6 +145,7 @@ class Trainer:
         """Steps of an epoch."""
         self._scheduler = new_scheduler(optimizer, recipe, math.ceil(self.steps / config.accumulate) * config.epochs)
         self._kept = KeptWeights(model, config, validated=studies.validation is not None)
+        self._rounding = RoundedEpochs(model, recipe)
         self._objective, self._optimizer = self._accelerator.prepare(self._own, optimizer)
         self._train_states: FrozenStates | None = None
         self._validation_states: FrozenStates | None = None
@@ -182,6 +184,7 @@ class Trainer:
             if epoch_report is not None:
                 epoch_report(row)
         self._kept.give(self.model)
+        self._rounding.settle()
         self.model.to("cpu").eval()
         correct_prior(self.model, self.recipe, _counts(self.studies.train, self._own.heads))
         state = self.state
@@ -191,6 +194,8 @@ class Trainer:
         """One epoch and its validation; its row of the history."""
         self._objective.train()
         mean, weights, number = Means(), dict[str, float](), self.state.epoch + 1
+        if self._rounding.begin(self.state.epoch):  # what was best without rounding is no measure for what comes
+            self.state.best_loss = None
         rank, together = self._accelerator.process_index, self._accelerator.num_processes
         dice = epoch_dice(self.recipe.seed, self.state.epoch)
         order = self._rows[draw_order(self._drawn_by, len(self._rows), dice)]
@@ -245,16 +250,12 @@ class Trainer:
             CheckFailed: a loss is NaN or infinite; on a GPU a step later.
         """
         config, accelerator = self.recipe.optimiser, self._accelerator
-        with accelerator.autocast(), Float32Depthwise() if self._on_cpu else nullcontext():
-            batch = make_batch(
-                raw,
-                arrays,
-                self.recipe,
-                accelerator.device,
-                training=True,
-                states=self._train_states,
-                targets=self.studies.targets,
-            )
+        with (
+            self._rounding.around(self.state.epoch, accelerator.autocast(), learning=True),
+            Float32Depthwise() if self._on_cpu else nullcontext(),
+        ):
+            given = (raw, arrays, self.recipe, accelerator.device)
+            batch = make_batch(*given, training=True, states=self._train_states, targets=self.studies.targets)
             losses: Losses = self._objective(batch)
         seen = reader.read(losses, step)
         for each in seen:  # before what is not finite reaches the weights, where the device need not be waited for
@@ -286,7 +287,8 @@ class Trainer:
                 for raw in fed(arrays, parts, pin=not self._on_cpu):
                     device, states = self._accelerator.device, self._validation_states
                     batch = make_batch(raw, arrays, self.recipe, device, training=False, states=states)
-                    mean.add(loss_values(self._own(batch)), len(raw.rows))
+                    with self._rounding.around(self.state.epoch, nullcontext(), learning=False):
+                        mean.add(loss_values(self._own(batch)), len(raw.rows))
         shared: list[dict[str, float]] = broadcast_object_list([mean.means()])
         check_finite(shared[0], f"the validation after epoch {self.state.epoch + 1}", self.out)
         return shared[0]
@@ -305,7 +307,7 @@ class Trainer:
     def _holders(self) -> dict[str, Holder]:
         """What has a state that a checkpoint keeps."""
         own: dict[str, Holder] = {"objective": self._own, "optimizer": self._optimizer, "scheduler": self._scheduler}
-        return {**own, **self._kept.holders}
+        return {**own, **self._rounding.holders, **self._kept.holders}
 
     def save(self) -> None:
         """Write a checkpoint, where there is a folder for it.
