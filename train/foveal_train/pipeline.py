@@ -43,6 +43,7 @@ from foveal_train.training.curves import FOLDER as SCALARS
 from foveal_train.training.curves import Scalars, curves
 from foveal_train.training.decoded import DecodedPhotographs
 from foveal_train.training.distillation import SoftTargets
+from foveal_train.training.lesions import LesionMaps, lesion_maps
 from foveal_train.training.recipe import Method, Recipe
 from foveal_train.training.stripped import without_dr_sentences
 from foveal_train.training.trainer import Fitted, Studies, Trainer
@@ -214,6 +215,11 @@ class _Making:
         if self.problems:
             self.say.remark(problems_text(self.problems))
 
+    def _lesions(self) -> LesionMaps | None:
+        if not self.recipe.losses.lesions:
+            return None
+        return lesion_maps(self.data.taught.samples, self.recipe.model.image_spec, Path(self.recipe.losses.lesion_masks))
+
     def ask(self) -> None:
         assert self.lessons is not None
         with self.process.main_process_first():  # the others find the answers that it keeps
@@ -226,6 +232,7 @@ class _Making:
             validation=data.validation if len(data.validation) else None,
             stripped=without_dr_sentences(data.taught, data.tokenise) if recipe.strip_dr_notes else None,
             targets=self.targets,
+            lesions=self._lesions(),
         )
         warned = ""
         with Scalars(self.out / SCALARS) if self.tensorboard and self.first else nullcontext() as scalars:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from foveal_runtime.study.labels import GRADES, MISSING, Head
 from foveal_runtime.study.study import Modality
+from foveal_train.data.lesions import KINDS
 from foveal_train.model.decoders import ImageDecoder, TextDecoder, image_reconstruction_loss, text_reconstruction_loss
 from foveal_train.model.fusion import Fused
 from foveal_train.model.model import ModelInputs, MultimodalModel, index_of
@@ -23,6 +24,7 @@ from foveal_train.model.profile import EMBEDDING_DIM
 from foveal_train.training.arrays import NO_NOTE
 from foveal_train.training.distillation import GRADES_LOSS, VECTORS_LOSS, BatchTargets, Pass, distillation_losses
 from foveal_train.training.gather import gather_rows, processes, times_processes
+from foveal_train.training.lesions import LESIONS_LOSS, BatchLesions, lesion_loss
 from foveal_train.training.losses import alignment_loss, known_grading_loss, positives
 from foveal_train.training.recipe import Alignment, Recipe, Weighting
 
@@ -53,6 +55,8 @@ class Batch:
     """bool: what the joint pass shows of `inputs.present_BM`; None shows everything."""
     targets: BatchTargets | None = None
     """Of teachers; None where there are none."""
+    lesions: BatchLesions | None = None
+    """Maps of some rows, as their photographs are shown; None where none has one."""
 
     def to(self, device: torch.device) -> Batch:
         """The same batch with what the model is shown on another device."""
@@ -112,6 +116,7 @@ class Objective(nn.Module):
         self.fixed: Tensor
         self.register_buffer("fixed", torch.tensor([float(getattr(self.config, name)) for name in LOSSES]), persistent=False)
         spec, shown = recipe.model, recipe.modalities
+        self.lesion_head = nn.Linear(EMBEDDING_DIM, len(KINDS)) if self.config.lesions else None
         self.image_decoder = self.text_decoder = None
         if self.config.image_reconstruction and Modality.IMAGE in shown:
             self.image_decoder = ImageDecoder(spec.image_spec.side_px, recipe.decoders)
@@ -150,6 +155,10 @@ class Objective(nn.Module):
         losses = self._weigh(parts)
         if batch.targets is not None:
             losses = self._taught(losses, graded, batch.targets)
+        if batch.lesions is not None and self.lesion_head is not None and Modality.IMAGE in encoded:
+            tokens_BTD = encoded[Modality.IMAGE][0][batch.lesions.rows, 1:]
+            loss = lesion_loss(self.lesion_head(tokens_BTD), batch.lesions.maps_BKRR)
+            losses = _with(losses, {LESIONS_LOSS: loss}, {LESIONS_LOSS: self.config.lesions})
         if losses.total.requires_grad or not torch.is_grad_enabled():
             return losses
         # No study of the batch has a label or a partner: nothing to learn, yet every process takes its step.
@@ -165,12 +174,7 @@ class Objective(nn.Module):
             for fused, rows, column in graded
         ]
         parts = distillation_losses(passes, targets, self.distillation, self.prior)
-        weights = {GRADES_LOSS: self.distillation.grades, VECTORS_LOSS: self.distillation.vectors}
-        return Losses(
-            total=losses.total + sum(weights[name] * part for name, part in parts.items()),
-            parts={**losses.parts, **parts},
-            weights={**losses.weights, **{name: self.alpha.new_tensor(weights[name]) for name in parts}},
-        )
+        return _with(losses, parts, {GRADES_LOSS: self.distillation.grades, VECTORS_LOSS: self.distillation.vectors})
 
     def _classification(self, graded: Sequence[_Graded], labels: Mapping[Head, Tensor]) -> dict[str, Tensor]:
         """Every pass that was made is graded: the subsets it stands for are then trained, not hoped for."""
@@ -296,6 +300,15 @@ class Objective(nn.Module):
             scale = fixed
         total = (scale * torch.stack([part.float() for part in parts.values()])).sum() + offset
         return Losses(total=total, parts=parts, weights=dict(zip(parts, scale.detach().unbind(), strict=True)))
+
+
+def _with(losses: Losses, parts: dict[str, Tensor], weights: Mapping[str, float]) -> Losses:
+    """`losses` and others of fixed weights, added once the learnt weights are applied."""
+    return Losses(
+        total=losses.total + sum(weights[name] * part for name, part in parts.items()),
+        parts={**losses.parts, **parts},
+        weights={**losses.weights, **{name: losses.total.new_tensor(weights[name]) for name in parts}},
+    )
 
 
 def drop_modalities(present_BM: Tensor, share: float) -> Tensor:

@@ -145,6 +145,10 @@ class LossConfig:
     """Mean squared error of the image decoder; at 0 the decoder is not built."""
     text_reconstruction: float = 0.0
     """Cross-entropy of the text decoder; at 0 the decoder is not built."""
+    lesions: float = 0.0
+    """Weight of lesion presence in each cell of the photograph's tokens, where a study has masks; at 0 nothing reads them."""
+    lesion_masks: str = ""
+    """Folder of lesion masks (docs/datasets.md)."""
     temperature: float = 0.07
     """Of the contrastive losses (paper, section IV-A1)."""
     identical_notes_are_positives: bool = True
@@ -268,6 +272,8 @@ class Recipe:
                 "optimiser.cache_frozen needs photographs that stay as they are; switch augmentation off (horizontal_flip and "
                 "vertical_flip false, every amount 0), or leave cache_frozen out"
             )
+        if self.losses.lesions and not (self.losses.lesion_masks and Modality.IMAGE in self.modalities):
+            raise ConfigError("losses.lesions needs photographs and their masks; name the folder with losses.lesion_masks=PATH")
         if self.quantisation.epochs:
             self._check_quantisation()
         if "{grade}" not in self.clip.prompt:

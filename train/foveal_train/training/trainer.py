@@ -31,12 +31,13 @@ from foveal_train.training.fakequant import RoundedEpochs
 from foveal_train.training.feeder import RawBatch, fed
 from foveal_train.training.frozen import FrozenStates, frozen_states
 from foveal_train.training.kept import KeptWeights
+from foveal_train.training.lesions import LesionMaps
 from foveal_train.training.losses import class_weights
 from foveal_train.training.objective import Losses, Objective
 from foveal_train.training.optimiser import new_accelerator, new_optimizer, new_scheduler
 from foveal_train.training.prior import correct_prior, prior_shifts
 from foveal_train.training.recipe import Recipe, Schedule
-from foveal_train.training.sampling import draw_order, epoch_dice, grade_counts, sampling_weights, steps_of
+from foveal_train.training.sampling import draw_order, epoch_dice, head_counts, sampling_weights, steps_of
 from foveal_train.training.stripped import some_stripped
 
 StepReport = Callable[[int, int, int, dict[str, float]], None]
@@ -71,12 +72,8 @@ def selected(losses: Mapping[str, float]) -> float:
 
 def _objective(model: MultimodalModel, recipe: Recipe, train: StudyArrays, heads: tuple[Head, ...]) -> Objective:
     balance = recipe.losses.class_balance
-    weights = {head: class_weights(counts_G, balance) for head, counts_G in _counts(train, heads).items()}
-    return Objective(model, recipe, heads, weights, prior_shifts(recipe, _counts(train, heads)))
-
-
-def _counts(train: StudyArrays, heads: tuple[Head, ...]) -> dict[Head, torch.Tensor]:
-    return {head: grade_counts(train.labels[head]) for head in heads}
+    weights = {head: class_weights(counts_G, balance) for head, counts_G in head_counts(train.labels, heads).items()}
+    return Objective(model, recipe, heads, weights, prior_shifts(recipe, head_counts(train.labels, heads)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +88,8 @@ class Studies:
     share; None shows each note as it is."""
     targets: SoftTargets | None = None
     """Teachers' answers on the training studies, in their order; None trains on labels and pairs alone."""
+    lesions: LesionMaps | None = None
+    """Of some training studies, by row."""
 
 
 class Trainer:
@@ -186,7 +185,7 @@ class Trainer:
         self._kept.give(self.model)
         self._rounding.settle()
         self.model.to("cpu").eval()
-        correct_prior(self.model, self.recipe, _counts(self.studies.train, self._own.heads))
+        correct_prior(self.model, self.recipe, head_counts(self.studies.train.labels, self._own.heads))
         state = self.state
         return Fitted(history=state.history, best_epoch=state.best_epoch or state.epoch, epochs=state.epoch)
 
@@ -254,8 +253,8 @@ class Trainer:
             self._rounding.around(self.state.epoch, accelerator.autocast(), learning=True),
             Float32Depthwise() if self._on_cpu else nullcontext(),
         ):
-            given = (raw, arrays, self.recipe, accelerator.device)
-            batch = make_batch(*given, training=True, states=self._train_states, targets=self.studies.targets)
+            given = (raw, arrays, self.recipe, accelerator.device, self._train_states)
+            batch = make_batch(*given, training=True, targets=self.studies.targets, lesions=self.studies.lesions)
             losses: Losses = self._objective(batch)
         seen = reader.read(losses, step)
         for each in seen:  # before what is not finite reaches the weights, where the device need not be waited for
