@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from foveal_runtime.errors import ConfigError
 from foveal_train.data import Labels, Sample, Split
@@ -73,23 +75,36 @@ def test_studies_that_no_teacher_knows_are_split_as_the_recipe_says() -> None:
     assert "names 70 of the studies" in found.warnings[0]
 
 
+def _photograph(path: Path, seed: int, *, quality: int = 95) -> Path:
+    """An eye with blots of its own."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", (240, 240))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((4, 4, 236, 236), fill=(150, 80, 50))
+    for x, y in rng.integers(20, 220, (160, 2)):
+        draw.ellipse((x, y, x + 8, y + 8), fill=(60, 20, 20) if rng.random() < 0.5 else (230, 190, 120))
+    image.save(path, quality=quality)
+    return path
+
+
 def test_photographs_without_labels_are_none_that_the_student_is_judged_on(tmp_path: Path) -> None:
-    def photograph(name: str, content: bytes, patient: str) -> Sample:
-        path = tmp_path / name
-        path.write_bytes(content)
+    def photograph(name: str, seed: int, patient: str, *, quality: int = 95) -> Sample:
+        path = _photograph(tmp_path / f"{name}.jpg", seed, quality=quality)
         return Sample(id=name, patient_id=patient, image_path=path, note="a note", labels=Labels(icdr=2))
 
-    train, test = photograph("a", b"in training", "p1"), photograph("b", b"held out", "p2")
+    train, test = photograph("a", 1, "p1"), photograph("b", 2, "p2")
     others = [
-        photograph("copy of a", b"in training", "q1"),
-        photograph("copy of b", b"held out", "q2"),
-        photograph("the same patient", b"another eye", "p2"),
-        photograph("new", b"new", "q3"),
-        photograph("new again", b"new", "q4"),
+        photograph("copy of a", 1, "q1"),
+        photograph("a encoded anew", 1, "q1", quality=60),
+        photograph("copy of b", 2, "q2"),
+        photograph("b encoded anew", 2, "q2", quality=60),
+        photograph("the same patient", 3, "p2"),
+        photograph("new", 4, "q3"),
+        photograph("new again", 4, "q4"),
         Sample(id="no photograph", patient_id="q5", image_path=None),
     ]
     kept, left_out = unlabelled(others, Split(train=(train,), validation=(), test=(test,)))
-    assert [sample.image_path for sample in kept] == [tmp_path / "new"]
-    assert left_out == 2
+    assert [sample.image_path for sample in kept] == [tmp_path / "new.jpg"]
+    assert left_out == 3
     assert kept[0].labels == Labels()
     assert not kept[0].note.strip()

@@ -1,4 +1,4 @@
-"""The split of a student: what its teachers held out stays held out. Reads no photograph, asks no teacher.
+"""The split of a student: what its teachers held out stays held out. Asks no teacher.
 
 A teacher that has learnt from a study tells its student about it, so a student's figures are held out only where no teacher
 trained. Parts go by the teachers' own splits, over patients as a split does; where teachers differ on what is training and what
@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foveal_runtime.errors import ConfigError
+from foveal_runtime.errors import ConfigError, ImageError
+from foveal_runtime.photo.imaging import ImageSpec, decode
 from foveal_train.data import Sample, Split, patient_groups
 from foveal_train.data.duplicates import content_hash
+from foveal_train.data.near import Bits, near_some, perceptual_hash
 from foveal_train.data.split import PARTS
 from foveal_train.runs.samples import split_samples
 from foveal_train.training.recipe import Recipe
 
 TRAIN, VALIDATION, TEST = PARTS
+_THREADS = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,33 +134,51 @@ def _rest(samples: Sequence[Sample], recipe: Recipe) -> dict[str, str]:
 def unlabelled(samples: Sequence[Sample], split: Split) -> tuple[tuple[Sample, ...], int]:
     """Photographs to learn from without their labels, and how many were left out because they are held out.
 
-    Left out are photographs of the validation and test parts, by content, and of their patients; those of the training part
-    are learnt from with their labels already.
+    Left out are photographs of the validation and test parts, by content and by likeness, so that one that was encoded anew is
+    found as well, and those of their patients. Those of the training part are learnt from with their labels already.
 
     Raises:
         DataError: a photograph can't be read.
     """
     held = (*split.validation, *split.test)
     patients = {sample.patient_id for sample in held}
-    hashes = _hashes(held)
-    seen = _hashes(split.train)
+    withheld, learnt, given = (_seen([each for each in part if each.image_path]) for part in (held, split.train, samples))
+    near_held = near_some([each.bits for each in given], [each.bits for each in withheld])
+    near_learnt = near_some([each.bits for each in given], [each.bits for each in learnt])
+    contents, known = {each.content for each in withheld}, {each.content for each in learnt}
     kept: list[Sample] = []
     left_out = 0
-    for number, sample in enumerate(samples):
-        image = sample.image_bytes()
-        if image is None:
-            continue
-        content = content_hash(image)
-        if content in hashes or sample.patient_id in patients:
+    for number, photograph in enumerate(given):
+        sample = photograph.sample
+        if photograph.content in contents or near_held[number] or sample.patient_id in patients:
             left_out += 1
-        elif content not in seen:
-            seen.add(content)
+        elif photograph.content not in known and not near_learnt[number]:
+            known.add(photograph.content)
             # A blank note: that a photograph comes without one is no sign of what it shows.
             blank = Sample(id=f"unlabelled {number}", patient_id=f"unlabelled:{number}", image_path=sample.image_path)
             kept.append(replace(blank, note=" ", note_without_dr=" ", camera=sample.camera, row=sample.row))
     return tuple(kept), left_out
 
 
-def _hashes(samples: Sequence[Sample]) -> set[str]:
-    images = (sample.image_bytes() for sample in samples)
-    return {content_hash(image) for image in images if image is not None}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Seen:
+    """A photograph, by what can be compared."""
+
+    sample: Sample
+    content: str
+    bits: Bits | None
+
+
+def _seen(samples: Sequence[Sample]) -> list[_Seen]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(_look, samples))
+
+
+def _look(sample: Sample) -> _Seen:
+    data = sample.image_bytes()
+    assert data is not None
+    try:
+        bits = perceptual_hash(decode(data, ImageSpec()))
+    except ImageError:  # whoever trains on it refuses it, or skips it, by name
+        bits = None
+    return _Seen(sample=sample, content=content_hash(data), bits=bits)
