@@ -36,7 +36,7 @@ from foveal_runtime.study.labels import Head
 from foveal_train.data import Sample, Split
 from foveal_train.data.split import PARTS
 from foveal_train.model.weights import BuiltModel, build_model
-from foveal_train.pipeline import describe
+from foveal_train.runs.description import describe
 from foveal_train.runs.predict import predict
 from foveal_train.runs.prepared import Prepared, prepare, trained_heads
 from foveal_train.runs.run import RUN_FILE, SPLIT_FILE, write_json, write_run

@@ -28,8 +28,8 @@ import onnx
 from cyclopts import Parameter
 from onnx import numpy_helper
 
-from foveal_export.graphs.blocks import block_of
 from foveal_export.verify import Report, Verifier
+from foveal_train.model.blocks import block_of
 from foveal_train.runs.run import write_json
 from foveal_train.training.progress import ProgressReporter
 

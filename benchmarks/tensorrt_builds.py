@@ -43,6 +43,7 @@ from foveal_runtime.errors import CheckFailed
 from foveal_runtime.study.labels import MISSING, Head
 from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import ALL_SUBSETS, Modality
+from foveal_train.model.blocks import FLOAT_BLOCKS
 from foveal_train.model.weights import build_model
 from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import RunInfo
@@ -123,7 +124,7 @@ def _plan(name: str, proto: onnx.ModelProto, feeds: Sequence[observers.Feeds], w
     if name == Modality.STRUCTURED:
         return GraphPlan(mode=Mode.FLOAT, symmetric=True, wide=wide)
     is_cnn = sum(node.op_type == "Conv" for node in proto.graph.node) > 1
-    keep = tuple(block.name for block in blocks(proto)[: calibrate.FLOAT_BLOCKS]) if is_cnn else ()
+    keep = tuple(block.name for block in blocks(proto)[:FLOAT_BLOCKS]) if is_cnn else ()
     seen = observers.observe(proto, activations(proto), feeds)
     found = calibrate.ranges(seen, RangeRule.MINMAX, symmetric=True)
     return GraphPlan(mode=Mode.STATIC, symmetric=True, wide=wide, keep=keep, ranges=found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -13,20 +12,18 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-import foveal_runtime
 from foveal_runtime.errors import ConfigError, DataError, FovealError
 from foveal_runtime.study.labels import Head
-from foveal_runtime.study.study import subset_name
-from foveal_train.data import Problem, Split
+from foveal_train.data import Problem, Sample, Split
 from foveal_train.data.fingerprint import fingerprint
 from foveal_train.data.sample import problems_text
 from foveal_train.data.split import PARTS
 from foveal_train.model.weights import BuiltModel, build_model
-from foveal_train.runs import calibration
 from foveal_train.runs.claim import CACHE, claim, claim_data, leave
+from foveal_train.runs.description import describe
+from foveal_train.runs.lessons import Lessons
 from foveal_train.runs.origin import origin
-from foveal_train.runs.prepared import Prepared, aligned_modalities, prepare, trained_heads, trained_subsets
-from foveal_train.runs.provenance import trained_on
+from foveal_train.runs.prepared import Prepared, prepare, trained_heads
 from foveal_train.runs.reporter import Reporter, Silent
 from foveal_train.runs.run import (
     HISTORY_FILE,
@@ -35,21 +32,21 @@ from foveal_train.runs.run import (
     SPLIT_FILE,
     Run,
     RunInfo,
-    space_id,
     write_json,
     write_run,
 )
 from foveal_train.runs.samples import load_samples, split_samples
+from foveal_train.runs.teachers import Teaching
 from foveal_train.training import checkpoint
 from foveal_train.training.curves import FILE as CURVES_FILE
 from foveal_train.training.curves import FOLDER as SCALARS
 from foveal_train.training.curves import Scalars, curves
 from foveal_train.training.decoded import DecodedPhotographs
-from foveal_train.training.recipe import Method, Recipe, recipe_document
+from foveal_train.training.distillation import SoftTargets
+from foveal_train.training.lesions import LesionMaps, lesion_maps
+from foveal_train.training.recipe import Method, Recipe
 from foveal_train.training.stripped import without_dr_sentences
 from foveal_train.training.trainer import Fitted, Studies, Trainer
-
-_LIBRARIES = ("torch", "timm", "transformers", "accelerate", "numpy", "pillow", "tokenizers")
 
 
 def train(
@@ -60,6 +57,7 @@ def train(
     resume: bool = False,
     skip_bad: bool = False,
     tensorboard: bool = False,
+    teaching: Teaching | None = None,
     decoded: DecodedPhotographs | None = None,
     command: str = "",
     reporter: Reporter | None = None,
@@ -75,6 +73,7 @@ def train(
         resume: go on where the last checkpoint of `out` stood.
         skip_bad: leave unusable rows and photographs out instead of refusing the data set.
         tensorboard: write scalars to `out`/tensorboard after every epoch.
+        teaching: teachers to learn from besides the labels, as `foveal distill` does; None learns from labels and pairs alone.
         decoded: photographs that other runs decode as well; None decodes them for this run alone.
         command: that asked for it, for the run's own record.
         reporter: told how it gets on.
@@ -89,7 +88,7 @@ def train(
     making = _Making(
         recipe, specs, out, resume=resume, skip_bad=skip_bad, tensorboard=tensorboard, command=command, reporter=reporter
     )
-    making.decoded = decoded
+    making.decoded, making.teaching = decoded, teaching
     making.claim()
     for name, stage in making.stages:
         making.say.stage(name)
@@ -148,6 +147,9 @@ class _Making:
         self.cache = out / CACHE / str(self.process.process_index)
         self.problems: list[Problem] = []
         self.decoded: DecodedPhotographs | None = None
+        self.teaching: Teaching | None = None
+        self.lessons: Lessons | None = None
+        self.targets: SoftTargets | None = None
         self.data_sha256 = ""
         self.origin = origin(command)
 
@@ -158,6 +160,7 @@ class _Making:
             ("reading data", self.read),
             ("loading weights", self.load_weights),
             ("decoding photographs", self.decode),
+            *((("asking the teachers", self.ask),) if self.teaching is not None else ()),
             ("training", self.fit),
             ("calibrating and evaluating", self.conclude),
         )
@@ -166,16 +169,26 @@ class _Making:
         """Take the folder."""
         if self.first:
             flags = {"skip_bad": self.skip_bad, "tensorboard": self.tensorboard}
-            claim(self.out, self.recipe, self.specs, resume=self.resume, flags=flags)
+            claim(self.out, self.recipe, self.specs, resume=self.resume, teaching=self.teaching, flags=flags)
         self.process.wait_for_everyone()
 
     def read(self) -> None:
         with self._giving_back():
             samples = load_samples(self.specs, skip_bad=self.skip_bad, skipped=self.problems.append)
             self.data_sha256 = fingerprint(samples, named=True)
+            if self.teaching is None:
+                self.split = split_samples(samples, self.recipe)
+            else:
+                self.lessons = Lessons(self.teaching, self.out)
+                skipped = self.problems.append
+                self.split = self.lessons.split(samples, self.recipe, skip_bad=self.skip_bad, skipped=skipped, say=self.say)
             if self.first:
-                claim_data(self.out, self.data_sha256)
-            self.split = split_samples(samples, self.recipe)
+                claim_data(self.out, self.data_sha256, fingerprint(self.unlabelled) if self.unlabelled else "")
+
+    @property
+    def unlabelled(self) -> tuple[Sample, ...]:
+        """Photographs that are learnt from without labels."""
+        return () if self.lessons is None else self.lessons.unlabelled
 
     def load_weights(self) -> None:
         with self._giving_back():
@@ -190,6 +203,7 @@ class _Making:
                 self.recipe,
                 cache=self.cache,
                 reporter=self.say,
+                unlabelled=self.unlabelled,
                 decoded=self.decoded,
                 skipped=skipped,
             )
@@ -201,12 +215,24 @@ class _Making:
         if self.problems:
             self.say.remark(problems_text(self.problems))
 
+    def _lesions(self) -> LesionMaps | None:
+        if not self.recipe.losses.lesions:
+            return None
+        return lesion_maps(self.data.taught.samples, self.recipe.model.image_spec, Path(self.recipe.losses.lesion_masks))
+
+    def ask(self) -> None:
+        assert self.lessons is not None
+        with self.process.main_process_first():  # the others find the answers that it keeps
+            self.targets = self.lessons.targets(self.data.taught, self.recipe, device=self.process.device, say=self.say)
+
     def fit(self) -> None:
         data, recipe = self.data, self.recipe
         studies = Studies(
-            train=data.train,
+            train=data.taught,
             validation=data.validation if len(data.validation) else None,
-            stripped=without_dr_sentences(data.train, data.tokenise) if recipe.strip_dr_notes else None,
+            stripped=without_dr_sentences(data.taught, data.tokenise) if recipe.strip_dr_notes else None,
+            targets=self.targets,
+            lesions=self._lesions(),
         )
         warned = ""
         with Scalars(self.out / SCALARS) if self.tensorboard and self.first else nullcontext() as scalars:
@@ -225,11 +251,15 @@ class _Making:
     def conclude(self) -> None:
         self.built.model.to(self.process.device)
         found = describe(self.built, self.recipe, self.specs, self.split, self.data, self.heads, self.fitted)
-        self.info = found.model_copy(update={"data_sha256": self.data_sha256, "origin": self.origin})
+        taught = None if self.lessons is None else self.lessons.record()
+        changes = {"data_sha256": self.data_sha256, "origin": self.origin, "distillation": taught}
+        self.info = found.model_copy(update=changes)
         if not self.first:
             return
         try:
-            _write_results(self.out, self.built, self.info, self.data, self.fitted, self.problems, reporter=self.say)
+            warnings = [problems_text(self.problems)] if self.problems else []
+            warnings += self.lessons.warnings if self.lessons is not None else ()
+            _write_results(self.out, self.built, self.info, self.data, self.fitted, warnings, reporter=self.say)
         except OSError as error:
             raise DataError(
                 f"run {self.out} can't be written ({error.strerror}); free space and go on with --resume: "
@@ -260,7 +290,7 @@ def _write_results(
     info: RunInfo,
     data: Prepared,
     fitted: Fitted,
-    problems: Sequence[Problem],
+    warnings: Sequence[str],
     *,
     reporter: Reporter,
 ) -> None:
@@ -276,42 +306,9 @@ def _write_results(
     held_out, name = (data.test, "test") if len(data.test) else (data.validation, "validation")
     seed = info.seed
     found = evaluate_arrays(built.model, held_out, info, seed=seed, tokenise=data.tokenise, progress=reporter.progress)
-    if problems:
-        found["warnings"] = [problems_text(problems), *found["warnings"]]
+    found["warnings"] = [*warnings, *found["warnings"]]
     metrics = {"split": name, "run": out.name, "data": list(info.data), "seen": 0, **found}
     write_json(out / METRICS_FILE, metrics)
     write_html(out / REPORT_FILE, metrics, info, fitted.history, drawn)
     built.model.to("cpu")
     write_run(out, info, built.model, built.tokenizer_json)
-
-
-def describe(
-    built: BuiltModel,
-    recipe: Recipe,
-    specs: Sequence[str],
-    split: Split,
-    data: Prepared,
-    heads: tuple[Head, ...],
-    fitted: Fitted,
-) -> RunInfo:
-    """run.json of a model that was just fitted, calibration included."""
-    subsets = trained_subsets(data.train, recipe)
-    return RunInfo(
-        foveal_version=foveal_runtime.__version__,
-        recipe=recipe_document(recipe),
-        model=built.config,
-        data=tuple(specs),
-        seed=recipe.seed,
-        features=data.features,
-        trained_heads=heads,
-        trained_subsets=tuple(subset_name(subset) for subset in subsets),
-        aligned=aligned_modalities(data.train, recipe),
-        calibration=calibration.fit(built.model, data.validation, heads, subsets) if len(data.validation) else {},
-        space_id=space_id(built.model, built.config, data.features, built.tokenizer_json),
-        best_epoch=fitted.best_epoch,
-        epochs=fitted.epochs,
-        train_studies=len(data.train),
-        validation_studies=len(data.validation),
-        trained_on=trained_on(specs, split.train, len(data.validation)),
-        made_with={name: importlib.metadata.version(name) for name in _LIBRARIES},
-    )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 import onnx
 
-_BLOCK = re.compile(r"^(?P<path>(?:.*?\.)?(?:blocks\.\d+(?:\.\d+)?|layers\.\d+))(?=[./])")
+from foveal_train.model.blocks import block_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +19,6 @@ class Block:
     nodes: tuple[str, ...]
     output: str
     """The tensor that leaves it."""
-
-
-def block_of(node_name: str) -> str:
-    """Module path of the block a node belongs to; outside of repeated blocks the node's own module."""
-    match = _BLOCK.match(node_name)
-    if match:
-        return match["path"]
-    return node_name.split("/")[0] or node_name
 
 
 def blocks(proto: onnx.ModelProto) -> list[Block]:

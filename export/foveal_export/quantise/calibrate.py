@@ -24,14 +24,12 @@ from foveal_export.quantise.plan import GraphPlan, Mode, RangeRule
 from foveal_export.quantise.smoothquant import candidates
 from foveal_runtime.bundle.manifest import FUSION
 from foveal_runtime.study.study import Modality
+from foveal_train.model.blocks import FLOAT_BLOCKS
 
 ENOUGH = 0.02
 """Relative error below which a static graph is as good as any: it runs in batches and on every target."""
 MARGIN = 1.25
 """How many times less error a dynamic graph must have: it runs one study at a time and on CPU alone."""
-FLOAT_BLOCKS = 2
-"""Leading blocks of a CNN that stay in floating point: 5 % of EfficientNet-Lite0's multiply-adds, which read pixels and
-a depthwise filter of nine weights, and three quarters of its INT8 error (0.120 against 0.073, docs/decisions.md)."""
 _TRIALS = 32
 """Calibration inputs on which schemes are compared: with 8 the range rules' order was chance (docs/decisions.md)."""
 _SMOOTH = (0.35, 0.5, 0.65, 0.8)

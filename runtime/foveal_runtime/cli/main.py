@@ -20,6 +20,7 @@ _EXTRAS = {
     "adapt": "adapt",
     "drift": "cpu",
     "train": "train",
+    "distill": "train",
     "evaluate": "train",
     "sweep": "train",
     "runs": "train",
@@ -32,12 +33,13 @@ _EXTRAS = {
 """Which extra brings what a command needs."""
 
 
-_TORCH = frozenset({"train", "evaluate", "sweep", "export", "verify", "gpu-check"})
+_TORCH = frozenset({"train", "distill", "evaluate", "sweep", "export", "verify", "gpu-check"})
 """Commands that compute with PyTorch."""
 
 
 _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("train", "foveal_train.cli.train:train", "Train a model and write a run."),
+    ("distill", "foveal_train.cli.distill:distill", "Train a student on what finished runs say."),
     ("evaluate", "foveal_train.cli.evaluate:evaluate", "Judge a run on retrieval and grading."),
     ("sweep", "foveal_train.cli.sweep:sweep", "Train and judge several recipes."),
     ("runs", "foveal_train.cli.runs:runs", "List runs, or compare some."),

@@ -56,3 +56,16 @@ def near_pairs(hashes: Sequence[Bits]) -> list[tuple[int, int, float]]:
             if i < j:
                 pairs.append((start + int(i), start + int(j), float(agree[i, j])))
     return pairs
+
+
+def near_some(hashes: Sequence[Bits | None], others: Sequence[Bits | None]) -> Bits:
+    """Which photographs are near one of `others`; one without any texture is near none."""
+    found = np.zeros(len(hashes), bool)
+    rows = [row for row, bits in enumerate(hashes) if bits is not None]
+    theirs = [bits for bits in others if bits is not None]
+    if rows and theirs:
+        own_NB, theirs_NB = (
+            np.stack(each).astype(np.float32) * 2 - 1 for each in ([bits for bits in hashes if bits is not None], theirs)
+        )
+        found[rows] = (own_NB @ theirs_NB.T / own_NB.shape[1] + 1).max(axis=1) / 2 >= MIN_AGREEMENT
+    return found

@@ -18,6 +18,7 @@ from foveal_runtime.study.study import subset_name
 from foveal_train.evaluation.grading import grade_figures
 from foveal_train.evaluation.inputs import FULL, PHOTOGRAPH, Answers, Trained, answers
 from foveal_train.evaluation.intervals import LEVEL, Resamples, figure, resample
+from foveal_train.evaluation.patients import gradable_photographs, names_patients, patient_figures
 from foveal_train.evaluation.protocols import retrieval_figures
 from foveal_train.evaluation.referable import macro_auroc, referable_figures
 from foveal_train.evaluation.reliability import calibration_error, reliability
@@ -68,6 +69,10 @@ def evaluate_arrays(
           figures `sensitivity`, `specificity`}]}
         - `subgroups`: {input: {attribute: {value: {n, patients, figures accuracy, balanced_accuracy, kappa, auroc,
           sensitivity, specificity}}}}
+        - `patient_level`: {input: {`patients`, `referable`, `without_gradable` (patients), `undecided` (no referable
+          photograph, one that can't be graded), figure `kappa` of the worst gradable photograph, `undecided_referred` and
+          `undecided_cleared`: {figures `sensitivity`, `specificity`, at the default operating point}}}; empty where the data
+          name no patients
         - `retrieval`: None with `retrieval_reason`, or {`independent`, `joint`: each None with a reason in `left_out`, or
           {`description`, `aligned`, `text_to_image`, `image_to_text`: {`queries`, `gallery`, `distinct_notes`, `strict`
           {`recall` {K: figure}, `ceiling` {K: float}, `chance` {K: float}}, `labels` {`findings` | `note` | `icdr`:
@@ -106,6 +111,7 @@ def evaluate_arrays(
         "subsets": [subset_name(subset) for subset in info.subsets],
         "grading": grading,
         "subgroups": _subgroup_figures(asked, arrays, info, drawn),
+        "patient_level": _patient_level(asked, arrays, info, drawn),
         "retrieval": retrieval,
         "left_out": [*left_out, *reasons],
     }
@@ -161,6 +167,28 @@ def _head_figures(
     referable["ece"] = calibration_error(scores, positive, here)
     referable["reliability"] = reliability(scores, positive)
     return {**figures, "referable": referable}
+
+
+def _patient_level(asked: list[Answers], arrays: StudyArrays, info: Trained, drawn: Resamples) -> dict[str, Any]:
+    """Figures over patients, for everything and for the photograph alone."""
+    if Head.ICDR not in info.trained_heads or not names_patients(arrays.samples):
+        return {}
+    gradable_N = gradable_photographs(arrays.samples, arrays.image_spec)
+    found: dict[str, Any] = {}
+    for one in asked:
+        if one.name not in (FULL, PHOTOGRAPH) or one.same_as in found:
+            continue
+        known = arrays.labels[Head.ICDR][one.predictions.rows] != MISSING
+        if not known.any():
+            continue
+        rows = one.predictions.rows[known]
+        _, after = _probabilities(Head.ICDR, one, info, known)
+        points = [(c.operating_points or (DEFAULT_POINT,))[0] for c in _calibrations(one, info)]
+        thresholds = np.asarray([point.threshold for point in points])[known]
+        referred = referral_score(after) >= thresholds
+        truth = arrays.labels[Head.ICDR][rows]
+        found[one.name] = patient_figures(truth, after.argmax(1), referred, gradable_N[rows], drawn.at(rows))
+    return found
 
 
 def _subgroup_figures(asked: list[Answers], arrays: StudyArrays, info: Trained, drawn: Resamples) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from foveal_train.evaluation.report_grading import (
     ICDR,
     calibration_section,
     grading_section,
+    patient_section,
     referable_section,
     subgroup_section,
 )
@@ -67,6 +68,7 @@ def html(
     """The page as text; arguments as for `write_html`."""
     sections = {
         "Referable DR": referable_section(metrics),
+        "Patients": patient_section(metrics),
         **{f"{head.upper()} grade": grading_section(metrics, head) for head in metrics["heads"]},
         "Calibration": calibration_section(metrics),
         "Subgroups": subgroup_section(metrics),

@@ -8,6 +8,7 @@ from typing import Any
 
 from foveal_runtime.study.labels import GRADE_NAMES, Head
 from foveal_train.evaluation import page, plots
+from foveal_train.evaluation.patients import WAYS
 from foveal_train.evaluation.shown import Shown, judged, main_inputs, shown_inputs
 from foveal_train.evaluation.subgroups import ATTRIBUTES
 
@@ -84,6 +85,26 @@ def _in_words(metrics: Mapping[str, Any]) -> str:
         f"<p><b>In words</b>, shown the {escape(chosen[0])}: of 100 eyes with referable DR the default threshold refers "
         f"{found:.0f}{f' ({span})' if span else ''}; of 100 eyes without, it refers "
         f"{'fewer than 1' if 0 < missed < 0.5 else f'{missed:.0f}'} for nothing.</p>"
+    )
+
+
+def patient_section(metrics: Mapping[str, Any]) -> str:
+    """HTML; "" where the data name no patients."""
+    found = metrics.get("patient_level", {})
+    if not found:
+        return ""
+    rows = []
+    for name, one in found.items():
+        counts = [str(one[key]) for key in ("patients", "referable", "without_gradable", "undecided")]
+        ways = [page.cell(one[way][key]) for way in WAYS for key in ("sensitivity", "specificity")]
+        rows.append([escape(metrics["grading"][name]["title"]), *counts, page.cell(one["kappa"], share=False), *ways])
+    figures = [f"{key} %, undecided {word}" for word in WAYS.values() for key in ("sensitivity", "specificity")]
+    columns = [_SHOWN, "patients", "referable", "without a gradable photograph", "undecided", "kappa", *figures]
+    return (
+        "<p>A patient is referred when any gradable photograph is, at the default threshold; gradable is what the server's own "
+        "check lets pass. Nothing is decided about a patient of whom some photograph can't be graded and no other is "
+        "referable: counted as referred, as programmes do, and as cleared, which is the worst that could come of it. The true "
+        "grade is the worst of all labelled photographs; kappa is of the worst gradable one.</p>" + page.table(columns, rows)
     )
 
 

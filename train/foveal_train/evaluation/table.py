@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from foveal_runtime.study.labels import Head
+from foveal_train.evaluation.patients import WAYS as PATIENT_WAYS
 from foveal_train.evaluation.retrieval import KS, NDCG_AT
 from foveal_train.evaluation.shown import Shown, main_inputs
 from foveal_train.evaluation.warn import percent
@@ -46,6 +47,8 @@ def table(metrics: dict[str, Any]) -> RenderableType:
     referable = main_inputs(metrics, Head.ICDR.value)
     if referable:
         parts.append(_referable(referable))
+    if metrics.get("patient_level"):
+        parts.append(_patients(metrics))
     measured = {name: protocol for name, protocol in (metrics["retrieval"] or {}).items() if protocol is not None}
     if measured:
         parts += [_strict(measured), _same_label(measured)]
@@ -99,6 +102,21 @@ def _referable(inputs: list[Shown]) -> Table:
             head = [one.title, str(found["n"]), str(found["positives"]), cell(found["auroc"], share=False)]
             tail = ["–", Text("–"), Text("–")] if point is None else _point(point)
             made.add_row(*(head if row == 0 else [""] * len(head)), *tail)
+    return made
+
+
+def _patients(metrics: dict[str, Any]) -> Table:
+    made = _new(
+        "Patients, by their worst gradable photograph; undecided ones counted as referred, and as cleared",
+        "shown to the model", "patients", "refer-\nable", "un-\ndecided", "quadratic\nkappa",
+        "sensi-\ntivity %\nreferred", "speci-\nficity %\nreferred", "sensi-\ntivity %\ncleared", "speci-\nficity %\ncleared",
+    )  # fmt: skip
+    for name, found in metrics["patient_level"].items():
+        made.add_row(
+            metrics["grading"][name]["title"], str(found["patients"]), str(found["referable"]), str(found["undecided"]),
+            cell(found["kappa"], share=False),
+            *(cell(found[way][key]) for way in PATIENT_WAYS for key in ("sensitivity", "specificity")),
+        )  # fmt: skip
     return made
 
 

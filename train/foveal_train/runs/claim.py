@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from foveal_runtime.errors import ConfigError, DataError
 from foveal_train.runs.run import RUN_FILE, write_json
+from foveal_train.runs.teachers import Teaching, fingerprint
 from foveal_train.training.recipe import Recipe, recipe_document, recipe_from_document
 
 REQUEST_FILE = "request.json"
@@ -26,6 +28,8 @@ class Begun:
     specs: tuple[str, ...]
     skip_bad: bool
     tensorboard: bool
+    teaching: Teaching | None = None
+    """None of a run without teachers."""
 
 
 def begun(out: Path) -> Begun:
@@ -46,13 +50,42 @@ def begun(out: Path) -> Begun:
             specs=tuple(request["data"]),
             skip_bad=bool(request.get("skip_bad", False)),
             tensorboard=bool(request.get("tensorboard", False)),
+            teaching=_teaching(request.get("teaching")),
         )
     except (ValueError, KeyError, TypeError):
         raise DataError(f"{path} is damaged or of another foveal; name recipe and data as when it was started") from None
 
 
+def _teaching(document: Mapping[str, Any] | None) -> Teaching | None:
+    """Inverse of `_teaching_document`."""
+    if document is None:
+        return None
+    return Teaching(
+        teachers=tuple(Path(path) for path in document["teachers"]),
+        unlabelled=tuple(document["unlabelled"]),
+        answers=None if document["answers"] is None else Path(document["answers"]),
+        not_held_out=bool(document["not_held_out"]),
+    )
+
+
+def _teaching_document(teaching: Teaching) -> dict[str, Any]:
+    """What a resume needs of the teachers: their folders, and what was in them."""
+    return {
+        "teachers": {str(path): fingerprint(path) for path in teaching.teachers},
+        "unlabelled": list(teaching.unlabelled),
+        "answers": None if teaching.answers is None else str(teaching.answers),
+        "not_held_out": teaching.not_held_out,
+    }
+
+
 def claim(
-    out: Path, recipe: Recipe, specs: Sequence[str], *, resume: bool, flags: Mapping[str, bool] = MappingProxyType({})
+    out: Path,
+    recipe: Recipe,
+    specs: Sequence[str],
+    *,
+    resume: bool,
+    teaching: Teaching | None = None,
+    flags: Mapping[str, bool] = MappingProxyType({}),
 ) -> None:
     """Take the run's folder, or make sure that a resume is of the run that is in it.
 
@@ -61,13 +94,15 @@ def claim(
         recipe: of the run.
         specs: its data sets.
         resume: go on with a run that is there.
+        teaching: of a run with teachers, which are there.
         flags: of the command, kept for a resume that names none.
 
     Raises:
-        ConfigError: a resume of another recipe or data.
+        ConfigError: a resume of another recipe, data or teachers.
         DataError: the folder is taken, holds nothing to resume, or can't be written.
     """
-    request = {"recipe": recipe_document(recipe), "data": list(specs)}
+    taught = None if teaching is None else _teaching_document(teaching)
+    request = {"recipe": recipe_document(recipe), "data": list(specs), "teaching": taught}
     if (out / RUN_FILE).exists():
         raise DataError(f"{out} already holds a finished run; name another folder with --out")
     path = out / REQUEST_FILE
@@ -76,7 +111,8 @@ def claim(
             raise DataError(f"{out} holds an unfinished run; go on with --resume, or name another folder with --out")
         asked = json.loads(path.read_text(encoding="utf-8"))
         if {name: asked.get(name) for name in request} != request:
-            raise ConfigError(f"{out} was started with another recipe or data; resume with the same, or name another --out")
+            what = "other teachers" if asked.get("teaching") != taught else "another recipe or data"
+            raise ConfigError(f"{out} was started with {what}; resume with the same, or name another --out")
         return
     if resume:
         raise DataError(f"there is no unfinished run in {out} to resume; leave --resume out")
@@ -89,8 +125,13 @@ def claim(
         raise DataError(f"run folder {out} can't be written ({error.strerror}); name another with --out") from None
 
 
-def claim_data(out: Path, data_sha256: str) -> None:
+def claim_data(out: Path, data_sha256: str, unlabelled_sha256: str = "") -> None:
     """Write down what the data of a claimed run are, or make sure that a resume reads the same.
+
+    Args:
+        out: the run's folder.
+        data_sha256: of its studies.
+        unlabelled_sha256: of the photographs that it learns from without labels; empty where there are none.
 
     Raises:
         ConfigError: they have changed.
@@ -98,8 +139,8 @@ def claim_data(out: Path, data_sha256: str) -> None:
     """
     path = out / REQUEST_FILE
     request = json.loads(path.read_text(encoding="utf-8"))
-    known = request.setdefault("data_sha256", data_sha256)
-    if known != data_sha256:
+    found = {"data_sha256": data_sha256, **({"unlabelled_sha256": unlabelled_sha256} if unlabelled_sha256 else {})}
+    if any(request.setdefault(name, sha256) != sha256 for name, sha256 in found.items()):
         raise ConfigError(
             f"the data of {out} are not what it was started with: photographs, labels, notes, records or patients have "
             "changed; restore them, or name another --out"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from foveal_runtime.study.labels import MISSING, Head
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.record import FeatureStats, fit_stats
 from foveal_runtime.study.study import ALL_SUBSETS, Modality, Subset
-from foveal_train.data import Split
+from foveal_train.data import Sample, Split
 from foveal_train.data.split import PARTS
 from foveal_train.model.weights import BuiltModel
 from foveal_train.runs.reporter import Reporter
@@ -28,6 +31,8 @@ class Prepared:
     train: StudyArrays
     validation: StudyArrays
     test: StudyArrays
+    taught: StudyArrays
+    """What a student learns from: the training studies, and behind them photographs without labels; else `train` itself."""
     features: FeatureStats
     tokenise: NoteTokeniser
 
@@ -71,6 +76,7 @@ def prepare(
     *,
     cache: Path | None,
     reporter: Reporter,
+    unlabelled: Sequence[Sample] = (),
     decoded: DecodedPhotographs | None = None,
     skipped: Skipped | None = None,
 ) -> Prepared:
@@ -82,6 +88,7 @@ def prepare(
         recipe: how photographs and records are read.
         cache: folder for the decoded photographs; None keeps them in memory.
         reporter: told how it gets on.
+        unlabelled: photographs that a student learns from besides.
         decoded: photographs that other runs decode as well.
         skipped: told of each photograph that can't be decoded and is left out; None refuses them.
 
@@ -91,10 +98,11 @@ def prepare(
     features = fit_stats((s.record for s in split.train if s.record is not None), recipe.model.record_spec)
     tokenise = NoteTokeniser(built.tokenizer_json, recipe.model.text_spec)
     parts: dict[str, StudyArrays] = {}
-    total = sum(len(getattr(split, name)) for name in PARTS)
+    wanted = {name: tuple(getattr(split, name)) for name in PARTS}
+    wanted["train"] += tuple(unlabelled)
+    total = sum(len(samples) for samples in wanted.values())
     before = 0
-    for name in PARTS:
-        samples = getattr(split, name)
+    for name, samples in wanted.items():
 
         def report(done: int, _: int, before: int = before) -> None:
             reporter.progress(before + done, total)
@@ -112,4 +120,16 @@ def prepare(
             progress=report,
         )
         before += len(samples)
-    return Prepared(**parts, features=features, tokenise=tokenise)
+    taught, labelled = parts["train"], {sample.id for sample in split.train}
+    count = sum(sample.id in labelled for sample in taught.samples)
+    parts["train"] = taught if count == len(taught) else taught.part(slice(count))
+    return Prepared(**parts, taught=_photographs_alone(taught, count), features=features, tokenise=tokenise)
+
+
+def _photographs_alone(arrays: StudyArrays, count: int) -> StudyArrays:
+    """The arrays, of whose rows from `count` on nothing but the photograph is shown, even where empty notes count as text."""
+    if count == len(arrays):
+        return arrays
+    present_NM = arrays.present_NM.copy()
+    present_NM[count:] &= np.asarray([modality is Modality.IMAGE for modality in Modality])
+    return replace(arrays, present_NM=present_NM)

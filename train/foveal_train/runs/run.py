@@ -50,6 +50,37 @@ class Origin(BaseModel):
     """Machine, threads, and the variables that change how fast or on what a run trains."""
 
 
+class TaughtBy(BaseModel):
+    """A teacher of a distilled run. Its folder is in the run's command; here stands what it was."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    fingerprint: str
+    """SHA-256 over its weights and its run.json."""
+    space_id: str
+    recipe: str
+    side_px: int
+    """Of the photographs that it was asked about."""
+    agreement: float | None = None
+    """Mean cosine of its joint vectors, turned onto the other teachers', to the vectors that were learnt; None without any."""
+
+
+class Distillation(BaseModel):
+    """How a run was distilled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    teachers: tuple[TaughtBy, ...]
+    unlabelled: tuple[str, ...] = ()
+    """Data specs whose photographs were learnt from without labels."""
+    unlabelled_studies: int = 0
+    learnt_test: int = 0
+    """Test studies that a teacher had learnt from: 0 where the run's figures are held out."""
+    learnt_validation: int = 0
+    """Validation studies that a teacher had learnt from."""
+
+
 class RunInfo(BaseModel):
     """run.json: all that is known of a run but its tensors."""
 
@@ -81,6 +112,8 @@ class RunInfo(BaseModel):
     made_with: dict[str, str] = {}
     origin: Origin | None = None
     """None in runs of an older foveal."""
+    distillation: Distillation | None = None
+    """None where there was no teacher."""
 
     @property
     def subsets(self) -> tuple[Subset, ...]:

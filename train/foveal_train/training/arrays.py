@@ -70,6 +70,20 @@ class StudyArrays:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def part(self, rows: slice) -> StudyArrays:
+        """Neighbouring rows, photographs shared."""
+        return replace(
+            self,
+            ids=self.ids[rows],
+            squares_NSSC=self.squares_NSSC[rows],
+            notes=self.notes[rows],
+            features_NF=self.features_NF[rows],
+            present_NM=self.present_NM[rows],
+            labels={head: labels_N[rows] for head, labels_N in self.labels.items()},
+            note_groups_N=self.note_groups_N[rows],
+            samples=self.samples[rows],
+        )
+
     def record_groups(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Groups of some rows, equal for records of the same features, in these arrays and in others of the same statistics."""
         return np.asarray([_group(features_F.tobytes()) for features_F in self.features_NF[rows]], np.int64)

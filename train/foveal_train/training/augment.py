@@ -6,11 +6,13 @@ Shapes: B studies, S the profile's side, C three channels.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from foveal_train.training.lesions import BatchLesions
 from foveal_train.training.recipe import AugmentationConfig
 
 
@@ -34,40 +36,53 @@ def _share(images_BCSS: Tensor) -> Tensor:
 
 
 def augment(images_BCSS: Tensor, config: AugmentationConfig) -> Tensor:
+    """`augment_with` of photographs without maps."""
+    return augment_with(images_BCSS, config)[0]
+
+
+def augment_with(
+    images_BCSS: Tensor, config: AugmentationConfig, lesions: BatchLesions | None = None
+) -> tuple[Tensor, BatchLesions | None]:
     """Change each image by itself, as the paper does (section IV-A1) and as other cameras would. Draws from torch's generators:
     amounts on the host, whatever the device, and noise on the device.
 
     Args:
         images_BCSS: float32 in [0, 1], on any device.
         config: how much.
+        lesions: maps of some of them, on the same device, which are turned as their photographs are.
 
     Returns:
-        A new tensor in [0, 1]; what a rotation uncovers is black, as outside the field of view.
+        A new tensor in [0, 1], what a rotation uncovers being black, as outside the field of view; and the maps.
     """
-    turned = _turned(images_BCSS, config)
+    theta_B23 = _geometry(images_BCSS.shape[0], config).to(images_BCSS.device, non_blocking=True)
+    turned = _turned(images_BCSS, theta_B23)
+    if lesions is not None:
+        lesions = replace(lesions, maps_BKRR=_turned(lesions.maps_BKRR, theta_B23[lesions.rows]))
     mean = turned.mean((1, 2, 3), keepdim=True)
     contrasted = (turned - mean) * _jitter(turned, config.contrast) + mean
     coloured = contrasted * _jitter(turned, config.brightness) * _jitter(turned, config.colour, channels=3)
-    return _as_another_camera(coloured.clamp(0, 1), config).clamp(0, 1)
+    return _as_another_camera(coloured.clamp(0, 1), config).clamp(0, 1), lesions
 
 
-def _turned(images_BCSS: Tensor, config: AugmentationConfig) -> Tensor:
-    """Flips, rotation, zoom and shift in one resampling."""
-    batch = images_BCSS.shape[0]
+def _geometry(batch: int, config: AugmentationConfig) -> Tensor:
+    """Flips, rotation, zoom and shift of each image, `theta_B23`."""
     angle = (torch.rand(batch) * 2 - 1) * math.radians(config.rotation_degrees)
     scale = 1 + (torch.rand(batch) * 2 - 1) * config.zoom
     flip_x, flip_y = _signs(batch, config.horizontal_flip), _signs(batch, config.vertical_flip)
     # The grid spans -1 to 1, two units a side.
     shift_B2 = (torch.rand(batch, 2) * 2 - 1) * 2 * config.shift if config.shift else torch.zeros(batch, 2)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    theta_B23 = torch.stack(
+    return torch.stack(
         [
             torch.stack([cos * flip_x, -sin * flip_y, shift_B2[:, 0]], 1),
             torch.stack([sin * flip_x, cos * flip_y, shift_B2[:, 1]], 1),
         ],
         1,
     )
-    theta_B23 = theta_B23.to(images_BCSS.device, non_blocking=True)
+
+
+def _turned(images_BCSS: Tensor, theta_B23: Tensor) -> Tensor:
+    """All of it in one resampling."""
     grid = F.affine_grid(theta_B23, list(images_BCSS.shape), align_corners=False)
     return F.grid_sample(images_BCSS, grid, align_corners=False)
 

@@ -12,9 +12,11 @@ import torch
 from foveal_runtime.errors import CheckFailed
 from foveal_train.model.model import ModelInputs
 from foveal_train.training.arrays import StudyArrays, as_images, standardise_batch
-from foveal_train.training.augment import augment
+from foveal_train.training.augment import augment_with
+from foveal_train.training.distillation import SoftTargets
 from foveal_train.training.feeder import RawBatch
 from foveal_train.training.frozen import FrozenStates
+from foveal_train.training.lesions import LesionMaps
 from foveal_train.training.objective import Batch, Losses, drop_modalities
 from foveal_train.training.recipe import Recipe
 
@@ -24,9 +26,11 @@ def make_batch(
     arrays: StudyArrays,
     recipe: Recipe,
     device: torch.device,
+    states: FrozenStates | None = None,
     *,
     training: bool,
-    states: FrozenStates | None = None,
+    targets: SoftTargets | None = None,
+    lesions: LesionMaps | None = None,
 ) -> Batch:
     """A batch on its device: photographs go there as bytes, and are augmented and standardised there.
 
@@ -35,14 +39,18 @@ def make_batch(
         arrays: the studies that it is of.
         recipe: augmentation and modality dropout.
         device: of the model.
-        training: whether they are augmented and modalities dropped.
         states: outputs of frozen blocks, in place of what they are made from.
+        training: whether they are augmented and modalities dropped.
+        targets: teachers' answers on those studies.
+        lesions: maps of some of them.
     """
     pixels = None
+    seen = None if lesions is None else lesions.batch(raw.rows)
+    seen = None if seen is None else seen.to(device)
     if raw.squares_BSSC is not None:
         images = as_images(raw.squares_BSSC.to(device, non_blocking=True))
         if training and not recipe.augmentation.is_off:
-            images = augment(images, recipe.augmentation)
+            images, seen = augment_with(images, recipe.augmentation, seen)
         pixels = standardise_batch(images, arrays.image_spec)
     inputs = ModelInputs(
         present_BM=raw.present_BM,
@@ -62,6 +70,8 @@ def make_batch(
         note_groups_B=raw.note_groups_B,
         record_groups_B=raw.record_groups_B,
         shown_BM=None if shown is None else shown.to(device, non_blocking=True),
+        targets=None if targets is None else targets.batch(raw.rows, (raw.present_BM if shown is None else shown).numpy()),
+        lesions=seen,
     )
 
 

@@ -5,23 +5,26 @@ Shapes: B studies, M = 3 modalities, D = 256.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from foveal_runtime.study.labels import MISSING, Head
+from foveal_runtime.study.labels import GRADES, MISSING, Head
 from foveal_runtime.study.study import Modality
+from foveal_train.data.lesions import KINDS
 from foveal_train.model.decoders import ImageDecoder, TextDecoder, image_reconstruction_loss, text_reconstruction_loss
 from foveal_train.model.fusion import Fused
 from foveal_train.model.model import ModelInputs, MultimodalModel, index_of
 from foveal_train.model.profile import EMBEDDING_DIM
 from foveal_train.training.arrays import NO_NOTE
+from foveal_train.training.distillation import GRADES_LOSS, VECTORS_LOSS, BatchTargets, Pass, distillation_losses
 from foveal_train.training.gather import gather_rows, processes, times_processes
+from foveal_train.training.lesions import LESIONS_LOSS, BatchLesions, lesion_loss
 from foveal_train.training.losses import alignment_loss, known_grading_loss, positives
 from foveal_train.training.recipe import Alignment, Recipe, Weighting
 
@@ -50,6 +53,10 @@ class Batch:
     """Equal for studies whose records are the same; None takes each for another."""
     shown_BM: Tensor | None = None
     """bool: what the joint pass shows of `inputs.present_BM`; None shows everything."""
+    targets: BatchTargets | None = None
+    """Of teachers; None where there are none."""
+    lesions: BatchLesions | None = None
+    """Maps of some rows, as their photographs are shown; None where none has one."""
 
     def to(self, device: torch.device) -> Batch:
         """The same batch with what the model is shown on another device."""
@@ -66,6 +73,14 @@ class Losses:
     weights: dict[str, Tensor]
 
 
+class _Graded(NamedTuple):
+    """A pass of a batch: of all rows as the joint pass shows them, or of `rows` showing one modality, the `column`-th."""
+
+    fused: Fused
+    rows: Rows | None = None
+    column: int | None = None
+
+
 class Objective(nn.Module):
     """Wraps the model: its forward pass computes every loss, so that data parallelism sees one call a step.
 
@@ -78,7 +93,15 @@ class Objective(nn.Module):
         recipe: Recipe,
         heads: tuple[Head, ...],
         class_weights: Mapping[Head, Tensor | None],
+        prior: Mapping[Head, Tensor] | None = None,
     ) -> None:
+        """Args:
+        model: what is trained.
+        recipe: the losses, their weights and the decoders.
+        heads: heads to train.
+        class_weights: of each grade in the cross-entropy, by head.
+        prior: what is added to each head's logits after training; None adds nothing. Teachers' targets are compared so.
+        """
         super().__init__()
         self.model = model
         self.config = recipe.losses
@@ -86,11 +109,14 @@ class Objective(nn.Module):
         self.heads = heads
         self.modalities = recipe.modalities
         self.class_weights = dict(class_weights)
+        self.distillation = recipe.distillation
+        self.prior = {head: (prior or {}).get(head, torch.zeros(GRADES)) for head in heads}
         self.alpha = nn.Parameter(torch.zeros(len(LOSSES)), requires_grad=self.config.weighting is not Weighting.FIXED)
         """Softmax logits (paper, equation 1) or log variances (Kendall et al. 2018), in the order of `LOSSES`."""
         self.fixed: Tensor
         self.register_buffer("fixed", torch.tensor([float(getattr(self.config, name)) for name in LOSSES]), persistent=False)
         spec, shown = recipe.model, recipe.modalities
+        self.lesion_head = nn.Linear(EMBEDDING_DIM, len(KINDS)) if self.config.lesions else None
         self.image_decoder = self.text_decoder = None
         if self.config.image_reconstruction and Modality.IMAGE in shown:
             self.image_decoder = ImageDecoder(spec.image_spec.side_px, recipe.decoders)
@@ -104,7 +130,7 @@ class Objective(nn.Module):
         present_BM, known_BM = batch.inputs.present_BM, batch.inputs.on_host()
         shown_BM = present_BM if batch.shown_BM is None else batch.shown_BM
         joint = self.model.fuse(encoded, shown_BM)
-        graded: list[tuple[Fused, Rows | None]] = [(joint, None)]
+        graded = [_Graded(joint)]
         vectors: dict[Modality, Tensor] = {}
         if len(encoded) > 1 and self.alignment is Alignment.INDEPENDENT:
             for column, modality in enumerate(Modality):
@@ -112,7 +138,7 @@ class Objective(nn.Module):
                 if modality not in encoded or not rows_B.any():
                     continue
                 alone = self.model.alone(encoded, rows_B, modality)
-                graded.append((alone, np.flatnonzero(rows_B)))
+                graded.append(_Graded(alone, np.flatnonzero(rows_B), column))
                 cls_BD = alone.cls_BMD[:, column]
                 whole = cls_BD.new_zeros((present_BM.shape[0], cls_BD.shape[1]))
                 vectors[modality] = whole.index_copy(0, index_of(rows_B, cls_BD.device), cls_BD)
@@ -127,15 +153,33 @@ class Objective(nn.Module):
             **self._reconstruction(vectors, batch.inputs),
         }
         losses = self._weigh(parts)
+        if batch.targets is not None:
+            losses = self._taught(losses, graded, batch.targets)
+        if batch.lesions is not None and self.lesion_head is not None and Modality.IMAGE in encoded:
+            tokens_BTD = encoded[Modality.IMAGE][0][batch.lesions.rows, 1:]
+            loss = lesion_loss(self.lesion_head(tokens_BTD), batch.lesions.maps_BKRR)
+            losses = _with(losses, {LESIONS_LOSS: loss}, {LESIONS_LOSS: self.config.lesions})
         if losses.total.requires_grad or not torch.is_grad_enabled():
             return losses
         # No study of the batch has a label or a partner: nothing to learn, yet every process takes its step.
         return replace(losses, total=losses.total + 0 * joint.joint_BD.sum())
 
-    def _classification(self, graded: list[tuple[Fused, Rows | None]], labels: Mapping[Head, Tensor]) -> dict[str, Tensor]:
+    def _taught(self, losses: Losses, graded: Sequence[_Graded], targets: BatchTargets) -> Losses:
+        """`losses` and those of distillation, whose weights are fixed: no learnt weight can starve them."""
+        every = np.arange(len(targets.codes_B))
+        passes = [
+            Pass(fused, every, targets.codes_B)
+            if rows is None or column is None
+            else Pass(fused, rows, np.full(len(rows), 1 << column))
+            for fused, rows, column in graded
+        ]
+        parts = distillation_losses(passes, targets, self.distillation, self.prior)
+        return _with(losses, parts, {GRADES_LOSS: self.distillation.grades, VECTORS_LOSS: self.distillation.vectors})
+
+    def _classification(self, graded: Sequence[_Graded], labels: Mapping[Head, Tensor]) -> dict[str, Tensor]:
         """Every pass that was made is graded: the subsets it stands for are then trained, not hoped for."""
         losses: list[Tensor] = []
-        for fused, rows in graded:
+        for fused, rows, _ in graded:
             for head in self.heads:
                 logits = fused.icdr_BG if head is Head.ICDR else fused.sdrg_BG
                 labels_B = labels[head].numpy() if rows is None else labels[head].numpy()[rows]
@@ -256,6 +300,15 @@ class Objective(nn.Module):
             scale = fixed
         total = (scale * torch.stack([part.float() for part in parts.values()])).sum() + offset
         return Losses(total=total, parts=parts, weights=dict(zip(parts, scale.detach().unbind(), strict=True)))
+
+
+def _with(losses: Losses, parts: dict[str, Tensor], weights: Mapping[str, float]) -> Losses:
+    """`losses` and others of fixed weights, added once the learnt weights are applied."""
+    return Losses(
+        total=losses.total + sum(weights[name] * part for name, part in parts.items()),
+        parts={**losses.parts, **parts},
+        weights={**losses.weights, **{name: losses.total.new_tensor(weights[name]) for name in parts}},
+    )
 
 
 def drop_modalities(present_BM: Tensor, share: float) -> Tensor:

@@ -32,18 +32,25 @@ def prior_shift(counts_G: Tensor, exponent: float) -> Tensor:
     return (exponent * (log_share_G - log_share_G.max())).float()
 
 
-@torch.no_grad()
-def correct_prior(model: MultimodalModel, recipe: Recipe, counts: Mapping[Head, Tensor]) -> None:
-    """Shift the biases of the trained heads, in place.
+def prior_shifts(recipe: Recipe, counts: Mapping[Head, Tensor]) -> dict[Head, Tensor]:
+    """What training leaves to be added to the logits of each trained head.
 
     Args:
-        model: as it was trained.
-        recipe: by which; `losses.prior_correction` false leaves the model as it is.
+        recipe: of the training; `losses.prior_correction` false leaves logits as they are.
         counts: training studies of each grade by trained head; draws are balanced by the first.
     """
     if not recipe.losses.prior_correction:
-        return
-    for place, (head, counts_G) in enumerate(counts.items()):
-        exponent = recipe.losses.class_balance + (recipe.optimiser.balanced_sampling if place == 0 else 0.0)
+        return {head: torch.zeros(len(counts_G)) for head, counts_G in counts.items()}
+    balanced = recipe.optimiser.balanced_sampling
+    return {
+        head: prior_shift(counts_G, recipe.losses.class_balance + (balanced if place == 0 else 0.0))
+        for place, (head, counts_G) in enumerate(counts.items())
+    }
+
+
+@torch.no_grad()
+def correct_prior(model: MultimodalModel, recipe: Recipe, counts: Mapping[Head, Tensor]) -> None:
+    """Shift the biases of the heads of a model as it was trained, in place. Arguments are those of `prior_shifts`."""
+    for head, shift_G in prior_shifts(recipe, counts).items():
         bias = model.fusion.head_icdr.bias if head is Head.ICDR else model.fusion.head_sdrg.bias
-        bias.add_(prior_shift(counts_G, exponent).to(bias.device))
+        bias.add_(shift_G.to(bias.device))

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.study import Modality
 from foveal_train.model.profile import DecoderConfig, ModelConfig
+from foveal_train.training.student import DistillationConfig, QuantisationConfig
 
 
 class Method(StrEnum):
@@ -144,6 +145,10 @@ class LossConfig:
     """Mean squared error of the image decoder; at 0 the decoder is not built."""
     text_reconstruction: float = 0.0
     """Cross-entropy of the text decoder; at 0 the decoder is not built."""
+    lesions: float = 0.0
+    """Weight of lesion presence in each cell of the photograph's tokens, where a study has masks; at 0 nothing reads them."""
+    lesion_masks: str = ""
+    """Folder of lesion masks (docs/datasets.md)."""
     temperature: float = 0.07
     """Of the contrastive losses (paper, section IV-A1)."""
     identical_notes_are_positives: bool = True
@@ -243,6 +248,8 @@ class Recipe:
     split: SplitConfig = field(default_factory=SplitConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     losses: LossConfig = field(default_factory=LossConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    quantisation: QuantisationConfig = field(default_factory=QuantisationConfig)
     decoders: DecoderConfig = field(default_factory=DecoderConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -265,11 +272,27 @@ class Recipe:
                 "optimiser.cache_frozen needs photographs that stay as they are; switch augmentation off (horizontal_flip and "
                 "vertical_flip false, every amount 0), or leave cache_frozen out"
             )
+        if self.losses.lesions and not (self.losses.lesion_masks and Modality.IMAGE in self.modalities):
+            raise ConfigError("losses.lesions needs photographs and their masks; name the folder with losses.lesion_masks=PATH")
+        if self.quantisation.epochs:
+            self._check_quantisation()
         if "{grade}" not in self.clip.prompt:
             raise ConfigError("clip.prompt has no {grade}; write for example 'a photograph showing {grade}'")
         if self.decoders.image_channels % 8 or self.decoders.image_channels < 16:
             raise ConfigError(
                 f"decoders.image_channels is {self.decoders.image_channels}, it must be a multiple of 8 from 16 on"
+            )
+
+    def _check_quantisation(self) -> None:
+        """Refuse what does not go with training under rounding."""
+        config, epochs = self.optimiser, self.quantisation.epochs
+        if epochs > config.epochs:
+            raise ConfigError(f"quantisation.epochs is {epochs}, more than the {config.epochs} of optimiser.epochs")
+        if config.early_stop_patience:
+            raise ConfigError("quantisation.epochs needs a last epoch that is known; set optimiser.early_stop_patience=0")
+        if config.compile or config.cache_frozen:
+            raise ConfigError(
+                "quantisation.epochs rounds every call of the encoders; leave optimiser.compile and cache_frozen out"
             )
 
 

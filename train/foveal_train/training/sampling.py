@@ -6,14 +6,14 @@ Shapes: N studies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from foveal_runtime.study.labels import GRADES, MISSING
+from foveal_runtime.study.labels import GRADES, MISSING, Head
 
 Rows = npt.NDArray[np.int64]
 
@@ -21,6 +21,11 @@ Rows = npt.NDArray[np.int64]
 def grade_counts(labels_N: Rows) -> Tensor:
     """Labelled studies of each grade."""
     return torch.from_numpy(np.bincount(labels_N[labels_N != MISSING], minlength=GRADES))
+
+
+def head_counts(labels: Mapping[Head, Rows], heads: Sequence[Head]) -> dict[Head, Tensor]:
+    """`grade_counts` of some heads."""
+    return {head: grade_counts(labels[head]) for head in heads}
 
 
 def epoch_dice(seed: int, epoch: int) -> torch.Generator:

@@ -7,7 +7,6 @@ Under `torchrun` every process takes its share of each step's rows, and contrast
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -18,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.labels import Head
@@ -28,14 +26,18 @@ from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.batch import LossReader, Means, SeenStep, check_finite, loss_values, make_batch
 from foveal_train.training.checkpoint import Holder, LoopState
 from foveal_train.training.cpu_speed import Float32Depthwise, kept_memory
+from foveal_train.training.distillation import SoftTargets
+from foveal_train.training.fakequant import RoundedEpochs
 from foveal_train.training.feeder import RawBatch, fed
 from foveal_train.training.frozen import FrozenStates, frozen_states
+from foveal_train.training.kept import KeptWeights
+from foveal_train.training.lesions import LesionMaps
 from foveal_train.training.losses import class_weights
 from foveal_train.training.objective import Losses, Objective
 from foveal_train.training.optimiser import new_accelerator, new_optimizer, new_scheduler
-from foveal_train.training.prior import correct_prior
-from foveal_train.training.recipe import Keep, Recipe, Schedule
-from foveal_train.training.sampling import draw_order, epoch_dice, grade_counts, sampling_weights, steps_of
+from foveal_train.training.prior import correct_prior, prior_shifts
+from foveal_train.training.recipe import Recipe, Schedule
+from foveal_train.training.sampling import draw_order, epoch_dice, head_counts, sampling_weights, steps_of
 from foveal_train.training.stripped import some_stripped
 
 StepReport = Callable[[int, int, int, dict[str, float]], None]
@@ -70,8 +72,8 @@ def selected(losses: Mapping[str, float]) -> float:
 
 def _objective(model: MultimodalModel, recipe: Recipe, train: StudyArrays, heads: tuple[Head, ...]) -> Objective:
     balance = recipe.losses.class_balance
-    weights = {head: class_weights(grade_counts(train.labels[head]), balance) for head in heads}
-    return Objective(model, recipe, heads, weights)
+    weights = {head: class_weights(counts_G, balance) for head, counts_G in head_counts(train.labels, heads).items()}
+    return Objective(model, recipe, heads, weights, prior_shifts(recipe, head_counts(train.labels, heads)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +86,10 @@ class Studies:
     stripped: StudyArrays | None = None
     """The training studies with notes that do not name diabetic retinopathy, of which the recipe's `strip_dr_notes` shows a
     share; None shows each note as it is."""
+    targets: SoftTargets | None = None
+    """Teachers' answers on the training studies, in their order; None trains on labels and pairs alone."""
+    lesions: LesionMaps | None = None
+    """Of some training studies, by row."""
 
 
 class Trainer:
@@ -137,10 +143,8 @@ class Trainer:
         self.steps = max(1, len(self._rows) // self._size)
         """Steps of an epoch."""
         self._scheduler = new_scheduler(optimizer, recipe, math.ceil(self.steps / config.accumulate) * config.epochs)
-        average = get_ema_multi_avg_fn(config.ema)
-        self._average = AveragedModel(model, multi_avg_fn=average, use_buffers=True) if config.ema else None
-        keeps_best = config.keep is Keep.BEST and studies.validation is not None
-        self._best = AveragedModel(model) if keeps_best else None
+        self._kept = KeptWeights(model, config, validated=studies.validation is not None)
+        self._rounding = RoundedEpochs(model, recipe)
         self._objective, self._optimizer = self._accelerator.prepare(self._own, optimizer)
         self._train_states: FrozenStates | None = None
         self._validation_states: FrozenStates | None = None
@@ -178,13 +182,10 @@ class Trainer:
             self.save()
             if epoch_report is not None:
                 epoch_report(row)
-        kept = self._best if self._best is not None else self._average
-        if kept is not None:
-            self.model.load_state_dict(kept.module.state_dict())
+        self._kept.give(self.model)
+        self._rounding.settle()
         self.model.to("cpu").eval()
-        correct_prior(
-            self.model, self.recipe, {head: grade_counts(self.studies.train.labels[head]) for head in self._own.heads}
-        )
+        correct_prior(self.model, self.recipe, head_counts(self.studies.train.labels, self._own.heads))
         state = self.state
         return Fitted(history=state.history, best_epoch=state.best_epoch or state.epoch, epochs=state.epoch)
 
@@ -192,6 +193,8 @@ class Trainer:
         """One epoch and its validation; its row of the history."""
         self._objective.train()
         mean, weights, number = Means(), dict[str, float](), self.state.epoch + 1
+        if self._rounding.begin(self.state.epoch):  # what was best without rounding is no measure for what comes
+            self.state.best_loss = None
         rank, together = self._accelerator.process_index, self._accelerator.num_processes
         dice = epoch_dice(self.recipe.seed, self.state.epoch)
         order = self._rows[draw_order(self._drawn_by, len(self._rows), dice)]
@@ -246,8 +249,12 @@ class Trainer:
             CheckFailed: a loss is NaN or infinite; on a GPU a step later.
         """
         config, accelerator = self.recipe.optimiser, self._accelerator
-        with accelerator.autocast(), Float32Depthwise() if self._on_cpu else nullcontext():
-            batch = make_batch(raw, arrays, self.recipe, accelerator.device, training=True, states=self._train_states)
+        with (
+            self._rounding.around(self.state.epoch, accelerator.autocast(), learning=True),
+            Float32Depthwise() if self._on_cpu else nullcontext(),
+        ):
+            given = (raw, arrays, self.recipe, accelerator.device, self._train_states)
+            batch = make_batch(*given, training=True, targets=self.studies.targets, lesions=self.studies.lesions)
             losses: Losses = self._objective(batch)
         seen = reader.read(losses, step)
         for each in seen:  # before what is not finite reaches the weights, where the device need not be waited for
@@ -259,8 +266,7 @@ class Trainer:
             self._optimizer.zero_grad()
             if config.schedule is Schedule.COSINE:
                 self._scheduler.step()
-            if self._average is not None:
-                self._average.update_parameters(self.model)
+            self._kept.updated(self.model)
         return seen
 
     def validate(self) -> dict[str, float]:
@@ -280,7 +286,8 @@ class Trainer:
                 for raw in fed(arrays, parts, pin=not self._on_cpu):
                     device, states = self._accelerator.device, self._validation_states
                     batch = make_batch(raw, arrays, self.recipe, device, training=False, states=states)
-                    mean.add(loss_values(self._own(batch)), len(raw.rows))
+                    with self._rounding.around(self.state.epoch, nullcontext(), learning=False):
+                        mean.add(loss_values(self._own(batch)), len(raw.rows))
         shared: list[dict[str, float]] = broadcast_object_list([mean.means()])
         check_finite(shared[0], f"the validation after epoch {self.state.epoch + 1}", self.out)
         return shared[0]
@@ -290,8 +297,7 @@ class Trainer:
         state = self.state
         if state.best_loss is None or loss < state.best_loss:
             state.best_loss, state.best_epoch, state.stalled = loss, state.epoch + 1, 0
-            if self._best is not None:
-                self._best.module.load_state_dict(copy.deepcopy(self.model.state_dict()))
+            self._kept.improved(self.model)
         else:
             state.stalled += 1
         if isinstance(self._scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
@@ -299,14 +305,8 @@ class Trainer:
 
     def _holders(self) -> dict[str, Holder]:
         """What has a state that a checkpoint keeps."""
-        holders: dict[str, Holder | None] = {
-            "objective": self._own,
-            "optimizer": self._optimizer,
-            "scheduler": self._scheduler,
-            "average": self._average,
-            "best": self._best,
-        }
-        return {name: holder for name, holder in holders.items() if holder is not None}
+        own: dict[str, Holder] = {"objective": self._own, "optimizer": self._optimizer, "scheduler": self._scheduler}
+        return {**own, **self._rounding.holders, **self._kept.holders}
 
     def save(self) -> None:
         """Write a checkpoint, where there is a folder for it.
