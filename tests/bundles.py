@@ -461,6 +461,14 @@ def add_trust(path: Path, *, limit: float, quantile: float = 1.0) -> None:
     (path / "manifest.json").write_text(json.dumps(document, indent=1))
 
 
+def add_occlusion(path: Path, *, drop_low: float = 0.1, studies: int = 16) -> Path:
+    """Have a bundle say that its evidence maps were checked; the path, again."""
+    document = json.loads((path / "manifest.json").read_text())
+    document["occlusion"] = {"studies": studies, "drop": drop_low + 0.1, "drop_low": drop_low}
+    (path / "manifest.json").write_text(json.dumps(document, indent=1))
+    return path
+
+
 _DTYPES = {TensorProto.FLOAT: "float32", TensorProto.INT64: "int64", TensorProto.BOOL: "bool"}
 
 

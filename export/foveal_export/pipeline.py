@@ -21,8 +21,8 @@ from foveal_export.judge import Judge
 from foveal_export.parity import assess, evidence, mend, report
 from foveal_export.parity.costs import Cost, costs, pytorch_cost
 from foveal_export.parity.document import Findings
-from foveal_export.parity.novelty import fit_novelty
 from foveal_export.parity.outcome import Aim, Candidate, Compared, Outcome
+from foveal_export.parity.photographs import photograph_fits
 from foveal_export.parity.refit import recalibrated, refit
 from foveal_export.planning import (
     Reporter,
@@ -238,8 +238,8 @@ class _Export:
         self.say.stage("refitting temperatures and operating points")
         engine = self.judge.engine(folder, self.outcome)
         calibration = refit(engine, self.info, self.chosen.validation).calibration
-        self.say.stage("what the training photographs are like")
-        self.novelty = None if self.request.hub_folder else fit_novelty(engine, self.chosen, folder)
+        self.say.stage("what the training photographs are like, and whether evidence maps are faithful")
+        self.fits = {} if self.request.hub_folder else photograph_fits(engine, self.chosen, folder)
         self.ms_per_study = self.judge.timed(engine)
         self.say.stage(f"verdict on {self.chosen.source}")
         self.outcome = self.judge.conclude(engine, self.outcome, calibration)
@@ -313,7 +313,7 @@ class _Export:
         by_optimum = self.request.text_exporter is TextExporter.OPTIMUM
         made_with = {**self.outcome.manifest.made_with, **(text_optimum.made_with() if by_optimum else {})}
         changes = {"parity": document["summary"], "graphs": entries, "variants": self.variants, "made_with": made_with}
-        changes["novelty"] = self.novelty
+        changes |= self.fits
         if self.request.keep_engines:
             changes["engines"] = engines.hashes(self.tensorrt)
         manifest = self.outcome.manifest.model_copy(update=changes)

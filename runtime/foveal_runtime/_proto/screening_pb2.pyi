@@ -76,12 +76,14 @@ QUALITY_STATUS_FIELD_MISSING: QualityStatus
 QUALITY_STATUS_NOT_FUNDUS: QualityStatus
 
 class GradeRequest(_message.Message):
-    __slots__ = ("studies", "operating_point")
+    __slots__ = ("studies", "operating_point", "evidence_map")
     STUDIES_FIELD_NUMBER: _ClassVar[int]
     OPERATING_POINT_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_MAP_FIELD_NUMBER: _ClassVar[int]
     studies: _containers.RepeatedCompositeFieldContainer[_study_pb2.Study]
     operating_point: str
-    def __init__(self, studies: _Optional[_Iterable[_Union[_study_pb2.Study, _Mapping]]] = ..., operating_point: _Optional[str] = ...) -> None: ...
+    evidence_map: bool
+    def __init__(self, studies: _Optional[_Iterable[_Union[_study_pb2.Study, _Mapping]]] = ..., operating_point: _Optional[str] = ..., evidence_map: _Optional[bool] = ...) -> None: ...
 
 class GradeResponse(_message.Message):
     __slots__ = ("results", "model")
@@ -102,7 +104,7 @@ class GradeResult(_message.Message):
     def __init__(self, id: _Optional[str] = ..., grade: _Optional[_Union[Grade, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class Grade(_message.Message):
-    __slots__ = ("graded", "ungradable", "abstained", "quality", "modalities", "imputed_fields", "truncated_fields", "timing", "unverified_heads", "filled_fields", "novelty")
+    __slots__ = ("graded", "ungradable", "abstained", "quality", "modalities", "imputed_fields", "truncated_fields", "timing", "unverified_heads", "filled_fields", "novelty", "evidence_map")
     GRADED_FIELD_NUMBER: _ClassVar[int]
     UNGRADABLE_FIELD_NUMBER: _ClassVar[int]
     ABSTAINED_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +116,7 @@ class Grade(_message.Message):
     UNVERIFIED_HEADS_FIELD_NUMBER: _ClassVar[int]
     FILLED_FIELDS_FIELD_NUMBER: _ClassVar[int]
     NOVELTY_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_MAP_FIELD_NUMBER: _ClassVar[int]
     graded: Graded
     ungradable: Ungradable
     abstained: Abstained
@@ -125,7 +128,34 @@ class Grade(_message.Message):
     unverified_heads: _containers.RepeatedScalarFieldContainer[str]
     filled_fields: _containers.RepeatedCompositeFieldContainer[FilledField]
     novelty: Novelty
-    def __init__(self, graded: _Optional[_Union[Graded, _Mapping]] = ..., ungradable: _Optional[_Union[Ungradable, _Mapping]] = ..., abstained: _Optional[_Union[Abstained, _Mapping]] = ..., quality: _Optional[_Union[ImageQuality, _Mapping]] = ..., modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., imputed_fields: _Optional[_Iterable[str]] = ..., truncated_fields: _Optional[_Iterable[str]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., unverified_heads: _Optional[_Iterable[str]] = ..., filled_fields: _Optional[_Iterable[_Union[FilledField, _Mapping]]] = ..., novelty: _Optional[_Union[Novelty, _Mapping]] = ...) -> None: ...
+    evidence_map: EvidenceMap
+    def __init__(self, graded: _Optional[_Union[Graded, _Mapping]] = ..., ungradable: _Optional[_Union[Ungradable, _Mapping]] = ..., abstained: _Optional[_Union[Abstained, _Mapping]] = ..., quality: _Optional[_Union[ImageQuality, _Mapping]] = ..., modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., imputed_fields: _Optional[_Iterable[str]] = ..., truncated_fields: _Optional[_Iterable[str]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., unverified_heads: _Optional[_Iterable[str]] = ..., filled_fields: _Optional[_Iterable[_Union[FilledField, _Mapping]]] = ..., novelty: _Optional[_Union[Novelty, _Mapping]] = ..., evidence_map: _Optional[_Union[EvidenceMap, _Mapping]] = ...) -> None: ...
+
+class EvidenceMap(_message.Message):
+    __slots__ = ("rows", "columns", "cells", "frame", "largest_log_odds")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    CELLS_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    LARGEST_LOG_ODDS_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    columns: int
+    cells: _containers.RepeatedScalarFieldContainer[float]
+    frame: Frame
+    largest_log_odds: float
+    def __init__(self, rows: _Optional[int] = ..., columns: _Optional[int] = ..., cells: _Optional[_Iterable[float]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., largest_log_odds: _Optional[float] = ...) -> None: ...
+
+class Frame(_message.Message):
+    __slots__ = ("left", "top", "right", "bottom")
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_FIELD_NUMBER: _ClassVar[int]
+    BOTTOM_FIELD_NUMBER: _ClassVar[int]
+    left: float
+    top: float
+    right: float
+    bottom: float
+    def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., right: _Optional[float] = ..., bottom: _Optional[float] = ...) -> None: ...
 
 class Novelty(_message.Message):
     __slots__ = ("distance", "unlike_training")
@@ -324,14 +354,16 @@ class EmbedStreamResponse(_message.Message):
     def __init__(self, result: _Optional[_Union[EmbedResult, _Mapping]] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class GradeExamRequest(_message.Message):
-    __slots__ = ("id", "studies", "operating_point")
+    __slots__ = ("id", "studies", "operating_point", "evidence_map")
     ID_FIELD_NUMBER: _ClassVar[int]
     STUDIES_FIELD_NUMBER: _ClassVar[int]
     OPERATING_POINT_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_MAP_FIELD_NUMBER: _ClassVar[int]
     id: str
     studies: _containers.RepeatedCompositeFieldContainer[ExamStudy]
     operating_point: str
-    def __init__(self, id: _Optional[str] = ..., studies: _Optional[_Iterable[_Union[ExamStudy, _Mapping]]] = ..., operating_point: _Optional[str] = ...) -> None: ...
+    evidence_map: bool
+    def __init__(self, id: _Optional[str] = ..., studies: _Optional[_Iterable[_Union[ExamStudy, _Mapping]]] = ..., operating_point: _Optional[str] = ..., evidence_map: _Optional[bool] = ...) -> None: ...
 
 class ExamStudy(_message.Message):
     __slots__ = ("eye", "study")

@@ -77,6 +77,10 @@ class SubsetCalibration(_Model):
         return calibrated(logits_BG, self.temperature.get(head, 1.0), self.bias.get(head, ()))
 
 
+LEAST_OCCLUDED = 8
+"""Photographs below which no evidence map is shown."""
+
+
 class Novelty(_Model):
     """How far photographs lie from those that the model was trained on; `foveal_runtime.engine.novelty` reads it."""
 
@@ -86,6 +90,23 @@ class Novelty(_Model):
     """Distance beyond which a photograph is unlike them: as far as one in a hundred of `studies`."""
     studies: NonNegativeInt
     """Photographs that the limit was fitted on, which nobody trained on."""
+
+
+class Occlusion(_Model):
+    """How faithful evidence maps are on held-out photographs that the bundle refers (`foveal_runtime.engine.occlusion`)."""
+
+    studies: NonNegativeInt
+    """Photographs that were looked at."""
+    drop: float
+    """Mean loss of the probability of referable retinopathy when the tenth that the map marks is smoothed away, less the loss
+    for a random tenth."""
+    drop_low: float
+    """Lower end of its 95 % interval, by bootstrap over photographs."""
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether maps may be shown: what they mark matters more to the model than what they don't."""
+        return self.studies >= LEAST_OCCLUDED and self.drop_low > 0
 
 
 class Adapted(_Model):

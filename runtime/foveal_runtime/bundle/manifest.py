@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 from foveal_runtime.bundle.agreement import TIE_MARGIN
-from foveal_runtime.bundle.calibration import Adapted, Novelty, SubsetCalibration
+from foveal_runtime.bundle.calibration import Adapted, Novelty, Occlusion, SubsetCalibration
 from foveal_runtime.photo.imaging import ImageSpec
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import TextSpec
@@ -245,6 +245,8 @@ class Manifest(_Model):
     """None unless a site fitted the calibration anew (`foveal adapt`)."""
     novelty: Novelty | None = None
     """None in older bundles, and where the training photographs were not at hand."""
+    occlusion: Occlusion | None = None
+    """None in older bundles, and where too few photographs of referable retinopathy were held out."""
     trained_on: TrainedOn | None = None
     """None in older bundles."""
     tolerances: Tolerances

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foveal_runtime.cli.asking import Answered, answered
 from foveal_runtime.cli.client import Connection, Patient
@@ -17,7 +17,7 @@ from foveal_runtime.cli.files import named_files, read_file, report_skipped
 from foveal_runtime.cli.layout import width
 from foveal_runtime.cli.progress import Progress
 from foveal_runtime.cli.waiting import Patience
-from foveal_runtime.errors import FovealError
+from foveal_runtime.errors import ConfigError, FovealError
 
 if TYPE_CHECKING:
     from foveal_runtime.study.photographs import Skipped
@@ -33,6 +33,7 @@ def grade(
     *,
     patient: Patient | None = None,
     operating_point: str = "",
+    evidence_map: bool = False,
     connection: Connection | None = None,
     csv: Csv = False,
     json: Json = False,
@@ -60,15 +61,18 @@ def grade(
             docs/command-line.md).
         patient: what is known of the patient, where a study file does not say it.
         operating_point: which of the bundle's operating points decides on referrals; default: the server's.
+        evidence_map: with --json: also where in each photograph the evidence for referral lies; some fifty times the work.
         connection: how to reach the server.
         csv: print CSV. A cell that a spreadsheet would run as a formula gets an apostrophe in front.
         json: print one JSON document.
     """
     one_format(csv=csv, json=json)
+    if evidence_map and not json:
+        raise ConfigError("--evidence-map is a grid of numbers; add --json to have it printed")
     skipped: list[Skipped] = []
     found, known, link = named_files(files, skipped), patient or Patient(), connection or Connection()
     rows: list[Answered] = []
-    with _answers(found, known, operating_point, link) as answers:
+    with _answers(found, known, operating_point, link, evidence_map=evidence_map) as answers:
         if csv:
             _print_rows(_kept(answers, rows))
         elif json or width():
@@ -86,7 +90,9 @@ def grade(
 
 
 @contextmanager
-def _answers(files: list[Path], known: Patient, operating_point: str, link: Connection) -> Iterator[Iterator[Answered]]:
+def _answers(
+    files: list[Path], known: Patient, operating_point: str, link: Connection, *, evidence_map: bool
+) -> Iterator[Iterator[Answered]]:
     """Answers as they come, in the files' order, with a bar for many."""
     record = known.record()
     patience = Patience(link.timeout)
@@ -96,8 +102,11 @@ def _answers(files: list[Path], known: Patient, operating_point: str, link: Conn
 
     with link.open() as client, Progress(len(files), "grading", at_least=_WORTH_A_BAR) as advance:
 
+        def ask(studies: list[Study]) -> Any:
+            return patience(lambda: client.grade(studies, operating_point, evidence_map=evidence_map))
+
         def counted() -> Iterator[Answered]:
-            for each in answered(files, read, lambda studies: patience(lambda: client.grade(studies, operating_point))):
+            for each in answered(files, read, ask):
                 advance(1)
                 yield each
 

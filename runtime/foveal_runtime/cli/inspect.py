@@ -80,6 +80,7 @@ def describe(bundle: Bundle, *, signed_by: str = "") -> dict[str, Any]:
         "trained_on",
         "adapted",
         "novelty",
+        "occlusion",
         "tolerances",
         "parity",
         "image",
@@ -152,8 +153,7 @@ def screen(document: dict[str, Any]) -> str:
     for name, entry in document["calibration"].items():
         points = [_point(point) for point in entry["operating_points"]]
         lines.append(f"  {name:<24}{'; '.join(points) or 'no operating point'}{_sets(entry['grade_set'])}")
-    if document["novelty"] is not None:
-        lines.append(f"knows photographs unlike its training's; their limit was fitted on {document['novelty']['studies']}")
+    lines += _photographs(document)
     if document["adapted"] is not None:
         adapted = document["adapted"]
         lines.append(f"adapted to {adapted['site']}, from bundle {adapted['bundle_sha256'][:12]}")
@@ -222,6 +222,20 @@ def _data(entry: dict[str, Any] | None) -> str:
     patients = f" of {entry['patients']} patients" if entry["patients"] else ""
     cameras = f"; cameras: {', '.join(entry['cameras'])}" if entry["cameras"] else ""
     return f"{entry['studies']} studies{patients} ({', '.join(entry['datasets'])}){cameras}"
+
+
+def _photographs(document: dict[str, Any]) -> list[str]:
+    """What the bundle knows of photographs besides their grades."""
+    lines = []
+    if document["novelty"] is not None:
+        lines.append(f"knows photographs unlike its training's; their limit was fitted on {document['novelty']['studies']}")
+    if document["occlusion"] is not None:
+        found = document["occlusion"]
+        lines.append(
+            f"evidence maps: the tenth that they mark costs {found['drop']:.2f} (>= {found['drop_low']:.2f}) more of the "
+            f"referral probability than a random tenth, on {found['studies']} photographs"
+        )
+    return lines
 
 
 def _evidence(entry: dict[str, Any] | None) -> str:

@@ -49,6 +49,8 @@ def grade_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
         document["icdr"]["set"] = {"grades": [icdr_from(number) for number in found.grades], "coverage": found.coverage}
     if grade.HasField("novelty"):
         document["novelty"] = {"distance": grade.novelty.distance, "unlike_training": grade.novelty.unlike_training}
+    if grade.HasField("evidence_map"):
+        document["evidence_map"] = evidence_document(grade.evidence_map)
     if grade.graded.referral:
         basis = grade.graded.referral_basis
         document["referable"] = {
@@ -65,6 +67,16 @@ def grade_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
     document["timing"] = timing_document(grade.timing)
     document["model"] = model_document(model)
     return document
+
+
+def evidence_document(found: Any) -> dict[str, Any]:
+    """A map as rows of cells, and what of the photograph they cover."""
+    cells, columns = list(found.cells), found.columns
+    return {
+        "cells": [cells[i * columns : (i + 1) * columns] for i in range(found.rows)],
+        "frame": {name: getattr(found.frame, name) for name in ("left", "top", "right", "bottom")},
+        "largest_log_odds": found.largest_log_odds,
+    }
 
 
 def verdict(grade: Any) -> str:

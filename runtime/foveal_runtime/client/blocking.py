@@ -81,17 +81,20 @@ class Client:
         address = self._messages.address
         return diagnose(error_of_rpc(error, address), address, self._messages.options)
 
-    def grade(self, studies: Sequence[Study], operating_point: str = "") -> screening_pb2.GradeResponse:
+    def grade(
+        self, studies: Sequence[Study], operating_point: str = "", *, evidence_map: bool = False
+    ) -> screening_pb2.GradeResponse:
         """Grade studies; each result is a grade or an error (`status.error_of` makes an exception of it).
 
         Args:
             studies: to grade.
             operating_point: name of the bundle's point that decides on referrals; empty is the server's own.
+            evidence_map: also tell where in each graded photograph the evidence lies; takes some fifty times as long.
 
         Raises:
             FovealError: the request as a whole failed.
         """
-        request = self._messages.grade(studies, operating_point)
+        request = self._messages.grade(studies, operating_point, evidence_map)
         response: screening_pb2.GradeResponse = self._call(self._screening.Grade, request)
         return response
 

@@ -64,9 +64,13 @@ class Messages:
             message.image.encoded = scaled_down(study.image, self.options.scale_down_px)
         return message
 
-    def grade(self, studies: Iterable[Study], operating_point: str = "") -> screening_pb2.GradeRequest:
+    def grade(
+        self, studies: Iterable[Study], operating_point: str = "", evidence_map: bool = False
+    ) -> screening_pb2.GradeRequest:
         """Of `Grade`."""
-        return screening_pb2.GradeRequest(studies=[self.study(s) for s in studies], operating_point=operating_point)
+        return screening_pb2.GradeRequest(
+            studies=[self.study(s) for s in studies], operating_point=operating_point, evidence_map=evidence_map
+        )
 
     def embed(self, studies: Iterable[Study], kinds: Iterable[VectorKind]) -> screening_pb2.EmbedRequest:
         """Of `Embed`."""

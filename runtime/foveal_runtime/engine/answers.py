@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from foveal_runtime.bundle.manifest import Manifest
 from foveal_runtime.errors import UntrainedError
-from foveal_runtime.photo.imaging import Float32
+from foveal_runtime.photo.imaging import Float32, Frame
 from foveal_runtime.photo.quality import Quality
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import Int64
@@ -43,12 +43,26 @@ class Prepared:
     """True when the note was longer than the text encoder reads."""
     quality: Quality | None = None
     """Verdict on the photograph; None without one."""
+    frame: Frame | None = None
+    """What of the photograph the model sees; None without one."""
     eye: Eye | None = None
     """As the request or a DICOM header says."""
     from_header: tuple[str, ...] = ()
     """Fields of the record that the request left out and a DICOM header says."""
     prepare_ms: float = 0.0
     """Time spent decoding, cropping and tokenising."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvidenceMap:
+    """Where in a photograph lies what the model took for referable retinopathy (`engine.occlusion`)."""
+
+    cells_RR: Float32
+    """By row and column of `frame`, 0 to 1: 1 where smoothing the neighbourhood away costs referral most, 0 where it costs
+    nothing, and outside the field of view."""
+    frame: Frame
+    log_odds: float
+    """What the largest cell stands for: the loss of log odds of a grade of 2 or worse, mean over the windows that hold it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +91,8 @@ class Outcome:
     novelty: float | None = None
     """How far the photograph lies from those that the model was trained on (`engine.novelty`), in units of the bundle's limit;
     None without a photograph, or in bundles that don't know."""
+    evidence: EvidenceMap | None = None
+    """Where it was asked for."""
 
     @property
     def gradable(self) -> bool:
@@ -92,6 +108,22 @@ class Ask:
     """Vectors to return. A kind whose modality the study lacks is left out."""
     grade: bool = True
     """Return the logits of the trained heads."""
+    evidence: bool = False
+    """Return an evidence map where there is a photograph: some fifty more passes of the image and fusion graphs."""
+
+
+def check_evidence(manifest: Manifest) -> None:
+    """Refuse evidence maps of a bundle whose maps were not shown to be faithful.
+
+    Raises:
+        UntrainedError: there was no such check, or they failed it.
+    """
+    if manifest.occlusion is None:
+        raise UntrainedError(
+            "this bundle's evidence maps were never checked; export it anew with held-out studies to have them"
+        )
+    if not manifest.occlusion.is_proven:
+        raise UntrainedError("this bundle's evidence maps failed their check at export, so none is shown")
 
 
 def check_trained(manifest: Manifest, subset: Subset, ask: Ask) -> None:

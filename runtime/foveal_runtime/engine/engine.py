@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,22 +21,23 @@ from PIL.Image import Image
 
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.manifest import FUSION, Manifest
-from foveal_runtime.engine.answers import Ask, Outcome, Prepared, VectorKind, check_trained
+from foveal_runtime.engine.answers import Ask, EvidenceMap, Outcome, Prepared, VectorKind, check_trained
 from foveal_runtime.engine.budget import MemoryBudget
 from foveal_runtime.engine.compiled import Compiled
 from foveal_runtime.engine.novelty import feature, read_novelty
+from foveal_runtime.engine.occlusion import evidence_map
 from foveal_runtime.engine.ort import usable_cores
-from foveal_runtime.engine.passes import Pass, passes_of, timed
+from foveal_runtime.engine.passes import Pass, grouped, passes_of, timed
 from foveal_runtime.engine.providers import Provider
 from foveal_runtime.engine.session import GraphSession, open_sessions, provider_of
 from foveal_runtime.engine.variants import served
 from foveal_runtime.errors import UntrainedError
 from foveal_runtime.photo.dicom import filled, is_dicom, read_dicom, told_by_header
-from foveal_runtime.photo.imaging import Float32, ImageLimits, halved, photograph, square, standardise
+from foveal_runtime.photo.imaging import Float32, Frame, ImageLimits, framed, halved, photograph, standardise
 from foveal_runtime.photo.quality import Quality, assess
 from foveal_runtime.photo.structure import check_structure
 from foveal_runtime.photo.walk import Structure
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import Head, referral_log_odds
 from foveal_runtime.study.notes import NoteTokeniser, pad_notes
 from foveal_runtime.study.record import encode_record
 from foveal_runtime.study.study import Modality, Record, Study, subset_name
@@ -122,6 +124,7 @@ class Engine:
         imputed: tuple[str, ...] = ()
         truncated = False
         quality: Quality | None = None
+        frame: Frame | None = None
         header = Record()
         from_header: tuple[str, ...] = ()
         if Modality.IMAGE in subset:
@@ -133,7 +136,8 @@ class Engine:
                 with decoding(len(image), structure.decoded_bytes):
                     picture, header = self._picture(image, structure)
                 quality = assess(picture, self._min_gradable)
-                pixels_CHW = standardise(square(picture, self.manifest.image), self.manifest.image)
+                square_SSC, frame = framed(picture, self.manifest.image)
+                pixels_CHW = standardise(square_SSC, self.manifest.image)
                 del picture
             if is_dicom(image):
                 given = study.record or Record()
@@ -157,6 +161,7 @@ class Engine:
             imputed=imputed,
             truncated=truncated,
             quality=quality,
+            frame=frame,
             eye=(study.record.eye if study.record is not None else None) or header.eye,
             from_header=from_header,
             prepare_ms=(time.perf_counter() - started) * 1e3,
@@ -242,9 +247,24 @@ class Engine:
                     novelty=self._novelty(tokens[Modality.IMAGE][i])
                     if self._novelty and Modality.IMAGE in item.subset
                     else None,
+                    evidence=self.evidence_map(item) if ask.evidence and Modality.IMAGE in item.subset else None,
                 )
             )
         return outcomes
+
+    def evidence_map(self, item: Prepared) -> EvidenceMap:
+        """Where in a study's photograph its evidence for referral lies."""
+        return evidence_map(item, self.manifest.image, partial(self.referral_log_odds, item))
+
+    def referral_log_odds(self, item: Prepared, pixels_NCHW: Float32) -> npt.NDArray[np.float64]:
+        """Log odds of an ICDR grade of 2 or worse, `[N]`, of a study with each of these photographs in place of its own."""
+        copies = [replace(item, pixels_CHW=pixels_CHW) for pixels_CHW in pixels_NCHW]
+        tokens = {Modality.IMAGE: self._encode(Modality.IMAGE, copies)}
+        for modality in item.subset - {Modality.IMAGE}:
+            tokens[modality] = dict.fromkeys(range(len(copies)), self._encode(modality, [item])[0])
+        passes = [Pass(i, item.subset) for i in range(len(copies))]
+        fused = self._fuse(passes, tokens)
+        return referral_log_odds(np.stack([fused[each]["icdr_BG"] for each in passes]))
 
     def image_features(self, prepared: Sequence[Prepared]) -> npt.NDArray[np.float64]:
         """What `engine.novelty` compares of photographs, a row a study; every study has one."""
@@ -301,13 +321,7 @@ class Engine:
         return fused
 
     def _groups(self, session: GraphSession, rows: list[int], lengths: list[int], bucket_tokens: int) -> list[list[int]]:
-        """Split rows into graph calls: like lengths together, at most `max_rows`, or one by one where the graph says so."""
-        if session.one_at_a_time:
-            return [[row] for row in rows]
-        buckets: dict[int, list[int]] = {}
-        for row, length in zip(rows, lengths, strict=True):
-            buckets.setdefault(-(-length // bucket_tokens), []).append(row)
-        return [bucket[i : i + self.max_rows] for bucket in buckets.values() for i in range(0, len(bucket), self.max_rows)]
+        return grouped(rows, lengths, bucket_tokens, 1 if session.one_at_a_time else self.max_rows)
 
 
 def _given(array: _A | None) -> _A:

@@ -30,6 +30,14 @@ def passes_of(prepared: Sequence[Prepared], asks: Sequence[Ask]) -> list[Pass]:
     return list(passes)
 
 
+def grouped(rows: Sequence[int], lengths: Sequence[int], bucket_tokens: int, most: int) -> list[list[int]]:
+    """Split rows into graph calls: like lengths together, at most `most`."""
+    buckets: dict[int, list[int]] = {}
+    for row, length in zip(rows, lengths, strict=True):
+        buckets.setdefault(-(-length // bucket_tokens), []).append(row)
+    return [bucket[i : i + most] for bucket in buckets.values() for i in range(0, len(bucket), most)]
+
+
 @contextlib.contextmanager
 def timed(milliseconds: dict[str, float], name: str, clock: Callable[[], float]) -> Iterator[None]:
     """Note under `name` how many milliseconds the block takes."""

@@ -31,6 +31,8 @@ from foveal_runtime.photo.tiff import is_tiff
 from foveal_runtime.photo.walk import Structure
 
 Float32 = npt.NDArray[np.float32]
+Frame = tuple[float, float, float, float]
+"""Left, top, right and bottom of a square within a photograph, in widths and heights of it; may lie outside it (< 0, > 1)."""
 
 _FIELD_THRESHOLD = 18
 """A pixel whose brightest channel exceeds this (0 to 255) belongs to the field of view; camera black stays below it."""
@@ -237,6 +239,11 @@ def _box(probe_3HW: UInt8, paper: float, step: int, size: tuple[int, int]) -> tu
 
 def square(picture: Image.Image, spec: ImageSpec) -> UInt8:
     """Crop and resize to `square_SSC`, still 8 bits: the form that training caches and augments."""
+    return framed(picture, spec)[0]
+
+
+def framed(picture: Image.Image, spec: ImageSpec) -> tuple[UInt8, Frame]:
+    """`square`, and what of the photograph it shows."""
     width, height = picture.size
     if spec.crop is Crop.FIELD:
         probe, step = _probe(picture)
@@ -253,11 +260,12 @@ def square(picture: Image.Image, spec: ImageSpec) -> UInt8:
     x0, x1 = round((inside[0] - left) * scale_x), round((inside[2] - left) * scale_x)
     y0, y1 = round((inside[1] - top) * scale_y), round((inside[3] - top) * scale_y)
     part = picture.resize((max(x1 - x0, 1), max(y1 - y0, 1)), Image.Resampling.BICUBIC, box=inside)
+    frame = (left / width, top / height, right / width, bottom / height)
     if part.size == (spec.side_px, spec.side_px):
-        return np.asarray(part, dtype=np.uint8)
+        return np.asarray(part, dtype=np.uint8), frame
     canvas = np.zeros((spec.side_px, spec.side_px, 3), np.uint8)
     canvas[y0 : y0 + part.size[1], x0 : x0 + part.size[0]] = np.asarray(part)
-    return canvas
+    return canvas, frame
 
 
 def standardise(square_SSC: UInt8, spec: ImageSpec) -> Float32:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from foveal_runtime._proto import screening_pb2, study_pb2
+from foveal_runtime.engine.answers import Ask, check_evidence
 from foveal_runtime.errors import FovealError, StudyError
 from foveal_runtime.rpc.messages import (
     EYE_OF,
@@ -24,6 +25,8 @@ from foveal_runtime.study.study import Eye, Modality
 
 if TYPE_CHECKING:
     from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.bundle.manifest import Manifest
+    from foveal_runtime.engine.answers import EvidenceMap
     from foveal_runtime.engine.grading import Abstention, Grades
     from foveal_runtime.serving.request import Answer
     from foveal_runtime.study.exam import ExamVerdict, Finding
@@ -46,6 +49,17 @@ REFERRAL_OF: dict[Any, bool] = {number: refer for refer, number in REFERRAL_TO.i
 SDRG_TO: dict[int, Any] = {grade: screening_pb2.SdrgGrade.Value(f"SDRG_GRADE_R{grade}") for grade in range(5)}
 
 
+def grading_ask(request: Any, manifest: Manifest) -> Ask:
+    """What a request for grades asks of each study.
+
+    Raises:
+        UntrainedError: it asks for evidence maps, which this bundle has none of.
+    """
+    if request.evidence_map:
+        check_evidence(manifest)
+    return Ask(evidence=request.evidence_map)
+
+
 def grade_to(answer: Answer, grades: Grades, abstains: Abstention | None = None) -> screening_pb2.Grade:
     """The message for a graded study; one whose photograph can't be graded carries no grade, nor one that is withheld."""
     outcome = answer.outcome
@@ -66,7 +80,20 @@ def grade_to(answer: Answer, grades: Grades, abstains: Abstention | None = None)
         message.abstained.CopyFrom(screening_pb2.Abstained(reason=abstains.reason.name, message=abstains.message))
     else:
         message.graded.CopyFrom(_graded_to(grades))
+        if outcome.evidence is not None:
+            message.evidence_map.CopyFrom(_evidence_to(outcome.evidence))
     return message
+
+
+def _evidence_to(found: EvidenceMap) -> screening_pb2.EvidenceMap:
+    left, top, right, bottom = found.frame
+    return screening_pb2.EvidenceMap(
+        rows=found.cells_RR.shape[0],
+        columns=found.cells_RR.shape[1],
+        cells=found.cells_RR.ravel().tolist(),
+        frame=screening_pb2.Frame(left=left, top=top, right=right, bottom=bottom),
+        largest_log_odds=found.log_odds,
+    )
 
 
 def _graded_to(grades: Grades) -> screening_pb2.Graded:

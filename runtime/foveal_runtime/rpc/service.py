@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from foveal_runtime._proto import screening_pb2, screening_pb2_grpc, study_pb2
@@ -22,7 +23,7 @@ from foveal_runtime.errors import (
 )
 from foveal_runtime.rpc import shares
 from foveal_runtime.rpc.audited import Audited
-from foveal_runtime.rpc.grade_messages import embed_result, exam_to, eye_of, grade_to, study_with_eye
+from foveal_runtime.rpc.grade_messages import embed_result, exam_to, eye_of, grade_to, grading_ask, study_with_eye
 from foveal_runtime.rpc.messages import PROVIDER_TO, kinds_from, model_ref_to, model_to
 from foveal_runtime.rpc.metrics import Observer, Observers
 from foveal_runtime.rpc.model_asked import model_asked
@@ -72,7 +73,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
     async def Grade(self, request: Any, context: Any) -> Any:
         model = self._router.route_grading(*model_asked(context)).model
         point = self._point(model, request.operating_point)
-        answers, sent = await self.answer(model, request.studies, Ask(), context)
+        answers, sent = await self.answer(model, request.studies, grading_ask(request, model.bundle.manifest), context)
         results = [
             self._graded(s.id, a, model, f"studies[{i}]", point)
             for i, (s, a) in enumerate(zip(request.studies, answers, strict=True))
@@ -96,7 +97,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
             raise UntrainedError("this bundle's ICDR head was not trained, and a visit is judged by ICDR grades; use Grade")
         point = self._point(model, request.operating_point)
         studies = [study_with_eye(item) for item in request.studies]
-        answers, sent = await self.answer(model, studies, Ask(), context)
+        answers, sent = await self.answer(model, studies, grading_ask(request, model.bundle.manifest), context)
         results = []
         photographs: list[tuple[Eye | None, Finding | None]] = []
         for i, (item, study, answer) in enumerate(zip(request.studies, studies, answers, strict=True)):
@@ -237,7 +238,10 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                 answers[i] = error
         if requests:
             deadline_s = context.time_remaining()
-            futures = model.batcher.submit([r for _, r in requests], deadline_s=deadline_s, share=shares.current())
+            share = shares.current()
+            if any(request.alone for _, request in requests):
+                share = replace(share, bulk=True)
+            futures = model.batcher.submit([r for _, r in requests], deadline_s=deadline_s, share=share)
             try:
                 done = await asyncio.gather(*futures, return_exceptions=True)
             finally:
@@ -250,7 +254,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                 answers[i] = outcome
         done_with = [answer for answer in answers if answer is not None]
         if self._router.shadow is not None and model.bundle is self._router.default.bundle:
-            graded = [(request, done_with[i]) for i, request in requests if request.ask.grade]
+            graded = [(request, done_with[i]) for i, request in requests if request.ask.grade and not request.alone]
             self._router.shadow.compare(model, graded)
         for answer in done_with:
             self._observer.answered(answer)
@@ -263,6 +267,8 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
             raise read.refusal
         study = read.study
         study.validate()
+        if study.image is None:
+            ask = replace(ask, evidence=False)
         check_trained(model.bundle.manifest, study.modalities, ask)
         if ask.grade:
             check_given(model.bundle.manifest, study.modalities, self._config.given)

@@ -211,7 +211,8 @@ class Dispatcher:
         hands.running.remove(batch)
         # What lies between two batches is the lane's time too: predictions without it let more in than can be answered.
         free_since = hands.ended[0] if len(hands.ended) == self._lanes else handed
-        self._line.took(len(batch), loop.time() - max(handed, free_since))
+        if not batch[0].request.alone:
+            self._line.took(len(batch), loop.time() - max(handed, free_since))
         hands.ended.append(loop.time())
         if len(hands.ended) > self._lanes:
             hands.ended.popleft()

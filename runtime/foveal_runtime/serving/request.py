@@ -79,6 +79,11 @@ class Request:
     """`photograph_key`, where somebody has it already: it takes as long as reading the file."""
 
     @property
+    def alone(self) -> bool:
+        """Whether it takes so long that nothing else may be in its batch."""
+        return self.ask.evidence
+
+    @property
     def size_bytes(self) -> int:
         """What it occupies while it waits."""
         return len(self.study.image or b"") + len((self.study.note or "").encode())
@@ -101,7 +106,9 @@ class Request:
 
     def _key(self, photograph: bytes) -> bytes:
         digest = hashlib.sha256(photograph)
-        digest.update(repr((self.study.note, self.study.record, sorted(self.ask.kinds), self.ask.grade)).encode())
+        digest.update(
+            repr((self.study.note, self.study.record, sorted(self.ask.kinds), self.ask.grade, self.ask.evidence)).encode()
+        )
         return digest.digest()
 
 

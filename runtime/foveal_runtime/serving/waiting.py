@@ -253,6 +253,8 @@ class WaitingLine:
             chars += len(job.request.study.note or "")
             if batch and (job.group is not batch[0].group or pixels > limits.max_pixels or chars > limits.max_note_chars):
                 break
+            if batch and (job.request.alone or batch[0].request.alone):
+                break
             self._drop_first()
             batch.append(job)
         return batch

@@ -70,6 +70,13 @@ def referral_score(probabilities_BG: npt.NDArray[np.floating[Any]]) -> npt.NDArr
     return np.where(graded, 1.0, referable_probability(probabilities_BG))
 
 
+def referral_log_odds(logits_BG: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    """Log odds of ICDR grade >= 2, uncalibrated, along the last axis: unlike a probability it tells strong answers apart."""
+    logits_BG = np.asarray(logits_BG, dtype=np.float64)
+    above, below = logits_BG[..., REFERABLE_GRADE:], logits_BG[..., :REFERABLE_GRADE]
+    return np.asarray(np.logaddexp.reduce(above, axis=-1) - np.logaddexp.reduce(below, axis=-1))
+
+
 def confusion_counts(first_N: npt.NDArray[np.int64], second_N: npt.NDArray[np.int64]) -> list[list[int]]:
     """Studies by the first grader's grade (row) and the second's (column)."""
     counts = np.zeros((GRADES, GRADES), np.int64)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import add_trust, open_engine, photograph, write_bundle
+from bundles import add_occlusion, add_trust, open_engine, photograph, write_bundle
 from dicoms import dicom
 from google.protobuf import json_format
 from PIL import Image
@@ -24,6 +24,7 @@ from foveal_runtime.engine.grading import grade as calibrated
 from foveal_runtime.errors import (
     CheckFailed,
     InputError,
+    UntrainedError,
 )
 from foveal_runtime.rpc.grade_messages import exam_to, icdr_from
 from foveal_runtime.study.exam import Finding, judge
@@ -256,3 +257,29 @@ def test_unlike_and_undecided_photographs_are_withheld_where_the_server_is_told_
         exam = told.grade_exam(visit)
         assert not any(eye.gradable for eye in exam.eyes)
         assert exam.patient.referral == screening_pb2.REFERRAL_UNSPECIFIED
+
+
+def test_evidence_maps_come_with_grades_where_they_are_asked_for_and_proven(tmp_path: Path, client: Client) -> None:
+    with pytest.raises(UntrainedError, match="never checked"):
+        client.grade([Study(image=photograph(1))], evidence_map=True)
+    path = add_occlusion(write_bundle(tmp_path / "b"))
+    grey = io.BytesIO()
+    Image.new("RGB", (600, 600), (120, 120, 120)).save(grey, "JPEG")
+    studies = [Study(image=photograph(1)), Study(note="macula"), Study(image=grey.getvalue()), Study(image=b"no picture")]
+    with RunningServer(path) as server, server.client() as opened:
+        plain, asked = opened.grade(studies), opened.grade(studies, evidence_map=True)
+        exam = screening_pb2.GradeExamRequest(evidence_map=True)
+        exam.studies.add(eye=study_pb2.EYE_LEFT).study.image.encoded = photograph(1)
+        (of_exam,) = opened.grade_exam(exam).results
+    assert not any(result.grade.HasField("evidence_map") for result in plain.results)
+    assert [result.grade.HasField("evidence_map") for result in asked.results] == [True, False, False, False]
+    assert asked.results[3].HasField("error")
+    found = asked.results[0].grade.evidence_map
+    assert len(found.cells) == found.rows * found.columns
+    engine = open_engine(path)
+    expected = engine.evidence_map(engine.prepare(studies[0]))
+    np.testing.assert_allclose(found.cells, expected.cells_RR.ravel(), atol=1e-5)
+    assert (found.frame.left, found.frame.bottom) == pytest.approx((expected.frame[0], expected.frame[3]))
+    assert list(of_exam.grade.evidence_map.cells) == pytest.approx(list(found.cells), abs=1e-5)
+    for one, other in zip(plain.results, asked.results, strict=True):
+        assert one.grade.graded == other.grade.graded

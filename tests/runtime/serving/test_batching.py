@@ -222,6 +222,16 @@ async def test_a_batch_is_limited_by_pixels_and_characters_too() -> None:
         assert [len(batch) for batch in rig.made[0].batches] == [1, 1, 1, 2, 1]
 
 
+async def test_an_evidence_map_holds_up_nobody_in_its_batch() -> None:
+    async with Rig() as rig:
+        first = await rig.occupy()
+        maps = [Request(study=Study(note=str(i)), ask=Ask(evidence=True)) for i in range(2)]
+        others = rig.batcher.submit([request("a"), *maps, request("b"), request("c")])
+        rig.gate.set()
+        await settle([first, *others])
+        assert [len(batch) for batch in rig.made[0].batches] == [1, 1, 1, 1, 2]
+
+
 async def test_one_bad_study_fails_alone() -> None:
     async with Rig() as rig:
         answers = await settle(rig.batcher.submit([request("a"), request("bad"), request("c")]))

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.labels import GRADES
@@ -22,6 +23,8 @@ from foveal_train.data.synthetic.findings import draw_findings
 from foveal_train.data.synthetic.lesions import LesionArtist, Lesions
 from foveal_train.data.synthetic.patients import Camera, Quality
 from foveal_train.data.synthetic.retinopathy import draw_retinopathy
+
+Bool = npt.NDArray[np.bool_]
 
 # Optical density per unit of blood and of pigment, for R, G, B.
 _BLOOD = (0.38, 1.12, 0.86)
@@ -37,6 +40,8 @@ _DRUSEN = (0.93, 0.69, 0.33)
 _SCLERA = (0.95, 0.82, 0.60)
 _BURN = (0.84, 0.66, 0.40)
 _VEIL = (0.76, 0.56, 0.38)
+_DRAWN = 0.3
+"""Share of a pixel that a lesion covers, from which the pixel counts as its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +60,11 @@ class FundusPlan:
 
 def render(rng: np.random.Generator, plan: FundusPlan, side_px: int = 512) -> UInt8:
     """Draw the photograph, `rgb_HWC` of side_px x side_px."""
+    return render_with_lesions(rng, plan, side_px)[0]
+
+
+def render_with_lesions(rng: np.random.Generator, plan: FundusPlan, side_px: int = 512) -> tuple[UInt8, Bool]:
+    """The photograph, and `lesions_HW`: where the lesions of retinopathy were drawn."""
     look = LOOKS[plan.camera]
     shift = rng.normal(0, 0.16, size=2) if plan.quality.image_field else np.zeros(2)
     radius_px = side_px / 2 * look.radius
@@ -90,7 +100,13 @@ def render(rng: np.random.Generator, plan: FundusPlan, side_px: int = 512) -> UI
     absorb(rgb_CSS, lesions.pigment, _PIGMENT, blur=0.007)
     absorb(rgb_CSS, lesions.new_vessels, _BLOOD, blur=0.002, strength=0.75)
     absorb(rgb_CSS, lesions.blood, _BLOOD, blur=0.006, strength=0.92)
-    return photograph(rng, rgb_CSS, view, camera=plan.camera, quality=plan.quality, age_years=plan.age_years)
+    drawn_HW = np.zeros((side_px, side_px), np.bool_)
+    for mask in (lesions.blood, lesions.new_vessels, lesions.exudate, lesions.cotton):
+        if mask.used:
+            place, level = mask.patch()
+            drawn_HW[place] |= level > _DRAWN
+    rgb_HWC = photograph(rng, rgb_CSS, view, camera=plan.camera, quality=plan.quality, age_years=plan.age_years)
+    return rgb_HWC, drawn_HW
 
 
 def render_fundus(
