@@ -16,6 +16,7 @@ from starlette.routing import Route as StarletteRoute
 
 from foveal_runtime.errors import NotFoundError
 from foveal_runtime.http.call import Receive, Scope
+from foveal_runtime.http.console import console_routes
 from foveal_runtime.http.endpoint import JSON, CallEndpoint, Send, respond
 from foveal_runtime.http.openapi import document
 from foveal_runtime.http.origins import Origins
@@ -48,6 +49,7 @@ def make_app(inside: Inside) -> Callable[[Any, Any, Any], Any]:
         routes=[
             *(StarletteRoute(each.path, endpoints[each.call.full_name], methods=[each.verb]) for each in routes()),
             *(StarletteRoute(path, _stream, methods=["POST"]) for path in streams()),
+            *console_routes(),
             *(StarletteRoute(path, answer, methods=["GET"]) for path, answer in _open_answers(inside).items()),
         ],
         exception_handlers={HTTPException: _refuse, Exception: _fail},
