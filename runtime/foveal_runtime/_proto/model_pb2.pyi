@@ -74,7 +74,7 @@ class GetModelRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("model", "profile", "provider", "workers", "threads", "embedding_dim", "image", "text", "trained_heads", "trained_subsets", "aligned_modalities", "operating_points", "tolerances", "parity", "limits", "evidence", "trained_on", "warnings", "variants")
+    __slots__ = ("model", "profile", "provider", "workers", "threads", "embedding_dim", "image", "text", "trained_heads", "trained_subsets", "aligned_modalities", "operating_points", "tolerances", "parity", "limits", "evidence", "trained_on", "warnings", "variants", "evidence_maps")
     class OperatingPointsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -115,6 +115,7 @@ class GetModelResponse(_message.Message):
     TRAINED_ON_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     VARIANTS_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_MAPS_FIELD_NUMBER: _ClassVar[int]
     model: ModelRef
     profile: str
     provider: Provider
@@ -134,7 +135,8 @@ class GetModelResponse(_message.Message):
     trained_on: TrainedOn
     warnings: _containers.RepeatedScalarFieldContainer[str]
     variants: _containers.ScalarMap[str, str]
-    def __init__(self, model: _Optional[_Union[ModelRef, _Mapping]] = ..., profile: _Optional[str] = ..., provider: _Optional[_Union[Provider, str]] = ..., workers: _Optional[int] = ..., threads: _Optional[int] = ..., embedding_dim: _Optional[int] = ..., image: _Optional[_Union[ImagePreprocessing, _Mapping]] = ..., text: _Optional[_Union[TextPreprocessing, _Mapping]] = ..., trained_heads: _Optional[_Iterable[str]] = ..., trained_subsets: _Optional[_Iterable[str]] = ..., aligned_modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., operating_points: _Optional[_Mapping[str, OperatingPoints]] = ..., tolerances: _Optional[_Union[Tolerances, _Mapping]] = ..., parity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., evidence: _Optional[_Mapping[str, SubsetEvidence]] = ..., trained_on: _Optional[_Union[TrainedOn, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., variants: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    evidence_maps: bool
+    def __init__(self, model: _Optional[_Union[ModelRef, _Mapping]] = ..., profile: _Optional[str] = ..., provider: _Optional[_Union[Provider, str]] = ..., workers: _Optional[int] = ..., threads: _Optional[int] = ..., embedding_dim: _Optional[int] = ..., image: _Optional[_Union[ImagePreprocessing, _Mapping]] = ..., text: _Optional[_Union[TextPreprocessing, _Mapping]] = ..., trained_heads: _Optional[_Iterable[str]] = ..., trained_subsets: _Optional[_Iterable[str]] = ..., aligned_modalities: _Optional[_Iterable[_Union[_study_pb2.Modality, str]]] = ..., operating_points: _Optional[_Mapping[str, OperatingPoints]] = ..., tolerances: _Optional[_Union[Tolerances, _Mapping]] = ..., parity: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., evidence: _Optional[_Mapping[str, SubsetEvidence]] = ..., trained_on: _Optional[_Union[TrainedOn, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., variants: _Optional[_Mapping[str, str]] = ..., evidence_maps: _Optional[bool] = ...) -> None: ...
 
 class TrainedOn(_message.Message):
     __slots__ = ("datasets", "studies", "patients", "validation_studies", "cameras")

@@ -17,6 +17,7 @@ from starlette.routing import Route as StarletteRoute
 
 from foveal_runtime.errors import NotFoundError
 from foveal_runtime.http.call import Receive, Scope
+from foveal_runtime.http.console import console_routes
 from foveal_runtime.http.endpoint import JSON, Begin, CallEndpoint, ContractExchange, Send, respond
 from foveal_runtime.http.inference import AskExchange, InferExchange
 from foveal_runtime.http.openapi import document
@@ -43,6 +44,7 @@ def make_app(inside: Inside) -> Callable[[Any, Any, Any], Any]:
         routes=[
             *(StarletteRoute(route.path, endpoint, methods=[route.verb]) for route, endpoint in _endpoints(inside)),
             *(StarletteRoute(path, _stream, methods=["POST"]) for path in streams()),
+            *console_routes(),
             *(StarletteRoute(path, answer, methods=["GET"]) for path, answer in _open_answers(inside).items()),
         ],
         exception_handlers={HTTPException: _refuse, Exception: _fail},

@@ -217,6 +217,7 @@ def model_to(bundle: Bundle) -> model_pb2.GetModelResponse:
         model=model_ref_to(bundle),
         profile=manifest.profile,
         embedding_dim=manifest.embedding_dim,
+        evidence_maps=manifest.occlusion is not None and manifest.occlusion.is_proven,
         image=model_pb2.ImagePreprocessing(
             side_px=manifest.image.side_px,
             crop=_CROP_TO[manifest.image.crop],
