@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from foveal_runtime import __version__
 from foveal_runtime._proto import open_inference_grpc_pb2 as inference
 from foveal_runtime._proto import open_inference_grpc_pb2_grpc as inference_grpc
+from foveal_runtime._proto import screening_pb2
 from foveal_runtime.errors import FovealError, InputError, NotFoundError
 from foveal_runtime.rpc.inbox import LARGE_BYTES, message_bytes
 from foveal_runtime.rpc.inference_tensors import (
@@ -94,12 +93,13 @@ class InferenceService(inference_grpc.GRPCInferenceServiceServicer):
         answered = ""
         if not VECTOR_OUTPUTS.keys() >= set(wanted):
             point = request.parameters[OPERATING_POINT].string_param if OPERATING_POINT in request.parameters else ""
-            graded = await self._screening.Grade(_Wanted(studies, operating_point=point), asked)
+            graded = await self._screening.Grade(_Wanted(screening_pb2.GradeRequest(operating_point=point), studies), asked)
             tensors |= _named(graded_tensors(_some(graded.results)))
             answered = graded.model.bundle_sha256
         kinds = [kind for name, kind in VECTOR_OUTPUTS.items() if name in wanted]
         if kinds:
-            embedded = await self._screening.Embed(_Wanted(studies, [KIND_TO[kind] for kind in kinds]), asked)
+            request_of_kinds = screening_pb2.EmbedRequest(kinds=[KIND_TO[kind] for kind in kinds])
+            embedded = await self._screening.Embed(_Wanted(request_of_kinds, studies), asked)
             tensors |= _named(vector_tensors(_some(embedded.results), kinds, host.bundle.manifest.embedding_dim))
             answered = answered or embedded.model.bundle_sha256
         response = inference.ModelInferResponse(
@@ -124,13 +124,14 @@ class InferenceService(inference_grpc.GRPCInferenceServiceServicer):
             raise NotFoundError(f"no such model, or not in that version; this server has {have}") from error
 
 
-@dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What `Screening` reads of its requests; a message would copy every photograph."""
+    """A request of `Screening` with studies of its own: in the message itself, every photograph would be a copy."""
 
-    studies: list[Any]
-    kinds: Sequence[int] = ()
-    operating_point: str = ""
+    def __init__(self, request: Any, studies: list[Any]) -> None:
+        self._request, self.studies = request, studies
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._request, name)
 
 
 class _Asked:
