@@ -40,7 +40,7 @@ referable diabetic retinopathy (ICDR >= 2), embeddings for retrieval. It answers
 ## Data
 Trained on {info.train_studies} studies, chosen on {info.validation_studies} validation studies, of:
 {", ".join(_kind(spec) for spec in info.data) or "generated data"}.
-Seed {info.seed}, best epoch {info.best_epoch} of {info.epochs}.
+Seed {info.seed}, best epoch {info.best_epoch} of {info.epochs}.{_taught(info)}
 
 ## Quality on held-out data
 {_metrics(metrics)}
@@ -130,6 +130,18 @@ def _evidence(manifest: Manifest) -> str:
 
 def _bound(value: float | None, low: float | None) -> str:
     return "" if value is None else f"{value:.3f}, {low:.3f}"
+
+
+def _taught(info: RunInfo) -> str:
+    """Who taught a distilled run, by fingerprint: names of folders are nobody else's business."""
+    found = info.distillation
+    if found is None:
+        return ""
+    teachers = "; ".join(f"{each.recipe}, {each.side_px} px, `{each.fingerprint[:12]}`" for each in found.teachers)
+    photographs = f", and on {found.unlabelled_studies} photographs without labels" if found.unlabelled_studies else ""
+    return (
+        f"\nTaught by the answers of other runs (recipe, photographs, fingerprint) on these studies{photographs}: {teachers}."
+    )
 
 
 def _kind(spec: str) -> str:

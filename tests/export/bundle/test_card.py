@@ -9,7 +9,7 @@ from bundles import write_bundle
 from foveal_export.bundle.card import model_card
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.calibration import SubsetCalibration
-from foveal_train.runs.run import read_info
+from foveal_train.runs.run import Distillation, TaughtBy, read_info
 
 FIGURE = {"value": 0.812, "interval": [0.701, 0.934], "n": 40}
 ICDR = {
@@ -60,3 +60,14 @@ def test_card_has_figures_with_intervals_thresholds_limits_and_use(tiny_run: Pat
 def test_card_without_figures_says_so(tiny_run: Path, tmp_path: Path) -> None:
     manifest = Bundle.open(write_bundle(tmp_path / "bundle")).manifest
     assert "no held-out metrics" in model_card(manifest, read_info(tiny_run), {}, {})
+
+
+def test_card_of_a_student_names_its_teachers_by_fingerprint(tiny_run: Path, tmp_path: Path) -> None:
+    manifest = Bundle.open(write_bundle(tmp_path / "bundle")).manifest
+    by = TaughtBy(name="secret folder", fingerprint="f" * 64, space_id="s", recipe="edge", side_px=384)
+    taught = Distillation(teachers=(by,), unlabelled_studies=50)
+    info = read_info(tiny_run).model_copy(update={"distillation": taught})
+    card = model_card(manifest, info, METRICS, {})
+    assert "and on 50 photographs without labels: edge, 384 px, `ffffffffffff`." in card
+    assert "secret folder" not in card
+    assert "Taught by" not in model_card(manifest, read_info(tiny_run), METRICS, {})
