@@ -222,7 +222,7 @@ class _Making:
 
     def ask(self) -> None:
         assert self.lessons is not None
-        with self.process.main_process_first():  # the others find the answers that it keeps
+        with self._giving_back(), self.process.main_process_first():  # the others find the answers that it keeps
             self.targets = self.lessons.targets(self.data.taught, self.recipe, device=self.process.device, say=self.say)
 
     def fit(self) -> None:
