@@ -24,7 +24,8 @@ PICTURES = ROOT / "docs" / "pictures"
 PHOTOGRAPHS = ROOT / "examples" / "photographs"
 FOVEAL = (sys.executable, "-m", "foveal_runtime.cli.main")
 COLOURS = 160
-DESK, TELEPHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+DESK: Any = {"width": 1280, "height": 800}
+TELEPHONE: Any = {"width": 390, "height": 844}
 
 
 def main() -> int:
@@ -75,7 +76,7 @@ def served(bundle: Path) -> Iterator[str]:
             server.wait(60)
 
 
-def page_of(browser: Any, url: str, size: dict[str, int], scheme: str) -> Any:
+def page_of(browser: Any, url: str, size: Any, scheme: str) -> Any:
     """The console, opened."""
     page = browser.new_context(viewport=size, color_scheme=scheme).new_page()
     page.set_default_timeout(90_000)
