@@ -57,7 +57,8 @@ def test_every_graph_has_its_variants_and_each_holds_the_budget(varied_int8: Exp
             assert each.parity["passed"], (graph, name)
             assert each.parity["min_cosine"] >= bundle.manifest.tolerances.min_cosine - 0.2
             assert each.for_gpu == (name == "fp16-typed")
-    assert variants["image"]["fp32"].parity["mean_cosine"] >= bundle.manifest.parity["mean_cosine"]
+    # The other graphs stay INT8: what is left of the image's own error may be less than their noise.
+    assert variants["image"]["fp32"].parity["mean_cosine"] >= bundle.manifest.parity["mean_cosine"] - 1e-4
     assert varied_int8.report["variants"]["image"]["int8"]["bytes"] == variants["image"]["int8"].bytes
 
 

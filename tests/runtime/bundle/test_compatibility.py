@@ -30,6 +30,8 @@ ADDED = (
     "engines",
     "variants",
     "novelty",
+    "occlusion",
+    "held_out",
     "adapted",
 )
 """Fields that a manifest of schema 1 may lack."""
