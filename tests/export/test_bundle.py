@@ -197,7 +197,7 @@ def test_report_shows_every_precision_and_which_output_failed(int8: Exported) ->
     page = report.html({**int8.report, "failures": [missed], "passed": False}, {}, {}, {})
     assert page.count('<span class="fail">FAIL</span>') == 1
     rows = [row for row in page.split("<tr>") if 'class="fail">FAIL' in row]
-    assert rows[0].startswith("<td>image</td><td>joint</td>")
+    assert rows[0].startswith("<td class=l>image</td><td>joint</td>")
 
 
 @pytest.mark.slow

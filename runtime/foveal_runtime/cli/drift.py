@@ -110,6 +110,10 @@ def forget(folder: Path, camera: str, /, *, json: Json = False) -> None:
 
     A server that runs notices within ten seconds. Alarms of that camera end with it.
 
+    For example:
+
+        foveal drift forget ./drift 5f1c0a2b
+
     Args:
         folder: that `foveal serve --drift` writes.
         camera: its name in `foveal drift report`.

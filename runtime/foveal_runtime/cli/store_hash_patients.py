@@ -19,6 +19,7 @@ def hash_patients(location: str, /, *, key: Path | None = None, password: Passwo
     and callers send references as before. There is no way back: HMAC-SHA256 can't be undone.
 
     For example:
+
         foveal store dump /var/lib/foveal/store before-hashing.dump
         foveal store hash-patients /var/lib/foveal/store
 
