@@ -31,7 +31,7 @@ from sklearn.metrics import roc_auc_score
 from foveal_export.parity.occlusion import deletion
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.engine.engine import Engine
-from foveal_runtime.engine.occlusion import CELLS, field_of_view
+from foveal_runtime.engine.occlusion import edges, field_of_view
 from foveal_runtime.errors import FovealError
 from foveal_runtime.study.study import Eye, Study
 from foveal_train.data.synthetic.camera import jpeg_bytes
@@ -86,9 +86,9 @@ def _framed(mask_HW: Bool, frame: tuple[float, float, float, float], side_px: in
 
 
 def _cells(plane_SS: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    edges = np.round(np.linspace(0, plane_SS.shape[0], CELLS + 1)).astype(int)[:-1]
-    counts = np.add.reduceat(np.add.reduceat(np.ones_like(plane_SS), edges, 0), edges, 1)
-    return np.asarray(np.add.reduceat(np.add.reduceat(plane_SS, edges, 0), edges, 1) / counts, np.float32)
+    begins = edges(plane_SS.shape[0])[:-1]
+    counts = np.add.reduceat(np.add.reduceat(np.ones_like(plane_SS), begins, 0), begins, 1)
+    return np.asarray(np.add.reduceat(np.add.reduceat(plane_SS, begins, 0), begins, 1) / counts, np.float32)
 
 
 @app.command

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from foveal_runtime.bundle.calibration import OperatingPoint, SubsetCalibration
+from foveal_runtime.photo.imaging import ImageSpec
 from foveal_runtime.study.labels import MISSING, Head
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.record import FeatureStats, encode_record
@@ -93,3 +94,19 @@ def make_arrays(samples: list[Sample], tokenise: NoteTokeniser, *, seed: int = 0
         samples=tuple(samples),
     )
     return with_notes(arrays, [s.note for s in samples], tokenise)
+
+
+def noise_arrays(count: int) -> StudyArrays:
+    """Studies of noise that have everything, graded at random by ICDR."""
+    rng = np.random.default_rng(0)
+    return StudyArrays(
+        ids=tuple(str(i) for i in range(count)),
+        squares_NSSC=rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8),
+        notes=tuple(np.asarray([101, 2000 + i % 5, 102], np.int64) for i in range(count)),
+        features_NF=rng.normal(size=(count, 6)).astype(np.float32),
+        present_NM=np.ones((count, len(Modality)), bool),
+        labels={Head.ICDR: rng.integers(0, 5, count).astype(np.int64), Head.SDRG: np.full(count, MISSING, np.int64)},
+        note_groups_N=np.arange(count) % 5,
+        image_spec=ImageSpec(side_px=32),
+        samples=tuple(Sample(id=str(i), patient_id=str(i), image_path=None) for i in range(count)),
+    )

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from foveal_export.studies.cases import Chosen, sampled
+from foveal_export.studies.cases import Chosen, photographs, sampled
 from foveal_runtime.bundle.calibration import Novelty
 from foveal_runtime.engine import novelty
 from foveal_runtime.engine.engine import Engine
-from foveal_runtime.errors import FovealError
 from foveal_runtime.photo.quality import Quality
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
@@ -48,18 +47,10 @@ def fit_novelty(engine: Engine, chosen: Chosen, folder: Path) -> Novelty | None:
 
 
 def _features(engine: Engine, samples: Sequence[Sample]) -> npt.NDArray[np.float64]:
-    """Of the gradable photographs, a few at a time: whole training splits would not fit into memory."""
-    pictured = [sample for sample in samples if sample.image_path is not None]
+    """Of the gradable photographs."""
     rows: list[npt.NDArray[np.float64]] = []
-    for start in range(0, len(pictured), _BATCH):
-        prepared = []
-        for sample in pictured[start : start + _BATCH]:
-            try:
-                each = engine.prepare(sample.study().only(frozenset({Modality.IMAGE})))
-            except FovealError:
-                continue  # training left it out as well, or refused the data set for it
-            if each.quality is Quality.GRADABLE:
-                prepared.append(each)
-        if prepared:
-            rows.extend(engine.image_features(prepared))
+    for batch in photographs(engine, samples, _BATCH):
+        gradable = [each for each in batch if each.quality is Quality.GRADABLE]
+        if gradable:
+            rows.extend(engine.image_features(gradable))
     return np.asarray(rows).reshape(len(rows), -1)

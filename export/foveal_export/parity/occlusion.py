@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
+from foveal_export.studies.cases import photographs
 from foveal_runtime.bundle.calibration import Occlusion
 from foveal_runtime.engine import occlusion
 from foveal_runtime.engine.answers import Prepared
 from foveal_runtime.engine.engine import Engine
-from foveal_runtime.errors import FovealError
 from foveal_runtime.photo.quality import Quality
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Modality, subset_name
@@ -74,7 +74,7 @@ def marked(map_SS: npt.NDArray[np.float32], field_SS: npt.NDArray[np.bool_]) -> 
 def random_cells(field_SS: npt.NDArray[np.bool_], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
     """As much of the field of view, in cells of the map's size."""
     side_px, cells = field_SS.shape[0], occlusion.CELLS
-    edges = np.round(np.linspace(0, side_px, cells + 1)).astype(int)
+    edges = occlusion.edges(side_px)
     wanted, mask_SS = SHARE * field_SS.sum(), np.zeros_like(field_SS)
     for place in rng.permutation(cells * cells):
         row, column = divmod(int(place), cells)
@@ -93,18 +93,12 @@ def lower(values: Sequence[float]) -> float:
 def _referred(engine: Engine, samples: Sequence[Sample]) -> Iterator[Prepared]:
     """The first `MOST` gradable photographs that the artefact takes for referable."""
     left = MOST
-    for sample in samples:
-        if not left:
-            return
-        if sample.image_path is None:
-            continue
-        try:
-            item = engine.prepare(sample.study().only(frozenset({Modality.IMAGE})))
-        except FovealError:
-            continue  # the verdict has told of it
+    for (item,) in photographs(engine, samples):
         if item.quality is not Quality.GRADABLE:
             continue
         assert item.pixels_CHW is not None
         if engine.referral_log_odds(item, item.pixels_CHW[None])[0] > _REFERRED:
-            left -= 1
             yield item
+            left -= 1
+            if not left:
+                return

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from foveal_export.bundle.bom import DataPart
 from foveal_runtime.engine.answers import Prepared
-from foveal_runtime.errors import DataError
+from foveal_runtime.errors import DataError, FovealError
 from foveal_runtime.study.labels import MISSING, Head
 from foveal_runtime.study.study import Modality, Study, Subset, subset_name
 from foveal_train.data import Sample, load
@@ -207,6 +207,21 @@ def prepare(preparer: Preparer, samples: Sequence[Sample], modalities: Subset) -
             prepared = preparer.prepare(study)
             cases.append(Case(id=sample.id, prepared=prepared, icdr=icdr, sdrg=sdrg, patient=sample.patient_id))
     return cases
+
+
+def photographs(preparer: Preparer, samples: Sequence[Sample], batch: int = 1) -> Iterator[list[Prepared]]:
+    """The photographs of samples alone, so many samples at a time: whole training splits would not fit into memory.
+
+    What can't be prepared is left out: training left it out as well, or refused the data set for it.
+    """
+    pictured = [sample for sample in samples if sample.image_path is not None]
+    for start in range(0, len(pictured), batch):
+        prepared = []
+        for sample in pictured[start : start + batch]:
+            with contextlib.suppress(FovealError):
+                prepared.append(preparer.prepare(sample.study().only(frozenset({Modality.IMAGE}))))
+        if prepared:
+            yield prepared
 
 
 def through(cases: Sequence[Case], subset: Subset) -> list[Case]:

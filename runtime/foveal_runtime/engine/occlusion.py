@@ -82,6 +82,11 @@ def blended(pixels_CSS: Float32, smooth_CSS: Float32, where_SS: npt.NDArray[Any]
     return np.asarray(np.where(where_SS > 0, smooth_CSS, pixels_CSS), np.float32)
 
 
+def edges(side_px: int) -> npt.NDArray[np.int64]:
+    """Pixels at which the cells of a map begin, along a side, and the last one ends: `[R + 1]`."""
+    return np.round(np.linspace(0, side_px, CELLS + 1)).astype(np.int64)
+
+
 def upsampled(cells_RR: Float32, side_px: int) -> Float32:
     """A map at a photograph's size, `[S, S]`, as it is drawn: bilinear."""
     return np.asarray(Image.fromarray(cells_RR).resize((side_px, side_px), Image.Resampling.BILINEAR), np.float32)
@@ -111,8 +116,8 @@ def _all_corners() -> Iterator[tuple[int, int]]:
 
 def _window(corner: tuple[int, int], side_px: int) -> npt.NDArray[np.uint8]:
     """1 in the window, `[S, S]`."""
-    edges = np.round(np.linspace(0, side_px, CELLS + 1)).astype(int)
+    cells = edges(side_px)
     (top, left), bottom_right = corner, (corner[0] + WINDOW_CELLS, corner[1] + WINDOW_CELLS)
     where_SS = np.zeros((side_px, side_px), np.uint8)
-    where_SS[edges[top] : edges[bottom_right[0]], edges[left] : edges[bottom_right[1]]] = 1
+    where_SS[cells[top] : cells[bottom_right[0]], cells[left] : cells[bottom_right[1]]] = 1
     return where_SS

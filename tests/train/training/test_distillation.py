@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from graded import noise_arrays
 
-from foveal_runtime.photo.imaging import ImageSpec
 from foveal_runtime.study.labels import GRADES, MISSING, Head
-from foveal_runtime.study.study import Modality
-from foveal_train.data import Sample
 from foveal_train.model.fusion import Fused
 from foveal_train.model.weights import build_model
 from foveal_train.runs.predict import predict
-from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.distillation import (
     GRADES_LOSS,
     VECTORS_LOSS,
@@ -107,24 +104,9 @@ def _recipe(*overrides: str) -> Recipe:
     return load_recipe("tiny", ("optimiser.epochs=6", "optimiser.batch_size=8", "image_spec.side_px=32", *overrides))
 
 
-def _arrays() -> StudyArrays:
-    rng = np.random.default_rng(0)
-    return StudyArrays(
-        ids=tuple(str(i) for i in range(COUNT)),
-        squares_NSSC=rng.integers(0, 256, (COUNT, 32, 32, 3), dtype=np.uint8),
-        notes=tuple(np.asarray([101, 2000 + i % 5, 102], np.int64) for i in range(COUNT)),
-        features_NF=rng.normal(size=(COUNT, 6)).astype(np.float32),
-        present_NM=np.ones((COUNT, len(Modality)), bool),
-        labels={Head.ICDR: rng.integers(0, 5, COUNT).astype(np.int64), Head.SDRG: np.full(COUNT, MISSING, np.int64)},
-        note_groups_N=np.arange(COUNT) % 5,
-        image_spec=ImageSpec(side_px=32),
-        samples=tuple(Sample(id=str(i), patient_id=str(i), image_path=None) for i in range(COUNT)),
-    )
-
-
 def test_a_student_without_a_single_label_comes_to_answer_as_its_teacher() -> None:
     recipe = _recipe("modality_dropout=0", "augmentation.horizontal_flip=false", "augmentation.vertical_flip=false")
-    arrays = _arrays()
+    arrays = noise_arrays(COUNT)
     teacher = predict(build_model(recipe.model, seed=5).model, arrays)
     known = np.zeros((COUNT, WAYS), bool)
     known[:, FULL] = True

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from graded import noise_arrays
 from torch import Tensor
 
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.photo.imaging import ImageSpec
-from foveal_runtime.study.labels import MISSING, Head
+from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Modality
-from foveal_train.data import Sample
 from foveal_train.model.model import MultimodalModel
 from foveal_train.model.weights import build_model
-from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.fakequant import FakeQuantised, _Rounded
 from foveal_train.training.recipe import Recipe
 from foveal_train.training.recipe_file import load_recipe
@@ -31,23 +28,8 @@ def _recipe(*overrides: str) -> Recipe:
     return load_recipe("tiny", (*small, *overrides))
 
 
-def _arrays() -> StudyArrays:
-    rng = np.random.default_rng(0)
-    return StudyArrays(
-        ids=tuple(str(i) for i in range(COUNT)),
-        squares_NSSC=rng.integers(0, 256, (COUNT, 32, 32, 3), dtype=np.uint8),
-        notes=tuple(np.asarray([101, 2000 + i % 5, 102], np.int64) for i in range(COUNT)),
-        features_NF=rng.normal(size=(COUNT, 6)).astype(np.float32),
-        present_NM=np.ones((COUNT, len(Modality)), bool),
-        labels={Head.ICDR: rng.integers(0, 5, COUNT).astype(np.int64), Head.SDRG: np.full(COUNT, MISSING, np.int64)},
-        note_groups_N=np.arange(COUNT) % 5,
-        image_spec=ImageSpec(side_px=32),
-        samples=tuple(Sample(id=str(i), patient_id=str(i), image_path=None) for i in range(COUNT)),
-    )
-
-
 def _trainer(model: MultimodalModel, recipe: Recipe, out: Path | None = None) -> Trainer:
-    arrays = _arrays()
+    arrays = noise_arrays(COUNT)
     return Trainer(model, recipe, Studies(train=arrays, validation=arrays), (Head.ICDR,), out=out)
 
 
