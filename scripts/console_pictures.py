@@ -56,9 +56,10 @@ def served(bundle: Path) -> Iterator[str]:
     """A server of the bundle with the example photographs in its archive; the address of its pages."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        flags = ("--address", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", f"{folder}/store", "--workers", "1")
+        flags = ("--address", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", f"{folder}/store")
+        counted = ("--drift", f"{folder}/drift", "--workers", "1")
         server = subprocess.Popen(
-            [*FOVEAL, "serve", str(bundle), *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*FOVEAL, "serve", str(bundle), *flags, *counted], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         try:
             url = address = ""
@@ -118,7 +119,7 @@ def take_system(page: Any, name: str) -> None:
     page.click("nav >> text=System")
     page.wait_for_selector("text=Trained for")
     page.click("text=Run the self-test")
-    page.wait_for_selector("text=golden studies:")
+    page.wait_for_selector("p >> text=golden studies:")
     page.wait_for_timeout(2500)
     save(page, name)
 

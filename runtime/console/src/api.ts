@@ -125,7 +125,30 @@ export interface Status {
   workersLost: string;
   queuedStudies: number;
   queuedBytes: string;
-  selfTestPassed?: boolean;
+  models: { name: string; model: ModelRef; healthy: boolean }[];
+  history: { at: string; name: string; event: string; bundleSha256: string; reason: string }[];
+  certificate?: { names: string[]; issuer: string; ends: string; daysLeft: number; asksCallers: boolean; current: boolean };
+  lastSelfTest?: SelfTest;
+  selfTestAgeS?: number;
+  latency?: { calls: number; p50Ms?: number; p99Ms?: number };
+}
+
+export interface Camera {
+  camera: string;
+  device: string;
+  photographs: string;
+  references: {
+    kind: string;
+    photographs: string;
+    alarm?: { since: string; signals: string[] };
+    evidence: Record<string, number>;
+  }[];
+  weeks: { week: string; photographs: number; quality: { status: string; photographs: number }[]; icdr: number[]; unlikeTraining: number }[];
+}
+
+export interface Drift {
+  counted: boolean;
+  cameras: Camera[];
 }
 
 export interface Stats {

@@ -26,3 +26,8 @@ export function duration(seconds: number): string {
   if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
   return `${Math.round(seconds / 86400)} d`;
 }
+
+/** The day of a moment, in this browser's time. */
+export const day = (at: string): string => new Date(at).toLocaleDateString("en-CA");
+
+export const moment = (at: string): string => `${day(at)} ${new Date(at).toLocaleTimeString("en-GB")}`;

@@ -1,43 +1,70 @@
 /** The page that shows the server: its state live, the model's papers, the archive. */
-import { call, type SelfTest, type Served, type Stats, type Status } from "./api";
+import { call, type Drift, type SelfTest, type Served, type Stats, type Status } from "./api";
 import { el, show } from "./dom";
+import { driftParts, WEEKS } from "./drift";
 import { problem, table } from "./result";
-import { bytes, duration, percent, t } from "./strings";
+import { bytes, day, duration, type Key, moment, percent, t } from "./strings";
 
 const EVERY_MS = 2000;
 const POINTS = 60;
+const SOON_DAYS = 30;
+const EVENTS: Record<string, Key> = {
+  BUNDLE_EVENT_SERVING: "event.serving",
+  BUNDLE_EVENT_UPGRADED: "event.upgraded",
+  BUNDLE_EVENT_ROLLED_BACK: "event.rolledback",
+  BUNDLE_EVENT_REFUSED: "event.refused",
+};
 
 export function systemPage(): { node: HTMLElement; start: () => void; stop: () => void } {
   const state = el("div", { class: "card" });
+  const versions = el("div", { class: "card" });
+  const drift = el("div", { class: "card" });
   const model = el("div", { class: "card" });
   const store = el("div", { class: "card" });
   const waiting: number[] = [];
+  const took: number[] = [];
   let timer = 0;
 
   const live = async (): Promise<void> => {
     const began = performance.now();
     try {
       const status = await call<Status>("/v1/status");
-      waiting.push(status.queuedStudies);
-      if (waiting.length > POINTS) waiting.shift();
-      show(state, el("h2", {}, t("system.state")), stateTable(status, performance.now() - began), chart(waiting));
-      state.append(test);
+      keep(waiting, status.queuedStudies);
+      keep(took, status.latency?.p99Ms ?? 0);
+      show(
+        state,
+        el("h2", {}, t("system.state")),
+        stateTable(status, performance.now() - began),
+        chart(waiting, t("system.queue.chart", { now: status.queuedStudies })),
+        chart(took, t("system.latency.chart", { now: milliseconds(status.latency?.p99Ms) })),
+        test,
+      );
+      show(versions, el("h2", {}, t("system.versions")), versionTable(status), changes(status));
     } catch (error) {
       show(state, el("h2", {}, t("system.state")), problem(error));
     }
   };
   const test = selfTest();
   const once = async (): Promise<void> => {
-    const [served, stats] = await Promise.allSettled([call<Served>("/v1/model"), call<Stats>("/v1/stats")]);
+    const [served, stats, seen] = await Promise.allSettled([
+      call<Served>("/v1/model"),
+      call<Stats>("/v1/stats"),
+      call<Drift>("/v1/Admin/GetDrift", { weeks: WEEKS }),
+    ]);
     show(
       model,
       el("h2", {}, t("system.model")),
       ...(served.status === "fulfilled" ? modelParts(served.value) : [problem(served.reason)]),
     );
+    show(
+      drift,
+      el("h2", {}, t("system.drift")),
+      ...(seen.status === "fulfilled" ? driftParts(seen.value) : [problem(seen.reason)]),
+    );
     show(store, el("h2", {}, t("system.store")), stats.status === "fulfilled" ? storeTable(stats.value) : problem(stats.reason));
   };
   return {
-    node: el("section", { class: "page" }, el("h1", { tabIndex: -1 }, t("system.heading")), state, model, store),
+    node: el("section", { class: "page" }, el("h1", { tabIndex: -1 }, t("system.heading")), state, versions, drift, model, store),
     start: () => {
       void once();
       void live();
@@ -53,10 +80,11 @@ function serving(state: string): string {
 }
 
 function stateTable(status: Status, answerMs: number): HTMLElement {
-  const test =
-    status.selfTestPassed === undefined
-      ? t("system.selftest.never")
-      : t(status.selfTestPassed ? "system.selftest.passed" : "system.selftest.failed");
+  const last = status.lastSelfTest;
+  const test = last
+    ? t(last.passed ? "system.selftest.passed" : "system.selftest.failed", { ago: duration(status.selfTestAgeS ?? 0) })
+    : t("system.selftest.never");
+  const { calls, p50Ms, p99Ms } = status.latency ?? { calls: 0 };
   const rows: [string, string][] = [
     [t("system.screening"), serving(status.screening) + (status.reason ? `: ${status.reason}` : "")],
     [t("system.archive"), serving(status.archive)],
@@ -69,19 +97,79 @@ function stateTable(status: Status, answerMs: number): HTMLElement {
       t("system.queue"),
       t("system.queue.value", { studies: status.queuedStudies, bytes: bytes(Number(status.queuedBytes)) }),
     ],
-    [t("system.latency"), `${answerMs.toFixed(0)} ms`],
-    [t("system.selftest"), test],
+    [
+      t("system.latency"),
+      calls ? t("system.latency.value", { calls, p50: milliseconds(p50Ms), p99: milliseconds(p99Ms) }) : t("system.latency.none"),
+    ],
+    [t("system.answer"), milliseconds(answerMs)],
+    [t("system.selftest"), last ? `${test}: ${drifted(last)}` : test],
   ];
   return table(rows);
 }
 
-function chart(values: number[]): HTMLElement {
+function keep(values: number[], latest: number): void {
+  values.push(latest);
+  if (values.length > POINTS) values.shift();
+}
+
+const milliseconds = (ms: number | undefined): string => (ms === undefined ? "–" : `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`);
+
+/** How far this machine is from PyTorch's answers. */
+function drifted({ studies, minCosine, maxAbsProbability, icdrFlips }: SelfTest): string {
+  const figures = { studies, cosine: minCosine.toFixed(4), probability: maxAbsProbability.toFixed(4), flips: icdrFlips };
+  return t("system.selftest.report", figures);
+}
+
+function versionTable(status: Status): HTMLElement {
+  const rows: [string, string | HTMLElement][] = status.models.map(({ name, model, healthy }) => [
+    name,
+    t(healthy ? "system.loaded" : "system.loaded.not", {
+      bundle: model.bundleSha256.slice(0, 12),
+      precision: model.precision.replace("PRECISION_", ""),
+      version: model.fovealVersion,
+    }),
+  ]);
+  const shown = status.certificate;
+  if (shown) {
+    const words = t("system.certificate.value", {
+      ends: day(shown.ends),
+      days: Math.floor(shown.daysLeft),
+      names: shown.names.join(", "),
+      issuer: shown.issuer,
+    });
+    const wrong = shown.daysLeft < SOON_DAYS || !shown.current;
+    rows.push([t("system.certificate"), wrong ? el("span", { class: "warning flag" }, words) : words]);
+    rows.push([t("system.callers"), t(shown.asksCallers ? "system.callers.certificate" : "system.callers.none")]);
+    if (!shown.current) rows.push([t("system.certificate.files"), t("system.certificate.stale")]);
+  } else {
+    rows.push([t("system.certificate"), t("system.certificate.none")]);
+  }
+  return table(rows);
+}
+
+function changes({ history }: Status): HTMLElement {
+  const rows = [...history].reverse().map(({ at, name, event, bundleSha256, reason }) => {
+    const happened = EVENTS[event];
+    return el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, moment(at)),
+      el("td", {}, name),
+      el("td", {}, happened ? t(happened) : event, reason && `: ${reason}`),
+      el("td", {}, el("code", {}, bundleSha256.slice(0, 12))),
+    );
+  });
+  const caption = el("caption", {}, t("system.history"));
+  return el("table", { class: "hits changes" }, caption, ...rows);
+}
+
+function chart(values: number[], words: string): HTMLElement {
   const canvas = el("canvas", {
     width: 600,
     height: 80,
     class: "chart",
     role: "img",
-    "aria-label": t("system.queue.chart", { now: values.at(-1) ?? 0 }),
+    "aria-label": words,
   });
   const pen = canvas.getContext("2d");
   const largest = Math.max(4, ...values);
@@ -92,7 +180,7 @@ function chart(values: number[]): HTMLElement {
     values.forEach((value, i) => pen.lineTo((600 * i) / (POINTS - 1), 76 - (72 * value) / largest));
     pen.stroke();
   }
-  return el("figure", {}, canvas, el("figcaption", {}, t("system.queue.chart", { now: values.at(-1) ?? 0 })));
+  return el("figure", {}, canvas, el("figcaption", {}, words));
 }
 
 function selfTest(): HTMLElement {
@@ -102,16 +190,7 @@ function selfTest(): HTMLElement {
     button.disabled = true;
     show(report, t("system.selftest.busy"));
     try {
-      const { studies, minCosine, maxAbsProbability, icdrFlips } = await call<SelfTest>("/v1/Admin/SelfTest", {});
-      show(
-        report,
-        t("system.selftest.report", {
-          studies,
-          cosine: minCosine.toFixed(4),
-          probability: maxAbsProbability.toFixed(4),
-          flips: icdrFlips,
-        }),
-      );
+      show(report, drifted(await call<SelfTest>("/v1/Admin/SelfTest", {})));
     } catch (error) {
       show(report, problem(error));
     } finally {

@@ -1,4 +1,5 @@
 from . import model_pb2 as _model_pb2
+from . import screening_pb2 as _screening_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -8,16 +9,38 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class BundleEvent(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BUNDLE_EVENT_UNSPECIFIED: _ClassVar[BundleEvent]
+    BUNDLE_EVENT_SERVING: _ClassVar[BundleEvent]
+    BUNDLE_EVENT_UPGRADED: _ClassVar[BundleEvent]
+    BUNDLE_EVENT_ROLLED_BACK: _ClassVar[BundleEvent]
+    BUNDLE_EVENT_REFUSED: _ClassVar[BundleEvent]
+
 class ServingState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SERVING_STATE_UNSPECIFIED: _ClassVar[ServingState]
     SERVING_STATE_SERVING: _ClassVar[ServingState]
     SERVING_STATE_NOT_SERVING: _ClassVar[ServingState]
     SERVING_STATE_ABSENT: _ClassVar[ServingState]
+
+class DriftReferenceKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DRIFT_REFERENCE_KIND_UNSPECIFIED: _ClassVar[DriftReferenceKind]
+    DRIFT_REFERENCE_KIND_OWN: _ClassVar[DriftReferenceKind]
+    DRIFT_REFERENCE_KIND_BUNDLE: _ClassVar[DriftReferenceKind]
+BUNDLE_EVENT_UNSPECIFIED: BundleEvent
+BUNDLE_EVENT_SERVING: BundleEvent
+BUNDLE_EVENT_UPGRADED: BundleEvent
+BUNDLE_EVENT_ROLLED_BACK: BundleEvent
+BUNDLE_EVENT_REFUSED: BundleEvent
 SERVING_STATE_UNSPECIFIED: ServingState
 SERVING_STATE_SERVING: ServingState
 SERVING_STATE_NOT_SERVING: ServingState
 SERVING_STATE_ABSENT: ServingState
+DRIFT_REFERENCE_KIND_UNSPECIFIED: DriftReferenceKind
+DRIFT_REFERENCE_KIND_OWN: DriftReferenceKind
+DRIFT_REFERENCE_KIND_BUNDLE: DriftReferenceKind
 
 class SelfTestRequest(_message.Message):
     __slots__ = ()
@@ -78,7 +101,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("model", "screening", "archive", "reason", "uptime_s", "workers_ready", "workers_wanted", "workers_lost", "queued_studies", "queued_bytes", "self_test_passed")
+    __slots__ = ("model", "screening", "archive", "reason", "uptime_s", "workers_ready", "workers_wanted", "workers_lost", "queued_studies", "queued_bytes", "self_test_passed", "models", "history", "certificate", "last_self_test", "self_test_age_s", "latency")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SCREENING_FIELD_NUMBER: _ClassVar[int]
     ARCHIVE_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +113,12 @@ class GetStatusResponse(_message.Message):
     QUEUED_STUDIES_FIELD_NUMBER: _ClassVar[int]
     QUEUED_BYTES_FIELD_NUMBER: _ClassVar[int]
     SELF_TEST_PASSED_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    LAST_SELF_TEST_FIELD_NUMBER: _ClassVar[int]
+    SELF_TEST_AGE_S_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     screening: ServingState
     archive: ServingState
@@ -101,4 +130,146 @@ class GetStatusResponse(_message.Message):
     queued_studies: int
     queued_bytes: int
     self_test_passed: bool
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., screening: _Optional[_Union[ServingState, str]] = ..., archive: _Optional[_Union[ServingState, str]] = ..., reason: _Optional[str] = ..., uptime_s: _Optional[float] = ..., workers_ready: _Optional[int] = ..., workers_wanted: _Optional[int] = ..., workers_lost: _Optional[int] = ..., queued_studies: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., self_test_passed: _Optional[bool] = ...) -> None: ...
+    models: _containers.RepeatedCompositeFieldContainer[LoadedModel]
+    history: _containers.RepeatedCompositeFieldContainer[BundleChange]
+    certificate: Certificate
+    last_self_test: SelfTestResponse
+    self_test_age_s: float
+    latency: Latency
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., screening: _Optional[_Union[ServingState, str]] = ..., archive: _Optional[_Union[ServingState, str]] = ..., reason: _Optional[str] = ..., uptime_s: _Optional[float] = ..., workers_ready: _Optional[int] = ..., workers_wanted: _Optional[int] = ..., workers_lost: _Optional[int] = ..., queued_studies: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., self_test_passed: _Optional[bool] = ..., models: _Optional[_Iterable[_Union[LoadedModel, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[BundleChange, _Mapping]]] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ..., last_self_test: _Optional[_Union[SelfTestResponse, _Mapping]] = ..., self_test_age_s: _Optional[float] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ...) -> None: ...
+
+class LoadedModel(_message.Message):
+    __slots__ = ("name", "model", "healthy")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    HEALTHY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    model: _model_pb2.ModelRef
+    healthy: bool
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., healthy: _Optional[bool] = ...) -> None: ...
+
+class BundleChange(_message.Message):
+    __slots__ = ("at", "name", "event", "bundle_sha256", "reason")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    at: str
+    name: str
+    event: BundleEvent
+    bundle_sha256: str
+    reason: str
+    def __init__(self, at: _Optional[str] = ..., name: _Optional[str] = ..., event: _Optional[_Union[BundleEvent, str]] = ..., bundle_sha256: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Certificate(_message.Message):
+    __slots__ = ("names", "issuer", "ends", "days_left", "asks_callers", "current")
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    ISSUER_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
+    DAYS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    ASKS_CALLERS_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    issuer: str
+    ends: str
+    days_left: float
+    asks_callers: bool
+    current: bool
+    def __init__(self, names: _Optional[_Iterable[str]] = ..., issuer: _Optional[str] = ..., ends: _Optional[str] = ..., days_left: _Optional[float] = ..., asks_callers: _Optional[bool] = ..., current: _Optional[bool] = ...) -> None: ...
+
+class Latency(_message.Message):
+    __slots__ = ("calls", "p50_ms", "p99_ms")
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    P50_MS_FIELD_NUMBER: _ClassVar[int]
+    P99_MS_FIELD_NUMBER: _ClassVar[int]
+    calls: int
+    p50_ms: float
+    p99_ms: float
+    def __init__(self, calls: _Optional[int] = ..., p50_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ...) -> None: ...
+
+class GetDriftRequest(_message.Message):
+    __slots__ = ("weeks",)
+    WEEKS_FIELD_NUMBER: _ClassVar[int]
+    weeks: int
+    def __init__(self, weeks: _Optional[int] = ...) -> None: ...
+
+class GetDriftResponse(_message.Message):
+    __slots__ = ("counted", "cameras")
+    COUNTED_FIELD_NUMBER: _ClassVar[int]
+    CAMERAS_FIELD_NUMBER: _ClassVar[int]
+    counted: bool
+    cameras: _containers.RepeatedCompositeFieldContainer[CameraDrift]
+    def __init__(self, counted: _Optional[bool] = ..., cameras: _Optional[_Iterable[_Union[CameraDrift, _Mapping]]] = ...) -> None: ...
+
+class CameraDrift(_message.Message):
+    __slots__ = ("camera", "device", "photographs", "references", "weeks")
+    CAMERA_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    PHOTOGRAPHS_FIELD_NUMBER: _ClassVar[int]
+    REFERENCES_FIELD_NUMBER: _ClassVar[int]
+    WEEKS_FIELD_NUMBER: _ClassVar[int]
+    camera: str
+    device: str
+    photographs: int
+    references: _containers.RepeatedCompositeFieldContainer[DriftReference]
+    weeks: _containers.RepeatedCompositeFieldContainer[DriftWeek]
+    def __init__(self, camera: _Optional[str] = ..., device: _Optional[str] = ..., photographs: _Optional[int] = ..., references: _Optional[_Iterable[_Union[DriftReference, _Mapping]]] = ..., weeks: _Optional[_Iterable[_Union[DriftWeek, _Mapping]]] = ...) -> None: ...
+
+class DriftReference(_message.Message):
+    __slots__ = ("kind", "photographs", "alarm", "evidence")
+    class EvidenceEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PHOTOGRAPHS_FIELD_NUMBER: _ClassVar[int]
+    ALARM_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    kind: DriftReferenceKind
+    photographs: int
+    alarm: DriftAlarm
+    evidence: _containers.ScalarMap[str, float]
+    def __init__(self, kind: _Optional[_Union[DriftReferenceKind, str]] = ..., photographs: _Optional[int] = ..., alarm: _Optional[_Union[DriftAlarm, _Mapping]] = ..., evidence: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class DriftAlarm(_message.Message):
+    __slots__ = ("since", "signals")
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    since: str
+    signals: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, since: _Optional[str] = ..., signals: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class DriftWeek(_message.Message):
+    __slots__ = ("week", "photographs", "quality", "icdr", "unlike_training", "means")
+    class MeansEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    WEEK_FIELD_NUMBER: _ClassVar[int]
+    PHOTOGRAPHS_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    ICDR_FIELD_NUMBER: _ClassVar[int]
+    UNLIKE_TRAINING_FIELD_NUMBER: _ClassVar[int]
+    MEANS_FIELD_NUMBER: _ClassVar[int]
+    week: str
+    photographs: int
+    quality: _containers.RepeatedCompositeFieldContainer[QualityCount]
+    icdr: _containers.RepeatedScalarFieldContainer[int]
+    unlike_training: int
+    means: _containers.ScalarMap[str, float]
+    def __init__(self, week: _Optional[str] = ..., photographs: _Optional[int] = ..., quality: _Optional[_Iterable[_Union[QualityCount, _Mapping]]] = ..., icdr: _Optional[_Iterable[int]] = ..., unlike_training: _Optional[int] = ..., means: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class QualityCount(_message.Message):
+    __slots__ = ("status", "photographs")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    PHOTOGRAPHS_FIELD_NUMBER: _ClassVar[int]
+    status: _screening_pb2.QualityStatus
+    photographs: int
+    def __init__(self, status: _Optional[_Union[_screening_pb2.QualityStatus, str]] = ..., photographs: _Optional[int] = ...) -> None: ...

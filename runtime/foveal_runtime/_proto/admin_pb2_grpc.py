@@ -50,6 +50,11 @@ class AdminStub(object):
                 request_serializer=foveal_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=foveal_dot_v1_dot_admin__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.GetDrift = channel.unary_unary(
+                '/foveal.v1.Admin/GetDrift',
+                request_serializer=foveal_dot_v1_dot_admin__pb2.GetDriftRequest.SerializeToString,
+                response_deserializer=foveal_dot_v1_dot_admin__pb2.GetDriftResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServicer(object):
@@ -78,6 +83,13 @@ class AdminServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDrift(self, request, context):
+        """Tells what was counted of each camera's photographs, week by week, and whether they are still what they were.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +107,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=foveal_dot_v1_dot_admin__pb2.GetStatusRequest.FromString,
                     response_serializer=foveal_dot_v1_dot_admin__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'GetDrift': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDrift,
+                    request_deserializer=foveal_dot_v1_dot_admin__pb2.GetDriftRequest.FromString,
+                    response_serializer=foveal_dot_v1_dot_admin__pb2.GetDriftResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +196,33 @@ class Admin(object):
             '/foveal.v1.Admin/GetStatus',
             foveal_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
             foveal_dot_v1_dot_admin__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDrift(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/foveal.v1.Admin/GetDrift',
+            foveal_dot_v1_dot_admin__pb2.GetDriftRequest.SerializeToString,
+            foveal_dot_v1_dot_admin__pb2.GetDriftResponse.FromString,
             options,
             channel_credentials,
             insecure,

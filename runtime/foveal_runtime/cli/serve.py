@@ -212,13 +212,15 @@ def _run(settings: ServeConfig, *, verbose: bool, json: bool) -> int:
 
     as_json = settings.log_format == "json"
     set_up(as_json=as_json, verbose=verbose, access_log=settings.access_log)
+    from foveal_runtime.rpc.running import run
     from foveal_runtime.rpc.server import Server
 
-    async def run() -> None:
-        await Server(settings, _http_door() if settings.http else None).run(partial(_announce, as_json=as_json, json=json))
+    async def serve_until_told() -> None:
+        server = Server(settings, _http_door() if settings.http else None)
+        await run(server, partial(_announce, as_json=as_json, json=json))
 
     try:
-        asyncio.run(run())
+        asyncio.run(serve_until_told())
     except FovealError as error:
         if not as_json:
             raise

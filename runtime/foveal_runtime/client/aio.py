@@ -150,6 +150,16 @@ class AsyncClient:
         response: admin_pb2.GetStatusResponse = await self._call(self._admin.GetStatus, admin_pb2.GetStatusRequest())
         return response
 
+    async def drift(self, *, weeks: int = 0) -> admin_pb2.GetDriftResponse:
+        """What was counted of each camera's photographs.
+
+        Args:
+            weeks: of each camera, the latest; 0 is all that are kept.
+        """
+        request = admin_pb2.GetDriftRequest(weeks=weeks)
+        response: admin_pb2.GetDriftResponse = await self._call(self._admin.GetDrift, request)
+        return response
+
     async def model(self) -> model_pb2.GetModelResponse:
         """What is being served."""
         response: model_pb2.GetModelResponse = await self._call(self._screening.GetModel, model_pb2.GetModelRequest())

@@ -140,6 +140,16 @@ class Client:
         response: admin_pb2.GetStatusResponse = self._call(self._admin.GetStatus, admin_pb2.GetStatusRequest())
         return response
 
+    def drift(self, *, weeks: int = 0) -> admin_pb2.GetDriftResponse:
+        """What was counted of each camera's photographs.
+
+        Args:
+            weeks: of each camera, the latest; 0 is all that are kept.
+        """
+        request = admin_pb2.GetDriftRequest(weeks=weeks)
+        response: admin_pb2.GetDriftResponse = self._call(self._admin.GetDrift, request)
+        return response
+
     def model(self) -> model_pb2.GetModelResponse:
         """What is being served."""
         response: model_pb2.GetModelResponse = self._call(self._screening.GetModel, model_pb2.GetModelRequest())

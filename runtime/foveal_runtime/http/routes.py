@@ -25,6 +25,7 @@ SHORT = {
     "/v1/model": ("GET", "Screening/GetModel"),
     "/v1/stats": ("GET", "Archive/Stats"),
     "/v1/status": ("GET", "Admin/GetStatus"),
+    "/v1/drift": ("GET", "Admin/GetDrift"),
 }
 """Second names of calls, for whoever types them. GET is for those that ask nothing and change nothing."""
 INFERENCE = open_inference_grpc_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]

@@ -89,6 +89,16 @@ def _certificates(data: bytes, path: Path, flag: str) -> list[x509.Certificate]:
         raise ConfigError(f"{flag} {path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----); give one") from None
 
 
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    from cryptography import x509
+
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(map(str, (*names.get_values_for_type(x509.DNSName), *names.get_values_for_type(x509.IPAddress))))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerFiles:
     """What a server shows, and whom it trusts."""
@@ -99,6 +109,10 @@ class ServerFiles:
     """That clients' certificates must be signed by; None asks for none."""
     ends: datetime.datetime
     """Of the first certificate of the chain."""
+    names: tuple[str, ...]
+    """That it is valid for, as clients compare them."""
+    issuer: str
+    """Who signed it, as RFC 4514 has it."""
 
     def days_left(self, now: datetime.datetime) -> float:
         """Until it expires; less than 0 when it has."""
@@ -112,11 +126,14 @@ def read_server_files(cert: Path, key: Path, client_ca: Path | None) -> ServerFi
         ConfigError: as `read_pair` and `read_authorities`.
     """
     chain, private = read_pair(cert, key)
+    own = _certificates(chain, cert, "--tls-cert")[0]
     return ServerFiles(
         chain=chain,
         key=private,
         authorities=None if client_ca is None else read_authorities(client_ca, "--client-ca"),
-        ends=_certificates(chain, cert, "--tls-cert")[0].not_valid_after_utc,
+        ends=own.not_valid_after_utc,
+        names=_names(own),
+        issuer=own.issuer.rfc4514_string(),
     )
 
 

@@ -44,6 +44,7 @@ ROLES = MappingProxyType(
             "SelfTest": _ADMIN,
             "Reload": _ADMIN,
             "GetStatus": _ADMIN,
+            "GetDrift": _ADMIN,
         },
         INFERENCE: {
             "ServerMetadata": _ANY,

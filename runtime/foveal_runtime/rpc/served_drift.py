@@ -10,6 +10,7 @@ from foveal_runtime.rpc.metrics import Figure, metric
 
 if TYPE_CHECKING:
     from foveal_runtime.drift.monitor import DriftMonitor
+    from foveal_runtime.drift.stream import Stream
     from foveal_runtime.engine.grading import Grades
     from foveal_runtime.serving.config import ServeConfig
     from foveal_runtime.serving.host import Model, ModelHost
@@ -55,6 +56,11 @@ class ServedDrift:
         if self._monitor is not None and not answer.cached and model.bundle is self._host.bundle:
             self._monitor.graded(model.bundle, answer.outcome, grades if answer.outcome.gradable else None, access.current())
 
+    @property
+    def streams(self) -> list[Stream] | None:
+        """Each camera, by name, as it is now; None where nothing is counted."""
+        return None if self._monitor is None else [self._monitor.streams[name] for name in sorted(self._monitor.streams)]
+
     async def keep(self) -> None:
         """Write what was counted now and then, for ever."""
         if self._monitor is not None:
@@ -72,7 +78,7 @@ class ServedDrift:
 
     def collect(self) -> Iterator[Any]:
         """Every figure, as it is now."""
-        streams = [] if self._monitor is None else list(self._monitor.streams.values())
+        streams = self.streams or []
         watches = {(each.camera, name): watch for each in streams for name, watch in list(each.watches.items())}
         yield metric(COUNTED, {(each.camera,): each.photographs for each in streams})
         yield metric(ALARM, {names: watch.alarm is not None for names, watch in watches.items()})

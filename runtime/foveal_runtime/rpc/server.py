@@ -1,4 +1,4 @@
-"""The gRPC server: binds services to an address, tells health truthfully, drains on SIGTERM. Computes nothing."""
+"""The gRPC server: binds services to an address, tells health truthfully, drains when it stops. Computes nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from foveal_runtime import __version__
 from foveal_runtime.errors import FovealError
 from foveal_runtime.lifecycle import Event, tell
-from foveal_runtime.rpc.admin_service import AdminService
+from foveal_runtime.rpc.admin_service import AdminService, Looked
 from foveal_runtime.rpc.admission import Admission
 from foveal_runtime.rpc.admits import admits
 from foveal_runtime.rpc.archive_service import ArchiveService
@@ -28,6 +27,7 @@ from foveal_runtime.rpc.gauges import Gauges
 from foveal_runtime.rpc.grpc_server import make_server
 from foveal_runtime.rpc.health_service import Health
 from foveal_runtime.rpc.inference_service import InferenceService
+from foveal_runtime.rpc.latency import RecentCalls
 from foveal_runtime.rpc.limit_messages import limits_to
 from foveal_runtime.rpc.metrics import Metrics, Observers
 from foveal_runtime.rpc.permissions import ADMIN, ARCHIVE, SCREENING
@@ -38,13 +38,14 @@ from foveal_runtime.rpc.services import add_services, routed
 from foveal_runtime.rpc.shares import CallShares
 from foveal_runtime.rpc.traces import Traces
 from foveal_runtime.rpc.watchers import Watchers
-from foveal_runtime.serving import oom
 from foveal_runtime.serving.host import ModelHost
-from foveal_runtime.serving.memory import few_arenas, free_bytes, keep_freed, trim
+from foveal_runtime.serving.memory import free_bytes, trim
 
 if TYPE_CHECKING:
+    from foveal_runtime.access.watching import Watched
     from foveal_runtime.audit.trail import Trail
     from foveal_runtime.bundle.bundle import Bundle
+    from foveal_runtime.rpc.certificates import ServerFiles
     from foveal_runtime.serving.config import ServeConfig
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ _LAST_BYTES_S = 0.5
 
 
 class Server:
-    """A running server. `start`, then `stop`; `run` does both and listens to signals."""
+    """A running server. `start`, then `stop`; `running.run` does both and listens to signals."""
 
     def __init__(self, config: ServeConfig, open_door: OpenDoor | None = None) -> None:
         """Args:
@@ -74,6 +75,7 @@ class Server:
         self._audited = Audited()
         self._archive = ServedArchive(config, self._tell_health)
         self._drift = ServedDrift(config, self.host)
+        self._recent = RecentCalls()
         self._watchers = Watchers()
         self._named: dict[ModelHost, str] = {}  # where each model's path led when it was last loaded
         self._server: Any = None
@@ -102,7 +104,7 @@ class Server:
         self._drift.begin()
         self._entrance = entrance = Entrance(config) if metrics is None else Entrance(config, metrics.refused)
         boundary = Boundary(
-            **({} if metrics is None else {"observe": metrics.call_ended}),
+            self._call_ended,
             gate=entrance.gate,
             budget=self._budget,
             calls=CallShares(config.max_calls, config.calls_per_caller, config.max_calls_per_s),
@@ -111,7 +113,7 @@ class Server:
         )
         self._in_work = boundary.in_work
         self._server = make_server(config, boundary, self._traces)
-        servicers = self._add_services()
+        servicers = self._add_services(entrance.certificate)
         self.address = entrance.bind(self._server)
         if self._open_door is not None:
             self.door = self._open_door(
@@ -164,7 +166,7 @@ class Server:
             self._watchers.keep("drift", self._drift.keep)
         self._tell_health()
 
-    def _add_services(self) -> Mapping[str, Any]:
+    def _add_services(self, certificate: Watched[ServerFiles] | None) -> Mapping[str, Any]:
         config, archive = self.config, self._archive
         observers = [told for told in (self._metrics, self._traces) if told is not None]
         limits = limits_to(config, self._budget.total)
@@ -173,11 +175,26 @@ class Server:
             self._server,
             screening,
             ArchiveService(screening, self.host, archive.get, self._archive_calls, self._audited),
-            AdminService(self.host, partial(self._load_again, self.host), lambda: archive.alive, self._audited),
+            AdminService(self._looked(certificate), partial(self._load_again, self.host)),
             InferenceService(screening, self._router, self._health),
             self._health,
             reflect=config.reflection,
         )
+
+    def _looked(self, certificate: Watched[ServerFiles] | None) -> Looked:
+        return Looked(
+            router=self._router,
+            archive_alive=lambda: self._archive.alive,
+            audited=self._audited,
+            certificate=certificate,
+            recent=self._recent,
+            drift=self._drift,
+        )
+
+    def _call_ended(self, name: str, outcome: str, seconds: float) -> None:
+        self._recent.call_ended(name, outcome, seconds)
+        if self._metrics is not None:
+            self._metrics.call_ended(name, outcome, seconds)
 
     def _offer(self, metrics: Metrics, entrance: Entrance) -> None:
         counted = self._archive.count if self.config.store else None
@@ -232,7 +249,7 @@ class Server:
         try:
             return await self._load(host)
         except FovealError as error:
-            tell(Event.REFUSED, f"new bundle is not served, the old one is kept: {error}", level=logging.ERROR)
+            host.history.refused(error)
             raise
 
     async def _load(self, host: ModelHost) -> Bundle:
@@ -272,49 +289,6 @@ class Server:
     async def _close_door(self) -> None:
         if self.door is not None:
             await self.door.close()
-
-    async def run(self, announce: Callable[[Server, Bundle], None]) -> None:
-        """Serve until SIGTERM or SIGINT; SIGHUP loads the bundle again.
-
-        Args:
-            announce: called once the server is SERVING.
-        """
-        few_arenas()
-        keep_freed()
-        oom.sooner(oom.SERVER)
-        loop = asyncio.get_running_loop()
-        stopping = asyncio.Event()
-        starting = asyncio.create_task(self.start())
-        waiting = asyncio.create_task(stopping.wait())
-        reloads: set[asyncio.Task[None]] = set()
-
-        async def reload_once_serving() -> None:
-            await asyncio.wait((starting,))
-            if not starting.cancelled() and starting.exception() is None:
-                await self.reload()
-
-        def reload_soon() -> None:
-            task = asyncio.create_task(reload_once_serving())
-            reloads.add(task)
-            task.add_done_callback(reloads.discard)
-
-        loop.add_signal_handler(signal.SIGHUP, reload_soon)  # before the start: by default it ends the process
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
-        try:
-            await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
-            if not starting.done():
-                starting.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await starting
-                return
-            announce(self, starting.result())
-            await waiting
-            tell(Event.STOPPING, "stopping: finishing what was accepted")
-            await self.stop()
-            tell(Event.STOPPED, "stopped")
-        finally:
-            waiting.cancel()
 
 
 def _soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

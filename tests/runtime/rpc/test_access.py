@@ -59,7 +59,7 @@ DOCUMENTED = {
         "Delete": ("write",),
         "DeleteByFilter": ("write",),
     },
-    "Admin": {"SelfTest": ("admin",), "Reload": ("admin",), "GetStatus": ("admin",)},
+    "Admin": {"SelfTest": ("admin",), "Reload": ("admin",), "GetStatus": ("admin",), "GetDrift": ("admin",)},
     "inference.GRPCInferenceService": {
         "ServerMetadata": ANY,
         "ModelMetadata": ANY,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_the_self_test_replays_the_golden_studies(client: Client) -> None:
 def test_nothing_that_looks_after_the_server_is_a_call_of_screening() -> None:
     screening = {method.name for method in screening_pb2.DESCRIPTOR.services_by_name["Screening"].methods}
     admin = {method.name for method in admin_pb2.DESCRIPTOR.services_by_name["Admin"].methods}
-    assert admin == {"SelfTest", "Reload", "GetStatus"}
+    assert admin == {"SelfTest", "Reload", "GetStatus", "GetDrift"}
     assert not screening & admin
 
 
@@ -54,6 +55,30 @@ def test_the_status_tells_each_part_and_the_workers(client: Client) -> None:
     assert (status.workers_ready, status.workers_wanted, status.workers_lost) == (1, 1, 0)
     assert (status.reason, status.self_test_passed) == ("", True)
     assert status.model == client.model().model
+    (loaded,) = status.models
+    assert (loaded.name, loaded.model, loaded.healthy) == ("default", status.model, True)
+    assert (status.last_self_test.studies, status.last_self_test.model) == (7, status.model)
+    assert 0 <= status.self_test_age_s <= status.uptime_s
+    assert not status.HasField("certificate")
+    (first,) = status.history
+    assert (first.name, first.event) == ("default", admin_pb2.BUNDLE_EVENT_SERVING)
+    assert abs((datetime.fromisoformat(first.at) - datetime.now(UTC)).total_seconds()) < 600
+
+
+def test_the_status_tells_how_long_the_latest_calls_took(client: Client) -> None:
+    before = client.status().latency.calls
+    for seed in range(3):
+        client.grade([Study(image=photograph(seed))])
+    client.model()
+    latency = client.status().latency
+    assert latency.calls == before + 3
+    assert 0 < latency.p50_ms <= latency.p99_ms
+
+
+def test_nothing_is_counted_by_a_server_that_was_not_asked_to(client: Client) -> None:
+    drift = client.drift()
+    assert not drift.counted
+    assert not drift.cameras
 
 
 def test_a_reload_says_whether_anything_changed_and_keeps_the_old_bundle_when_the_new_one_is_refused(
@@ -74,7 +99,13 @@ def test_a_reload_says_whether_anything_changed_and_keeps_the_old_bundle_when_th
     assert client.grade([Study(image=photograph())]).results[0].HasField("grade")
     point_at(folder, second)
     client.reload()
-    assert client.model().model.bundle_sha256 != before
+    after = client.model().model.bundle_sha256
+    assert after != before
+    *_, same_again, refused, upgraded = client.status().history
+    assert (same_again.event, same_again.bundle_sha256) == (admin_pb2.BUNDLE_EVENT_SERVING, before)
+    assert (refused.event, refused.bundle_sha256) == (admin_pb2.BUNDLE_EVENT_REFUSED, before)
+    assert "fusion.onnx" in refused.reason
+    assert (upgraded.event, upgraded.bundle_sha256, upgraded.reason) == (admin_pb2.BUNDLE_EVENT_UPGRADED, after, "")
 
 
 def test_the_failed_self_test_of_a_refused_bundle_is_not_the_served_ones(client: Client, folder: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from bundles import photograph
 from commands import foveal
 from dicoms import dicom
+from google.protobuf.json_format import MessageToDict
 from PIL import Image
 from servers import RunningServer
 
@@ -35,6 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, bundle_path: Path) -> Path:
         list(client.grade_stream([Study(image=photograph(5))]))
         client.embed([Study(image=photograph(6))])
         client.grade([Study(note="macula")])
+        (made.parent / "asked.json").write_text(json.dumps(MessageToDict(client.drift())))
     return made
 
 
@@ -49,6 +51,26 @@ def test_each_photograph_that_is_graded_counts_once_at_its_camera(folder: Path) 
     assert week["missing"]["insulin"] == 4
     assert 0 < week["means"]["brightness"] < 1
     assert list(found["all"]["references"]) == ["own"], "the bundle does not say what it was judged on"
+
+
+def test_the_call_tells_what_the_report_does(folder: Path) -> None:
+    reported = json.loads(foveal("drift", "report", str(folder), "--json").stdout)["cameras"]
+    asked = json.loads((folder.parent / "asked.json").read_text())
+    assert asked["counted"] is True
+    for told, kept in zip(asked["cameras"], reported, strict=True):
+        assert (told["camera"], told.get("device", ""), int(told["photographs"])) == tuple(
+            kept[name] for name in ("camera", "device", "photographs")
+        )
+        (week,), (name,) = told["weeks"], kept["weeks"]
+        assert week["week"] == name
+        assert week["icdr"] == kept["weeks"][name]["grades"]
+        assert week["quality"] == [
+            {"status": "QUALITY_STATUS_GRADABLE", "photographs": kept["weeks"][name]["quality"]["GRADABLE"]}
+        ]
+        assert week["means"] == {signal: mean for signal, mean in kept["weeks"][name]["means"].items() if mean is not None}
+        (reference,) = told["references"]
+        assert reference["kind"] == "DRIFT_REFERENCE_KIND_OWN"
+        assert reference["evidence"] == pytest.approx(kept["references"]["own"]["evidence"], abs=1e-6), "files are rounded"
 
 
 def test_a_report_for_people_has_a_line_a_week(folder: Path) -> None:

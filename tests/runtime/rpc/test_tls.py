@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,19 @@ def test_what_fits_is_served(clinic: Clinic) -> None:
     ):
         with Client(address, options) as client:
             assert client.grade([Study(note="macula")]).results[0].HasField("grade")
+
+
+def test_the_status_tells_the_certificate(clinic: Clinic) -> None:
+    cert, key = clinic.client
+    with Client(clinic.mutual, ClientOptions(tls_ca=clinic.ca, tls_cert=cert, tls_key=key)) as client:
+        ours = client.status().certificate
+    assert list(ours.names) == ["127.0.0.1"]
+    assert ours.days_left > 0
+    assert datetime.now(UTC) < datetime.fromisoformat(ours.ends)
+    assert (ours.asks_callers, ours.current) == (True, True)
+    assert ours.issuer.startswith("CN=")
+    with Client(clinic.tls, ClientOptions(tls_ca=clinic.ca)) as client:
+        assert not client.status().certificate.asks_callers
 
 
 def test_where_nobody_listens_nothing_is_said_of_tls(clinic: Clinic) -> None:
