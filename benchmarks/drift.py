@@ -45,7 +45,7 @@ from foveal_runtime.photo.measures import NAMES as MEASURES
 from foveal_runtime.photo.measures import measure
 from foveal_runtime.photo.quality import APPEARANCE, VERDICTS
 from foveal_runtime.photo.quality import judge as judge_quality
-from foveal_runtime.study.labels import Head, confusion_counts, quadratic_kappa
+from foveal_runtime.study.labels import ICDR, confusion_counts, quadratic_kappa
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
 from foveal_train.runs.run import write_json
@@ -86,7 +86,7 @@ def _answers(engine: Engine, pictures: Iterable[Image.Image]) -> Answers:
 
     def flush() -> None:
         if batch:
-            found["logits"].extend(outcome.logits[Head.ICDR] for outcome in engine.run(batch))
+            found["logits"].extend(outcome.logits[ICDR] for outcome in engine.run(batch))
             found["features"].extend(engine.image_features(batch))
             batch.clear()
 

@@ -40,7 +40,7 @@ from foveal_export.quantise.plan import GraphPlan, Mode
 from foveal_export.studies.cases import Case
 from foveal_export.studies.feeds import Feeds, fusion_feed
 from foveal_runtime.bundle.manifest import FUSION
-from foveal_runtime.study.labels import MISSING, Head
+from foveal_runtime.study.labels import SCHEMES
 from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import ALL_SUBSETS, Modality
 from foveal_train.model.profile import ModelConfig
@@ -93,13 +93,13 @@ def main(
     config = measurable(profile)
     built = build_model(config, seed=0)
     info = RunInfo(
-        foveal_version="", recipe={}, model=built.config, data=(), seed=0, features=FeatureStats(), trained_heads=tuple(Head),
+        foveal_version="", recipe={}, model=built.config, data=(), seed=0, features=FeatureStats(), trained_heads=SCHEMES,
         trained_subsets=("image+text+structured",), space_id="",
     )  # fmt: skip
     plain = Reference(built.model, built.tokenizer_json, info)
     padded = Reference(built.model, built.tokenizer_json, info, pad_notes_to=config.text_spec.max_tokens)
     studies = [s for s in golden_studies(ALL_SUBSETS) if len(s.modalities) == 3]
-    cases = [Case(id=s.id, prepared=plain.prepare(s), icdr=MISSING) for s in studies]
+    cases = [Case(id=s.id, prepared=plain.prepare(s)) for s in studies]
     # A note of NOTE_TOKENS tokens: cut, or repeated, from a generated one.
     one = cases[0].prepared
     assert one.ids_T is not None

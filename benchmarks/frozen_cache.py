@@ -20,7 +20,7 @@ import cyclopts
 import torch
 from cyclopts import Parameter
 
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_train.data import Split
 from foveal_train.model.weights import BuiltModel, build_model
 from foveal_train.runs.prepared import prepare
@@ -70,7 +70,7 @@ def main(
         for name, cached in (("plain_s", "false"), ("cached_s", "true")):
             recipe, built, arrays = _ready(data, studies, cached)
             ends: list[float] = []
-            Trainer(built.model, recipe, Studies(train=arrays), (Head.ICDR,), cache=Path(folder) / name).fit(
+            Trainer(built.model, recipe, Studies(train=arrays), (ICDR,), cache=Path(folder) / name).fit(
                 epoch_report=partial(_noted, ends)
             )
             found[name] = ends[1] - ends[0]  # the first epoch warms up

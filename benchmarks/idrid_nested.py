@@ -32,7 +32,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from cameras import CAMERAS, through_camera
 from foveal_runtime.photo.imaging import photograph, square
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_train.data import Sample, Split
 from foveal_train.data.split import PARTS
 from foveal_train.model.weights import BuiltModel, build_model
@@ -150,9 +150,9 @@ def _answers(built: BuiltModel, held_out: StudyArrays, samples: Sequence[Sample]
         seen.append(square(through_camera(photograph(data, spec), CAMERAS[number % len(CAMERAS)], seed=number), spec))
     return Answers(
         ids=held_out.ids,
-        labels_N=held_out.labels[Head.ICDR],
-        plain_NG=predict(built.model, held_out).logits[Head.ICDR].astype(np.float64),
-        camera_NG=predict(built.model, replace(held_out, squares_NSSC=np.stack(seen))).logits[Head.ICDR].astype(np.float64),
+        labels_N=held_out.labels[ICDR],
+        plain_NG=predict(built.model, held_out).logits[ICDR].astype(np.float64),
+        camera_NG=predict(built.model, replace(held_out, squares_NSSC=np.stack(seen))).logits[ICDR].astype(np.float64),
     )
 
 

@@ -27,7 +27,7 @@ from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.cli.local_server import FOVEAL, LocalServer
 from foveal_runtime.client import Client
 from foveal_runtime.engine.answers import VectorKind
-from foveal_runtime.study.labels import GRADES, REFERABLE_GRADE, Head, referable_probability, softmax
+from foveal_runtime.study.labels import GRADES, ICDR, REFERABLE_GRADE, referable_probability, softmax
 from foveal_runtime.study.study import Modality, Study
 from foveal_train.evaluation.grading import grade_figures
 from foveal_train.evaluation.intervals import resample
@@ -60,7 +60,7 @@ def served(bundle: Path, studies: list[Study]) -> tuple[Float, dict[VectorKind, 
         for start in range(0, len(studies), BATCH):
             part = studies[start : start + BATCH]
             for result in client.grade(part).results:
-                head = next((head for head in result.grade.graded.heads if head.head == Head.ICDR), None)
+                head = next((head for head in result.grade.graded.heads if head.head == ICDR), None)
                 gradable.append(head is not None)
                 referred.append(result.grade.graded.referral == screening_pb2.REFERRAL_REFER)
                 probabilities.append([np.nan] * GRADES if head is None else [each.probability for each in head.classes])
@@ -132,7 +132,7 @@ def main(
         probabilities, vectors, gradable, referred = served(bundle, [samples[i].study() for i in at_N])
         # A run of the nested study has no validation split, so nothing of it was calibrated.
         calibration = Bundle.open(bundle).manifest.calibration.get(Modality.IMAGE.value)
-        temperature = 1.0 if calibration is None else calibration.temperature.get(Head.ICDR, 1.0)
+        temperature = 1.0 if calibration is None else calibration.temperature.get(ICDR, 1.0)
         probabilities = softmax(np.log(np.maximum(probabilities, 1e-30)) * temperature)
         seen_N = np.asarray(gradable)
         at_N = at_N[seen_N]
@@ -142,7 +142,7 @@ def main(
             overlaps[f"{kind.value}, held out"].append(overlap(served_ND, torch_ND, torch_ND, np.arange(len(at_N))))
             overlaps[f"{kind.value}, all"].append(overlap(served_ND, torch_ND, index[kind].astype(np.float64), at_N))
         ours.append(probabilities[seen_N])
-        theirs.append(softmax(everything.logits[Head.ICDR][at_N]))
+        theirs.append(softmax(everything.logits[ICDR][at_N]))
         labels.append(np.asarray([samples[i].labels.icdr for i in at_N], np.int64))
         graded.append(seen_N)
         called.append(np.asarray(referred)[seen_N])

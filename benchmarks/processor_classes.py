@@ -126,7 +126,7 @@ def untrained(profile: str, out: Path, /, *, patients: int = 16) -> None:
     patients
         Generated patients, four photographs each.
     """
-    from foveal_runtime.study.labels import Head
+    from foveal_runtime.study.labels import SCHEMES
     from foveal_runtime.study.record import FeatureStats
     from foveal_runtime.study.study import ALL_SUBSETS, Modality
     from foveal_train.data import load, split_patients
@@ -145,7 +145,7 @@ def untrained(profile: str, out: Path, /, *, patients: int = 16) -> None:
     built, features, spec = build_model(config, seed=0), FeatureStats(), f"brset:{out / 'data'}"
     info = RunInfo(
         foveal_version="", recipe={"profile": profile}, model=built.config, data=(spec,), seed=0, features=features,
-        trained_heads=tuple(Head), trained_subsets=tuple(subset_name(s) for s in ALL_SUBSETS), aligned=tuple(Modality),
+        trained_heads=SCHEMES, trained_subsets=tuple(subset_name(s) for s in ALL_SUBSETS), aligned=tuple(Modality),
         space_id=space_id(built.model, built.config, features, built.tokenizer_json),
     )  # fmt: skip
     write_run(out / "run", info, built.model, built.tokenizer_json)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.study import Modality, Subset, subset_name
 from foveal_train.evaluation.intervals import resample
@@ -60,7 +60,7 @@ def main() -> None:
     stored = {"image": cls(seen[PASSES[1]], IMAGE, len(arrays))}
     stored |= {f"joint of {subset_name(one)}": joint(seen[one], len(arrays)) for one in trained if IMAGE in one}
     asking = np.flatnonzero(arrays.rows(TEXT) & arrays.rows(IMAGE))
-    labels = label_sets(arrays.samples, asking, note_groups_N=arrays.note_groups_N, grades_N=arrays.labels[Head.ICDR])
+    labels = label_sets(arrays.samples, asking, note_groups_N=arrays.note_groups_N, grades_N=arrays.labels[ICDR])
     drawn = resample([sample.patient_id for sample in arrays.samples], count=200, seed=0)
     report: list[dict[str, Any]] = []
     for query_name, query_ND in queries.items():

@@ -40,7 +40,7 @@ from foveal_export.tensorrt.parser import version
 from foveal_export.tensorrt.typed import overflowing, to_tensorrt, to_typed_half
 from foveal_runtime.bundle.manifest import FUSION, Precision, ShapeRange
 from foveal_runtime.errors import CheckFailed
-from foveal_runtime.study.labels import MISSING, Head
+from foveal_runtime.study.labels import SCHEMES
 from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import ALL_SUBSETS, Modality
 from foveal_train.model.blocks import FLOAT_BLOCKS
@@ -98,12 +98,12 @@ def _profile(profile: str, architectures: tuple[Architecture, ...]) -> list[dict
     built = build_model(measurable(profile), seed=0)
     built.model.eval()
     info = RunInfo(
-        foveal_version="", recipe={}, model=built.config, data=(), seed=0, features=FeatureStats(), trained_heads=tuple(Head),
+        foveal_version="", recipe={}, model=built.config, data=(), seed=0, features=FeatureStats(), trained_heads=SCHEMES,
         trained_subsets=("image+text+structured",), space_id="",
     )  # fmt: skip
     reference = Reference(built.model, built.tokenizer_json, info)
     studies = [study for study in golden_studies(ALL_SUBSETS) if len(study.modalities) == 3]
-    cases = [Case(id=study.id, prepared=reference.prepare(study), icdr=MISSING) for study in studies]
+    cases = [Case(id=study.id, prepared=reference.prepare(study)) for study in studies]
     exact = {name: export_graph(built.model, built.config, name, Attend.PLAIN) for name in NAMES}
     profiles = engine_shapes(NAMES, built.model, built.config)
     feeds = Feeds(exact, cases, ALL_SUBSETS[-1:])

@@ -22,7 +22,7 @@ from typing import Any
 _EPOCH = """
 import json, sys, time
 import numpy as np, torch
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR, SDRG
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
 from foveal_train.model.weights import build_model
@@ -35,10 +35,10 @@ present = np.zeros((count, 3), bool); present[:, 0] = True
 squares = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 arrays = StudyArrays(ids=tuple(map(str, range(count))), squares_NSSC=squares,
     notes=tuple(np.asarray([101, 102]) for _ in range(count)), features_NF=np.zeros((count, 6), np.float32), present_NM=present,
-    labels={Head.ICDR: rng.integers(0, 5, count), Head.SDRG: np.full(count, -1)}, note_groups_N=np.arange(count),
+    labels={ICDR: rng.integers(0, 5, count), SDRG: np.full(count, -1)}, note_groups_N=np.arange(count),
     image_spec=recipe.model.image_spec,
     samples=tuple(Sample(id=str(i), patient_id=str(i), image_path=None) for i in range(count)))
-trainer = Trainer(build_model(recipe.model, seed=0).model, recipe, Studies(train=arrays), (Head.ICDR,))
+trainer = Trainer(build_model(recipe.model, seed=0).model, recipe, Studies(train=arrays), (ICDR,))
 trainer.epoch()
 wall, cpu = time.perf_counter(), time.process_time()
 trainer.epoch()

@@ -37,7 +37,7 @@ from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.novelty import fit_limit, fit_training
 from foveal_runtime.photo.imaging import photograph, square, standardise
 from foveal_runtime.study.gradeset import set_scores
-from foveal_runtime.study.labels import Head, softmax
+from foveal_runtime.study.labels import ICDR, softmax
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
 from foveal_train.evaluation.referable import auroc
@@ -65,7 +65,7 @@ def _answers(engine: Engine, pictures: Iterable[Image.Image]) -> tuple[Float, Fl
 
     def flush() -> None:
         if batch:
-            logits.extend(outcome.logits[Head.ICDR] for outcome in engine.run(batch))
+            logits.extend(outcome.logits[ICDR] for outcome in engine.run(batch))
             features.extend(engine.image_features(batch))
             batch.clear()
 
@@ -152,11 +152,9 @@ def sets(folds: Sequence[Answers]) -> dict[str, Any]:
     covered, sizes = [], []
     for fold in folds:
         labels = fold["validation.labels"]
-        fitted = fits.fit_subset(
-            {Head.ICDR: fold["validation.logits"]}, {Head.ICDR: labels}, [str(i) for i in range(len(labels))]
-        )
+        fitted = fits.fit_subset({ICDR: fold["validation.logits"]}, {ICDR: labels}, [str(i) for i in range(len(labels))])
         assert fitted.grade_set is not None
-        probabilities = fitted.probabilities(Head.ICDR, fold["test.logits"])
+        probabilities = fitted.probabilities(ICDR, fold["test.logits"])
         inside, size = _covered(probabilities, fold["test.labels"], fitted.grade_set.quantile)
         covered.append(inside)
         sizes.append(size)
@@ -184,11 +182,9 @@ def adaptation(folds: Sequence[Answers], site: int, draws: int, seed: int) -> di
         for _ in range(draws):
             order = rng.permutation(len(labels_N))
             here, there = order[:site], order[site:]
-            fitted = fits.fit_subset(
-                {Head.ICDR: logits_NG[here]}, {Head.ICDR: labels_N[here]}, [str(i) for i in here], prior=True
-            )
+            fitted = fits.fit_subset({ICDR: logits_NG[here]}, {ICDR: labels_N[here]}, [str(i) for i in here], prior=True)
             assert fitted.grade_set is not None
-            after, truth = fitted.probabilities(Head.ICDR, logits_NG[there]), labels_N[there]
+            after, truth = fitted.probabilities(ICDR, logits_NG[there]), labels_N[there]
             before = softmax(logits_NG[there] / before_T[there, None])
             inside, size = _covered(after, truth, fitted.grade_set.quantile)
             inside_all.append(inside.mean())

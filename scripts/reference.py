@@ -128,6 +128,8 @@ def typed(hint: Any) -> str:
         return f"list of {typed(get_args(hint)[0])}"
     if isinstance(hint, type) and issubclass(hint, Enum):
         return " ".join(f"`{each.value}`" for each in hint)
+    if is_dataclass(hint):
+        return " or ".join(["name", f"table of {' and '.join(f'`{each.name}`' for each in fields(hint))}"])
     return {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path"}[hint]
 
 
@@ -139,6 +141,8 @@ def default_text(value: Any) -> str:
         return ""
     if isinstance(value, Enum):
         return f"`{value.value}`"
+    if is_dataclass(value):
+        return f"`{value.name}`"  # type: ignore[union-attr]  # a head's: its classes are those that are known
     if isinstance(value, (tuple, list, frozenset, set)):
         return " ".join(default_text(each) for each in value)
     if isinstance(value, bool):

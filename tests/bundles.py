@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from foveal_runtime.engine.answers import Prepared
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.novelty import FILE, TrainingPhotographs
 from foveal_runtime.photo.imaging import Crop, ImageSpec, load_square, standardise
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import CLASSES, ICDR, SCHEMES, Head
 from foveal_runtime.study.notes import NoteTokeniser, TextSpec
 from foveal_runtime.study.record import FeatureStats, encode_record
 from foveal_runtime.study.study import ALL_SUBSETS, Eye, Modality, Record, Sex, Study, subset_name
@@ -80,8 +80,11 @@ def tokenizer_json() -> bytes:
     return tokenizer.to_str().encode()
 
 
-def weights(seed: int) -> dict[str, np.ndarray]:
-    """All weights, float32."""
+SCHEME_CLASSES = {head: CLASSES[head] for head in SCHEMES}
+
+
+def weights(seed: int, heads: Mapping[Head, Sequence[str]] = SCHEME_CLASSES) -> dict[str, np.ndarray]:
+    """All weights, float32; those of the heads last."""
     rng = np.random.default_rng(seed)
     cells = (SIDE_PX // CELL_PX) ** 2
 
@@ -95,9 +98,13 @@ def weights(seed: int) -> dict[str, np.ndarray]:
         "word": normal(len(WORDS), D),
         "feature": normal(6, D),
         "join": normal(3 * D, D) / 16,
-        "icdr": 4 * normal(D, 5),
-        "sdrg": 4 * normal(D, 5),
+        **{head: 4 * normal(D, len(classes)) for head, classes in heads.items()},
     }
+
+
+def heads_of(w: dict[str, np.ndarray]) -> list[Head]:
+    """Names of the heads that have weights."""
+    return list(w)[list(w).index("join") + 1 :]
 
 
 def _const(name: str, value: Any, dtype: type = np.int64) -> onnx.TensorProto:
@@ -252,8 +259,7 @@ def fusion_graph(w: dict[str, np.ndarray]) -> onnx.ModelProto:
         n("Reshape", ["cls", "flat"], ["long"]),
         n("MatMul", ["long", "join"], ["joined"]),
         n("LpNormalization", ["joined"], ["joint_BD"], axis=-1, p=2),
-        n("MatMul", ["joint_BD", "icdr"], ["icdr_BG"]),
-        n("MatMul", ["joint_BD", "sdrg"], ["sdrg_BG"]),
+        *(n("MatMul", ["joint_BD", head], [f"{head}_BG"]) for head in heads_of(w)),
     ]
     constants = [
         _const("zero1", [0]),
@@ -264,12 +270,12 @@ def fusion_graph(w: dict[str, np.ndarray]) -> onnx.ModelProto:
         _const("scale", 1 / 64, np.float32),
         _const("one", 1, np.float32),
         _const("huge", 1e9, np.float32),
-        *(numpy_helper.from_array(w[k], k) for k in ("join", "icdr", "sdrg")),
+        *(numpy_helper.from_array(w[k], k) for k in ("join", *heads_of(w))),
     ]
     return _model(
         nodes,
         {"tokens_BTD": (TensorProto.FLOAT, ["batch", "tokens", D]), "mask_BT": (TensorProto.BOOL, ["batch", "tokens"])},
-        {"joint_BD": ["batch", D], "cls_BMD": ["batch", 3, D], "icdr_BG": ["batch", 5], "sdrg_BG": ["batch", 5]},
+        {"joint_BD": ["batch", D], "cls_BMD": ["batch", 3, D], **{f"{h}_BG": ["batch", w[h].shape[1]] for h in heads_of(w)}},
         constants,
     )
 
@@ -300,8 +306,7 @@ def reference(w: dict[str, np.ndarray], item: Prepared, sees: frozenset[Modality
     return {
         "joint": joint,
         "cls": np.divide(cls, norms, out=np.zeros_like(cls), where=norms > 0),
-        "icdr": joint @ w["icdr"],
-        "sdrg": joint @ w["sdrg"],
+        **{head: joint @ w[head] for head in heads_of(w)},
     }
 
 
@@ -319,7 +324,8 @@ def write_bundle(
     *,
     seed: int = 0,
     trained_subsets: Sequence[str] = EVERY_SUBSET,
-    trained_heads: Sequence[Head] = tuple(Head),
+    heads: Mapping[Head, Sequence[str]] = SCHEME_CLASSES,
+    trained_heads: Sequence[Head] | None = None,
     one_at_a_time: Sequence[str] = (),
     aligned: Sequence[Modality] = tuple(Modality),
     golden_shift: float = 0.0,
@@ -332,14 +338,16 @@ def write_bundle(
         path: its folder.
         seed: of the weights.
         trained_subsets: what it answers.
-        trained_heads: heads it grades by.
+        heads: classes by head.
+        trained_heads: heads it grades by; None is all.
         one_at_a_time: graphs that take one study a call.
         aligned: modalities whose vectors are comparable.
         golden_shift: falsifies the golden logits, for a self-test that must fail.
         evidence: what the manifest says of every head.
         cpu: processors that it says it is right on.
     """
-    w = weights(seed)
+    w = weights(seed, heads)
+    trained_heads = tuple(heads if trained_heads is None else trained_heads)
     path.mkdir(parents=True)
     makers = {"image": image_graph, "text": text_graph, "structured": structured_graph, "fusion": fusion_graph}
     graphs = {}
@@ -373,7 +381,7 @@ def write_bundle(
         alone = [reference(w, item, frozenset({m}))["cls"] if m in item.subset else np.zeros((3, D)) for m in Modality]
         row["cls"] = np.stack([alone[i][i] for i in range(3)])
         rows.append(row)
-    outputs = {name: np.stack([r[name] for r in rows]).astype(np.float32) for name in ("joint", "cls", "icdr", "sdrg")}
+    outputs = {name: np.stack([r[name] for r in rows]).astype(np.float32) for name in ("joint", "cls", *heads)}
     outputs["icdr"][:, 0] += golden_shift
     write_golden(path / "golden", studies, outputs)
     files = {
@@ -393,12 +401,13 @@ def write_bundle(
         image=spec,
         text=text,
         features=stats,
-        trained_heads=tuple(trained_heads),
+        heads={head: tuple(classes) for head, classes in heads.items()},
+        trained_heads=trained_heads,
         trained_subsets=tuple(trained_subsets),
         aligned=tuple(aligned),
         calibration={
             "image": SubsetCalibration(
-                temperature={Head.ICDR: 2.0},
+                temperature={ICDR: 2.0},
                 operating_points=(
                     OperatingPoint(name="screening", threshold=0.3, sensitivity=0.9, specificity=0.8, studies=50),
                 ),

@@ -49,7 +49,7 @@ def replay(bundle: Path, out: Path) -> None:
     from foveal_runtime.engine.engine import Engine
     from foveal_runtime.engine.grading import grade
     from foveal_runtime.engine.selftest import compare
-    from foveal_runtime.study.labels import Head
+    from foveal_runtime.study.labels import SCHEMES
 
     engine = Engine(Bundle.open(bundle), threads=1)
     golden = read_golden(engine.bundle)
@@ -61,7 +61,7 @@ def replay(bundle: Path, out: Path) -> None:
         passed=compare(outcomes, {}, engine.manifest, golden).passed,
         joint=np.stack([outcome.vectors[VectorKind.JOINT] for outcome in outcomes]),
         reference=golden.joint_ND,
-        decisions=[[*(g.schemes[h].grade for h in Head), g.referable is not None and g.referable.decision] for g in grades],
+        decisions=[[*(g.schemes[h].grade for h in SCHEMES), g.referable is not None and g.referable.decision] for g in grades],
     )
 
 

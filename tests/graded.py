@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from foveal_runtime.bundle.calibration import OperatingPoint, SubsetCalibration
 from foveal_runtime.photo.imaging import ImageSpec
-from foveal_runtime.study.labels import MISSING, Head
+from foveal_runtime.study.labels import CLASSES, ICDR, MISSING, SCHEMES, SDRG, Head
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.record import FeatureStats, encode_record
 from foveal_runtime.study.study import ALL_SUBSETS, Eye, Modality, Record, Sex, Subset, subset_name
@@ -22,16 +23,17 @@ from foveal_train.training.arrays import StudyArrays, with_notes
 class Trained:
     """What evaluation must know of a run."""
 
-    trained_heads: tuple[Head, ...] = tuple(Head)
+    trained_heads: tuple[Head, ...] = SCHEMES
     subsets: tuple[Subset, ...] = ALL_SUBSETS
     aligned: tuple[Modality, ...] = tuple(Modality)
+    head_classes: Mapping[Head, Sequence[str]] = field(default_factory=lambda: CLASSES)
     calibration: dict[str, SubsetCalibration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.calibration:
             points = (OperatingPoint(name="default 0.5", threshold=0.5),)
             fitted = {
-                subset_name(s): SubsetCalibration(temperature=dict.fromkeys(Head, 2.0), operating_points=points)
+                subset_name(s): SubsetCalibration(temperature=dict.fromkeys(SCHEMES, 2.0), operating_points=points)
                 for s in self.subsets
             }
             object.__setattr__(self, "calibration", fitted)
@@ -86,8 +88,8 @@ def make_arrays(samples: list[Sample], tokenise: NoteTokeniser, *, seed: int = 0
         features_NF=features,
         present_NM=present,
         labels={
-            Head.ICDR: np.asarray([MISSING if s.labels.icdr is None else s.labels.icdr for s in samples], np.int64),
-            Head.SDRG: np.asarray([MISSING if s.labels.sdrg is None else s.labels.sdrg for s in samples], np.int64),
+            ICDR: np.asarray([MISSING if s.labels.icdr is None else s.labels.icdr for s in samples], np.int64),
+            SDRG: np.asarray([MISSING if s.labels.sdrg is None else s.labels.sdrg for s in samples], np.int64),
         },
         note_groups_N=np.zeros(count, np.int64),
         image_spec=config.image_spec,
@@ -105,7 +107,7 @@ def noise_arrays(count: int) -> StudyArrays:
         notes=tuple(np.asarray([101, 2000 + i % 5, 102], np.int64) for i in range(count)),
         features_NF=rng.normal(size=(count, 6)).astype(np.float32),
         present_NM=np.ones((count, len(Modality)), bool),
-        labels={Head.ICDR: rng.integers(0, 5, count).astype(np.int64), Head.SDRG: np.full(count, MISSING, np.int64)},
+        labels={ICDR: rng.integers(0, 5, count).astype(np.int64), SDRG: np.full(count, MISSING, np.int64)},
         note_groups_N=np.arange(count) % 5,
         image_spec=ImageSpec(side_px=32),
         samples=tuple(Sample(id=str(i), patient_id=str(i), image_path=None) for i in range(count)),

@@ -193,6 +193,7 @@ class Judge:
             image=info.model.image_spec,
             text=info.model.text_spec,
             features=info.features,
+            heads=info.head_classes,
             trained_heads=info.trained_heads,
             trained_subsets=info.trained_subsets,
             aligned=info.aligned,

@@ -162,7 +162,9 @@ class _Export:
             self.chosen = chosen
             self.searched, self.checks = (
                 cases.by_subset(
-                    cases.prepare(self.reference, cases.sampled(samples, PARITY_LIMIT), self.modalities), subsets, PARITY_LIMIT
+                    cases.prepare(self.reference, cases.sampled(samples, PARITY_LIMIT), self.modalities, run.info.head_classes),
+                    subsets,
+                    PARITY_LIMIT,
                 )
                 for samples in (chosen.search, chosen.parity)
             )
@@ -218,8 +220,7 @@ class _Export:
         self.say.stage("golden studies")
         studies = golden.golden_studies(self.info.subsets, images=self.request.golden)
         outputs = self.reference.run(studies, ALL_KINDS)
-        logits = {head.value: outputs.logits[head] for head in outputs.logits}
-        answers = {"joint": outputs.joint_ND, "cls": outputs.alone_NMD, **logits}
+        answers = {"joint": outputs.joint_ND, "cls": outputs.alone_NMD, **outputs.logits}
         write_golden(writer.golden_folder(folder), studies, answers)
         if Modality.TEXT in self.modalities:
             writer.write_tokenizer(folder, self.run.tokenizer_json)

@@ -83,7 +83,7 @@ class Verifier:
         """Studies as the last bundle prepared them: the next one's preprocessing is most often the same."""
 
     def _prepared(self, preparer: cases.Preparer) -> dict[str, list[cases.Case]]:
-        made = cases.prepare(preparer, self._samples, self._modalities)
+        made = cases.prepare(preparer, self._samples, self._modalities, self.run.info.head_classes)
         return cases.by_subset(made, self.run.info.subsets, LIMIT)
 
     def _validation(self) -> Sequence[Sample]:

@@ -16,7 +16,7 @@ from servers import RunningServer
 
 from foveal_runtime.client import Client
 from foveal_runtime.engine.answers import VectorKind
-from foveal_runtime.study.labels import Head, softmax
+from foveal_runtime.study.labels import ICDR, softmax
 from foveal_runtime.study.study import ALL_SUBSETS, Study, subset_name
 from foveal_train.data import load
 from foveal_train.runs.reference import Reference
@@ -94,8 +94,8 @@ def test_what_is_served_agrees_with_pytorch_for_every_subset(
         assert cosine.min() >= 0.95
     else:
         assert np.abs(vectors - expected.joint_ND).max() <= 1e-4
-        temperature = [run.info.calibration[name].temperature.get(Head.ICDR, 1.0) for name in _names(studies)]
-        wanted = softmax(expected.logits[Head.ICDR] / np.asarray(temperature)[:, None])
+        temperature = [run.info.calibration[name].temperature.get(ICDR, 1.0) for name in _names(studies)]
+        wanted = softmax(expected.logits[ICDR] / np.asarray(temperature)[:, None])
         assert np.abs(probabilities - wanted[told_N]).max() <= 1e-3
 
 

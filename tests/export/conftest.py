@@ -20,7 +20,7 @@ from foveal_export.planning import Request
 from foveal_export.result import Exported
 from foveal_runtime.bundle.manifest import Precision, Target
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import SCHEMES
 from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import ALL_SUBSETS, Modality, Study, Subset, subset_name
 from foveal_train.data import load, split_patients
@@ -144,7 +144,7 @@ def _write_untrained(root: Path) -> None:
         data=(spec,),
         seed=0,
         features=features,
-        trained_heads=tuple(Head),
+        trained_heads=SCHEMES,
         trained_subsets=tuple(subset_name(s) for s in ALL_SUBSETS),
         aligned=tuple(Modality),
         space_id=space_id(built.model, built.config, features, built.tokenizer_json),

@@ -18,7 +18,7 @@ from foveal_export.planning import Request
 from foveal_export.verify import verify
 from foveal_runtime.bundle.manifest import Precision
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR, SCHEMES
 from foveal_runtime.study.study import Modality
 from foveal_train.model.backbones import create, family_of
 from foveal_train.model.model import ModelInputs
@@ -59,10 +59,10 @@ def _config(backbone: str, side: int, *, weights: str = "random", frozen_blocks:
 def _step(config: ModelConfig, built: torch.nn.Module) -> None:
     """Learn from four photographs."""
     recipe = dataclasses.replace(load_recipe("tiny"), model=config, modalities=(Modality.IMAGE,))
-    objective = Objective(built, recipe, (Head.ICDR,), {}).train()  # type: ignore[arg-type]
+    objective = Objective(built, recipe, (ICDR,), {}).train()  # type: ignore[arg-type]
     side = config.image_spec.side_px
     inputs = ModelInputs(present_BM=torch.tensor([[True, False, False]] * 4), pixels_BCHW=torch.randn(4, 3, side, side))
-    labels = {head: torch.arange(4) for head in Head}
+    labels = {head: torch.arange(4) for head in SCHEMES}
     optimiser = torch.optim.AdamW((p for p in objective.parameters() if p.requires_grad), lr=1e-3)
     objective(Batch(inputs=inputs, labels=labels, note_groups_B=torch.arange(4))).total.backward()
     optimiser.step()

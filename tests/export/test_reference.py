@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from foveal_runtime.engine.answers import VectorKind
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR, SCHEMES
 from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import ALL_SUBSETS, Eye, Modality, Record, Sex, Study, subset_name
 from foveal_train.model.profile import profile
@@ -29,7 +29,7 @@ def reference() -> Reference:
         data=(),
         seed=0,
         features=FeatureStats(),
-        trained_heads=tuple(Head),
+        trained_heads=SCHEMES,
         trained_subsets=tuple(subset_name(s) for s in ALL_SUBSETS),
         space_id="",
     )
@@ -56,7 +56,7 @@ def test_answer_does_not_depend_on_its_neighbours(reference: Reference) -> None:
         alone = reference.run([study])
         np.testing.assert_allclose(together.joint_ND[row], alone.joint_ND[0], atol=1e-5)
         np.testing.assert_allclose(together.alone_NMD[row], alone.alone_NMD[0], atol=1e-5)
-        np.testing.assert_allclose(together.logits[Head.ICDR][row], alone.logits[Head.ICDR][0], atol=1e-5)
+        np.testing.assert_allclose(together.logits[ICDR][row], alone.logits[ICDR][0], atol=1e-5)
 
 
 def test_vectors_of_absent_modalities_are_zero_and_others_unit(reference: Reference) -> None:

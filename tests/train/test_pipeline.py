@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from foveal_runtime.errors import ConfigError, DataError
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR, SDRG
 from foveal_runtime.study.study import ALL_SUBSETS, subset_name
 from foveal_train.pipeline import starved, train
 from foveal_train.runs.reporter import Silent
@@ -20,7 +20,7 @@ from foveal_train.training.recipe_file import load_recipe
 
 def test_a_run_says_what_was_trained_and_opens_again(tiny_run: Path) -> None:
     run = Run.open(tiny_run)
-    assert run.info.trained_heads == (Head.ICDR, Head.SDRG)
+    assert run.info.trained_heads == (ICDR, SDRG)
     assert set(run.info.trained_subsets) == {subset_name(subset) for subset in ALL_SUBSETS}
     assert run.info.space_id == space_id(run.model, run.info.model, run.info.features, run.tokenizer_json)
     assert not set(run.split["train"]) & set(run.split["test"])
@@ -47,7 +47,7 @@ def test_the_space_does_not_change_with_the_heads_but_with_the_encoders(tiny_run
 def test_photographs_alone_train_one_subset_and_one_head(tmp_path: Path, idrid: Path) -> None:
     overrides = ("optimiser.epochs=1", "image_spec.side_px=32", "split.train=0.2", "split.validation=0.2", "split.test=0.6")
     run = train(load_recipe("tiny", overrides), [f"idrid:{idrid}"], tmp_path / "run")
-    assert run.info.trained_heads == (Head.ICDR,)
+    assert run.info.trained_heads == (ICDR,)
     assert run.info.trained_subsets == ("image",)
     assert run.info.aligned == ()
 

@@ -21,6 +21,7 @@ from foveal_train.data.split import PARTS
 from foveal_train.model.weights import BuiltModel, build_model
 from foveal_train.runs.claim import CACHE, claim, claim_data, leave
 from foveal_train.runs.description import describe
+from foveal_train.runs.heads import with_classes
 from foveal_train.runs.lessons import Lessons
 from foveal_train.runs.origin import origin
 from foveal_train.runs.prepared import Prepared, prepare, trained_heads
@@ -175,7 +176,8 @@ class _Making:
     def read(self) -> None:
         with self._giving_back():
             samples = load_samples(self.specs, skip_bad=self.skip_bad, skipped=self.problems.append)
-            self.data_sha256 = fingerprint(samples, named=True)
+            self.recipe = with_classes(self.recipe, samples)
+            self.data_sha256 = fingerprint(samples, named=True, heads=self.recipe.model.head_classes)
             if self.teaching is None:
                 self.split = split_samples(samples, self.recipe)
             else:
@@ -207,10 +209,10 @@ class _Making:
                 decoded=self.decoded,
                 skipped=skipped,
             )
-            self.heads = trained_heads(self.data.train)
+            self.heads = trained_heads(self.data.train, self.recipe.model.head_classes)
             if not self.heads:
                 raise DataError(
-                    "the training split has no head to train: labels of at least two grades are needed; give graded data"
+                    "the training split has no head to train: labels of at least two classes are needed; give labelled data"
                 )
         if self.problems:
             self.say.remark(problems_text(self.problems))

@@ -121,7 +121,7 @@ def _files(manifest: Manifest) -> str:
 
 def _evidence(manifest: Manifest) -> str:
     return "\n".join(
-        f"| {name} | {head.value} | {e.studies}, {e.positives} | {_bound(e.kappa, e.kappa_low)} | "
+        f"| {name} | {head} | {e.studies}, {e.positives} | {_bound(e.kappa, e.kappa_low)} | "
         f"{_bound(e.auroc, e.auroc_low)} | {e.status.value} |"
         for name, heads in manifest.evidence.items()
         for head, e in heads.items()

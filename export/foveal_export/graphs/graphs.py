@@ -77,8 +77,10 @@ def graph_spec(name: str, config: ModelConfig, embedding_dim: int = EMBEDDING_DI
         outputs=(
             Tensor(name="joint_BD", dtype="float32", shape=("batch", embedding_dim)),
             Tensor(name="cls_BMD", dtype="float32", shape=("batch", len(Modality), embedding_dim)),
-            Tensor(name="icdr_BG", dtype="float32", shape=("batch", 5)),
-            Tensor(name="sdrg_BG", dtype="float32", shape=("batch", 5)),
+            *(
+                Tensor(name=f"{head}_BG", dtype="float32", shape=("batch", len(classes)))
+                for head, classes in config.head_classes.items()
+            ),
         ),
         examples=(torch.zeros(2, 9, embedding_dim), torch.ones(2, 9, dtype=torch.bool)),
     )

@@ -184,7 +184,7 @@ class _FusionBlock(nn.Module):
 
 
 class FusionTwin(nn.Module):
-    """`Fusion` over split blocks; its own forward does the rest."""
+    """`Fusion` over split blocks; its own forward does the rest. A graph has a list of outputs, so the heads' come singly."""
 
     def __init__(self, original: Fusion, how: Attend) -> None:
         super().__init__()
@@ -193,8 +193,24 @@ class FusionTwin(nn.Module):
         twin.blocks = nn.ModuleList(_FusionBlock(block, how) for block in original.blocks)  # type: ignore[arg-type]
         self.fusion = twin
 
-    def forward(self, tokens_BTD: Tensor, mask_BT: Tensor) -> Fused:
-        return Fused(*self.fusion(tokens_BTD, mask_BT))
+    def forward(self, tokens_BTD: Tensor, mask_BT: Tensor) -> tuple[Tensor, ...]:
+        return flat(self.fusion(tokens_BTD, mask_BT))
+
+
+class PlainFusionTwin(nn.Module):
+    """`PlainFusion`, likewise."""
+
+    def __init__(self, original: PlainFusion) -> None:
+        super().__init__()
+        self.fusion = original
+
+    def forward(self, tokens_BTD: Tensor, mask_BT: Tensor) -> tuple[Tensor, ...]:
+        return flat(self.fusion(tokens_BTD, mask_BT))
+
+
+def flat(fused: Fused) -> tuple[Tensor, ...]:
+    """The outputs in the order of the fusion graph's."""
+    return fused.joint_BD, fused.cls_BMD, *fused.logits.values()
 
 
 def _image_twin(original: ImageEncoder, how: Attend) -> nn.Module:
@@ -235,7 +251,7 @@ def twin(model: MultimodalModel, name: str, how: Attend) -> nn.Module:
     elif isinstance(part, PlainImage):
         built = PlainImageTwin(part)
     elif isinstance(part, PlainFusion):
-        built = part
+        built = PlainFusionTwin(part)
     elif name == FUSION:
         built = FusionTwin(model.fusion, how)
     elif name == Modality.IMAGE:

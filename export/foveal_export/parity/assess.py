@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from foveal_export.studies.cases import Case
 from foveal_runtime.bundle.calibration import SubsetCalibration
 from foveal_runtime.engine.answers import Outcome, VectorKind
 from foveal_runtime.engine.engine import Engine
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR, Head
 from foveal_runtime.study.study import Modality, Subset, subset_of
 from foveal_train.runs.reference import Reference
 from foveal_train.runs.run import RunInfo
@@ -91,14 +91,14 @@ def _batch(engine: Engine, info: RunInfo, cases: Sequence[Case]) -> list[Outcome
     return engine.run([case.prepared for case in cases], kinds=frozenset(kinds), grade=bool(info.trained_heads))
 
 
-def labels(part: Sequence[Case], head: Head = Head.ICDR) -> npt.NDArray[np.int64]:
+def labels(part: Sequence[Case], head: Head = ICDR) -> npt.NDArray[np.int64]:
     """Grades of cases, `MISSING` where there is none."""
     return np.asarray([case.label(head) for case in part], np.int64)
 
 
-def truth(part: Sequence[Case]) -> Truth:
+def truth(part: Sequence[Case], heads: Iterable[Head]) -> Truth:
     """What is known of cases."""
-    return Truth(labels={head: labels(part, head) for head in Head}, patients=[case.patient or case.id for case in part])
+    return Truth(labels={head: labels(part, head) for head in heads}, patients=[case.patient or case.id for case in part])
 
 
 def compare_all(
@@ -122,7 +122,7 @@ def compare_all(
         name: compare(
             reference[name],
             artefact[name],
-            truth(part),
+            truth(part, reference[name].logits),
             (served[0].get(name, none), served[1].get(name, none)),
             tie_margin,
         )

@@ -16,7 +16,7 @@ from foveal_export.parity.paired import resamples_of
 from foveal_export.parity.parity import Answers
 from foveal_export.studies.cases import Case
 from foveal_runtime.bundle.manifest import Evidence, HeadEvidence
-from foveal_runtime.study.labels import MISSING, REFERABLE_GRADE, Head, softmax
+from foveal_runtime.study.labels import MISSING, REFERABLE_GRADE, Head, positive_from, softmax
 from foveal_train.evaluation.grading import confusion_matrix, confusion_replicates, quadratic_kappa
 from foveal_train.evaluation.intervals import LEVEL
 from foveal_train.evaluation.referable import auroc
@@ -24,7 +24,7 @@ from foveal_train.evaluation.referable import auroc
 MIN_STUDIES = 50
 """Labelled held-out studies below which nothing is said of a head."""
 MIN_EACH = 20
-"""Of each side of grade 2."""
+"""Of each side of the class that is positive."""
 
 Evidences = dict[str, dict[Head, HeadEvidence]]
 """By subset name and head."""
@@ -44,28 +44,34 @@ def gather(heads: Sequence[Head], parts: Sequence[tuple[Mapping[str, Sequence[Ca
         for head in heads:
             logits_NG = np.concatenate([answers[name].logits[head] for _, answers in parts if name in answers])
             labels_N = np.asarray([case.label(head) for case in cases], np.int64)
-            found[name][head] = judge(labels_N, logits_NG, [case.patient for case in cases])
+            found[name][head] = judge(labels_N, logits_NG, [case.patient for case in cases], positive_from(head))
     return found
 
 
-def judge(labels_N: npt.NDArray[np.int64], logits_NG: npt.NDArray[np.float32], patients: Sequence[str]) -> HeadEvidence:
+def judge(
+    labels_N: npt.NDArray[np.int64],
+    logits_NG: npt.NDArray[np.float32],
+    patients: Sequence[str],
+    positive: int = REFERABLE_GRADE,
+) -> HeadEvidence:
     """Of one head through one subset.
 
     Args:
         labels_N: grades, `MISSING` where unknown.
         logits_NG: PyTorch's.
         patients: of the same studies.
+        positive: class from which a study is positive.
     """
     known_N = labels_N != MISSING
     truth_N, probability_NG = labels_N[known_N], softmax(logits_NG[known_N])
-    positive_N = truth_N >= REFERABLE_GRADE
+    positive_N = truth_N >= positive
     studies, positives = len(truth_N), int(positive_N.sum())
     if studies < MIN_STUDIES or min(positives, studies - positives) < MIN_EACH:
         return HeadEvidence(status=Evidence.UNVERIFIED, studies=studies, positives=positives)
     resamples = resamples_of([patient for patient, known in zip(patients, known_N, strict=True) if known])
-    grade_N, score_N = probability_NG.argmax(axis=1), probability_NG[:, REFERABLE_GRADE:].sum(axis=1)
-    kappa = float(quadratic_kappa(confusion_matrix(truth_N, grade_N)))
-    kappa_low, kappa_high = _ends(quadratic_kappa(confusion_replicates(truth_N, grade_N, resamples)))
+    grade_N, score_N = probability_NG.argmax(axis=1), probability_NG[:, positive:].sum(axis=1)
+    kappa = float(quadratic_kappa(confusion_matrix(truth_N, grade_N, probability_NG.shape[1])))
+    kappa_low, kappa_high = _ends(quadratic_kappa(confusion_replicates(truth_N, grade_N, resamples, probability_NG.shape[1])))
     area = float(auroc(score_N, positive_N)[0])
     area_low, area_high = _ends(auroc(score_N, positive_N, resamples.weights_RN))
     return HeadEvidence(
@@ -83,7 +89,7 @@ def judge(labels_N: npt.NDArray[np.int64], logits_NG: npt.NDArray[np.float32], p
 
 def to_json(found: Evidences) -> dict[str, Any]:
     """As JSON, by subset and head."""
-    return {name: {head.value: e.model_dump(mode="json") for head, e in heads.items()} for name, heads in found.items()}
+    return {name: {head: e.model_dump(mode="json") for head, e in heads.items()} for name, heads in found.items()}
 
 
 def _ends(replicates_R: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from foveal_runtime.engine import occlusion
 from foveal_runtime.engine.answers import Prepared
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.photo.quality import Quality
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.study import Modality, subset_name
 from foveal_train.data import Sample
 
@@ -44,7 +44,7 @@ def check_occlusion(engine: Engine, samples: Sequence[Sample]) -> Occlusion | No
         None where the bundle does not grade photographs alone.
     """
     alone = frozenset({Modality.IMAGE})
-    if Head.ICDR not in engine.manifest.trained_heads or subset_name(alone) not in engine.manifest.trained_subsets:
+    if ICDR not in engine.manifest.trained_heads or subset_name(alone) not in engine.manifest.trained_subsets:
         return None
     rng = np.random.default_rng(0)
     gained = [deletion(engine, item, rng) for item in _referred(engine, samples)]

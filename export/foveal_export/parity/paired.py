@@ -46,9 +46,10 @@ def resamples_of(patients: Sequence[str]) -> Resamples:
 
 def kappa_loss(truth_N: Int, reference_NG: Float, artefact_NG: Float, resamples: Resamples) -> Loss:
     """Of the quadratic-weighted kappa of the likeliest grade; 1 when neither side ever differs from one grade."""
+    classes = reference_NG.shape[1]
     sides = [side.argmax(axis=1).astype(np.int64) for side in (reference_NG, artefact_NG)]
-    before, after = (_whole(quadratic_kappa(confusion_matrix(truth_N, grade_N))) for grade_N in sides)
-    many = [quadratic_kappa(confusion_replicates(truth_N, grade_N, resamples)) for grade_N in sides]
+    before, after = (_whole(quadratic_kappa(confusion_matrix(truth_N, grade_N, classes))) for grade_N in sides)
+    many = [quadratic_kappa(confusion_replicates(truth_N, grade_N, resamples, classes)) for grade_N in sides]
     return _loss(before, after, many[0] - many[1], resamples, sign=1)
 
 

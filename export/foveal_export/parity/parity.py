@@ -18,7 +18,7 @@ from foveal_runtime.bundle.agreement import TIE_MARGIN, Changes, changed_decisio
 from foveal_runtime.bundle.calibration import SubsetCalibration
 from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.engine.grading import default_point
-from foveal_runtime.study.labels import MISSING, REFERABLE_GRADE, Head, referable_probability, referral_score
+from foveal_runtime.study.labels import ICDR, MISSING, REFERABLE_GRADE, Head, referable_probability, referral_score
 from foveal_train.evaluation import referable
 
 Float = npt.NDArray[np.float32]
@@ -154,7 +154,7 @@ def compare(
             calibration.probabilities(head, side.logits[head])
             for side, calibration in zip((reference, artefact), served, strict=True)
         )
-        heads[head.value] = head_parity(
+        heads[head] = head_parity(
             (reference.logits[head], artefact.logits[head]),
             (probabilities[0], probabilities[1]),
             truth,
@@ -162,7 +162,7 @@ def compare(
             served,
             tie_margin,
         )
-        if head is Head.ICDR:
+        if head == ICDR:
             decided = referable_parity(probabilities[0], probabilities[1], truth, served, tie_margin)
     return SubsetParity(studies=len(truth.patients), vectors=vectors, heads=heads, referable=decided)
 
@@ -262,7 +262,7 @@ def referable_parity(
     before_N, after_N = referable_probability(before_NG), referable_probability(after_NG)
     thresholds = (default_point(served[0]).threshold, default_point(served[1]).threshold)
     changes = changed_decisions(before_NG, after_NG, thresholds, tie_margin)
-    labels_N = truth.labels[Head.ICDR]
+    labels_N = truth.labels[ICDR]
     known_N = labels_N != MISSING
     positive_N = labels_N[known_N] >= REFERABLE_GRADE
     sensitivity = auroc_reference = auroc_artefact = None

@@ -15,7 +15,7 @@ from foveal_runtime.bundle.agreement import allowed
 from foveal_runtime.bundle.calibration import SubsetCalibration
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.fits import fit_subset
-from foveal_runtime.study.labels import Head, referral_score
+from foveal_runtime.study.labels import ICDR, referral_score
 from foveal_runtime.study.study import Subset, subset_name
 from foveal_train.data import Sample
 from foveal_train.runs.reference import Reference
@@ -50,9 +50,9 @@ def refit(engine: Engine, info: RunInfo, validation: Sequence[Sample]) -> Refit:
     unseen = [name for name in map(subset_name, info.subsets) if name not in seen]
     rest = {name: info.calibration.get(name, SubsetCalibration()) for name in unseen}
     scores = {
-        name: referral_score(fitted[name].probabilities(Head.ICDR, answers[name].logits[Head.ICDR]))
+        name: referral_score(fitted[name].probabilities(ICDR, answers[name].logits[ICDR]))
         for name in seen
-        if Head.ICDR in info.trained_heads
+        if ICDR in info.trained_heads
     }
     return Refit(calibration=fitted | rest, scores=scores)
 
@@ -60,7 +60,7 @@ def refit(engine: Engine, info: RunInfo, validation: Sequence[Sample]) -> Refit:
 def _by_subset(preparer: cases.Preparer, info: RunInfo, validation: Sequence[Sample]) -> dict[str, list[cases.Case]]:
     """The validation studies through every trained modality subset that some of them have, by its name."""
     modalities: Subset = frozenset().union(*info.subsets)
-    known = cases.prepare(preparer, validation, modalities)
+    known = cases.prepare(preparer, validation, modalities, info.head_classes)
     parts = {subset_name(subset): cases.through(known, subset) for subset in info.subsets}
     return {name: part for name, part in parts.items() if part}
 
@@ -117,7 +117,7 @@ def differing(stored: Calibrations, fitted: Refit, referable_flips: float) -> li
         for head, temperature in entry.temperature.items():
             carried = there.temperature.get(head, 1.0)
             if not abs(carried / temperature - 1) <= TEMPERATURE_TOLERANCE:
-                found.append((name, f"temperature of {head.value}", carried, temperature))
+                found.append((name, f"temperature of {head}", carried, temperature))
         thresholds = {point.name: point.threshold for point in there.operating_points}
         for point in entry.operating_points:
             carried = thresholds.get(point.name, float("nan"))

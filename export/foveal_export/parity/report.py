@@ -12,7 +12,7 @@ import numpy as np
 
 from foveal_export.parity.parity import Answers
 from foveal_runtime.bundle.manifest import Evidence
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_train.evaluation import page
 
 _OF_VECTORS = ("min_cosine", "outlier's cosine", "max_abs", "neighbour_overlap")
@@ -119,7 +119,7 @@ def _heads(document: Mapping[str, Any]) -> str:
     rows = []
     for name, part in document["subsets"].items():
         for head, h in part["heads"].items():
-            referable = part["referable"] if head == Head.ICDR.value else None
+            referable = part["referable"] if head == ICDR else None
             rows.append(
                 [name, head, _changes(h, part["studies"]), _number(h["max_abs_probability"]), *_both(h["kappa"]),
                  *(["", "", "", ""] if referable is None else [
@@ -146,7 +146,7 @@ def _judged(document: Mapping[str, Any], subset: str, head: str) -> str:
     quantities = [f"probability of {head}", f"outlier's probability of {head}"]
     if document["evidence"][subset][head]["status"] == Evidence.PROVEN.value:
         quantities += [f"{head}_flips", f"kappa_drop of {head}", f"calibration_rise of {head}"]
-        quantities += ["referable_flips", "sensitivity_drop", "referable_shift"] if head == Head.ICDR.value else []
+        quantities += ["referable_flips", "sensitivity_drop", "referable_shift"] if head == ICDR else []
         return _verdict(document, subset, *quantities)
     verdict = _verdict(document, subset, *quantities)
     return verdict if verdict == "FAIL" else "pass, grades not judged"
@@ -159,7 +159,7 @@ def _evidence(document: Mapping[str, Any]) -> str:
         for name, heads in document["evidence"].items()
         for head, e in heads.items()
     ]  # fmt: skip
-    return _table(["subset", "head", "held out", "grade 2 or worse", "kappa, from", "AUROC, from", ""], rows)
+    return _table(["subset", "head", "held out", "positive", "kappa, from", "AUROC, from", ""], rows)
 
 
 def _above(value: float | None, low: float | None) -> str:
@@ -258,7 +258,7 @@ def _png(figure: Any) -> bytes:
 def _scatter(reference: Mapping[str, Answers], artefact: Mapping[str, Answers]) -> bytes:
     from matplotlib.figure import Figure
 
-    heads = [head for head in Head if any(head in answers.logits for answers in reference.values())]
+    heads = list(dict.fromkeys(head for answers in reference.values() for head in answers.logits))
     figure = Figure(figsize=(4.2 * max(len(heads), 1), 3.8), layout="constrained")
     for place, head in enumerate(heads):
         axes = figure.add_subplot(1, len(heads), place + 1)
@@ -267,7 +267,7 @@ def _scatter(reference: Mapping[str, Answers], artefact: Mapping[str, Answers]) 
         low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
         axes.plot([low, high], [low, high], color="#9aa5b4", linewidth=1)
         axes.scatter(x, y, s=5, alpha=0.4, color="#1f5fa8")
-        axes.set_title(head.value)
+        axes.set_title(head)
     return _png(figure)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from foveal_export.parity.parity import OUTLIER_REACH
 from foveal_runtime.bundle.agreement import allowed
 from foveal_runtime.bundle.manifest import Evidence
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR, SDRG, Head
 
 if TYPE_CHECKING:
     from foveal_export.parity.budget import Budget
@@ -107,16 +107,16 @@ def failures(subsets: Mapping[str, SubsetParity], budget: Budget, *, evidence: E
         for head, found in part.heads.items():
             missed.most(name, f"probability of {head}", found.high_abs_probability, budget.probability, "probability")
             missed.outlier_probability(name, f"outlier's probability of {head}", found.max_abs_probability, budget.probability)
-            if _is_proven(evidence, name, Head(head)):
+            if _is_proven(evidence, name, head):
                 _head(missed, name, head, found, part.studies, budget)
-        if part.referable is not None and _is_proven(evidence, name, Head.ICDR):
+        if part.referable is not None and _is_proven(evidence, name, ICDR):
             _referable(missed, name, part.referable, part.studies, budget)
     missed.most("all", "neighbour_dependence", dependence, budget.neighbour_dependence, "neighbour_dependence")
     return missed.failures
 
 
 def _head(missed: _Missed, name: str, head: str, found: HeadParity, studies: int, budget: Budget) -> None:
-    share = budget.icdr_flips if head == Head.ICDR else budget.sdrg_flips
+    share = budget.sdrg_flips if head == SDRG else budget.icdr_flips
     missed.share(name, f"{head}_flips", found.counted, share, studies)
     if found.kappa is not None and found.kappa.exceeds(budget.kappa_drop):
         missed.most(name, f"kappa_drop of {head}", found.kappa.loss, budget.kappa_drop, "kappa_drop")

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from foveal_train.data.fingerprint import fingerprint
 from foveal_train.data.source import parse_spec
 from foveal_train.data.synthetic.writer import synthesise
 from foveal_train.runs.run import Run
+from foveal_train.training.arrays import SCHEME_CLASSES
 
 MIN_CALIBRATION = 8
 """Studies below which a calibrated range is chance."""
@@ -101,16 +102,14 @@ class Case:
 
     id: str
     prepared: Prepared
-    icdr: int
-    """Grade, `MISSING` without a label."""
-    sdrg: int = MISSING
-    """Level, `MISSING` without a label."""
+    labels: Mapping[Head, int] = field(default_factory=dict)
+    """Places of the classes by head; without a label, no head."""
     patient: str = ""
     """Whose study it is: intervals resample patients."""
 
     def label(self, head: Head) -> int:
         """Of one head, `MISSING` without one."""
-        return self.icdr if head is Head.ICDR else self.sdrg
+        return self.labels.get(head, MISSING)
 
 
 def choose(run: Run, specs: Sequence[str] | None) -> Chosen:
@@ -197,15 +196,29 @@ class Preparer(Protocol):
         """One study, ready for the graphs."""
 
 
-def prepare(preparer: Preparer, samples: Sequence[Sample], modalities: Subset) -> list[Case]:
-    """Decode every sample once, with all it has of `modalities`; samples that have none are left out."""
+def prepare(
+    preparer: Preparer, samples: Sequence[Sample], modalities: Subset, heads: Mapping[Head, Sequence[str]] | None = None
+) -> list[Case]:
+    """Decode every sample once, with all it has of `modalities`; samples that have none are left out.
+
+    Args:
+        preparer: that decodes.
+        samples: held out.
+        modalities: that are read.
+        heads: classes of the heads whose labels are asked for; None for those of the grading schemes.
+
+    Raises:
+        DataError: a label is none of its head's classes.
+    """
+    classes = SCHEME_CLASSES if heads is None else heads
     cases = []
     for sample in samples:
         study = sample.study().only(modalities)
         if study.modalities:
-            icdr, sdrg = (MISSING if grade is None else grade for grade in (sample.labels.icdr, sample.labels.sdrg))
+            places = {head: sample.labels.place(head, names) for head, names in classes.items()}
+            labels = {head: place for head, place in places.items() if place is not None}
             prepared = preparer.prepare(study)
-            cases.append(Case(id=sample.id, prepared=prepared, icdr=icdr, sdrg=sdrg, patient=sample.patient_id))
+            cases.append(Case(id=sample.id, prepared=prepared, labels=labels, patient=sample.patient_id))
     return cases
 
 

@@ -17,7 +17,7 @@ from foveal_runtime.engine.grading import Reason, abstention, grade
 from foveal_runtime.errors import FovealError, ImageError
 from foveal_runtime.photo.imaging import ImageLimits
 from foveal_runtime.serving.isolation import prepare_alone, run_alone
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR, SDRG
 from foveal_runtime.study.study import Study
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Replay:
             return {"verdict": "abstained", "reason": withheld.reason.name}
         found: dict[str, Any] = {
             "verdict": "graded",
-            **{head.value: scheme.grade for head, scheme in grades.schemes.items() if head in (Head.ICDR, Head.SDRG)},
+            **{head: scheme.grade for head, scheme in grades.schemes.items() if head in (ICDR, SDRG)},
         }
         if grades.referable is not None:
             used = grades.referable.operating_point

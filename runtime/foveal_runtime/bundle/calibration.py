@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
-from foveal_runtime.study.labels import GRADES, Head, softmax
+from foveal_runtime.study.labels import MAX_CLASSES, Head, softmax
 
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
-Bias = Annotated[tuple[Annotated[float, Field(ge=-100, le=100)], ...], Field(min_length=GRADES, max_length=GRADES)]
+Bias = Annotated[tuple[Annotated[float, Field(ge=-100, le=100)], ...], Field(min_length=2, max_length=MAX_CLASSES)]
 
 
 def calibrated(logits_BG: npt.ArrayLike, temperature: float = 1.0, bias_G: Sequence[float] = ()) -> npt.NDArray[np.float64]:

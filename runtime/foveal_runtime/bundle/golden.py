@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from foveal_runtime.bundle.bundle import GOLDEN, Bundle
 from foveal_runtime.bundle.strictjson import parse_json
 from foveal_runtime.errors import BundleError
+from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Eye, Modality, Record, Sex, Study, subset_name
 
 STUDIES = "studies.json"
@@ -22,23 +23,21 @@ OUTPUTS = "golden.safetensors"
 _MAX_STUDIES_BYTES = 16 << 20
 _MAX_STUDIES = 1000
 """Exports write 35 or fewer; each start replays them all."""
-_GRADES = 5
 
 Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Golden:
-    """The studies and the reference's answers; N studies, M modalities in declaration order, G grades."""
+    """The studies and the reference's answers; N studies, M modalities in declaration order, G classes."""
 
     studies: tuple[Study, ...]
     joint_ND: Float32
     """Unit joint vectors."""
     cls_NMD: Float32
     """Unit CLS vectors of single-modality passes; zeros where the study lacks the modality."""
-    icdr_NG: Float32
-    """Raw logits."""
-    sdrg_NG: Float32
+    logits: Mapping[Head, Float32]
+    """Raw ones `[N, G]` of every head of the bundle."""
 
     def some(self, least: int) -> Golden:
         """A few of them for a quick replay: the fullest, the first of every modality alone, and at least so many."""
@@ -50,8 +49,7 @@ class Golden:
             studies=tuple(self.studies[i] for i in chosen),
             joint_ND=self.joint_ND[chosen],
             cls_NMD=self.cls_NMD[chosen],
-            icdr_NG=self.icdr_NG[chosen],
-            sdrg_NG=self.sdrg_NG[chosen],
+            logits={head: logits_NG[chosen] for head, logits_NG in self.logits.items()},
         )
 
 
@@ -96,14 +94,14 @@ def read_golden(bundle: Bundle) -> Golden:
             studies=studies,
             joint_ND=_output(outputs, "joint"),
             cls_NMD=_output(outputs, "cls"),
-            icdr_NG=_output(outputs, "icdr"),
-            sdrg_NG=_output(outputs, "sdrg"),
+            logits={head: _output(outputs, head) for head in bundle.manifest.heads},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise BundleError(f"golden studies of {bundle.path} can't be read ({type(error).__name__}); export again") from error
     count, dim = len(studies), bundle.manifest.embedding_dim
-    shapes = (golden.joint_ND.shape, golden.cls_NMD.shape, golden.icdr_NG.shape, golden.sdrg_NG.shape)
-    if shapes != ((count, dim), (count, len(Modality), dim), (count, _GRADES), (count, _GRADES)):
+    shapes = [golden.joint_ND.shape, golden.cls_NMD.shape, *(each.shape for each in golden.logits.values())]
+    classes = [(count, len(names)) for names in bundle.manifest.heads.values()]
+    if shapes != [(count, dim), (count, len(Modality), dim), *classes]:
         raise BundleError(f"golden studies of {bundle.path}: {count} studies do not fit their outputs; export again")
     return golden
 
@@ -138,7 +136,7 @@ def write_golden(folder: Path, studies: Sequence[Study], outputs: dict[str, Floa
     Args:
         folder: created when missing.
         studies: whose ids are unique and fit to be file names; images are JPEG bytes, equal ones are written once.
-        outputs: `joint` [N, D], `cls` [N, M, D], `icdr` and `sdrg` [N, G], all float32.
+        outputs: `joint` [N, D], `cls` [N, M, D], and by head its logits [N, G], all float32.
     """
     from safetensors.numpy import save
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from foveal_runtime.bundle.manifest import Evidence, Manifest
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 
 
 def warnings_of(manifest: Manifest) -> list[str]:
@@ -14,7 +14,7 @@ def warnings_of(manifest: Manifest) -> list[str]:
         if named:
             said.append(f"{named}: {sentence}")
     points = {point.name for each in manifest.calibration.values() for point in each.operating_points if not point.studies}
-    if points and Head.ICDR in manifest.trained_heads:
+    if points and ICDR in manifest.trained_heads:
         said.append(f"operating point {', '.join(sorted(points))} was not fitted: too few referable patients at training")
     if manifest.adapted is not None:
         said.append(f"calibrated for {manifest.adapted.site} alone: its probabilities and referrals are right nowhere else")

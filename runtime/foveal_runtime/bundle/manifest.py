@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from foveal_runtime.bundle.agreement import TIE_MARGIN
 from foveal_runtime.bundle.calibration import Adapted, HeldOutPhotographs, Novelty, Occlusion, SubsetCalibration
+from foveal_runtime.bundle.classes import check_classes
 from foveal_runtime.photo.imaging import ImageSpec
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import CLASSES, SCHEMES, Head
 from foveal_runtime.study.notes import TextSpec
 from foveal_runtime.study.record import FEATURES, FeatureStats
 from foveal_runtime.study.study import Modality, Subset, subset_of
@@ -232,6 +233,8 @@ class Manifest(_Model):
     image: ImageSpec
     text: TextSpec
     features: FeatureStats
+    heads: dict[Head, tuple[Name, ...]] = {name: CLASSES[name] for name in SCHEMES}
+    """Classes of every head of the fusion graph, from the least to the most severe. Older bundles have the two schemes."""
     trained_heads: tuple[Head, ...]
     trained_subsets: tuple[str, ...]
     """By `subset_name`; another subset is answered with FAILED_PRECONDITION."""
@@ -266,6 +269,9 @@ class Manifest(_Model):
         if FUSION not in self.graphs or not self.graphs.keys() - {FUSION} or not self.graphs.keys() <= {*names, FUSION}:
             raise ValueError("graphs are not fusion and at least one of image, text and structured")
         self._check_variants()
+        outputs = {tensor.name: tensor.shape[-1] for tensor in self.graphs[FUSION].outputs if tensor.shape}
+        if wrong := check_classes(self.heads, self.trained_heads, outputs, self.calibration):
+            raise ValueError(wrong)
         trained = {part for subset in self.trained_subsets for part in subset.split("+")}
         if not trained <= names or not (trained | set(map(str, self.aligned))) <= self.graphs.keys():
             raise ValueError("a trained subset has a modality without a graph")

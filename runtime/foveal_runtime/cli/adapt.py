@@ -71,7 +71,7 @@ def adapt(
     if not opened.manifest.trained_heads:
         raise ConfigError(f"{bundle} has no trained grading head, so there is nothing to calibrate; name a bundle that grades")
     engine = Engine(opened, threads=threads)
-    studies = _studies(data)
+    studies = _studies(data, opened.manifest)
     with Progress(len(studies), "asking the bundle", lines=not json) as advance:
         asked = ask(engine, studies, advance)
     found = fit(engine, asked)
@@ -96,15 +96,14 @@ def adapt(
         sys.stdout.write(fitted(screen(document), width()))
 
 
-def _studies(specs: list[str]) -> list[LabelledStudy]:
+def _studies(specs: list[str], manifest: Manifest) -> list[LabelledStudy]:
     from foveal_runtime.cli.rooms import samples_of
     from foveal_runtime.engine.adapt import LabelledStudy
-    from foveal_runtime.study.labels import Head
 
     found = []
     for sample in samples_of(specs):
-        grades = {Head.ICDR: sample.labels.icdr, Head.SDRG: sample.labels.sdrg}
-        labels = {head: grade for head, grade in grades.items() if grade is not None}
+        places = {head: sample.labels.place(head, manifest.heads[head]) for head in manifest.trained_heads}
+        labels = {head: place for head, place in places.items() if place is not None}
         if labels:
             found.append(LabelledStudy(load=sample.study, patient=sample.patient_id, labels=labels))
     return found

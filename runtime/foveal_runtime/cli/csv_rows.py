@@ -31,6 +31,7 @@ GRADE_COLUMNS = (
     "sdrg",
     "sdrg_name",
     *(f"sdrg_p{grade}" for grade in range(_CLASSES)),
+    "heads",
     "referral",
     "probability",
     "operating_point",
@@ -83,6 +84,10 @@ def grade_row(document: Mapping[str, Any]) -> dict[str, Any]:
             row |= {f"{head}_p{grade}": value for grade, value in enumerate(found["probabilities"])}
     if document["icdr"] is not None and "set" in document["icdr"]:
         row["icdr_set"] = " ".join(map(str, document["icdr"]["set"]["grades"]))
+    row["heads"] = "; ".join(
+        f"{head}: {found['likeliest']} {found['probabilities'][found['likeliest']]:.3f}"
+        for head, found in document["heads"].items()
+    )
     if "novelty" in document:
         row["unlike_training"] = document["novelty"]["unlike_training"]
     if referable is not None:

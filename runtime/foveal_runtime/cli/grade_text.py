@@ -11,7 +11,7 @@ from typing import Any
 
 from foveal_runtime._proto import screening_pb2
 from foveal_runtime.cli.layout import printable, shortened, wrapped
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR, SDRG
 
 _LEAST_NAME, _GAP = 16, 2
 _COLUMNS = (("ICDR", 15), ("p", 4), ("set", 3), ("SDRG", 4), ("referral", 14), ("p(refer)", 8))
@@ -60,9 +60,11 @@ def _remarks(grade: Any) -> list[str]:
 
 def _head_text(result: Any) -> str:
     """One head's grade as a person reads it."""
-    if result.head == Head.SDRG:
+    if result.head == SDRG:
         return f"SDRG {result.likeliest}"
     place = _place(result)
+    if result.head != ICDR:
+        return f"{result.head.upper()} {result.likeliest} (p {result.classes[place].probability:.2f})"
     return f"{result.head.upper()} {place} ({result.likeliest}, p {result.classes[place].probability:.2f})"
 
 
@@ -114,7 +116,7 @@ def _row(name: str, cells: Sequence[str], room: int) -> str:
 
 def _cells(graded: Any) -> list[str]:
     heads = {result.head: result for result in graded.heads}
-    icdr, sdrg = heads.get(Head.ICDR), heads.get(Head.SDRG)
+    icdr, sdrg = heads.get(ICDR), heads.get(SDRG)
     cells = ["no grade", "", "", "-" if sdrg is None else sdrg.likeliest.partition(":")[0], "no decision", ""]
     if icdr is not None:
         place = _place(icdr)
@@ -137,7 +139,7 @@ def _span(grades: Any) -> str:
 
 def _others(graded: Any) -> list[str]:
     """Heads that have no column."""
-    return [_head_text(result) for result in graded.heads if result.head not in (Head.ICDR, Head.SDRG)]
+    return [_head_text(result) for result in graded.heads if result.head not in (ICDR, SDRG)]
 
 
 def _points(graded: Any) -> list[str]:

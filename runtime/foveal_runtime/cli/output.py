@@ -9,6 +9,7 @@ from foveal_runtime._proto import model_pb2, screening_pb2, study_pb2
 from foveal_runtime.cli.layout import printable, shortened
 from foveal_runtime.errors import FovealError
 from foveal_runtime.rpc.grade_messages import REFERRAL_OF, icdr_from
+from foveal_runtime.study.labels import SCHEMES
 
 
 def model_document(model: Any) -> dict[str, Any] | None:
@@ -29,7 +30,7 @@ def _failed(file: Path, error: FovealError) -> dict[str, Any]:
 
 def grade_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
     """One graded file."""
-    empty: dict[str, Any] = {"verdict": None, "quality": None, "icdr": None, "sdrg": None, "referable": None}
+    empty: dict[str, Any] = {"verdict": None, "quality": None, "icdr": None, "sdrg": None, "heads": {}, "referable": None}
     if isinstance(answer, FovealError):
         return {**_failed(file, answer), **empty}
     grade = answer.grade
@@ -38,6 +39,10 @@ def grade_document(file: Path, answer: Any, model: Any) -> dict[str, Any]:
     if grade.HasField("abstained"):
         document["abstained"] = {"reason": grade.abstained.reason, "message": grade.abstained.message}
     for result in grade.graded.heads:
+        if result.head not in SCHEMES:
+            probabilities = {each.name: each.probability for each in result.classes}
+            document["heads"][result.head] = {"likeliest": result.likeliest, "probabilities": probabilities}
+            continue
         names = [each.name for each in result.classes]
         document[result.head] = {
             "grade": names.index(result.likeliest),

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal_runtime.photo.quality import APPEARANCE, Quality
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.record import FEATURES
 from foveal_runtime.study.study import Modality
 
@@ -125,7 +125,7 @@ def reading_of(outcome: Outcome, grades: Grades | None, manifest: Manifest) -> R
     """
     if outcome.quality is None:
         return None
-    scheme = None if grades is None or not outcome.gradable else grades.schemes.get(Head.ICDR)
+    scheme = None if grades is None or not outcome.gradable else grades.schemes.get(ICDR)
     missing: tuple[str, ...] = ()
     known = None
     if Modality.STRUCTURED in manifest.graphs:

@@ -25,7 +25,7 @@ from foveal_runtime.errors import DataError, StudyError
 from foveal_runtime.photo.quality import Quality
 from foveal_runtime.study.gradeset import set_scores
 from foveal_runtime.study.labels import (
-    GRADES,
+    ICDR,
     MISSING,
     REFERABLE_GRADE,
     Head,
@@ -144,7 +144,7 @@ def adapt(engine: Engine, asked: dict[str, Asked], *, seed: int = 0) -> Adaptati
     calibration, figures = dict(engine.manifest.calibration), dict[str, dict[str, Any]]()
     labelled = {}
     for name, each in asked.items():
-        labels_N = np.asarray(each.labels.get(Head.ICDR, ()), np.int64)
+        labels_N = np.asarray(each.labels.get(ICDR, ()), np.int64)
         labelled[name] = int((labels_N != MISSING).sum())
         if labelled[name] >= LEAST:
             old = engine.manifest.calibration.get(name, SubsetCalibration())
@@ -162,10 +162,10 @@ def _adapted(old: SubsetCalibration, asked: Asked, seed: int) -> tuple[SubsetCal
     logits = {head: np.asarray(rows, np.float64) for head, rows in asked.logits.items()}
     labels = {head: np.asarray(rows, np.int64) for head, rows in asked.labels.items()}
     new = fits.fit_subset(logits, labels, asked.patients, prior=True)
-    known_N = labels[Head.ICDR] != MISSING
-    truth_N = labels[Head.ICDR][known_N]
-    before_NG = old.probabilities(Head.ICDR, logits[Head.ICDR][known_N])
-    after_NG, patient_N = fits.cross_fitted(logits[Head.ICDR], labels[Head.ICDR], asked.patients, prior=True)
+    known_N = labels[ICDR] != MISSING
+    truth_N = labels[ICDR][known_N]
+    before_NG = old.probabilities(ICDR, logits[ICDR][known_N])
+    after_NG, patient_N = fits.cross_fitted(logits[ICDR], labels[ICDR], asked.patients, prior=True)
     if not any(point.studies for point in new.operating_points):
         new = new.model_copy(update={"operating_points": _carried(old, before_NG, after_NG)})
     figures = {
@@ -222,5 +222,6 @@ def perfect_error(probabilities_NG: Float, seed: int = 0) -> float:
     """The calibration error that so many studies would show of a model whose probabilities were all true."""
     rng = np.random.default_rng(seed)
     cumulative_NG = probabilities_NG.cumsum(1)
-    drawn = [(rng.random((len(probabilities_NG), 1)) > cumulative_NG).sum(1).clip(max=GRADES - 1) for _ in range(_DRAWS)]
+    count, classes = probabilities_NG.shape
+    drawn = [(rng.random((count, 1)) > cumulative_NG).sum(1).clip(max=classes - 1) for _ in range(_DRAWS)]
     return float(np.mean([sureness_error(probabilities_NG, truth_N) for truth_N in drawn]))

@@ -14,7 +14,7 @@ from foveal_runtime.bundle.manifest import Evidence, Manifest
 from foveal_runtime.engine import difference
 from foveal_runtime.engine.difference import Pair, Part
 from foveal_runtime.engine.envelope import Envelope
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR, Head
 from foveal_runtime.study.study import subset_of
 
 _RANK = {Evidence.PROVEN: 2, Evidence.UNVERIFIED: 1, Evidence.CHANCE: 0}
@@ -103,7 +103,7 @@ def points(old: Manifest, new: Manifest) -> list[Point]:
 def lost_answers(old: Manifest, new: Manifest) -> list[str]:
     """What OLD answers and NEW does not, or with less evidence, in words."""
     lost = [f"modality subset {name}" for name in old.trained_subsets if name not in new.trained_subsets]
-    lost += [f"head {head.value}" for head in old.trained_heads if head not in new.trained_heads]
+    lost += [f"head {head}" for head in old.trained_heads if head not in new.trained_heads]
     lost += [f"comparable vectors of {m.value}" for m in old.aligned if m not in new.aligned]
     for subset, calibration in old.calibration.items():
         if subset in new.trained_subsets:
@@ -113,7 +113,7 @@ def lost_answers(old: Manifest, new: Manifest) -> list[str]:
         for head, evidence in heads.items():
             now = new.evidence_of(subset, head).status
             if subset in new.trained_subsets and head in new.trained_heads and _RANK[now] < _RANK[evidence.status]:
-                lost.append(f"evidence of {head.value} from {subset}: {evidence.status.value}, now {now.value}")
+                lost.append(f"evidence of {head} from {subset}: {evidence.status.value}, now {now.value}")
     return lost
 
 
@@ -140,17 +140,18 @@ def _of_answers(pair: Pair, answered: Answered, limits: Envelope) -> list[Judged
     rows: list[Judged] = []
     for source, parts in ((_GOLDEN, answered.golden), ("data", answered.data)):
         found = {name: _changes(pair, name, part) for name, part in parts.items() if part.studies}
-        for quantity in ("icdr_flips", "sdrg_flips", "referable_flips"):
+        known = dict.fromkeys(["icdr_flips", "sdrg_flips", "referable_flips", *(f"{head}_flips" for head in pair.heads)])
+        for quantity in known:
             by_subset = {name: changes[quantity] for name, changes in found.items() if quantity in changes}
             if source == _GOLDEN and by_subset:
                 by_subset = {"": sum(by_subset.values(), NO_CHANGES)}
             for name, changes in by_subset.items():
-                share = getattr(limits, quantity)
+                share = getattr(limits, quantity, limits.icdr_flips)
                 rows.append(
                     _most(quantity, f"{source} {name}".strip(), float(changes.counted), allowed(share, changes.studies))
                 )
-        if Head.ICDR in pair.heads:
-            proven = {name: part for name, part in parts.items() if part.studies and _is_judged(pair, name, Head.ICDR)}
+        if ICDR in pair.heads:
+            proven = {name: part for name, part in parts.items() if part.studies and _is_judged(pair, name, ICDR)}
             pooled = {"": difference.merged(list(proven.values()))} if source == _GOLDEN and proven else proven
             for name, part in pooled.items():
                 kappa = difference.agreement(part)
@@ -166,7 +167,7 @@ def _of_answers(pair: Pair, answered: Answered, limits: Envelope) -> list[Judged
 def _of_labels(pair: Pair, answered: Answered, limits: Envelope) -> list[Judged]:
     rows = []
     for name, part in answered.data.items():
-        figures = difference.against_labels(pair, subset_of(name), part) if _is_judged(pair, name, Head.ICDR) else {}
+        figures = difference.against_labels(pair, subset_of(name), part) if _is_judged(pair, name, ICDR) else {}
         for figure, limit in (
             ("kappa", limits.kappa_drop),
             ("sensitivity", limits.sensitivity_drop),
@@ -184,8 +185,8 @@ def _changes(pair: Pair, subset: str, part: Part) -> dict[str, Changes]:
     found = {}
     for head in pair.heads:
         if _is_judged(pair, subset, head):
-            found[f"{head.value}_flips"] = difference.grade_changes(part, head, margin)
-            if head is Head.ICDR:
+            found[f"{head}_flips"] = difference.grade_changes(part, head, margin)
+            if head == ICDR:
                 found["referable_flips"] = difference.decision_changes(pair, subset_of(subset), part, margin)
     return found
 
@@ -201,7 +202,7 @@ def _part(pair: Pair, subset: str, part: Part) -> dict[str, Any]:
         "studies": part.studies,
         "ungradable": part.ungradable,
         "unusable": part.unusable,
-        "judged": [head.value for head in pair.heads if _is_judged(pair, subset, head)],
+        "judged": [head for head in pair.heads if _is_judged(pair, subset, head)],
         "heads": {},
         "vectors": {
             kind.value: {"mean_cosine": sum(cosines) / len(cosines), "min_cosine": min(cosines)}
@@ -212,8 +213,8 @@ def _part(pair: Pair, subset: str, part: Part) -> dict[str, Any]:
         return document
     margin = pair.old.manifest.tolerances.tie_margin
     for head in pair.heads:
-        document["heads"][head.value] = _counted(difference.grade_changes(part, head, margin))
-    if Head.ICDR in pair.heads:
+        document["heads"][head] = _counted(difference.grade_changes(part, head, margin))
+    if ICDR in pair.heads:
         document["kappa"] = difference.agreement(part)
         document["referable"] = {
             **_counted(difference.decision_changes(pair, subset_of(subset), part, margin)),

@@ -24,6 +24,7 @@ from foveal_runtime.errors import StudyError
 from foveal_runtime.photo.quality import Quality
 from foveal_runtime.study.labels import (
     GRADES,
+    ICDR,
     REFERABLE_GRADE,
     Head,
     confusion_counts,
@@ -176,7 +177,7 @@ def grade_changes(part: Part, head: Head, tie_margin: float) -> Changes:
 
 def decision_changes(pair: Pair, subset: Subset, part: Part, tie_margin: float) -> Changes:
     """Referral decisions that changed, each at its bundle's own operating point."""
-    old, new = (_stacked(side) for side in part.probabilities[Head.ICDR])
+    old, new = (_stacked(side) for side in part.probabilities[ICDR])
     return changed_decisions(old, new, thresholds(pair, subset), tie_margin)
 
 
@@ -188,7 +189,7 @@ def thresholds(pair: Pair, subset: Subset) -> tuple[float, float]:
 
 def agreement(part: Part) -> float | None:
     """Quadratic-weighted kappa between both bundles' ICDR grades; None where it is not defined."""
-    old, new = (_stacked(side).argmax(axis=1) for side in part.probabilities[Head.ICDR])
+    old, new = (_stacked(side).argmax(axis=1) for side in part.probabilities[ICDR])
     return quadratic_kappa(confusion_counts(old, new))
 
 
@@ -210,12 +211,12 @@ def merged(parts: Sequence[Part]) -> Part:
 def against_labels(pair: Pair, subset: Subset, part: Part) -> dict[str, Any]:
     """Kappa, sensitivity and specificity of both bundles on the labelled studies; empty where none has a label."""
     known = [place for place, label in enumerate(part.labels) if label is not None]
-    if not known or Head.ICDR not in part.probabilities:
+    if not known or ICDR not in part.probabilities:
         return {}
     labels_N = np.asarray([part.labels[place] for place in known], np.int64)
     positive_N = labels_N >= REFERABLE_GRADE
     figures: dict[str, Any] = {"studies": len(known), "referable": int(positive_N.sum())}
-    for side, name, threshold in zip(part.probabilities[Head.ICDR], ("old", "new"), thresholds(pair, subset), strict=True):
+    for side, name, threshold in zip(part.probabilities[ICDR], ("old", "new"), thresholds(pair, subset), strict=True):
         probability_NG = _stacked(side)[known]
         referred_N = referral_score(probability_NG) >= threshold
         figures[name] = {
@@ -228,7 +229,7 @@ def against_labels(pair: Pair, subset: Subset, part: Part) -> dict[str, Any]:
 
 def referral_shift(part: Part) -> float:
     """Mean change of the probability of referable retinopathy."""
-    old, new = (referable_probability(_stacked(side)) for side in part.probabilities[Head.ICDR])
+    old, new = (referable_probability(_stacked(side)) for side in part.probabilities[ICDR])
     return float((new - old).mean()) if len(old) else 0.0
 
 

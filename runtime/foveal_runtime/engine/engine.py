@@ -209,7 +209,7 @@ class Engine:
             vectors: dict[VectorKind, Float32] = {}
             whole = fused.get(Pass(i, item.subset))
             if ask.grade and whole is not None:
-                logits = {head: whole[f"{head.value}_BG"] for head in self.manifest.trained_heads}
+                logits = {head: whole[f"{head}_BG"] for head in self.manifest.trained_heads}
             if VectorKind.JOINT in ask.kinds and whole is not None:
                 vectors[VectorKind.JOINT] = whole["joint_BD"]
             for row, modality in enumerate(Modality):

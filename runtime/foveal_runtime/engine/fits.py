@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from foveal_runtime.bundle.calibration import GradeSetRule, OperatingPoint, SubsetCalibration, calibrated
 from foveal_runtime.study.gradeset import set_quantile, set_scores
-from foveal_runtime.study.labels import GRADES, MISSING, REFERABLE_GRADE, Head, referral_score
+from foveal_runtime.study.labels import ICDR, MISSING, REFERABLE_GRADE, Head, referral_score
 
 Float64 = npt.NDArray[np.float64]
 
@@ -116,8 +116,8 @@ def fit_scaling(logits_NG: npt.ArrayLike, labels_N: npt.NDArray[np.int64], *, pr
         loss = negative_log_likelihood(logits / np.exp(values[0]) + values[1:], labels)
         return loss + PRIOR_PENALTY * float(np.square(values[1:]).sum()) / len(labels)
 
-    start = np.concatenate([[np.log(temperature)], np.zeros(GRADES)])
-    bounds = [tuple(np.log(TEMPERATURE_BOUNDS))] + [(-10.0, 10.0)] * GRADES
+    start = np.concatenate([[np.log(temperature)], np.zeros(logits.shape[1])])
+    bounds = [tuple(np.log(TEMPERATURE_BOUNDS))] + [(-10.0, 10.0)] * logits.shape[1]
     found = minimize(cost, start, method="L-BFGS-B", bounds=bounds).x
     temperature = float(np.exp(found[0]))
     bias_G = (found[1:] - found[1:].mean()) * temperature
@@ -147,11 +147,11 @@ def fit_subset(
         temperature={head: each.temperature for head, each in scalings.items()},
         bias={head: each.bias_G for head, each in scalings.items() if each.bias_G},
     )
-    if Head.ICDR not in logits:
+    if ICDR not in logits:
         return found
-    known_N = labels[Head.ICDR] != MISSING
-    grades_N = labels[Head.ICDR][known_N]
-    probabilities_NG, patient_N = cross_fitted(logits[Head.ICDR], labels[Head.ICDR], patients, prior=prior)
+    known_N = labels[ICDR] != MISSING
+    grades_N = labels[ICDR][known_N]
+    probabilities_NG, patient_N = cross_fitted(logits[ICDR], labels[ICDR], patients, prior=prior)
     points = fit_operating_points(referral_score(probabilities_NG), grades_N >= REFERABLE_GRADE, patient_N)
     return found.model_copy(update={"operating_points": points, "grade_set": fit_grade_set(probabilities_NG, grades_N)})
 

@@ -14,7 +14,7 @@ from foveal_runtime.bundle.manifest import Evidence, Manifest
 from foveal_runtime.engine.answers import Outcome
 from foveal_runtime.errors import ConfigError, UntrainedError, UnverifiedError
 from foveal_runtime.study.gradeset import grade_set
-from foveal_runtime.study.labels import GRADE_NAMES, REFERABLE_GRADE, Head, referable_probability, referral_score
+from foveal_runtime.study.labels import ICDR, REFERABLE_GRADE, Head, referable_probability, referral_score
 from foveal_runtime.study.study import Subset, subset_name
 
 
@@ -35,10 +35,12 @@ DEFAULT_POINT = OperatingPoint(name="default", threshold=0.5)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SchemeGrade:
-    """A grade in one scheme."""
+    """What one head says; of a grading scheme a grade."""
 
     grade: int
     name: str
+    names: tuple[str, ...]
+    """Of all classes."""
     probabilities: tuple[float, ...]
 
 
@@ -219,10 +221,11 @@ def grade(
             continue
         probabilities_G = calibration.probabilities(head, logits_G)
         best = int(probabilities_G.argmax())
+        names = manifest.heads[head]
         schemes[head] = SchemeGrade(
-            grade=best, name=GRADE_NAMES[head][best], probabilities=tuple(float(p) for p in probabilities_G)
+            grade=best, name=names[best], names=names, probabilities=tuple(float(p) for p in probabilities_G)
         )
-        if head is Head.ICDR:
+        if head == ICDR:
             point = operating_point_of(manifest, outcome.subset, operating_point)
             referable = Referable(
                 decision=bool(referral_score(probabilities_G) >= point.threshold),

@@ -22,7 +22,7 @@ from foveal_runtime.engine.answers import Outcome, VectorKind, trained_kinds
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.grading import calibration_of, operating_point_of
 from foveal_runtime.errors import BundleError, FovealError
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR, Head
 from foveal_runtime.study.study import Study, subset_name
 
 Float32 = npt.NDArray[np.float32]
@@ -174,12 +174,12 @@ class _Comparison:
         study, manifest, golden = self._golden.studies[i], self._manifest, self._golden
         limit = manifest.tolerances.max_abs_probability
         for head, logits in outcome.logits.items():
-            reference = (golden.icdr_NG if head is Head.ICDR else golden.sdrg_NG)[i]
+            reference = golden.logits[head][i]
             calibration = calibration_of(manifest, study.modalities)
             got_G, expected_G = (calibration.probabilities(head, side) for side in (logits, reference))
             gap = float(np.abs(got_G - expected_G).max())
             self._probability_gaps.append(gap)
-            self._check(study, f"probability.{head.value}", gap, limit, bad=gap > limit)
+            self._check(study, f"probability.{head}", gap, limit, bad=gap > limit)
             if manifest.evidence and not manifest.is_proven(subset_name(study.modalities), head):
                 continue  # an older bundle says nothing of evidence: its own limits say whether grades are judged
             for name, changes in _changes(manifest, study, head, expected_G, got_G).items():
@@ -196,7 +196,7 @@ class _Comparison:
         failures = list(self._failures)
         for name, changes in self._judged.items():
             # Of so few studies one may always change, also where the share is 0.
-            limit = max(1.0, allowed(shares[name], changes.studies))
+            limit = max(1.0, allowed(shares.get(name, limits.icdr_flips), changes.studies))
             if changes.counted > limit:
                 got = float(changes.counted)
                 failures.append(Drift(study="", subset="", quantity=name, got=got, limit=limit, judged=changes.studies))
@@ -218,8 +218,8 @@ def _changes(
 ) -> dict[str, Changes]:
     """What changed in one study's served answer, by the limit it counts towards."""
     margin = manifest.tolerances.tie_margin
-    found = {f"{head.value}_flips": changed_grades(expected_G[None], got_G[None], margin)}
-    if head is Head.ICDR:
+    found = {f"{head}_flips": changed_grades(expected_G[None], got_G[None], margin)}
+    if head == ICDR:
         threshold = operating_point_of(manifest, study.modalities).threshold
         found["referable_flips"] = changed_decisions(expected_G[None], got_G[None], (threshold, threshold), margin)
     return found

@@ -20,7 +20,7 @@ from foveal_runtime.rpc.messages import (
     timing_to,
 )
 from foveal_runtime.rpc.status import status_of
-from foveal_runtime.study.labels import GRADE_NAMES, Head
+from foveal_runtime.study.labels import ICDR, SDRG
 from foveal_runtime.study.study import Eye, Modality
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def grade_to(answer: Answer, grades: Grades, abstains: Abstention | None = None)
         filled_fields=filled_to(outcome.from_header, screening_pb2.FACT_SOURCE_DICOM_HEADER),
         truncated_fields=["note"] if outcome.truncated else [],
         timing=timing_to(answer),
-        unverified_heads=[head.value for head in grades.unverified],
+        unverified_heads=list(grades.unverified),
     )
     if outcome.novelty is not None:
         message.novelty.CopyFrom(screening_pb2.Novelty(distance=outcome.novelty, unlike_training=outcome.novelty > 1))
@@ -100,20 +100,20 @@ def _graded_to(grades: Grades) -> screening_pb2.Graded:
     message = screening_pb2.Graded(
         heads=[
             screening_pb2.HeadResult(
-                head=head.value,
+                head=head,
                 classes=[
                     screening_pb2.ClassProbability(name=name, probability=probability)
-                    for name, probability in zip(GRADE_NAMES[head], grade.probabilities, strict=True)
+                    for name, probability in zip(grade.names, grade.probabilities, strict=True)
                 ],
                 likeliest=grade.name,
             )
             for head, grade in grades.schemes.items()
         ]
     )
-    if Head.ICDR in grades.schemes:
-        message.icdr = ICDR_TO[grades.schemes[Head.ICDR].grade]
-    if Head.SDRG in grades.schemes:
-        message.sdrg = SDRG_TO[grades.schemes[Head.SDRG].grade]
+    if ICDR in grades.schemes:
+        message.icdr = ICDR_TO[grades.schemes[ICDR].grade]
+    if SDRG in grades.schemes:
+        message.sdrg = SDRG_TO[grades.schemes[SDRG].grade]
     if grades.referable is not None:
         message.referral = referral_to(grades.referable.decision)
         message.referral_basis.CopyFrom(

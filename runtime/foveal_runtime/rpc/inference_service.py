@@ -12,10 +12,12 @@ from foveal_runtime._proto import screening_pb2
 from foveal_runtime.errors import FovealError, InputError, NotFoundError
 from foveal_runtime.rpc.inbox import LARGE_BYTES, message_bytes
 from foveal_runtime.rpc.inference_tensors import (
-    GRADE_OUTPUTS,
     INPUTS,
     VECTOR_OUTPUTS,
+    WORD_OUTPUTS,
+    grade_outputs,
     graded_tensors,
+    probabilities_of,
     studies_of,
     vector_tensors,
 )
@@ -24,7 +26,6 @@ from foveal_runtime.rpc.model_asked import MODEL_KEY, VERSION_KEY, model_asked
 from foveal_runtime.rpc.status import error_of
 from foveal_runtime.rpc.tensors import BYTES, FP32, FP64, Tensor, outputs_to, read_inputs
 from foveal_runtime.serving.router import DEFAULT
-from foveal_runtime.study.labels import GRADES
 
 if TYPE_CHECKING:
     from foveal_runtime.rpc.health_service import Health
@@ -68,8 +69,9 @@ class InferenceService(inference_grpc.GRPCInferenceServiceServicer):
     async def ModelMetadata(self, request: Any, context: Any) -> Any:
         host = self._host(request.name, request.version)
         vectors = [Tensor(name, FP32, (-1, host.bundle.manifest.embedding_dim), ()) for name in VECTOR_OUTPUTS]
-        described = [Tensor(name, BYTES, (-1,), ()) for name in GRADE_OUTPUTS[:3]]
-        described += [Tensor(name, FP64, (-1, GRADES + 1), ()) for name in GRADE_OUTPUTS[3:]]
+        heads = host.bundle.manifest.heads
+        described = [Tensor(name, BYTES, (-1,), ()) for name in WORD_OUTPUTS]
+        described += [Tensor(probabilities_of(head), FP64, (-1, len(classes) + 1), ()) for head, classes in heads.items()]
         return inference.ModelMetadataResponse(
             name=request.name or NAME,
             versions=[_version(host)],
@@ -80,8 +82,9 @@ class InferenceService(inference_grpc.GRPCInferenceServiceServicer):
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         host = self._host(request.model_name, request.model_version)
-        wanted = [each.name for each in request.outputs] or list(GRADE_OUTPUTS)
-        known = (*GRADE_OUTPUTS, *VECTOR_OUTPUTS)
+        heads = host.bundle.manifest.heads
+        wanted = [each.name for each in request.outputs] or list(grade_outputs(heads))
+        known = (*grade_outputs(heads), *VECTOR_OUTPUTS)
         if set(wanted) - set(known) or len(set(wanted)) < len(wanted):
             raise InputError(f"outputs names one twice, or one that is none of {', '.join(known)}")
         if (message_bytes() or 0) >= LARGE_BYTES:
@@ -94,7 +97,7 @@ class InferenceService(inference_grpc.GRPCInferenceServiceServicer):
         if not VECTOR_OUTPUTS.keys() >= set(wanted):
             point = request.parameters[OPERATING_POINT].string_param if OPERATING_POINT in request.parameters else ""
             graded = await self._screening.Grade(_Wanted(screening_pb2.GradeRequest(operating_point=point), studies), asked)
-            tensors |= _named(graded_tensors(_some(graded.results)))
+            tensors |= _named(graded_tensors(_some(graded.results), heads))
             answered = graded.model.bundle_sha256
         kinds = [kind for name, kind in VECTOR_OUTPUTS.items() if name in wanted]
         if kinds:

@@ -9,7 +9,7 @@ healthy sums to 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from foveal_runtime._proto import screening_pb2, study_pb2
@@ -18,7 +18,7 @@ from foveal_runtime.errors import InputError
 from foveal_runtime.rpc.audited import reason_of, referral_word
 from foveal_runtime.rpc.messages import KIND_TO
 from foveal_runtime.rpc.tensors import BYTES, FP32, FP64, Tensor
-from foveal_runtime.study.labels import GRADE_NAMES, GRADES, Head
+from foveal_runtime.study.labels import Head
 
 INPUTS = {
     "image": BYTES,
@@ -36,8 +36,8 @@ NO_ANSWER = "no answer"
 """The last class of every row of probabilities."""
 NO_DECISION = b"no_decision"
 """What `referral` says without one; never empty, so that nobody takes it for "not refer"."""
-GRADE_OUTPUTS = ("verdict", "reason", "referral", *(f"{head.value}_probabilities" for head in Head))
-"""That come unasked."""
+WORD_OUTPUTS = ("verdict", "reason", "referral")
+"""That come unasked, with the probabilities of every head."""
 VECTOR_OUTPUTS = {f"vector_{kind.value}": kind for kind in VectorKind}
 """That come when they are asked for."""
 _WORDS: dict[str, dict[str, Any]] = {
@@ -92,19 +92,32 @@ def _set(study: Any, name: str, value: Any) -> None:
             raise InputError(f"input {name} has an element that is no UTF-8; send text") from None
 
 
-def graded_tensors(results: Sequence[Any]) -> list[Tensor]:
-    """Outputs of `GradeResult` messages, in the order of `GRADE_OUTPUTS`."""
+Heads = Mapping[Head, Sequence[str]]
+"""Classes by head."""
+
+
+def grade_outputs(heads: Heads) -> tuple[str, ...]:
+    """Names of the outputs that come unasked, of a bundle with these heads."""
+    return (*WORD_OUTPUTS, *map(probabilities_of, heads))
+
+
+def probabilities_of(head: Head) -> str:
+    """Name of the output with a head's probabilities."""
+    return f"{head}_probabilities"
+
+
+def graded_tensors(results: Sequence[Any], heads: Heads) -> list[Tensor]:
+    """Outputs of `GradeResult` messages, in the order of `grade_outputs`."""
     count = len(results)
     tensors = [
         Tensor("verdict", BYTES, (count,), [_verdict(each) for each in results]),
         Tensor("reason", BYTES, (count,), [_reason(each) for each in results]),
         Tensor("referral", BYTES, (count,), [_referral(each) for each in results]),
     ]
-    for head in Head:
-        rows = [_probabilities(each, head) for each in results]
+    for head, classes in heads.items():
+        rows = [_probabilities(each, head, len(classes)) for each in results]
         values = [value for row in rows for value in row]
-        name, labels = f"{head.value}_probabilities", (*GRADE_NAMES[head], NO_ANSWER)
-        tensors.append(Tensor(name, FP64, (count, GRADES + 1), values, labels))
+        tensors.append(Tensor(probabilities_of(head), FP64, (count, len(classes) + 1), values, (*classes, NO_ANSWER)))
     return tensors
 
 
@@ -129,10 +142,10 @@ def _referral(result: Any) -> bytes:
     return NO_DECISION if word is None else word.encode()
 
 
-def _probabilities(result: Any, head: Head) -> list[float]:
-    given = next((each for each in result.grade.graded.heads if each.head == head.value), None)
+def _probabilities(result: Any, head: Head, classes: int) -> list[float]:
+    given = next((each for each in result.grade.graded.heads if each.head == head), None)
     if given is None:
-        return [0.0] * GRADES + [1.0]
+        return [0.0] * classes + [1.0]
     return [*(each.probability for each in given.classes), 0.0]
 
 

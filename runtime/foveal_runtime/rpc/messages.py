@@ -227,7 +227,7 @@ def model_to(bundle: Bundle) -> model_pb2.GetModelResponse:
             resample=manifest.image.resample,
         ),
         text=model_pb2.TextPreprocessing(max_tokens=manifest.text.max_tokens, kept_tokens=manifest.text.kept_tokens),
-        trained_heads=[head.value for head in manifest.trained_heads],
+        trained_heads=manifest.trained_heads,
         trained_subsets=manifest.trained_subsets,
         aligned_modalities=[MODALITY_TO[m] for m in manifest.aligned],
         tolerances=model_pb2.Tolerances(**manifest.tolerances.model_dump()),
@@ -238,9 +238,7 @@ def model_to(bundle: Bundle) -> model_pb2.GetModelResponse:
     for name, heads in manifest.evidence.items():
         for head, evidence in heads.items():
             figures = evidence.model_dump(exclude={"status"})
-            message.evidence[name].heads[head.value].CopyFrom(
-                model_pb2.HeadEvidence(status=_EVIDENCE_TO[evidence.status], **figures)
-            )
+            message.evidence[name].heads[head].CopyFrom(model_pb2.HeadEvidence(status=_EVIDENCE_TO[evidence.status], **figures))
     if manifest.trained_on is not None:
         message.trained_on.CopyFrom(model_pb2.TrainedOn(**manifest.trained_on.model_dump()))
     message.warnings.extend(warnings_of(manifest))

@@ -128,7 +128,7 @@ class Metrics:
     def graded(self, grades: Grades) -> None:
         """Count the grades of an answer."""
         for head, scheme in grades.schemes.items():
-            self._grades.labels(head.value, str(scheme.grade)).inc()
+            self._grades.labels(head, str(scheme.grade)).inc()
         if grades.referable is not None:
             self._referrals.labels("refer" if grades.referable.decision else "not_referable").inc()
 

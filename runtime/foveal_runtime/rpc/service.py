@@ -33,7 +33,7 @@ from foveal_runtime.rpc.streams import Requests, patiently, repeated, windowed
 from foveal_runtime.serving.host import Model
 from foveal_runtime.serving.request import Answer, Request
 from foveal_runtime.study.exam import Finding, judge
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.study import Eye
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
 
     async def GradeExam(self, request: Any, context: Any) -> Any:
         model = self._router.route_grading(*model_asked(context)).model
-        if Head.ICDR not in model.bundle.manifest.trained_heads:
+        if ICDR not in model.bundle.manifest.trained_heads:
             raise UntrainedError("this bundle's ICDR head was not trained, and a visit is judged by ICDR grades; use Grade")
         point = self._point(model, request.operating_point)
         studies = [study_with_eye(item) for item in request.studies]
@@ -302,7 +302,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         if grades.referable is None or abstention(answer.outcome, grades, self._config.withheld) is not None:
             return None
         return Finding(
-            icdr=grades.schemes[Head.ICDR].grade,
+            icdr=grades.schemes[ICDR].grade,
             referable=grades.referable.decision,
             probability=grades.referable.probability,
         )

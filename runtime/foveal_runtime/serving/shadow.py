@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from foveal_runtime.engine.cachefolder import cache_root, check_private, replace_file
 from foveal_runtime.errors import ConfigError, FovealError, OverloadedError, UnavailableError
-from foveal_runtime.study.labels import GRADE_NAMES, Head, quadratic_kappa
+from foveal_runtime.study.labels import CLASSES, ICDR, quadratic_kappa
 
 if TYPE_CHECKING:
     from foveal_runtime.engine.grading import Grades
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SAVE_EVERY_S = 10.0
-_GRADES = len(GRADE_NAMES[Head.ICDR])
+_GRADES = len(CLASSES[ICDR])
 Grader = Callable[["Answer", "Model"], "Grades"]
 """From an answer of a model to its grades, as the server would give them."""
 
@@ -94,7 +94,7 @@ class Comparison:
         if default.referable is None or shadow.referable is None:
             self.ungraded += 1
             return
-        self.icdr[default.schemes[Head.ICDR].grade][shadow.schemes[Head.ICDR].grade] += 1
+        self.icdr[default.schemes[ICDR].grade][shadow.schemes[ICDR].grade] += 1
         self.refer_default_alone += default.referable.decision and not shadow.referable.decision
         self.refer_shadow_alone += shadow.referable.decision and not default.referable.decision
         difference = abs(default.referable.probability - shadow.referable.probability)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.codes import BadCode, code, day, flag, integer_code, is_missing, years
-from foveal_runtime.study.labels import GRADES
+from foveal_runtime.study.labels import GRADES, HEAD_NAME
 from foveal_runtime.study.mapping import ColumnMap
 from foveal_runtime.study.study import Eye, Record
 from foveal_runtime.study.synonyms import (
@@ -31,6 +32,8 @@ from foveal_runtime.study.table import Table
 _FIELD_OF = {spelling: field for field, spellings in SPELLINGS.items() for spelling in spellings} | {
     fold_header(field): field for field in SPELLINGS
 }
+LABEL = "label_"
+"""Begins the name of a column whose words are the classes of a head."""
 _GRADE_CELLS = frozenset({str(grade) for grade in range(6)} | {*ICDR, *SDRG})
 
 
@@ -51,6 +54,8 @@ class FolderRow:
     sdrg: int | None
     macular_edema: int | None
     camera: str
+    labels: tuple[tuple[str, str], ...] = ()
+    """Of further heads: name and class, from the columns `label_NAME`."""
     site: str = ""
     acquired: date | None = None
     """Date of the photograph."""
@@ -65,11 +70,13 @@ def columns_of(table: Table, mapping: ColumnMap) -> dict[str, str]:
     known = ", ".join(SPELLINGS)
     own = {fold_header(column) for column in table.columns}
     for target in [*filter(None, mapping.columns.values()), *(name for name in mapping.values if name not in own)]:
-        if fold_header(target) not in _FIELD_OF:
-            raise DataError(f"the mapping file names the field {target!r}; known are {known}")
+        if fold_header(target) not in _FIELD_OF and _label_of(target) is None:
+            raise DataError(
+                f"the mapping file names the field {target!r}; known are {known}, and {LABEL}NAME for labels of heads"
+            )
     columns: dict[str, str] = {}
     for column in table.columns:
-        field = _FIELD_OF.get(fold_header(column))
+        field = _FIELD_OF.get(fold_header(column)) or _label_of(column)
         if field is None:
             continue
         if field == "file" and field in columns:
@@ -85,6 +92,12 @@ def columns_of(table: Table, mapping: ColumnMap) -> dict[str, str]:
         found = ", ".join(table.columns[:12])
         raise DataError(f"{table.path} has no column that names the photograph; call it 'file' (found: {found})")
     return columns
+
+
+def _label_of(column: str) -> str | None:
+    """The field of a column of labels, `label_NAME`; None for another column."""
+    name = column.strip().casefold()
+    return name if name.startswith(LABEL) and re.match(HEAD_NAME, name[len(LABEL) :]) else None
 
 
 def _file_place(column: str) -> int:
@@ -144,6 +157,7 @@ def row_of(line: int, name: str, file: Path, values: Mapping[str, str], dates: s
         sdrg=integer_code("sdrg", values.get("sdrg", ""), range(GRADES), SDRG),
         macular_edema=integer_code("macular edema", cell("macular_edema"), range(3), EDEMA),
         camera=cell("camera"),
+        labels=tuple((field[len(LABEL) :], cell(field)) for field in values if field.startswith(LABEL) and cell(field)),
         site=cell("site"),
         acquired=day("acquired", cell("acquired"), dates),
     )

@@ -1,49 +1,95 @@
-"""Grading schemes and what is derived from them: heads, grade names, referable DR. Knows nothing of models."""
+"""Heads, their classes and what is derived from them: grades, referable DR. Knows nothing of models.
+
+A head is data: a name and its classes, from the least to the most severe. Two are grading schemes that this project knows,
+`ICDR` and `SDRG`; referral follows from the first alone. Findings that may occur together are heads of two classes each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import StrEnum
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 GRADES = 5
-"""Grades of both schemes, 0 to 4."""
+"""Grades of both `SCHEMES`, 0 to 4."""
 
 MISSING = -1
-"""Stands for an unknown grade where grades are in an array."""
+"""Stands for an unknown class where classes are in an array."""
 
 REFERABLE_GRADE = 2
 """Referable DR is ICDR grade >= 2 (International Clinical Diabetic Retinopathy scale, Wilkinson et al. 2003)."""
 
 
-class Head(StrEnum):
-    """A classification head of the model."""
+Head = str
+"""Name of a classification head, as `HEAD_NAME` has it."""
 
-    ICDR = "icdr"
-    """International Clinical Diabetic Retinopathy severity scale."""
-    SDRG = "sdrg"
-    """Scottish Diabetic Retinopathy Grading scheme, retinopathy levels R0 to R4."""
+ICDR: Head = "icdr"
+"""International Clinical Diabetic Retinopathy severity scale."""
+SDRG: Head = "sdrg"
+"""Scottish Diabetic Retinopathy Grading scheme, retinopathy levels R0 to R4."""
+SCHEMES: tuple[Head, ...] = (ICDR, SDRG)
+"""Grading schemes of diabetic retinopathy, `GRADES` classes each."""
+EDEMA, EDEMA_RISK = "edema", "edema_risk"
+"""Macular edema, and IDRiD's risk of it."""
+
+HEAD_NAME = r"^[a-z][a-z0-9_]{0,31}$"
+"""Names stand in files, graphs, metrics and messages."""
+RESERVED_NAMES = frozenset({"joint", "cls"})
+"""No heads: other outputs of the fusion graph are called so."""
+MAX_HEADS, MAX_CLASSES = 64, 64
+FINDING: tuple[str, ...] = ("absent", "present")
+"""Classes of a finding."""
+
+CLASSES: Mapping[Head, tuple[str, ...]] = MappingProxyType(
+    {
+        ICDR: (
+            "no apparent retinopathy",
+            "mild non-proliferative retinopathy",
+            "moderate non-proliferative retinopathy",
+            "severe non-proliferative retinopathy",
+            "proliferative retinopathy",
+        ),
+        SDRG: (
+            "R0: no retinopathy",
+            "R1: mild background retinopathy",
+            "R2: observable background retinopathy",
+            "R3: referable background retinopathy",
+            "R4: proliferative retinopathy",
+        ),
+        EDEMA: FINDING,
+        EDEMA_RISK: (
+            "no hard exudates",
+            "hard exudates, none within a disc diameter of the macula's centre",
+            "hard exudates within a disc diameter of the macula's centre",
+        ),
+    }
+)
+"""Of heads that are known by name."""
 
 
-GRADE_NAMES: dict[Head, tuple[str, ...]] = {
-    Head.ICDR: (
-        "no apparent retinopathy",
-        "mild non-proliferative retinopathy",
-        "moderate non-proliferative retinopathy",
-        "severe non-proliferative retinopathy",
-        "proliferative retinopathy",
-    ),
-    Head.SDRG: (
-        "R0: no retinopathy",
-        "R1: mild background retinopathy",
-        "R2: observable background retinopathy",
-        "R3: referable background retinopathy",
-        "R4: proliferative retinopathy",
-    ),
-}
+def positive_from(head: Head) -> int:
+    """Place of the class from which a study is positive: grade 2 of a grading scheme, the second class of another head."""
+    return REFERABLE_GRADE if head in SCHEMES else 1
+
+
+def check_heads(heads: Mapping[Head, Sequence[str]]) -> str:
+    """What is wrong with heads and their classes; empty where nothing is."""
+    for name, classes in heads.items():
+        if not re.match(HEAD_NAME, name) or name in RESERVED_NAMES:
+            return f"head {name!r} has no usable name; want a letter and up to 31 letters, digits and _, all lower case"
+        if (
+            not 2 <= len(classes) <= MAX_CLASSES
+            or len(set(classes)) < len(classes)
+            or not all(each.strip() for each in classes)
+        ):
+            return f"head {name} has not 2 to {MAX_CLASSES} classes whose names differ"
+        if name in SCHEMES and tuple(classes) != CLASSES[name]:
+            return f"head {name} has other classes than its scheme"
+    return f"there are more than {MAX_HEADS} heads" if len(heads) > MAX_HEADS else ""
 
 
 def softmax(logits_BG: npt.NDArray[np.floating[Any]], temperature: float = 1.0) -> npt.NDArray[np.float64]:

@@ -16,7 +16,7 @@ import torch
 from foveal_export.graphs import observers
 from foveal_export.graphs.graphs import export_graph, graph_spec
 from foveal_export.graphs.text_optimum import export_text
-from foveal_export.graphs.twins import Attend
+from foveal_export.graphs.twins import Attend, flat
 from foveal_export.quantise.int8 import to_int8
 from foveal_export.quantise.plan import GraphPlan, Mode
 from foveal_runtime.bundle.manifest import FUSION
@@ -68,7 +68,7 @@ def test_graph_agrees_with_pytorch_at_any_batch_and_length(
     )
     with torch.inference_mode():
         expected = getattr(run.model, name)(*inputs)
-    expected = tuple(expected) if name == FUSION else (expected,)
+    expected = flat(expected) if name == FUSION else (expected,)
     for ours, theirs in zip(got, expected, strict=True):
         if name == Modality.TEXT:
             # Padding rows mean nothing; fusion masks them.

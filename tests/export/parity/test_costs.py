@@ -17,7 +17,6 @@ from foveal_export.studies.cases import Case
 from foveal_runtime.bundle.manifest import FUSION, Precision
 from foveal_runtime.engine.answers import Prepared
 from foveal_runtime.study.study import Modality
-from foveal_train.training.losses import MISSING
 
 _WIDTH = 4
 _ELSEWHERE_S = 0.02
@@ -72,7 +71,7 @@ def test_waiting_for_the_processor_costs_no_precision_anything(tmp_path: Path, c
     for graph, path in written.items():
         onnx.save(exact[graph], path)
     prepared = Prepared(subset=frozenset({Modality.STRUCTURED}), features_F=np.ones(_WIDTH, np.float32))
-    checks = {name: [Case(id="", prepared=prepared, icdr=MISSING)]}
+    checks = {name: [Case(id="", prepared=prepared)]}
 
     rows = {row.name: row for row in costs.costs(exact, written, Precision.INT8, checks, tmp_path)}
 

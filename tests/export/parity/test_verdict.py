@@ -16,14 +16,14 @@ from foveal_export.parity.verdict import failures, loosened
 from foveal_runtime.bundle.calibration import OperatingPoint, SubsetCalibration
 from foveal_runtime.bundle.manifest import Evidence, HeadEvidence, Precision
 from foveal_runtime.engine.answers import VectorKind
-from foveal_runtime.study.labels import MISSING, REFERABLE_GRADE, Head, softmax
+from foveal_runtime.study.labels import ICDR, MISSING, REFERABLE_GRADE, SCHEMES, SDRG, softmax
 
 N = 200
 Logits = Any
 
 
 def _truth(grades_N: Any, count: int = N) -> Truth:
-    labels = {head: np.asarray(grades_N, np.int64) for head in Head}
+    labels = {head: np.asarray(grades_N, np.int64) for head in SCHEMES}
     return Truth(labels=labels, patients=[f"p{i // 2}" for i in range(count)])
 
 
@@ -37,11 +37,11 @@ def _logits(grades_N: Any, *, sure: float = 4.0) -> Logits:
 def _answers(icdr: Logits, sdrg: Logits | None = None) -> Answers:
     vector = np.random.default_rng(0).normal(size=(len(icdr), 16)).astype(np.float32)
     vector /= np.linalg.norm(vector, axis=1, keepdims=True)
-    return Answers(vectors={VectorKind.JOINT: vector}, logits={Head.ICDR: icdr, Head.SDRG: icdr if sdrg is None else sdrg})
+    return Answers(vectors={VectorKind.JOINT: vector}, logits={ICDR: icdr, SDRG: icdr if sdrg is None else sdrg})
 
 
 def _evidence(status: Evidence = Evidence.PROVEN) -> Evidences:
-    return {"image": {head: HeadEvidence(status=status) for head in Head}}
+    return {"image": {head: HeadEvidence(status=status) for head in SCHEMES}}
 
 
 def _missed(part: SubsetParity, status: Evidence = Evidence.PROVEN, **limits: float) -> list[str]:
@@ -86,7 +86,7 @@ def test_grades_that_are_not_told_from_chance_are_held_to_vectors_and_probabilit
 
 def _at(threshold: float, temperature: float = 1.0) -> SubsetCalibration:
     points = (OperatingPoint(name="screening", threshold=threshold),)
-    return SubsetCalibration(temperature={Head.ICDR: temperature}, operating_points=points)
+    return SubsetCalibration(temperature={ICDR: temperature}, operating_points=points)
 
 
 def test_referrals_are_judged_at_the_operating_point_that_is_served() -> None:

@@ -15,7 +15,7 @@ from foveal_runtime.bundle.manifest import Evidence, Manifest
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.selftest import self_test
 from foveal_runtime.errors import BundleError
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 
 ADDED = (
     "checksum",
@@ -33,6 +33,7 @@ ADDED = (
     "occlusion",
     "held_out",
     "adapted",
+    "heads",
 )
 """Fields that a manifest of schema 1 may lack."""
 
@@ -66,8 +67,34 @@ def test_a_bundle_without_later_fields_is_opened_and_answers_as_its_reference_di
 def test_what_an_older_bundle_does_not_say_is_not_proven(written: Path) -> None:
     rewrite(written, lambda document: document.pop("evidence"))
     manifest = Bundle.open(written).manifest
-    assert manifest.evidence_of("image", Head.ICDR).status is Evidence.UNVERIFIED
+    assert manifest.evidence_of("image", ICDR).status is Evidence.UNVERIFIED
     assert any("ICDR from every input" in warning and "unverified" in warning for warning in warnings_of(manifest))
+
+
+def _other_classes(document: dict[str, Any]) -> None:
+    document["heads"]["icdr"] = ["none", "some"]
+
+
+def _unknown_head(document: dict[str, Any]) -> None:
+    document["trained_heads"].append("drusen")
+
+
+def _narrow_graph(document: dict[str, Any]) -> None:
+    document["heads"]["drusen"] = ["absent", "present"]
+    document["trained_heads"].append("drusen")
+    document["graphs"]["fusion"]["outputs"].append({"name": "drusen_BG", "dtype": "float32", "shape": ["batch", 3]})
+
+
+def _prior_of_three(document: dict[str, Any]) -> None:
+    document["schema_version"] = 2
+    document["calibration"]["image"]["bias"] = {"icdr": [0.0, 0.0, 0.0]}
+
+
+@pytest.mark.parametrize("change", [_other_classes, _unknown_head, _narrow_graph, _prior_of_three])
+def test_heads_that_do_not_fit_their_classes_or_the_graph_are_refused(written: Path, change: Any) -> None:
+    rewrite(written, change)
+    with pytest.raises(BundleError, match=r"head|prior"):
+        Bundle.open(written)
 
 
 def test_evidence_without_upper_ends_is_read(written: Path) -> None:
@@ -77,7 +104,7 @@ def test_evidence_without_upper_ends_is_read(written: Path) -> None:
         }  # fmt: skip
 
     rewrite(written, old)
-    evidence = Bundle.open(written).manifest.evidence_of("image", Head.ICDR)
+    evidence = Bundle.open(written).manifest.evidence_of("image", ICDR)
     assert (evidence.kappa_low, evidence.kappa_high) == (0.7, None)
 
 

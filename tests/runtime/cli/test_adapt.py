@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from foveal_runtime.bundle.bundle import Bundle, sha256_file
 from foveal_runtime.bundle.signing import read_public_key
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.study import Study
 
 
@@ -56,14 +56,14 @@ def test_a_clinic_s_bundle_is_whole_signed_and_calibrated_by_its_studies(old: Pa
     assert (figures["studies"], figures["referable"]) == (60, 12)
     assert figures["ungradable"] + figures["unusable"] <= 1
     assert document["unchanged"] == sorted(set(was.manifest.trained_subsets) - {"image"})
-    assert made.manifest.calibration["image"].bias[Head.ICDR][0] > 0, "the clinic sees more healthy eyes"
+    assert made.manifest.calibration["image"].bias[ICDR][0] > 0, "the clinic sees more healthy eyes"
     assert "Adapted to a site" in (out / "MODEL_CARD.md").read_text()
     shares = []
     for path in (old, out):
         engine = open_engine(path)
         outcomes = engine.run([engine.prepare(Study(image=photograph(i))) for i in range(60)])
-        logits = np.stack([outcome.logits[Head.ICDR] for outcome in outcomes])
-        shares.append(engine.manifest.calibration["image"].probabilities(Head.ICDR, logits).mean(0))
+        logits = np.stack([outcome.logits[ICDR] for outcome in outcomes])
+        shares.append(engine.manifest.calibration["image"].probabilities(ICDR, logits).mean(0))
     truth = np.asarray([0.6, 0.2, 0.2, 0, 0])
     assert np.abs(shares[1] - truth).max() < 0.1 < np.abs(shares[0] - truth).max()
 

@@ -18,7 +18,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("name", ["=1+2.jpg", "+1.jpg", "-1.jpg", "@SUM(A1).jpg", "\t=1.jpg", "\r=1.jpg"])
 def test_a_name_that_is_a_formula_is_text_in_a_spreadsheet(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    document = {"file": name, "status": "INVALID_ARGUMENT", "message": name, "verdict": None, "quality": None}
+    document = {"file": name, "status": "INVALID_ARGUMENT", "message": name, "verdict": None, "quality": None, "heads": {}}
     print_csv(GRADE_COLUMNS, [grade_row(document | dict.fromkeys(("icdr", "sdrg", "referable")))])
     (row,) = rows_of(capsys.readouterr().out)
     assert row["file"] == row["message"] == "'" + name.replace("\r", "\\r")

@@ -16,7 +16,7 @@ from commands import Done, foveal, one_line
 
 from foveal_runtime.bundle.bundle import sha256_file
 from foveal_runtime.bundle.manifest import Evidence
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 
 WIDE = "time_ratio = inf\n"
 """Two runs of the same graphs differ in time on a busy machine."""
@@ -92,7 +92,7 @@ def test_a_moved_threshold_is_held_against_its_limit(old: Path, tmp_path: Path) 
 
 
 def test_answers_that_are_lost_are_named(old: Path, tmp_path: Path) -> None:
-    new = write_bundle(tmp_path / "less", trained_subsets=("image", "text"), trained_heads=(Head.ICDR,))
+    new = write_bundle(tmp_path / "less", trained_subsets=("image", "text"), trained_heads=(ICDR,))
     done, document = compare(old, new, tmp_path)
     assert done.returncode == 1
     assert {"modality subset image+text+structured", "head sdrg"} <= set(document["lost"])

@@ -10,7 +10,7 @@ from foveal_runtime._proto import screening_pb2
 from foveal_runtime.cli.csv_rows import grade_row
 from foveal_runtime.cli.grade_text import grade_line, grade_table
 from foveal_runtime.cli.output import grade_document
-from foveal_runtime.study.labels import GRADE_NAMES, Head
+from foveal_runtime.study.labels import CLASSES, ICDR, SDRG
 
 FILE = Path("clinic/2026-11-26/patient-with-a-long-name/left-macula.jpg")
 
@@ -21,14 +21,14 @@ def graded(
     """A graded study, as a server sends it."""
     grade = screening_pb2.Grade(quality=screening_pb2.ImageQuality(status="QUALITY_STATUS_GRADABLE"))
     grade.graded.SetInParent()
-    for head, place in ((Head.ICDR, icdr), (Head.SDRG, sdrg)):
+    for head, place in ((ICDR, icdr), (SDRG, sdrg)):
         if place is not None:
-            names = GRADE_NAMES[head]
+            names = CLASSES[head]
             classes = [
                 screening_pb2.ClassProbability(name=name, probability=0.6 if i == place else 0.1)
                 for i, name in enumerate(names)
             ]
-            grade.graded.heads.add(head=head.value, classes=classes, likeliest=names[place])
+            grade.graded.heads.add(head=head, classes=classes, likeliest=names[place])
     if icdr is not None:
         grade.graded.referral = screening_pb2.REFERRAL_REFER if refer else screening_pb2.REFERRAL_NOT_REFERABLE
         basis = grade.graded.referral_basis
@@ -59,6 +59,18 @@ def test_grade_0_is_0_in_lines_tables_json_and_csv() -> None:
     assert (document["icdr"]["grade"], document["sdrg"]["grade"]) == (0, 0)
     row = grade_row(document)
     assert (row["icdr"], row["sdrg"], row["referral"]) == (0, 0, "not_referable")
+
+
+def test_a_further_head_stands_apart_whatever_it_is_called() -> None:
+    grade = graded(1)
+    classes = [screening_pb2.ClassProbability(name=name, probability=p) for name, p in (("poor", 0.25), ("good", 0.75))]
+    grade.graded.heads.append(screening_pb2.HeadResult(head="quality", classes=classes, likeliest="good"))
+    document = grade_document(FILE, screening_pb2.GradeResult(grade=grade), None)
+    assert document["quality"]["status"] == "GRADABLE"
+    assert document["heads"] == {"quality": {"likeliest": "good", "probabilities": {"poor": 0.25, "good": 0.75}}}
+    assert grade_row(document)["heads"] == "quality: good 0.750"
+    assert "QUALITY good (p 0.75)" in grade_line(FILE, grade)
+    assert "QUALITY good (p 0.75)" in grade_table([(FILE, grade)], 80)
 
 
 @pytest.mark.parametrize("grade", [ungradable(), abstained(), screening_pb2.Grade(), graded()])
@@ -103,4 +115,4 @@ def test_a_head_that_has_no_column_stands_below_the_table() -> None:
     grade.graded.heads.add(
         head="edema", classes=[screening_pb2.ClassProbability(name="present", probability=0.9)], likeliest="present"
     )
-    assert "EDEMA 0 (present, p 0.90) (1 of 1)" in grade_table([(FILE, grade)], 80)
+    assert "EDEMA present (p 0.90) (1 of 1)" in grade_table([(FILE, grade)], 80)

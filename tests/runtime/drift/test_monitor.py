@@ -26,7 +26,7 @@ from foveal_runtime.engine.answers import Outcome
 from foveal_runtime.engine.grading import Grades, SchemeGrade
 from foveal_runtime.errors import ConfigError, InputError
 from foveal_runtime.photo.quality import Quality
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.record import FEATURES
 from foveal_runtime.study.study import Modality
 
@@ -68,7 +68,7 @@ def outcome(rng: np.random.Generator, *, dark: float = 0.0, device: str = "", re
 
 
 def grades(icdr: int) -> Grades:
-    return Grades(schemes={Head.ICDR: SchemeGrade(grade=icdr, name="", probabilities=(0.2,) * 5)}, referable=None)
+    return Grades(schemes={ICDR: SchemeGrade(grade=icdr, name="", names=(), probabilities=(0.2,) * 5)}, referable=None)
 
 
 @pytest.fixture

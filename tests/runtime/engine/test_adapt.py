@@ -9,7 +9,7 @@ from bundles import open_engine, write_bundle
 from foveal_runtime.engine.adapt import LEAST, Adaptation, Asked, adapt, perfect_error, sureness_error
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.errors import DataError
-from foveal_runtime.study.labels import Head, referral_score, softmax
+from foveal_runtime.study.labels import ICDR, referral_score, softmax
 
 SHIFT = np.asarray([2.0, 0.5, 0.0, -1.0, -1.5])
 """Of the site: more healthy eyes than training had."""
@@ -25,7 +25,7 @@ def site(count: int, seed: int = 0) -> Asked:
     rng = np.random.default_rng(seed)
     logits = 2 * rng.standard_normal((count, 5))
     labels = [int(rng.choice(5, p=p)) for p in softmax(logits + SHIFT)]
-    return Asked(logits={Head.ICDR: list(3 * logits)}, labels={Head.ICDR: labels}, patients=[f"p{i}" for i in range(count)])
+    return Asked(logits={ICDR: list(3 * logits)}, labels={ICDR: labels}, patients=[f"p{i}" for i in range(count)])
 
 
 def adapted(engine: Engine, asked: Asked) -> Adaptation:
@@ -35,12 +35,12 @@ def adapted(engine: Engine, asked: Asked) -> Adaptation:
 def test_a_site_gets_its_own_prior_and_temperature_and_is_calibrated_on_strangers(engine: Engine) -> None:
     found = adapted(engine, site(400))
     calibration, strangers = found.calibration["image"], site(4000, seed=1)
-    assert calibration.temperature[Head.ICDR] == pytest.approx(3.0, rel=0.25)
-    np.testing.assert_allclose(np.asarray(calibration.bias[Head.ICDR]) / 3, SHIFT - SHIFT.mean(), atol=0.6)
-    probabilities = calibration.probabilities(Head.ICDR, np.asarray(strangers.logits[Head.ICDR]))
-    truth = np.asarray(strangers.labels[Head.ICDR])
+    assert calibration.temperature[ICDR] == pytest.approx(3.0, rel=0.25)
+    np.testing.assert_allclose(np.asarray(calibration.bias[ICDR]) / 3, SHIFT - SHIFT.mean(), atol=0.6)
+    probabilities = calibration.probabilities(ICDR, np.asarray(strangers.logits[ICDR]))
+    truth = np.asarray(strangers.labels[ICDR])
     assert sureness_error(probabilities, truth) < perfect_error(probabilities) + 0.04
-    before = engine.manifest.calibration["image"].probabilities(Head.ICDR, np.asarray(strangers.logits[Head.ICDR]))
+    before = engine.manifest.calibration["image"].probabilities(ICDR, np.asarray(strangers.logits[ICDR]))
     assert sureness_error(before, truth) > 0.2
     assert found.calibration.keys() == {"image"}, "others stay as they are"
 
@@ -48,7 +48,7 @@ def test_a_site_gets_its_own_prior_and_temperature_and_is_calibrated_on_stranger
 def test_figures_are_of_studies_that_no_fit_saw(engine: Engine) -> None:
     """Labels that have nothing to do with the logits: a fit on the very studies would look better than chance."""
     asked = site(120)
-    asked.labels[Head.ICDR] = [int(grade) for grade in np.random.default_rng(5).integers(0, 5, 120)]
+    asked.labels[ICDR] = [int(grade) for grade in np.random.default_rng(5).integers(0, 5, 120)]
     figures = adapted(engine, asked).figures["image"]["after"]
     assert abs(figures["kappa"]) < 0.2
     assert figures["negative_log_likelihood"] > np.log(5) - 0.05
@@ -62,15 +62,15 @@ def test_one_patient_s_studies_are_never_on_both_sides(engine: Engine) -> None:
 
 def test_without_referable_patients_enough_the_bundle_s_points_refer_all_that_they_did(engine: Engine) -> None:
     asked = site(60)
-    asked.labels[Head.ICDR] = [min(grade, 1) if i >= 20 else grade for i, grade in enumerate(asked.labels[Head.ICDR])]
+    asked.labels[ICDR] = [min(grade, 1) if i >= 20 else grade for i, grade in enumerate(asked.labels[ICDR])]
     found = adapted(engine, asked)
     assert not found.figures["image"]["fitted_points"]
     (old,), (new,) = engine.manifest.calibration["image"].operating_points, found.calibration["image"].operating_points
     assert (new.name, new.studies) == (old.name, 0)
-    logits = np.asarray(asked.logits[Head.ICDR])
-    was = referral_score(engine.manifest.calibration["image"].probabilities(Head.ICDR, logits)) >= old.threshold
+    logits = np.asarray(asked.logits[ICDR])
+    was = referral_score(engine.manifest.calibration["image"].probabilities(ICDR, logits)) >= old.threshold
     # Thresholds are of cross-fitted scores, which lie a little beside those of the fit on all.
-    now = referral_score(found.calibration["image"].probabilities(Head.ICDR, logits)) >= new.threshold
+    now = referral_score(found.calibration["image"].probabilities(ICDR, logits)) >= new.threshold
     assert (was & ~now).sum() <= 1
 
 

@@ -17,7 +17,7 @@ from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.selftest import self_test
 from foveal_runtime.engine.session import available_providers
 from foveal_runtime.errors import ConfigError, ImageError, StudyError, UntrainedError
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.study import Modality, Record, Study
 
 ALL = frozenset(VectorKind)
@@ -34,7 +34,7 @@ def test_engine_agrees_with_an_independent_implementation(engine: Engine) -> Non
     for item, outcome in zip(prepared, engine.run(prepared, kinds=ALL), strict=True):
         expected = reference(w, item, item.subset)
         np.testing.assert_allclose(outcome.vectors[VectorKind.JOINT], expected["joint"], atol=1e-5)
-        np.testing.assert_allclose(outcome.logits[Head.ICDR], expected["icdr"], atol=1e-3)
+        np.testing.assert_allclose(outcome.logits[ICDR], expected["icdr"], atol=1e-3)
         for row, modality in enumerate(Modality):
             kind = VectorKind(modality.value)
             assert (kind in outcome.vectors) == (modality in item.subset)
@@ -128,9 +128,9 @@ def test_an_aligned_modality_embeds_alone_even_where_it_does_not_grade(tmp_path:
 
 
 def test_an_untrained_head_gives_no_number(tmp_path: Path) -> None:
-    engine = open_engine(write_bundle(tmp_path / "b", trained_heads=(Head.ICDR,)))
+    engine = open_engine(write_bundle(tmp_path / "b", trained_heads=(ICDR,)))
     (outcome,) = engine.run([engine.prepare(golden_studies()[0])])
-    assert set(outcome.logits) == {Head.ICDR}
+    assert set(outcome.logits) == {ICDR}
     without = open_engine(write_bundle(tmp_path / "c", trained_heads=()))
     with pytest.raises(UntrainedError, match="head"):
         without.run([without.prepare(golden_studies()[0])])

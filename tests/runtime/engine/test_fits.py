@@ -23,7 +23,7 @@ from foveal_runtime.engine.fits import (
     rates,
 )
 from foveal_runtime.study.gradeset import set_scores
-from foveal_runtime.study.labels import MISSING, REFERABLE_GRADE, Head, referral_score, softmax
+from foveal_runtime.study.labels import ICDR, MISSING, REFERABLE_GRADE, SDRG, referral_score, softmax
 
 
 def sampled(n: int, sharpen: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -119,11 +119,11 @@ def test_scores_that_are_all_one_value_still_find_everyone() -> None:
 def test_points_are_fitted_on_scores_that_do_not_know_their_patient() -> None:
     logits, labels = sampled(400, 3.0)
     patients = [f"p{i // 2}" for i in range(400)]
-    (point, *_) = fit_subset({Head.ICDR: logits}, {Head.ICDR: labels}, patients).operating_points
+    (point, *_) = fit_subset({ICDR: logits}, {ICDR: labels}, patients).operating_points
     assert point.studies == 400
     assert point.sensitivity_low >= 0.9
     unknown = np.where(np.arange(400) % 2, MISSING, labels)
-    assert fit_subset({Head.ICDR: logits}, {Head.ICDR: unknown}, patients).operating_points[0].studies == 200
+    assert fit_subset({ICDR: logits}, {ICDR: unknown}, patients).operating_points[0].studies == 200
 
 
 def test_rates_count_a_score_equal_to_the_threshold_as_referred() -> None:
@@ -160,22 +160,22 @@ def test_a_grade_that_a_small_site_has_not_seen_stays_possible() -> None:
 def test_a_subset_is_fitted_whole_and_few_studies_fit_nothing() -> None:
     logits, labels = sampled(300, 2.0)
     patients = [str(i) for i in range(300)]
-    found = fit_subset({Head.ICDR: logits, Head.SDRG: logits}, {Head.ICDR: labels, Head.SDRG: labels}, patients)
-    assert found.temperature[Head.ICDR] == pytest.approx(2.0, rel=0.3)
+    found = fit_subset({ICDR: logits, SDRG: logits}, {ICDR: labels, SDRG: labels}, patients)
+    assert found.temperature[ICDR] == pytest.approx(2.0, rel=0.3)
     assert found.bias == {}
     probabilities, numbers = cross_fitted(logits, labels, patients)
     assert found.operating_points == fit_operating_points(referral_score(probabilities), labels >= REFERABLE_GRADE, numbers)
     assert found.grade_set is not None
     assert (found.grade_set.coverage, found.grade_set.studies) == (0.9, 300)
-    few = fit_subset({Head.ICDR: logits[:10]}, {Head.ICDR: labels[:10]}, patients[:10], prior=True)
-    assert (few.temperature, few.bias, few.grade_set) == ({Head.ICDR: 1.0}, {}, None)
+    few = fit_subset({ICDR: logits[:10]}, {ICDR: labels[:10]}, patients[:10], prior=True)
+    assert (few.temperature, few.bias, few.grade_set) == ({ICDR: 1.0}, {}, None)
     assert few.operating_points == (DEFAULT_POINT,)
 
 
 def test_grade_sets_cover_studies_that_no_fit_saw() -> None:
     logits, labels = sampled(4000, 3.0, seed=5)
-    fitted = fit_subset({Head.ICDR: logits[:200]}, {Head.ICDR: labels[:200]}, [str(i) for i in range(200)])
+    fitted = fit_subset({ICDR: logits[:200]}, {ICDR: labels[:200]}, [str(i) for i in range(200)])
     assert fitted.grade_set is not None
-    scores = set_scores(fitted.probabilities(Head.ICDR, logits[200:]))[np.arange(3800), labels[200:]]
+    scores = set_scores(fitted.probabilities(ICDR, logits[200:]))[np.arange(3800), labels[200:]]
     assert (scores <= fitted.grade_set.quantile).mean() == pytest.approx(0.9, abs=0.05)
     assert fit_grade_set(softmax(logits[: MIN_LABELLED - 1]), labels[: MIN_LABELLED - 1]) is None

@@ -16,7 +16,7 @@ from foveal_runtime.bundle.golden import Golden, read_golden
 from foveal_runtime.bundle.manifest import Evidence, HeadEvidence, Manifest
 from foveal_runtime.engine.answers import Outcome, trained_kinds
 from foveal_runtime.engine.selftest import compare, self_test
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR, SCHEMES
 
 LOOSE = {"max_abs_probability": 1.0, "icdr_flips": 0.0, "referable_flips": 0.0}
 
@@ -32,7 +32,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Golden
 
 def _turned(outcomes: list[Outcome]) -> list[Outcome]:
     """Every ICDR answer another one, surely."""
-    return [replace(o, logits={**o.logits, Head.ICDR: np.roll(o.logits[Head.ICDR], 1)}) for o in outcomes]
+    return [replace(o, logits={**o.logits, ICDR: np.roll(o.logits[ICDR], 1)}) for o in outcomes]
 
 
 def test_changed_grades_fail_the_replay_where_grades_are_proven(replayed: tuple[Manifest, Golden, list[Outcome]]) -> None:
@@ -48,7 +48,7 @@ def test_grades_that_are_not_proven_are_held_to_probabilities(
     replayed: tuple[Manifest, Golden, list[Outcome]], status: Evidence
 ) -> None:
     manifest, golden, outcomes = replayed
-    entry = {head: HeadEvidence(status=status) for head in Head}
+    entry = {head: HeadEvidence(status=status) for head in SCHEMES}
     manifest = manifest.model_copy(update={"evidence": dict.fromkeys(manifest.trained_subsets, entry)})
     assert compare(_turned(outcomes), {}, manifest, golden).passed
     tight = manifest.tolerances.model_copy(update={"max_abs_probability": 1e-3})
@@ -58,7 +58,7 @@ def test_grades_that_are_not_proven_are_held_to_probabilities(
 
 def test_referrals_are_replayed_at_the_served_operating_point(replayed: tuple[Manifest, Golden, list[Outcome]]) -> None:
     manifest, golden, outcomes = replayed
-    shifted = [replace(o, logits={**o.logits, Head.ICDR: o.logits[Head.ICDR] + [0, 0, 6, 6, 6]}) for o in outcomes]
+    shifted = [replace(o, logits={**o.logits, ICDR: o.logits[ICDR] + [0, 0, 6, 6, 6]}) for o in outcomes]
 
     def flips(threshold: float) -> int:
         point = SubsetCalibration(operating_points=(OperatingPoint(name="p", threshold=threshold),))
@@ -78,8 +78,8 @@ def test_a_manifest_of_an_older_foveal_is_read_and_its_grades_are_unverified(tmp
     document["tolerances"] = {name: document["tolerances"][name] for name in known}
     (path / "manifest.json").write_text(json.dumps(document))
     manifest = Bundle.open(path).manifest
-    assert manifest.evidence_of("image", Head.ICDR).status is Evidence.UNVERIFIED
-    assert not manifest.is_proven("image", Head.ICDR)
+    assert manifest.evidence_of("image", ICDR).status is Evidence.UNVERIFIED
+    assert not manifest.is_proven("image", ICDR)
     assert manifest.tolerances.golden_cosine == manifest.tolerances.min_cosine
     assert manifest.tolerances.kappa_drop is None
 

@@ -13,7 +13,7 @@ from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.photo.imaging import ImageSpec, field_box, load_square, photograph, square
-from foveal_runtime.study.labels import Head, softmax
+from foveal_runtime.study.labels import ICDR, softmax
 from foveal_runtime.study.study import Eye, Study
 from foveal_train.data.synthetic.render import render_fundus
 
@@ -83,7 +83,7 @@ def test_an_eye_on_paper_gets_nearly_the_embedding_and_grade_of_the_same_eye_on_
         studies = [engine.prepare(Study(image=file_of(each))) for each in (black_HWC, on_paper(black_HWC))]
         on_black, pale = engine.run(studies, kinds=frozenset({VectorKind.IMAGE}))
         cosines.append(float(np.dot(on_black.vectors[VectorKind.IMAGE], pale.vectors[VectorKind.IMAGE])))
-        apart.append(float(np.abs(softmax(on_black.logits[Head.ICDR]) - softmax(pale.logits[Head.ICDR])).max()))
+        apart.append(float(np.abs(softmax(on_black.logits[ICDR]) - softmax(pale.logits[ICDR])).max()))
     assert min(cosines) > 0.95, cosines
     assert sum(cosines) / len(cosines) > 0.99, cosines
     assert max(apart) < 0.15, apart

@@ -37,7 +37,7 @@ from foveal_runtime.errors import (
 from foveal_runtime.rpc.counts import counts
 from foveal_runtime.rpc.messages import study_to
 from foveal_runtime.rpc.status import error_of, error_of_rpc
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.study import Modality, Record, Study
 
 ALL_KINDS = tuple(VectorKind)
@@ -189,7 +189,7 @@ def test_unknown_fields_of_a_newer_client_are_accepted(server: RunningServer) ->
 
 def test_untrained_heads_and_subsets_give_no_number(tmp_path: Path) -> None:
     bundle = write_bundle(
-        tmp_path / "b", trained_heads=(Head.ICDR,), trained_subsets=("image",), aligned=(Modality.IMAGE, Modality.TEXT)
+        tmp_path / "b", trained_heads=(ICDR,), trained_subsets=("image",), aligned=(Modality.IMAGE, Modality.TEXT)
     )
     with RunningServer(bundle) as running, running.client() as client:
         image, record, note = client.grade([Study(image=photograph()), Study(record=RECORD), Study(note="macula")]).results

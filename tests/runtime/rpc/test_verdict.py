@@ -28,7 +28,7 @@ from foveal_runtime.errors import (
 )
 from foveal_runtime.rpc.grade_messages import exam_to, icdr_from
 from foveal_runtime.study.exam import Finding, judge
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.study import Eye, Study
 
 
@@ -46,11 +46,11 @@ def test_grades_are_those_of_the_engine_calibrated(client: Client, bundle_path: 
     (result,) = response.results
     assert result.id == "mine"
     graded = result.grade.graded
-    assert icdr_from(graded.icdr) == expected.schemes[Head.ICDR].grade
+    assert icdr_from(graded.icdr) == expected.schemes[ICDR].grade
     icdr = next(head for head in graded.heads if head.head == "icdr")
-    assert icdr.likeliest == expected.schemes[Head.ICDR].name
+    assert icdr.likeliest == expected.schemes[ICDR].name
     found = [each.probability for each in icdr.classes]
-    np.testing.assert_allclose(found, expected.schemes[Head.ICDR].probabilities, atol=1e-5)
+    np.testing.assert_allclose(found, expected.schemes[ICDR].probabilities, atol=1e-5)
     assert expected.referable is not None
     assert graded.referral_basis.probability == pytest.approx(expected.referable.probability, abs=1e-5)
     assert graded.referral_basis.operating_point.name == "screening"

@@ -18,14 +18,14 @@ from foveal_runtime.engine.grading import DEFAULT_POINT, Grades, Referable, Sche
 from foveal_runtime.errors import FovealError, OverloadedError
 from foveal_runtime.serving.request import Request
 from foveal_runtime.serving.shadow import Comparison, Shadow, read_comparisons, shadow_folder
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.study import Study
 
 
 def grades(icdr: int, probability: float) -> Grades:
-    scheme = SchemeGrade(grade=icdr, name=str(icdr), probabilities=(0.2,) * 5)
+    scheme = SchemeGrade(grade=icdr, name=str(icdr), names=(), probabilities=(0.2,) * 5)
     referable = Referable(decision=probability >= 0.5, probability=probability, operating_point=DEFAULT_POINT)
-    return Grades(schemes={Head.ICDR: scheme}, referable=referable)
+    return Grades(schemes={ICDR: scheme}, referable=referable)
 
 
 @given(pairs=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from foveal_runtime.errors import DataError
+from foveal_runtime.study.labels import FINDING
 from foveal_runtime.study.study import Eye, Modality, Sex
 from foveal_train.data import load
 from foveal_train.data.brset import RELEASES, Release
@@ -59,6 +60,9 @@ def test_a_row_becomes_record_labels_and_study(tmp_path: Path, jpeg: Jpeg) -> No
     assert (sample.record.age_years, sample.record.diabetes_years) == (61.0, 12.0)
     assert (sample.record.sex, sample.record.eye, sample.record.diabetes) == (Sex.FEMALE, Eye.RIGHT, True)
     assert (sample.labels.icdr, sample.labels.sdrg, sample.labels.macular_edema) == (2, 2, 0)
+    assert sample.labels.place("edema", FINDING) == 0
+    assert {name for name, _ in sample.labels.others} >= {"edema", "drusen", "hemorrhage", "diabetic_retinopathy"}
+    assert all(place == (name in sample.findings) for name, place in sample.labels.others if name != "edema")
     assert sample.study().modalities == frozenset(Modality)
     assert sample.study(note=None).modalities == {Modality.IMAGE, Modality.STRUCTURED}
     assert sample.study(note="other words").note == "other words"

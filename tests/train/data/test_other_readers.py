@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from foveal_runtime.errors import DataError
+from foveal_runtime.study.labels import CLASSES, EDEMA, EDEMA_RISK, FINDING
 from foveal_runtime.study.study import Eye, Sex
 from foveal_train.data import load
 from foveal_train.data.source import with_options
@@ -38,6 +39,7 @@ def test_mbrset_codes_sex_the_other_way_round_than_brset(tmp_path: Path, jpeg: J
     assert second.labels.icdr is None
     assert (third.labels.icdr, third.labels.macular_edema, third.note) == (0, None, "")
     assert {s.patient_id for s in (first, second, third)} == {"mbrset:1"}
+    assert [s.labels.place("edema", FINDING) for s in (first, second, third)] == [1, 0, None]
 
 
 def deepeyenet(root: Path, jpeg: Jpeg) -> str:
@@ -100,6 +102,7 @@ def test_idrid_is_read_past_its_trailing_blank_and_empty_columns(tmp_path: Path,
     spec = idrid_of(tmp_path, rows, jpeg, ("IDRiD_001", "IDRiD_002"))
     samples = load(spec).samples
     assert [(s.labels.icdr, s.labels.macular_edema) for s in samples] == [(3, 2), (0, 0)]
+    assert [[s.labels.place(head, CLASSES[head]) for head in (EDEMA, EDEMA_RISK)] for s in samples] == [[1, 2], [0, 0]]
     assert load(f"{spec}/B. Disease Grading").samples == samples
     assert all(s.record is None and s.note == "" for s in samples)
 

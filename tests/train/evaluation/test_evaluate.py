@@ -13,7 +13,7 @@ from graded import Trained, make_arrays, make_samples
 from rich.console import Console
 
 from foveal_runtime.bundle.calibration import SubsetCalibration
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR, SCHEMES
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.study import Modality
 from foveal_train.evaluation import evaluate_arrays, table
@@ -79,7 +79,7 @@ def test_the_same_seed_gives_the_same_document(tiny: Tiny, arrays: StudyArrays, 
 
 
 def test_nothing_is_reported_for_untrained_heads_and_subsets(tiny: Tiny, arrays: StudyArrays) -> None:
-    trained = Trained(trained_heads=(Head.ICDR,), subsets=(frozenset({IMAGE}), frozenset({IMAGE, STRUCTURED})), aligned=())
+    trained = Trained(trained_heads=(ICDR,), subsets=(frozenset({IMAGE}), frozenset({IMAGE, STRUCTURED})), aligned=())
     found = evaluate_arrays(tiny[0], arrays, trained, tokenise=tiny[1], bootstrap=10)
     assert set(found["grading"]) == {"full", "image+structured", "image"}
     assert all(set(one["heads"]) == {"icdr"} for one in found["grading"].values())
@@ -102,7 +102,7 @@ def test_studies_whose_modalities_were_never_trained_together_are_left_out_and_c
 
 def test_photographs_alone_are_one_input_and_not_four(tiny: Tiny) -> None:
     samples = [replace(s, note="", note_without_dr="", record=None, findings=()) for s in make_samples(40)]
-    trained = Trained(trained_heads=(Head.ICDR,), subsets=(frozenset({IMAGE}),), aligned=())
+    trained = Trained(trained_heads=(ICDR,), subsets=(frozenset({IMAGE}),), aligned=())
     found = evaluate_arrays(tiny[0], make_arrays(samples, tiny[1]), trained, tokenise=tiny[1], bootstrap=10)
     assert set(found["grading"]) == {"full", "image"}
     assert found["grading"]["image"]["same_as"] == "full"
@@ -148,11 +148,11 @@ def test_retrieval_reports_both_protocols_with_the_ceiling_of_the_notes_at_hand(
 
 
 def test_probabilities_are_calibrated_by_the_temperature_of_what_each_study_showed(tiny: Tiny, arrays: StudyArrays) -> None:
-    fitted = calibration.fit(tiny[0], arrays, tuple(Head), Trained().subsets)
+    fitted = calibration.fit(tiny[0], arrays, SCHEMES, Trained().subsets)
     found = evaluate_arrays(tiny[0], arrays, Trained(calibration=fitted), tokenise=tiny[1], bootstrap=0)
     full = found["grading"]["full"]
     assert set(full["heads"]["icdr"]["temperature"]) == set(full["subsets"])
-    assert full["heads"]["icdr"]["temperature"]["image"] == fitted["image"].temperature[Head.ICDR] != 1.0
+    assert full["heads"]["icdr"]["temperature"]["image"] == fitted["image"].temperature[ICDR] != 1.0
     points = found["grading"]["image"]["heads"]["icdr"]["referable"]["operating_points"]
     # Fitted on these very studies; the scores it was chosen on were calibrated without each one's patient, so nearly the same.
     point = fitted["image"].operating_points[0]

@@ -16,7 +16,7 @@ from browsers import fits_and_is_accessible
 from graded import Trained, make_arrays, make_samples
 
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import Modality
@@ -171,7 +171,7 @@ def test_the_worst_graded_photographs_are_shown_where_they_are_asked_for(
     trained = Trained(subsets=(frozenset({Modality.IMAGE}),), aligned=())
     worst = worst_graded(tiny[0], arrays, trained, 3)
     answers = predict(tiny[0], arrays, subset=frozenset({Modality.IMAGE}))
-    far = np.abs(arrays.labels[Head.ICDR][answers.rows] - answers.logits[Head.ICDR].argmax(1))
+    far = np.abs(arrays.labels[ICDR][answers.rows] - answers.logits[ICDR].argmax(1))
     assert [abs(one.truth - one.answer) for one in worst] == sorted(far, reverse=True)[:3]
     assert "data:image/jpeg" not in document
     shown = html(metrics, info, HISTORY, mistakes=worst)

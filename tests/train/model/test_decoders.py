@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.study.labels import MISSING, Head
+from foveal_runtime.study.labels import ICDR, MISSING, SCHEMES, SDRG
 from foveal_train.model.decoders import ImageDecoder, TextDecoder, text_reconstruction_loss
 from foveal_train.model.model import ModelInputs
 from foveal_train.model.profile import DecoderConfig
@@ -31,7 +31,7 @@ def _recipe(*overrides: str) -> Recipe:
 
 
 def _objective(recipe: Recipe) -> Objective:
-    return Objective(build_model(recipe.model, seed=0).model, recipe, (Head.ICDR,), {})
+    return Objective(build_model(recipe.model, seed=0).model, recipe, (ICDR,), {})
 
 
 def _batch(present: list[tuple[bool, bool, bool]]) -> Batch:
@@ -46,7 +46,7 @@ def _batch(present: list[tuple[bool, bool, bool]]) -> Batch:
             attention_mask_BT=mask,
             features_BF=torch.randn(rows, 6, generator=draw),
         ),
-        labels={Head.ICDR: torch.arange(rows) % 5, Head.SDRG: torch.full((rows,), MISSING)},
+        labels={ICDR: torch.arange(rows) % 5, SDRG: torch.full((rows,), MISSING)},
         note_groups_B=torch.arange(rows),
     )
 
@@ -176,7 +176,7 @@ def test_photographs_alone_are_reconstructed_too() -> None:
 def test_a_batch_that_teaches_nothing_is_still_a_step() -> None:
     objective = _objective(_recipe())
     batch = _batch([(True, False, False)] * 3)
-    total = objective(replace(batch, labels={head: torch.full((3,), MISSING) for head in Head})).total
+    total = objective(replace(batch, labels={head: torch.full((3,), MISSING) for head in SCHEMES})).total
     total.backward()
     assert total.item() == 0
 

@@ -5,6 +5,7 @@ from functools import cache
 import pytest
 import torch
 
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.study import ALL_SUBSETS, Modality, Subset, subset_name
 from foveal_train.model.model import ModelInputs, MultimodalModel
 from foveal_train.model.profile import profile
@@ -33,7 +34,7 @@ def _inputs(rows: int, present: list[Subset], seed: int = 0) -> ModelInputs:
 def test_every_subset_yields_a_finite_unit_embedding(subset: Subset) -> None:
     with torch.inference_mode():
         fused = tiny()(_inputs(2, [subset, subset]))
-    assert torch.isfinite(fused.icdr_BG).all()
+    assert torch.isfinite(fused.logits[ICDR]).all()
     assert torch.allclose(fused.joint_BD.norm(dim=-1), torch.ones(2), atol=1e-5)
     here = torch.tensor([1.0 if m in subset else 0.0 for m in ORDER])
     assert torch.allclose(fused.cls_BMD.norm(dim=-1), here.expand(2, -1), atol=1e-5)
@@ -96,7 +97,7 @@ def test_a_pass_alone_equals_the_joint_pass_of_a_study_with_that_modality_only()
             only[:, column] = True
             joint = tiny().fuse(encoded, only)
             assert torch.allclose(alone.cls_BMD[:, column], joint.cls_BMD[:, column], atol=1e-5)
-            assert torch.allclose(alone.icdr_BG, joint.icdr_BG, atol=1e-4)
+            assert torch.allclose(alone.logits[ICDR], joint.logits[ICDR], atol=1e-4)
 
 
 def test_the_base_profile_freezes_the_first_ten_blocks_and_layers() -> None:

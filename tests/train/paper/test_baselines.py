@@ -10,7 +10,7 @@ import pytest
 from clips import save_tiny_clip
 
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR, SDRG
 from foveal_runtime.study.record import FeatureStats
 from foveal_train.data import Split
 from foveal_train.paper import clip as clips
@@ -41,7 +41,7 @@ def _recipe(name: str, folder: Path, *overrides: str) -> Recipe:
 
 def test_the_majority_answers_the_commonest_training_grade(split: Split) -> None:
     row = baseline_row(load_recipe("paper/majority"), split, None)
-    grade = majority_grade(split.train, Head.ICDR)
+    grade = majority_grade(split.train, ICDR)
     share = np.mean([sample.labels.icdr == grade for sample in split.test])
     assert row["grading"]["icdr"]["accuracy"]["value"] == pytest.approx(share)
     assert row["grading"]["icdr"]["kappa"]["value"] in (0.0, None)
@@ -82,7 +82,7 @@ def test_the_vision_only_row_is_a_plain_vision_transformer(split: Split) -> None
     overrides = ("image.backbone=test_vit", "image.weights=random", "image.frozen_blocks=1", "image_spec.side_px=32")
     recipe = load_recipe("paper/vision-only", (*overrides, "optimiser.epochs=2"))
     row = baseline_row(recipe, split, None)
-    model = vision.build(recipe, (Head.ICDR, Head.SDRG))
+    model = vision.build(recipe, (ICDR, SDRG))
     assert row["cost"]["parameters"] == sum(p.numel() for p in model.parameters())
     assert {name.partition(".")[0] for name, _ in model.named_parameters()} == {"backbone", "heads"}
     assert 0 < row["cost"]["trained"] < row["cost"]["parameters"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from foveal_runtime.errors import DataError
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.study import Modality, subset_of
 from foveal_train.data import Sample, load
@@ -45,9 +45,8 @@ def test_answers_are_the_teachers_calibrated_probabilities_and_joint_vectors(
     arrays = load_arrays(samples, image_spec=info.model.image_spec, tokenise=tokenise, features=info.features)
     for name, way in (("image", 1), ("image+structured", 5)):
         expected = predict(teacher.run.model, arrays, subset=subset_of(name))
-        probabilities = info.calibration[name].probabilities(Head.ICDR, expected.logits[Head.ICDR])
-        column = list(Head).index(Head.ICDR)
-        np.testing.assert_allclose(found.probabilities_NWHG[expected.rows, way, column], probabilities, atol=1e-5)
+        probabilities = info.calibration[name].probabilities(ICDR, expected.logits[ICDR])
+        np.testing.assert_allclose(found.probabilities[ICDR][expected.rows, way], probabilities, atol=1e-5)
         np.testing.assert_allclose(found.joint_NWD[expected.rows, way], expected.joint_ND, atol=1e-3)
     assert not found.known_NW[:, 0].any()
     assert (found.known_NW[:, WAYS - 1] == arrays.present_NM.all(axis=1)).all()
@@ -56,18 +55,17 @@ def test_answers_are_the_teachers_calibrated_probabilities_and_joint_vectors(
 def test_mirrored_photographs_count_as_the_teacher_was_trained(tmp_path: Path, teacher: Teacher, samples: list[Sample]) -> None:
     plain, mirrored = _ask(teacher, samples, tmp_path), _ask(teacher, samples, tmp_path, flips=True)
     assert len(mirrors(teacher)) == 4
-    assert not np.allclose(plain.probabilities_NWHG[:, 1], mirrored.probabilities_NWHG[:, 1])
+    assert not np.allclose(plain.probabilities[ICDR][:, 1], mirrored.probabilities[ICDR][:, 1])
     # A note alone has no sides.
-    np.testing.assert_allclose(plain.probabilities_NWHG[:, 2], mirrored.probabilities_NWHG[:, 2], atol=1e-6)
+    np.testing.assert_allclose(plain.probabilities[ICDR][:, 2], mirrored.probabilities[ICDR][:, 2], atol=1e-6)
     info = teacher.run.info
     arrays = load_arrays(
         samples, image_spec=info.model.image_spec, tokenise=None, features=info.features, modalities=[Modality.IMAGE]
     )
     turned = [replace(arrays, squares_NSSC=arrays.squares_NSSC[:, ::up, ::side]) for up in (1, -1) for side in (1, -1)]
-    each = [predict(teacher.run.model, one, subset=subset_of("image")).logits[Head.ICDR] for one in turned]
-    mean = np.mean([info.calibration["image"].probabilities(Head.ICDR, logits) for logits in each], axis=0)
-    column = list(Head).index(Head.ICDR)
-    np.testing.assert_allclose(mirrored.probabilities_NWHG[:, 1, column], mean, atol=1e-5)
+    each = [predict(teacher.run.model, one, subset=subset_of("image")).logits[ICDR] for one in turned]
+    mean = np.mean([info.calibration["image"].probabilities(ICDR, logits) for logits in each], axis=0)
+    np.testing.assert_allclose(mirrored.probabilities[ICDR][:, 1], mean, atol=1e-5)
 
 
 def test_a_study_is_asked_about_once_whatever_it_is_called_and_again_when_it_changes(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from graded import make_arrays, make_samples
 
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR, SCHEMES
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.study import ALL_SUBSETS
 from foveal_train.model.model import MultimodalModel
@@ -29,7 +29,7 @@ def tiny() -> tuple[MultimodalModel, StudyArrays, Callable[[list[str]], StudyArr
 
 def assert_same(one: Predictions, other: Predictions) -> None:
     np.testing.assert_array_equal(one.rows, other.rows)
-    for head in Head:
+    for head in SCHEMES:
         np.testing.assert_allclose(one.logits[head], other.logits[head], atol=2e-5)
     np.testing.assert_allclose(one.joint_ND, other.joint_ND, atol=1e-5)
     np.testing.assert_allclose(one.cls_NMD, other.cls_NMD, atol=1e-5)
@@ -74,6 +74,6 @@ def test_nothing_shown_gives_empty_predictions(
     nothing = Showing(present_NM=np.zeros_like(arrays.present_NM))
     found = predict_each(model, arrays, [nothing, Showing(present_NM=arrays.present_NM)])
     assert found[0].rows.size == 0
-    assert found[0].logits[Head.ICDR].shape == (0, 5)
+    assert found[0].logits[ICDR].shape == (0, 5)
     assert found[1].rows.size == len(arrays)
     assert predict_each(model, arrays, []) == []

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.study import Modality
 from foveal_train.model.weights import build_model
 from foveal_train.training.losses import contrastive_loss
@@ -27,7 +27,7 @@ def _measure(present_RM: torch.Tensor, grouped: bool) -> dict[str, float]:
     """Largest gradient difference, and both losses, for two processes of four rows."""
     rank = dist.get_rank()
     recipe = load_recipe("tiny", (f"losses.identical_notes_are_positives={str(grouped).lower()}", "image_spec.side_px=32"))
-    objective = Objective(build_model(recipe.model, seed=0).model, recipe, (Head.ICDR,), {}).train()
+    objective = Objective(build_model(recipe.model, seed=0).model, recipe, (ICDR,), {}).train()
     torch.manual_seed(1)
     weight = torch.randn(256, 8, requires_grad=True)
     inputs = {modality: torch.randn(2 * ROWS, 8) for modality in (Modality.IMAGE, Modality.TEXT)}

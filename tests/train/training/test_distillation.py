@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from graded import noise_arrays
 
-from foveal_runtime.study.labels import GRADES, MISSING, Head
+from foveal_runtime.study.labels import GRADES, ICDR, MISSING, SCHEMES
 from foveal_train.model.fusion import Fused
 from foveal_train.model.weights import build_model
 from foveal_train.runs.predict import predict
@@ -38,28 +38,28 @@ def _fused(seed: int) -> Fused:
     draw = torch.Generator().manual_seed(seed)
     joint, cls = torch.randn(ROWS, DIM, generator=draw), torch.randn(ROWS, 3, DIM, generator=draw)
     logits = torch.randn(2, ROWS, GRADES, generator=draw)
-    return Fused(F.normalize(joint, dim=-1), F.normalize(cls, dim=-1), logits[0], logits[1])
+    return Fused(F.normalize(joint, dim=-1), F.normalize(cls, dim=-1), dict(zip(SCHEMES, logits, strict=True)))
 
 
 def _targets(fused: Fused, way: int, *, temperature: float = 1.0) -> BatchTargets:
     """Those of a teacher that answers one way of showing a study, as `fused` does."""
     probabilities = np.full((ROWS, WAYS, GRADES), 0.2, np.float32)
-    probabilities[:, way] = (fused.icdr_BG / temperature).softmax(-1).numpy()
+    probabilities[:, way] = (fused.logits[ICDR] / temperature).softmax(-1).numpy()
     known = np.zeros((ROWS, WAYS), bool)
     known[:, way] = True
     vectors = np.zeros((ROWS, WAYS, DIM), np.float16)
     vectors[:, way] = fused.joint_BD.numpy()
     return BatchTargets(
         codes_B=np.full(ROWS, way),
-        probabilities={Head.ICDR: probabilities},
-        graded={Head.ICDR: known},
+        probabilities={ICDR: probabilities},
+        graded={ICDR: known},
         vectors_BWD=vectors,
         known_BW=known,
     )
 
 
 def _losses(student: Fused, targets: BatchTargets, way: int, shift: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-    prior = {Head.ICDR: torch.zeros(GRADES) if shift is None else shift}
+    prior = {ICDR: torch.zeros(GRADES) if shift is None else shift}
     passes = [Pass(student, np.arange(ROWS), np.full(ROWS, way))]
     return distillation_losses(passes, targets, DistillationConfig(), prior)
 
@@ -76,7 +76,7 @@ def test_who_answers_as_the_teacher_does_has_nothing_to_learn() -> None:
 def test_targets_have_the_prevalence_of_the_data_and_are_compared_with_logits_that_will_have_it() -> None:
     shift = torch.tensor([0.0, -1.0, -2.0, -0.5, -3.0])
     teacher = _fused(0)
-    student = teacher._replace(icdr_BG=teacher.icdr_BG - shift)
+    student = teacher._replace(logits={**teacher.logits, ICDR: teacher.logits[ICDR] - shift})
     assert float(_losses(student, _targets(teacher, FULL), FULL, shift)[GRADES_LOSS]) == pytest.approx(0, abs=1e-5)
     assert float(_losses(student, _targets(teacher, FULL), FULL)[GRADES_LOSS]) > 0.1
 
@@ -111,18 +111,16 @@ def test_a_student_without_a_single_label_comes_to_answer_as_its_teacher() -> No
     known = np.zeros((COUNT, WAYS), bool)
     known[:, FULL] = True
     probabilities = np.zeros((COUNT, WAYS, GRADES), np.float32)
-    truth = np.eye(GRADES, dtype=np.float32)[arrays.labels[Head.ICDR]]
+    truth = np.eye(GRADES, dtype=np.float32)[arrays.labels[ICDR]]
     probabilities[:, FULL] = 0.9 * truth + 0.02
     vectors = np.zeros((COUNT, WAYS, DIM), np.float16)
     vectors[:, FULL] = teacher.joint_ND
-    targets = SoftTargets(
-        probabilities={Head.ICDR: probabilities}, graded={Head.ICDR: known}, vectors_NWD=vectors, known_NW=known
-    )
-    unlabelled = replace(arrays, labels={head: np.full(COUNT, MISSING, np.int64) for head in Head})
+    targets = SoftTargets(probabilities={ICDR: probabilities}, graded={ICDR: known}, vectors_NWD=vectors, known_NW=known)
+    unlabelled = replace(arrays, labels={head: np.full(COUNT, MISSING, np.int64) for head in SCHEMES})
 
     def cosine(taught: SoftTargets | None) -> float:
         model = build_model(recipe.model, seed=0).model
-        fitted = Trainer(model, recipe, Studies(train=unlabelled, targets=taught), (Head.ICDR,)).fit()
+        fitted = Trainer(model, recipe, Studies(train=unlabelled, targets=taught), (ICDR,)).fit()
         assert ({GRADES_LOSS, VECTORS_LOSS} <= fitted.history[-1]["train"].keys()) == (taught is not None)
         if taught is not None:
             assert fitted.history[-1]["train"][GRADES_LOSS] < fitted.history[0]["train"][GRADES_LOSS]

@@ -10,7 +10,7 @@ from graded import noise_arrays
 from torch import Tensor
 
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.study import Modality
 from foveal_train.model.model import MultimodalModel
 from foveal_train.model.weights import build_model
@@ -30,7 +30,7 @@ def _recipe(*overrides: str) -> Recipe:
 
 def _trainer(model: MultimodalModel, recipe: Recipe, out: Path | None = None) -> Trainer:
     arrays = noise_arrays(COUNT)
-    return Trainer(model, recipe, Studies(train=arrays, validation=arrays), (Head.ICDR,), out=out)
+    return Trainer(model, recipe, Studies(train=arrays, validation=arrays), (ICDR,), out=out)
 
 
 def _model(recipe: Recipe) -> MultimodalModel:

@@ -13,7 +13,7 @@ import torch
 from limits import files_of_at_most
 
 from foveal_runtime.errors import ConfigError, DataError
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR, SCHEMES
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
 from foveal_train.evaluation import report
@@ -51,7 +51,7 @@ def _arrays(recipe: Recipe) -> StudyArrays:
         notes=tuple(np.asarray([101, *range(2000, 2000 + n), 102], np.int64) for n in lengths),
         features_NF=rng.normal(size=(COUNT, 6)).astype(np.float32),
         present_NM=present,
-        labels={head: rng.integers(0, 5, COUNT).astype(np.int64) for head in Head},
+        labels={head: rng.integers(0, 5, COUNT).astype(np.int64) for head in SCHEMES},
         note_groups_N=lengths,
         image_spec=recipe.model.image_spec,
         samples=tuple(Sample(id=str(i), patient_id=str(i), image_path=None) for i in range(COUNT)),
@@ -113,8 +113,8 @@ def test_the_cache_changes_nothing_but_the_time(tmp_path: Path) -> None:
     plain, quick = _model(recipe), _model(cached)
     passes: list[int] = []
     quick.get_submodule("image.backbone.blocks.0").register_forward_hook(lambda _, __, out: passes.append(out.shape[0]))
-    first = Trainer(plain, recipe, Studies(train=arrays, validation=arrays), (Head.ICDR,)).fit()
-    second = Trainer(quick, cached, Studies(train=arrays, validation=arrays), (Head.ICDR,), cache=tmp_path).fit()
+    first = Trainer(plain, recipe, Studies(train=arrays, validation=arrays), (ICDR,)).fit()
+    second = Trainer(quick, cached, Studies(train=arrays, validation=arrays), (ICDR,), cache=tmp_path).fit()
     assert sum(passes) == 2 * (COUNT - 1)  # once for training, once for validation, whatever the epochs
     assert (tmp_path / "frozen-train.npy").is_file()
     for a, b in zip(first.history, second.history, strict=True):

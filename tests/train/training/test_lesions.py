@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from foveal_runtime.errors import ConfigError, DataError
 from foveal_runtime.photo.imaging import Crop, ImageSpec, load_square
-from foveal_runtime.study.labels import MISSING, Head
+from foveal_runtime.study.labels import ICDR, MISSING, SDRG
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample, load
 from foveal_train.data.lesions import KINDS, read_masks
@@ -131,7 +131,7 @@ def test_a_training_learns_where_lesions_are(tmp_path: Path) -> None:
         notes=tuple(np.zeros(0, np.int64) for _ in range(count)),
         features_NF=np.zeros((count, 6), np.float32),
         present_NM=np.tile(np.asarray([m is Modality.IMAGE for m in Modality]), (count, 1)),
-        labels={Head.ICDR: rng.integers(0, 5, count).astype(np.int64), Head.SDRG: np.full(count, MISSING, np.int64)},
+        labels={ICDR: rng.integers(0, 5, count).astype(np.int64), SDRG: np.full(count, MISSING, np.int64)},
         note_groups_N=np.zeros(count, np.int64),
         image_spec=ImageSpec(side_px=64),
         samples=tuple(Sample(id=str(i), patient_id=str(i), image_path=None) for i in range(count)),
@@ -139,7 +139,7 @@ def test_a_training_learns_where_lesions_are(tmp_path: Path) -> None:
 
     def losses(lesions: LesionMaps | None, recipe: Recipe) -> list[float | None]:
         model = build_model(recipe.model, seed=0).model
-        fitted = Trainer(model, recipe, Studies(train=arrays, lesions=lesions), (Head.ICDR,)).fit()
+        fitted = Trainer(model, recipe, Studies(train=arrays, lesions=lesions), (ICDR,)).fit()
         return [row["train"].get(LESIONS_LOSS) for row in fitted.history]
 
     half = LesionMaps(places={row: row for row in range(0, count, 2)}, maps_LKRR=maps)

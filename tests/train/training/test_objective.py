@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from foveal_runtime.photo.imaging import ImageSpec
-from foveal_runtime.study.labels import MISSING, Head
+from foveal_runtime.study.labels import ICDR, MISSING, SDRG
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
 from foveal_train.model.weights import build_model
@@ -27,7 +27,7 @@ from foveal_train.training.recipe_file import load_recipe
 @pytest.mark.parametrize("asked", [True, False])
 def test_identical_records_are_positives_as_identical_notes_are(asked: bool) -> None:
     recipe = load_recipe("tiny", (f"losses.identical_records_are_positives={str(asked).lower()}", "modality_dropout=0"))
-    objective = Objective(build_model(recipe.model, seed=0).model, recipe, (Head.ICDR,), {})
+    objective = Objective(build_model(recipe.model, seed=0).model, recipe, (ICDR,), {})
     notes, records = np.arange(3), np.asarray([7, 7, 8])
     groups = {
         name: objective._groups(pair, notes, records)
@@ -89,7 +89,7 @@ def _studies(count: int) -> StudyArrays:
         notes=tuple(np.asarray([101, 2000 + i % 3, 102], np.int64) for i in range(count)),
         features_NF=rng.normal(size=(count, 6)).astype(np.float32),
         present_NM=present,
-        labels={Head.ICDR: labels, Head.SDRG: np.full(count, MISSING, np.int64)},
+        labels={ICDR: labels, SDRG: np.full(count, MISSING, np.int64)},
         note_groups_N=np.arange(count) % 3,
         image_spec=ImageSpec(side_px=32),
         samples=tuple(Sample(id=str(i), patient_id=str(i), image_path=None) for i in range(count)),
@@ -105,7 +105,7 @@ def test_a_step_asks_its_device_for_no_number(alignment: str) -> None:
          "decoders.text_layers=1"),
     )  # fmt: skip
     arrays = _studies(8)
-    objective = Objective(build_model(recipe.model, seed=0).model, recipe, (Head.ICDR,), {}).train()
+    objective = Objective(build_model(recipe.model, seed=0).model, recipe, (ICDR,), {}).train()
     batch = make_batch(raw_batch(arrays, np.arange(8)), arrays, recipe, torch.device("cpu"), training=True)
     with NothingAsked():
         losses = objective(batch)
@@ -121,7 +121,7 @@ def test_photographs_alone_are_fused_once(alone: bool, passes: int, monkeypatch:
     arrays = _studies(8)
     if alone:
         arrays.present_NM[:] = [True, False, False]
-    objective = Objective(build_model(recipe.model, seed=0).model, recipe, (Head.ICDR,), {}).train()
+    objective = Objective(build_model(recipe.model, seed=0).model, recipe, (ICDR,), {}).train()
     batch = make_batch(raw_batch(arrays, np.arange(8)), arrays, recipe, torch.device("cpu"), training=True)
     made = []
     fuse = objective.model.fuse

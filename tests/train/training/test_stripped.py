@@ -10,7 +10,7 @@ import pytest
 import torch
 from graded import make_arrays, make_samples
 
-from foveal_runtime.study.labels import MISSING, Head
+from foveal_runtime.study.labels import ICDR, MISSING, SCHEMES
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
@@ -70,11 +70,11 @@ def test_a_photograph_that_never_had_a_note_is_a_negative_and_one_that_lost_it_i
     assert stripped is not None
     shown = some_stripped(arrays, stripped, np.arange(24) == 1)  # study 1 loses "Diabetic retinopathy is present."
     model = build_model(recipe.model, seed=0).model.eval()
-    objective = Objective(model, recipe, (Head.ICDR,), {}).eval()
+    objective = Objective(model, recipe, (ICDR,), {}).eval()
 
     def image_text(present_NM: npt.NDArray[np.bool_], rows: list[int], groups_N: npt.NDArray[np.int64]) -> float:
         studies = replace(shown, present_NM=present_NM, note_groups_N=groups_N)
-        labels = {head: torch.from_numpy(studies.labels[head][rows]) for head in Head}
+        labels = {head: torch.from_numpy(studies.labels[head][rows]) for head in SCHEMES}
         batch = Batch(inputs=studies.inputs(np.asarray(rows)), labels=labels, note_groups_B=torch.from_numpy(groups_N[rows]))
         with torch.no_grad():
             return float(objective(batch).parts["image_text"])
@@ -103,7 +103,7 @@ def test_training_shows_about_the_asked_share_without_dr_sentences_and_others_ea
         return encode(inputs)
 
     model.encode = watch  # type: ignore[method-assign,assignment]
-    Trainer(model, recipe, Studies(train=arrays, stripped=stripped), (Head.ICDR,)).fit()
+    Trainer(model, recipe, Studies(train=arrays, stripped=stripped), (ICDR,)).fit()
     both = tuple(arrays.notes[0].tolist())
     counts = [epoch.count(both) for epoch in shown]
     assert all(1 <= count <= 7 for count in counts), counts  # 8 studies name DR and drusen
@@ -128,7 +128,7 @@ def test_an_epoch_of_balanced_sampling_shows_rare_grades_more_often() -> None:
     arrays = _studies(tokenise)
     labels = np.zeros(24, np.int64)
     labels[:2] = 3
-    arrays = replace(arrays, labels=dict.fromkeys(Head, labels))
+    arrays = replace(arrays, labels=dict.fromkeys(SCHEMES, labels))
     model = build_model(recipe.model, seed=0).model
     seen: list[int] = []
     rare = {arrays.features_NF[row].tobytes() for row in (0, 1)}
@@ -140,6 +140,6 @@ def test_an_epoch_of_balanced_sampling_shows_rare_grades_more_often() -> None:
         return encode(inputs)
 
     model.encode = watch  # type: ignore[method-assign,assignment]
-    Trainer(model, recipe, Studies(train=arrays), (Head.ICDR,)).fit()
+    Trainer(model, recipe, Studies(train=arrays), (ICDR,)).fit()
     assert len(seen) == 4 * 24
     assert 0.3 < sum(seen) / len(seen) < 0.7  # 2 of 24 studies, half of the draws

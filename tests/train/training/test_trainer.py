@@ -11,7 +11,7 @@ import torch
 
 from foveal_runtime.errors import CheckFailed, DataError
 from foveal_runtime.photo.imaging import ImageSpec
-from foveal_runtime.study.labels import MISSING, Head
+from foveal_runtime.study.labels import ICDR, MISSING, SDRG
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
 from foveal_train.model.model import MultimodalModel
@@ -41,8 +41,8 @@ def _arrays(recipe: Recipe) -> StudyArrays:
         features_NF=rng.normal(size=(COUNT, 6)).astype(np.float32),
         present_NM=np.ones((COUNT, len(Modality)), bool),
         labels={
-            Head.ICDR: rng.integers(0, 5, COUNT).astype(np.int64),
-            Head.SDRG: np.full(COUNT, MISSING, np.int64),
+            ICDR: rng.integers(0, 5, COUNT).astype(np.int64),
+            SDRG: np.full(COUNT, MISSING, np.int64),
         },
         note_groups_N=np.arange(COUNT) % 5,
         image_spec=ImageSpec(side_px=side),
@@ -68,16 +68,16 @@ def test_a_run_that_was_cut_off_resumes_to_the_very_same_weights(tmp_path: Path,
     recipe = _recipe(f"optimiser.schedule={schedule}", "optimiser.ema=0.9", "optimiser.balanced_sampling=0.5")
     arrays = _arrays(recipe)
     whole = _model(recipe)
-    Trainer(whole, recipe, Studies(train=arrays, validation=arrays), (Head.ICDR,)).fit()
+    Trainer(whole, recipe, Studies(train=arrays, validation=arrays), (ICDR,)).fit()
 
     def cut(epoch: int, step: int, steps: int, losses: dict[str, float]) -> None:
         if (epoch, step) == (2, 2):
             raise Killed
 
     with pytest.raises(Killed):
-        Trainer(_model(recipe), recipe, Studies(train=arrays, validation=arrays), (Head.ICDR,), out=tmp_path).fit(report=cut)
+        Trainer(_model(recipe), recipe, Studies(train=arrays, validation=arrays), (ICDR,), out=tmp_path).fit(report=cut)
     resumed = _model(recipe)
-    fitted = Trainer(resumed, recipe, Studies(train=arrays, validation=arrays), (Head.ICDR,), out=tmp_path).fit(resume=True)
+    fitted = Trainer(resumed, recipe, Studies(train=arrays, validation=arrays), (ICDR,), out=tmp_path).fit(resume=True)
     assert [row["epoch"] for row in fitted.history] == [1, 2, 3]
     assert _same(whole, resumed)
 
@@ -93,7 +93,7 @@ def test_a_loss_that_is_not_finite_stops_by_name_and_keeps_the_checkpoint(tmp_pa
                 model.fusion.join.weight.fill_(float("nan"))
 
     with pytest.raises(CheckFailed, match=r"classification.* not finite in epoch 2, batch 2"):
-        Trainer(model, recipe, Studies(train=arrays), (Head.ICDR,), out=tmp_path).fit(report=poison)
+        Trainer(model, recipe, Studies(train=arrays), (ICDR,), out=tmp_path).fit(report=poison)
     assert (tmp_path / checkpoint.FOLDER).is_dir()
 
 
@@ -101,7 +101,7 @@ def test_an_unwritable_checkpoint_is_a_clear_error_and_leaves_nothing_half_writt
     recipe = _recipe()
     (tmp_path / f"{checkpoint.FOLDER}.new").write_text("a file where the folder must go")
     with pytest.raises(DataError, match="checkpoint can't be written"):
-        Trainer(_model(recipe), recipe, Studies(train=_arrays(recipe)), (Head.ICDR,), out=tmp_path).fit()
+        Trainer(_model(recipe), recipe, Studies(train=_arrays(recipe)), (ICDR,), out=tmp_path).fit()
     assert not (tmp_path / checkpoint.FOLDER).exists()
 
 
@@ -109,7 +109,7 @@ def test_the_best_epoch_is_kept_when_the_recipe_says_so() -> None:
     recipe = _recipe("optimiser.keep=best", "optimiser.learning_rate=0.5", "optimiser.epochs=2")
     arrays = _arrays(recipe)
     model = _model(recipe)
-    fitted = Trainer(model, recipe, Studies(train=arrays, validation=arrays), (Head.ICDR,)).fit()
+    fitted = Trainer(model, recipe, Studies(train=arrays, validation=arrays), (ICDR,)).fit()
     losses = [row["validation"]["classification"] for row in fitted.history]
     assert fitted.best_epoch == 1 + int(np.argmin(losses))
 
@@ -120,7 +120,7 @@ def test_the_best_epoch_is_the_one_that_grades_best_whatever_the_total_says(monk
     monkeypatch.setattr(Trainer, "validate", lambda self: next(found))
     recipe = _recipe("optimiser.keep=best", "optimiser.epochs=3", "optimiser.early_stop_patience=2", "losses.weighting=softmax")
     arrays = _arrays(recipe)
-    fitted = Trainer(_model(recipe), recipe, Studies(train=arrays, validation=arrays), (Head.ICDR,)).fit()
+    fitted = Trainer(_model(recipe), recipe, Studies(train=arrays, validation=arrays), (ICDR,)).fit()
     assert fitted.best_epoch == 1
     assert fitted.epochs == 3
     assert selected({"loss": 0.4, "image_text": 0.4}) == 0.4  # nothing is graded
@@ -129,7 +129,7 @@ def test_the_best_epoch_is_the_one_that_grades_best_whatever_the_total_says(monk
 def test_training_lowers_the_loss() -> None:
     recipe = _recipe("optimiser.epochs=8", "modality_dropout=0.2")
     arrays = _arrays(recipe)
-    fitted = Trainer(_model(recipe), recipe, Studies(train=arrays), (Head.ICDR,)).fit()
+    fitted = Trainer(_model(recipe), recipe, Studies(train=arrays), (ICDR,)).fit()
     assert fitted.history[-1]["train"]["classification"] < fitted.history[0]["train"]["classification"]
     assert set(fitted.history[0]["train"]) == {"loss", "classification", "image_text", "image_structured", "text_structured"}
 
@@ -138,7 +138,7 @@ def test_training_lowers_the_loss() -> None:
 def test_learnt_weights_move_and_are_logged(weighting: str) -> None:
     recipe = _recipe(f"losses.weighting={weighting}")
     arrays = _arrays(recipe)
-    fitted = Trainer(_model(recipe), recipe, Studies(train=arrays), (Head.ICDR,)).fit()
+    fitted = Trainer(_model(recipe), recipe, Studies(train=arrays), (ICDR,)).fit()
     first, last = fitted.history[0]["weights"], fitted.history[-1]["weights"]
     assert set(first) == {"classification", "image_text", "image_structured", "text_structured"}
     assert first != last
@@ -166,8 +166,8 @@ def test_accumulated_gradients_make_the_update_of_the_whole_batch() -> None:
     arrays = _arrays(whole)
     arrays.present_NM[:, :2] = False
     first, second = _model(whole), _model(parts)
-    Trainer(first, whole, Studies(train=arrays), (Head.ICDR,)).fit()
-    Trainer(second, parts, Studies(train=arrays), (Head.ICDR,)).fit()
+    Trainer(first, whole, Studies(train=arrays), (ICDR,)).fit()
+    Trainer(second, parts, Studies(train=arrays), (ICDR,)).fit()
     before = _model(whole).fusion.head_icdr.weight
     assert not torch.allclose(first.fusion.head_icdr.weight, before, atol=1e-4)
     torch.testing.assert_close(second.fusion.head_icdr.weight, first.fusion.head_icdr.weight, atol=1e-5, rtol=0)
@@ -178,7 +178,7 @@ def test_bf16_computes_in_half_and_keeps_whole_weights() -> None:
     arrays, model = _arrays(recipe), _model(recipe)
     seen: set[torch.dtype] = set()
     model.fusion.join.register_forward_hook(lambda _, __, out: seen.add(out.dtype))
-    fitted = Trainer(model, recipe, Studies(train=arrays), (Head.ICDR,)).fit()
+    fitted = Trainer(model, recipe, Studies(train=arrays), (ICDR,)).fit()
     assert seen == {torch.bfloat16 if has_bf16(torch.device("cpu")) else torch.float32}
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert np.isfinite(fitted.history[0]["train"]["loss"])
@@ -189,18 +189,18 @@ def test_a_validation_loss_that_is_not_finite_is_named_as_such() -> None:
     arrays = _arrays(recipe)
     spoilt = replace(arrays, features_NF=np.full_like(arrays.features_NF, np.nan))
     with pytest.raises(CheckFailed, match=r"classification.* not finite in the validation after epoch 1"):
-        Trainer(_model(recipe), recipe, Studies(train=arrays, validation=spoilt), (Head.ICDR,)).fit()
+        Trainer(_model(recipe), recipe, Studies(train=arrays, validation=spoilt), (ICDR,)).fit()
 
 
 def test_what_class_weights_add_to_rare_grades_is_taken_out_of_the_trained_head() -> None:
     recipe = _recipe("losses.class_balance=0.5", "optimiser.balanced_sampling=0.25", "optimiser.epochs=1")
-    arrays, heads = _arrays(recipe), (Head.ICDR,)
+    arrays, heads = _arrays(recipe), (ICDR,)
     biases = {}
     for corrected in (True, False):
         asked = replace(recipe, losses=replace(recipe.losses, prior_correction=corrected))
         model = _model(asked)
         Trainer(model, asked, Studies(train=arrays), heads).fit()
         biases[corrected] = model.fusion.head_icdr.bias.detach()
-    shares = np.bincount(arrays.labels[Head.ICDR], minlength=5)
+    shares = np.bincount(arrays.labels[ICDR], minlength=5)
     expected = 0.75 * np.log(shares / shares.max())
     assert (biases[True] - biases[False]).numpy() == pytest.approx(expected, abs=1e-5)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveal_train.cli.making import Asked, make
+from foveal_train.cli.making import Asked, make, with_heads
 
 
 def distill(
@@ -19,6 +19,7 @@ def distill(
     set_: Annotated[list[str] | None, Parameter(name=["--set"], negative=(), consume_multiple=False)] = None,
     answers: Path | None = None,
     not_held_out: Annotated[bool, Parameter(negative=())] = False,
+    heads: str | None = None,
     resume: bool = False,
     skip_bad: bool = False,
     columns: Path | None = None,
@@ -56,6 +57,8 @@ def distill(
         answers: Folder for the teachers' answers, which other distillations may share; .answers beside the run by default.
         not_held_out: Go on where teachers have learnt from studies that another one held out. Those are not learnt from, but
             no figure of the student is held out, and its metrics say so.
+        heads: Heads to train, with commas: icdr, sdrg, edema, edema_risk, a finding of BRSET such as drusen, or NAME of a
+            column label_NAME of a folder's table; icdr,sdrg by default. A head without labels answers nothing.
         resume: Go on where the last checkpoint of --out (by default the newest unfinished run) stood. Needs no other flag;
             those that are given must be as they were.
         skip_bad: Leave unusable rows and photographs out instead of refusing the data set.
@@ -85,7 +88,7 @@ def distill(
         data=tuple(data or ()),
         recipe=recipe,
         out=out,
-        set_=tuple(set_ or ()),
+        set_=with_heads(set_, heads),
         resume=resume,
         skip_bad=skip_bad,
         columns=columns,

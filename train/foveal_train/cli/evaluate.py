@@ -206,6 +206,7 @@ def _measure(run: Run, chosen: HeldOut, specs: list[str], ask: Ask, *, console: 
             tokenise=tokenise,
             features=run.info.features,
             modalities=recipe.modalities,
+            heads=run.info.head_classes,
             keep_empty_notes=recipe.keep_empty_notes,
             skipped=problems.append if ask.skip_bad else None,
             progress=bar("decoding photographs"),

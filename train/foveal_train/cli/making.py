@@ -39,6 +39,11 @@ class Asked:
     """Which command it was."""
 
 
+def with_heads(set_: list[str] | None, heads: str | None) -> tuple[str, ...]:
+    """`--set`, and `--heads` as one more of them."""
+    return (*(set_ or ()), *(() if heads is None else (f"heads={heads}",)))
+
+
 def make(asked: Asked, teaching: Teaching | None = None) -> None:
     """Train what was asked for, and print what came out.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveal_train.cli.making import Asked, make
+from foveal_train.cli.making import Asked, make, with_heads
 
 
 def train(
@@ -16,6 +16,7 @@ def train(
     recipe: str | None = None,
     out: Path | None = None,
     set_: Annotated[list[str] | None, Parameter(name=["--set"], negative=(), consume_multiple=False)] = None,
+    heads: str | None = None,
     resume: bool = False,
     skip_bad: bool = False,
     columns: Path | None = None,
@@ -37,6 +38,8 @@ def train(
 
         foveal train --recipe base --data brset:data/brset --set image.weights=weights/vit_base.safetensors
 
+        foveal train --recipe edge --data brset:data/brset --heads icdr,edema,drusen
+
         foveal train --resume --out runs/edge
 
         torchrun --nproc-per-node 4 -m foveal_runtime.cli.main train --recipe base --data brset:data/brset --out runs/base
@@ -46,6 +49,8 @@ def train(
         recipe: Name of a recipe that comes with foveal, or the path of a .toml file; edge by default.
         out: The run's folder; runs/RECIPE-DATE-TIME by default.
         set_: Override one key of the recipe as key=value; repeat for several.
+        heads: Heads to train, with commas: icdr, sdrg, edema, edema_risk, a finding of BRSET such as drusen, or NAME of a
+            column label_NAME of a folder's table; icdr,sdrg by default. A head without labels answers nothing.
         resume: Go on where the last checkpoint of --out (by default the newest unfinished run) stood. Needs no other flag;
             those that are given must be as they were.
         skip_bad: Leave unusable rows and photographs out instead of refusing the data set.
@@ -60,7 +65,7 @@ def train(
             data=tuple(data or ()),
             recipe=recipe,
             out=out,
-            set_=tuple(set_ or ()),
+            set_=with_heads(set_, heads),
             resume=resume,
             skip_bad=skip_bad,
             columns=columns,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from foveal_runtime.errors import DataError
 from foveal_runtime.study.codes import BadCode, code, flag, integer_code, is_missing, years
-from foveal_runtime.study.labels import GRADES
+from foveal_runtime.study.labels import EDEMA, GRADES
 from foveal_runtime.study.mapping import ColumnMap, Reading
 from foveal_runtime.study.photographs import photographs_in
 from foveal_runtime.study.placing import Placing, own_patients_remark
@@ -63,6 +63,8 @@ RELEASES = (
     Release(version="1.0.2", table="label_brset.csv", insulin="insulin", illumination="illumination", drusen="drusen"),
 )
 
+_HEADS = {Finding.MACULAR_EDEMA: EDEMA}
+"""Names of heads that are not the flags' own."""
 _SEX = {1: Sex.MALE, 2: Sex.FEMALE}
 _EYE = {1: Eye.RIGHT, 2: Eye.LEFT}
 _NO_DURATION = frozenset({"não", "nao", "no"})
@@ -130,6 +132,7 @@ def _sample(row: int, image: Path, patient: str, cells: Mapping[str, str], relea
         icdr=integer_code("DR_ICDR", cells["DR_ICDR"], range(GRADES), ICDR),
         sdrg=integer_code("DR_SDRG", cells["DR_SDRG"], range(GRADES), SDRG),
         macular_edema=int(Finding.MACULAR_EDEMA in findings),
+        others=tuple((_HEADS.get(finding, finding.value), int(finding in findings)) for finding in Finding),
     )
     record = _record(cells, release)
     note = note_of(findings)

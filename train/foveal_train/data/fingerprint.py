@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from foveal_runtime.bundle.golden import record_to_json
+from foveal_runtime.study.labels import SCHEMES, Head
 from foveal_train.data.duplicates import content_hash
 from foveal_train.data.sample import Sample
 
 
-def fingerprint(samples: Iterable[Sample], *, named: bool = False) -> str:
+def fingerprint(samples: Iterable[Sample], *, named: bool = False, heads: Iterable[Head] = SCHEMES) -> str:
     """SHA-256 over what studies are, whatever their order and wherever they lie.
 
     Photographs count by their content (without EXIF), notes, records and labels by their words and values; ids and patients do
@@ -20,12 +21,13 @@ def fingerprint(samples: Iterable[Sample], *, named: bool = False) -> str:
 
     Args:
         samples: the studies.
+        heads: whose labels count; those of the grading schemes do in any case.
         named: ids and patients count as well. A split follows from them, so this is what tells whether a training is the same.
 
     Raises:
         DataError: a photograph can't be read.
     """
-    rows = []
+    rows, heads = [], tuple(heads)
     for sample in samples:
         image = sample.image_bytes()
         row: dict[str, Any] = {
@@ -34,6 +36,7 @@ def fingerprint(samples: Iterable[Sample], *, named: bool = False) -> str:
             "record": None if sample.record is None else record_to_json(sample.record),
             "icdr": sample.labels.icdr,
             "sdrg": sample.labels.sdrg,
+            **{head: sample.labels.of(head) for head in heads if head not in SCHEMES},
         }
         if named:
             row |= {"id": sample.id, "patient": sample.patient_id}

@@ -8,7 +8,7 @@ from foveal_runtime.study.folder import read_folder
 from foveal_runtime.study.mapping import Reading
 from foveal_runtime.study.placing import own_patients_remark
 from foveal_train.data.notes import without_dr
-from foveal_train.data.sample import Dataset, Labels, Sample
+from foveal_train.data.sample import Dataset, Labels, Sample, edema_labels
 
 
 def read(path: Path, spec: str, reading: Reading) -> Dataset:
@@ -18,6 +18,7 @@ def read(path: Path, spec: str, reading: Reading) -> Dataset:
         DataError: see `read_folder`.
     """
     folder = read_folder(path, reading)
+    is_risk = any((row.macular_edema or 0) > 1 for row in folder.rows)
     samples = tuple(
         Sample(
             id=row.id,
@@ -26,7 +27,12 @@ def read(path: Path, spec: str, reading: Reading) -> Dataset:
             note=row.note or "",
             note_without_dr=without_dr(row.note or ""),
             record=row.record,
-            labels=Labels(icdr=row.icdr, sdrg=row.sdrg, macular_edema=row.macular_edema),
+            labels=Labels(
+                icdr=row.icdr,
+                sdrg=row.sdrg,
+                macular_edema=row.macular_edema,
+                others=(*edema_labels(row.macular_edema, is_risk=is_risk), *row.labels),
+            ),
             camera=row.camera,
             row=row.row,
         )

@@ -15,7 +15,7 @@ from foveal_runtime.study.mapping import Reading
 from foveal_runtime.study.photographs import photographs_in
 from foveal_runtime.study.synonyms import ICDR
 from foveal_runtime.study.table import read_table, require_columns
-from foveal_train.data.sample import Dataset, Labels, Problem, Sample
+from foveal_train.data.sample import Dataset, Labels, Problem, Sample, edema_labels
 
 _PART = "B. Disease Grading"
 _IMAGES = Path("1. Original Images") / "a. Training Set"
@@ -55,9 +55,11 @@ def read(root: Path, spec: str, reading: Reading) -> Dataset:
             if name in seen:
                 raise BadCode("image occurs in an earlier row")
             seen.add(name)
+            risk = integer_code("Risk of macular edema", cells[column["Risk of macular edema"]], range(3))
             labels = Labels(
                 icdr=integer_code("Retinopathy grade", cells[column["Retinopathy grade"]], range(GRADES), ICDR),
-                macular_edema=integer_code("Risk of macular edema", cells[column["Risk of macular edema"]], range(3)),
+                macular_edema=risk,
+                others=edema_labels(risk, is_risk=True),
             )
         except BadCode as bad:
             problems.append(bad.problem(row, name or find.label(cell)))

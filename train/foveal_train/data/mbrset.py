@@ -19,7 +19,7 @@ from foveal_runtime.study.study import Record, Sex
 from foveal_runtime.study.synonyms import EYES, ICDR, SEXES
 from foveal_runtime.study.table import read_table, require_columns
 from foveal_train.data.notes import Finding, note_of, without_dr
-from foveal_train.data.sample import Dataset, Labels, Problem, Sample
+from foveal_train.data.sample import Dataset, Labels, Problem, Sample, edema_labels
 
 TABLE = "labels_mbrset.csv"
 IMAGES = "images"
@@ -74,7 +74,8 @@ def _sample(row: int, name: str, path: Path, patient: str, cells: Mapping[str, s
         BadCode: a cell that means nothing known.
     """
     icdr = integer_code("final_icdr", cells["final_icdr"], range(GRADES), ICDR)
-    edema = flag("final_edema", cells["final_edema"])
+    flagged = flag("final_edema", cells["final_edema"])
+    edema = None if flagged is None else int(flagged)
     record = Record(
         age_years=years("age", cells["age"]),
         sex=code("sex", cells["sex"], SEXES, _SEX),
@@ -94,7 +95,7 @@ def _sample(row: int, name: str, path: Path, patient: str, cells: Mapping[str, s
         note=note,
         note_without_dr=without_dr(note),
         record=record,
-        labels=Labels(icdr=icdr, macular_edema=None if edema is None else int(edema)),
+        labels=Labels(icdr=icdr, macular_edema=edema, others=edema_labels(edema, is_risk=False)),
         camera=CAMERA,
         findings=tuple(f.value for f in findings),
         row=row,

@@ -8,10 +8,13 @@ from pathlib import Path
 from types import EllipsisType
 
 from foveal_runtime.errors import DataError
-from foveal_runtime.study.labels import GRADES
+from foveal_runtime.study.labels import CLASSES, EDEMA, EDEMA_RISK, GRADES, ICDR, SDRG, Head
 from foveal_runtime.study.problem import Problem as Problem
 from foveal_runtime.study.problem import grouped
 from foveal_runtime.study.study import Record, Study
+from foveal_runtime.study.synonyms import fold
+
+EDEMA_RISKS = len(CLASSES[EDEMA_RISK])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,12 +27,52 @@ class Labels:
     """Scottish Diabetic Retinopathy Grading level, 0 to 4."""
     macular_edema: int | None = None
     """Risk (IDRiD, 0 to 2) or flag (BRSET, mBRSET, 0 or 1): scales differ between data sets, so for reports only."""
+    others: tuple[tuple[Head, int | str], ...] = ()
+    """Of further heads, each the place of its class or the class in the table's word; `edema` and `edema_risk` among them."""
 
     def __post_init__(self) -> None:
         for name in ("icdr", "sdrg"):
             grade = getattr(self, name)
             if grade is not None and not 0 <= grade < GRADES:
                 raise DataError(f"{name} grade is {grade}, grades are 0 to {GRADES - 1}; correct the label or leave it empty")
+
+    def of(self, head: Head) -> int | str | None:
+        """The label of a head as the data set has it; None where it is not known."""
+        if head == ICDR:
+            return self.icdr
+        return self.sdrg if head == SDRG else dict(self.others).get(head)
+
+    def place(self, head: Head, classes: Sequence[str]) -> int | None:
+        """Which of a head's classes the label is; None where it is not known.
+
+        Raises:
+            DataError: it is none of them.
+        """
+        label = self.of(head)
+        if label is None:
+            return None
+        words = [fold(each) for each in classes]
+        if isinstance(label, str):
+            if fold(label) in words:
+                return words.index(fold(label))
+            label = int(label) if label.isascii() and label.isdigit() else -1
+        if not 0 <= label < len(classes):
+            raise DataError(
+                f"label of head {head} is none of its classes ({', '.join(classes)}); correct it, or leave it empty"
+            )
+        return label
+
+
+def edema_labels(value: int | None, *, is_risk: bool) -> tuple[tuple[Head, int | str], ...]:
+    """`Labels.others` of macular edema: of a flag, or of IDRiD's risk, whose highest is taken for edema.
+
+    Args:
+        value: None where it is not known.
+        is_risk: 0 to 2, by how far hard exudates lie from the macula's centre (Porwal et al. 2018); else 0 or 1.
+    """
+    if value is None:
+        return ()
+    return ((EDEMA, int(value == EDEMA_RISKS - 1)), (EDEMA_RISK, value)) if is_risk else ((EDEMA, value),)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from foveal_runtime.bundle.calibration import SubsetCalibration
 from foveal_runtime.engine.fits import DEFAULT_POINT
-from foveal_runtime.study.labels import MISSING, REFERABLE_GRADE, Head, referable_probability, referral_score, softmax
+from foveal_runtime.study.labels import ICDR, MISSING, REFERABLE_GRADE, Head, referable_probability, referral_score, softmax
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.study import subset_name
 from foveal_train.evaluation.grading import grade_figures
@@ -55,13 +55,14 @@ def evaluate_arrays(
         A JSON document. A *figure* is `{"value": float | None, "interval": [low, high] | None, "n": int, "reason"?: str,
         "method"?: str}`: 95 % bootstrap interval over patients, a reason wherever something is None.
 
-        - `schema_version`, `seed`, `bootstrap`, `level`, `studies`, `patients`, `subsets` (trained), `heads` (trained)
+        - `schema_version`, `seed`, `bootstrap`, `level`, `studies`, `patients`, `subsets` (trained), `heads` (trained),
+          `classes` {head: names}
         - `grading`: by input (`full`, `full_without_dr`, `image+structured`, `image`, further trained subsets):
           `title`, `studies`, `untrained` (left out), `subsets` {name: studies}, `same_as` (an input that shows the same, or
           None), `heads` {head: below}
-        - a head: `n`, `patients`, `counts` [5], `majority` {`grade`, `accuracy` figure, `balanced_accuracy`, `kappa`},
+        - a head: `n`, `patients`, `counts` [G], `majority` {`grade`, `accuracy` figure, `balanced_accuracy`, `kappa`},
           figures `accuracy`, `above_majority`, `balanced_accuracy`, `kappa` (quadratic-weighted), `macro_auroc` (mean over
-          the grades that occur), `recall` [5 figures], `confusion` [5][5] (true grade in rows), `temperature` {subset: T},
+          the grades that occur), `recall` [G figures], `confusion` [G][G] (true grade in rows), `temperature` {subset: T},
           `ece` {`before`, `after`: figures} of the
           answered grade, `reliability` {`before`, `after`: bins {from, to, n, predicted, observed}}; for `icdr` also
           `referable` {`n`, `positives`, figures `auroc`, `brier`, `ece`, `reliability` bins, `roc` {false_positive_rate,
@@ -88,9 +89,9 @@ def evaluate_arrays(
         for head in info.trained_heads:
             known = arrays.labels[head][one.predictions.rows] != MISSING
             if known.any():
-                heads[head.value] = _head_figures(head, one, arrays, known, info, drawn)
+                heads[head] = _head_figures(head, one, arrays, known, info, drawn)
             elif one.name == FULL:
-                left_out.append({"what": head.value, "reason": "no study has a label for this head"})
+                left_out.append({"what": head, "reason": "no study has a label for this head"})
         grading[one.name] = {
             "title": one.title,
             "studies": len(one.predictions.rows),
@@ -107,7 +108,8 @@ def evaluate_arrays(
         "level": LEVEL,
         "studies": len(arrays),
         "patients": drawn.patients,
-        "heads": [head.value for head in info.trained_heads],
+        "heads": list(info.trained_heads),
+        "classes": {head: list(info.head_classes[head]) for head in info.trained_heads},
         "subsets": [subset_name(subset) for subset in info.subsets],
         "grading": grading,
         "subgroups": _subgroup_figures(asked, arrays, info, drawn),
@@ -143,7 +145,7 @@ def _head_figures(
     right = answer == truth
     temperature = {name: info.calibration[name].temperature.get(head, 1.0) for name in one.subsets if name in info.calibration}
     figures = {
-        **grade_figures(truth, answer, here),
+        **grade_figures(truth, answer, here, after.shape[1]),
         "macro_auroc": figure(
             float(macro_auroc(after, truth)[0]),
             macro_auroc(after, truth, here.weights_RN),
@@ -158,7 +160,7 @@ def _head_figures(
         },
         "reliability": {"before": reliability(before.max(1), right), "after": reliability(after.max(1), right)},
     }
-    if head is not Head.ICDR:
+    if head != ICDR:
         return figures
     scores, positive = referable_probability(after), truth >= REFERABLE_GRADE
     # Without a fitted point the runtime decides at 0.5, so that is what is measured, marked as not fitted.
@@ -171,22 +173,22 @@ def _head_figures(
 
 def _patient_level(asked: list[Answers], arrays: StudyArrays, info: Trained, drawn: Resamples) -> dict[str, Any]:
     """Figures over patients, for everything and for the photograph alone."""
-    if Head.ICDR not in info.trained_heads or not names_patients(arrays.samples):
+    if ICDR not in info.trained_heads or not names_patients(arrays.samples):
         return {}
     gradable_N = gradable_photographs(arrays.samples, arrays.image_spec)
     found: dict[str, Any] = {}
     for one in asked:
         if one.name not in (FULL, PHOTOGRAPH) or one.same_as in found:
             continue
-        known = arrays.labels[Head.ICDR][one.predictions.rows] != MISSING
+        known = arrays.labels[ICDR][one.predictions.rows] != MISSING
         if not known.any():
             continue
         rows = one.predictions.rows[known]
-        _, after = _probabilities(Head.ICDR, one, info, known)
+        _, after = _probabilities(ICDR, one, info, known)
         points = [(c.operating_points or (DEFAULT_POINT,))[0] for c in _calibrations(one, info)]
         thresholds = np.asarray([point.threshold for point in points])[known]
         referred = referral_score(after) >= thresholds
-        truth = arrays.labels[Head.ICDR][rows]
+        truth = arrays.labels[ICDR][rows]
         found[one.name] = patient_figures(truth, after.argmax(1), referred, gradable_N[rows], drawn.at(rows))
     return found
 
@@ -195,7 +197,7 @@ def _subgroup_figures(asked: list[Answers], arrays: StudyArrays, info: Trained, 
     """Figures of the ICDR grade (else of the first trained head) by subgroup, for everything and for the photograph alone."""
     if not info.trained_heads:
         return {}
-    head = Head.ICDR if Head.ICDR in info.trained_heads else info.trained_heads[0]
+    head = ICDR if ICDR in info.trained_heads else info.trained_heads[0]
     found: dict[str, Any] = {}
     for one in asked:
         if one.name not in (FULL, PHOTOGRAPH) or one.same_as in found:

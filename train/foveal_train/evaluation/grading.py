@@ -1,6 +1,6 @@
 """Grading figures of one head on labelled studies, each with a bootstrap interval. Runs no model and knows no modality.
 
-Everything follows from the 5 x 5 confusion matrix, of the studies and of every replicate at once. Accuracy never stands
+Everything follows from the confusion matrix, of the studies and of every replicate at once. Accuracy never stands
 alone: 93.8 % of BRSET has grade 0, so always answering 0 is 93.8 % accurate (DESIGN, section 4). Shapes: R replicates,
 N studies, G grades; confusion matrices have the true grade in rows.
 """
@@ -18,16 +18,16 @@ from foveal_train.evaluation.intervals import Figure, Float, Resamples, divide, 
 Int = npt.NDArray[np.int64]
 
 
-def confusion_matrix(truth_N: Int, answer_N: Int) -> Float:
+def confusion_matrix(truth_N: Int, answer_N: Int, classes: int = GRADES) -> Float:
     """Counts, true grade in rows."""
-    flat = np.bincount(truth_N * GRADES + answer_N, minlength=GRADES * GRADES)
-    return flat.reshape(GRADES, GRADES).astype(np.float64)
+    flat = np.bincount(truth_N * classes + answer_N, minlength=classes * classes)
+    return flat.reshape(classes, classes).astype(np.float64)
 
 
-def confusion_replicates(truth_N: Int, answer_N: Int, resamples: Resamples) -> Float:
+def confusion_replicates(truth_N: Int, answer_N: Int, resamples: Resamples, classes: int = GRADES) -> Float:
     """Confusion matrix of every replicate, `[R, G, G]`."""
-    cells_NC = np.eye(GRADES * GRADES, dtype=np.float32)[truth_N * GRADES + answer_N]
-    return resamples.sums(cells_NC).reshape(-1, GRADES, GRADES)
+    cells_NC = np.eye(classes * classes, dtype=np.float32)[truth_N * classes + answer_N]
+    return resamples.sums(cells_NC).reshape(-1, classes, classes)
 
 
 def accuracy(confusion_RGG: Float) -> Float:
@@ -49,8 +49,9 @@ def balanced_accuracy(confusion_RGG: Float) -> Float:
 
 def quadratic_kappa(confusion_RGG: Float) -> Float:
     """Quadratic-weighted kappa (Cohen 1968); NaN when truth and answer are both one and the same grade throughout."""
-    grade = np.arange(GRADES)
-    weight_GG = (grade[:, None] - grade[None, :]) ** 2 / (GRADES - 1) ** 2
+    grades = confusion_RGG.shape[-1]
+    grade = np.arange(grades)
+    weight_GG = (grade[:, None] - grade[None, :]) ** 2 / (grades - 1) ** 2
     total = confusion_RGG.sum((-2, -1))
     observed = (confusion_RGG * weight_GG).sum((-2, -1))
     chance_RGG = confusion_RGG.sum(-1)[..., :, None] * confusion_RGG.sum(-2)[..., None, :]
@@ -58,9 +59,9 @@ def quadratic_kappa(confusion_RGG: Float) -> Float:
     return 1 - divide(observed, expected)
 
 
-def majority(truth_N: Int, resamples: Resamples) -> dict[str, Any]:
+def majority(truth_N: Int, resamples: Resamples, classes: int = GRADES) -> dict[str, Any]:
     """What always answering the commonest grade would reach on these studies."""
-    counts = np.bincount(truth_N, minlength=GRADES)
+    counts = np.bincount(truth_N, minlength=classes)
     grade = int(counts.argmax())
     hit_N = truth_N == grade
     replicates = divide(resamples.sums(hit_N[:, None])[:, 0], resamples.sums(np.ones((len(hit_N), 1)))[:, 0])
@@ -74,21 +75,22 @@ def majority(truth_N: Int, resamples: Resamples) -> dict[str, Any]:
     }
 
 
-def grade_figures(truth_N: Int, answer_N: Int, resamples: Resamples) -> dict[str, Any]:
+def grade_figures(truth_N: Int, answer_N: Int, resamples: Resamples, classes: int = GRADES) -> dict[str, Any]:
     """All that a confusion matrix says of one head; at least one study.
 
     Args:
         truth_N: known grades.
         answer_N: answered grades.
         resamples: of the same studies.
+        classes: of the head.
     """
-    one = confusion_matrix(truth_N, answer_N)
-    many = confusion_replicates(truth_N, answer_N, resamples)
+    one = confusion_matrix(truth_N, answer_N, classes)
+    many = confusion_replicates(truth_N, answer_N, resamples, classes)
     n, patients = len(truth_N), resamples.patients
-    base = majority(truth_N, resamples)
+    base = majority(truth_N, resamples, classes)
     base_RN = divide(many.sum(-1)[:, base["grade"]], many.sum((-2, -1)))
     recalls: list[Figure] = []
-    for grade in range(GRADES):
+    for grade in range(classes):
         here = resamples.at(truth_N == grade)
         recalls.append(
             proportion(

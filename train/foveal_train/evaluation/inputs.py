@@ -7,7 +7,7 @@ sentences removed from the notes, with photograph and record, with the photograp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -38,6 +38,10 @@ class Trained(Protocol):
     @property
     def trained_heads(self) -> tuple[Head, ...]:
         """Heads that may be reported."""
+
+    @property
+    def head_classes(self) -> Mapping[Head, Sequence[str]]:
+        """Classes of every head of the model."""
 
     @property
     def subsets(self) -> tuple[Subset, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from foveal_runtime.bundle.calibration import SubsetCalibration
-from foveal_runtime.study.labels import GRADE_NAMES, MISSING, Head
+from foveal_runtime.study.labels import CLASSES, ICDR, MISSING
 from foveal_runtime.study.study import Modality, subset_name
 from foveal_train.evaluation.inputs import Trained
 from foveal_train.model.model import MultimodalModel
@@ -41,12 +41,12 @@ def worst_graded(model: MultimodalModel, arrays: StudyArrays, info: Trained, cou
     Shown the photograph alone; none where that was not trained, or no ICDR head was.
     """
     alone = frozenset({Modality.IMAGE})
-    if alone not in info.subsets or Head.ICDR not in info.trained_heads:
+    if alone not in info.subsets or ICDR not in info.trained_heads:
         return []
     found = predict(model, arrays, subset=alone)
     calibration = info.calibration.get(subset_name(alone), SubsetCalibration())
-    probabilities_NG = calibration.probabilities(Head.ICDR, found.logits[Head.ICDR])
-    truth_N, answer_N = arrays.labels[Head.ICDR][found.rows], probabilities_NG.argmax(1)
+    probabilities_NG = calibration.probabilities(ICDR, found.logits[ICDR])
+    truth_N, answer_N = arrays.labels[ICDR][found.rows], probabilities_NG.argmax(1)
     far_N = np.where(truth_N == MISSING, 0, np.abs(truth_N - answer_N))
     worst = sorted(np.flatnonzero(far_N), key=lambda i: (-far_N[i], -probabilities_NG[i, answer_N[i]]))[:count]
     return [
@@ -71,7 +71,7 @@ def mistakes_section(found: Sequence[Mistake]) -> str:
     """As the report shows them; "" without any."""
     if not found:
         return ""
-    names = GRADE_NAMES[Head.ICDR]
+    names = CLASSES[ICDR]
     shots = [
         f'<li><img src="data:image/jpeg;base64,{base64.b64encode(one.jpeg).decode()}" '
         f'alt="Photograph {escape(one.id, quote=True)}"><strong>{escape(one.id)}</strong><br>'

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_runtime.study.study import Modality
 from foveal_train.data.sample import Sample
 from foveal_train.evaluation.inputs import FULL, Answers, Trained
@@ -62,7 +62,7 @@ def retrieval_figures(
             found[protocol] = None
             reasons.append({"what": f"retrieval {protocol}", "reason": "fewer than two different notes belong to photographs"})
             continue
-        labels = label_sets(arrays.samples, pairs, note_groups_N=arrays.note_groups_N, grades_N=arrays.labels[Head.ICDR])
+        labels = label_sets(arrays.samples, pairs, note_groups_N=arrays.note_groups_N, grades_N=arrays.labels[ICDR])
         shared = partial(direction_figures, queries=pairs, note_groups_N=arrays.note_groups_N, labels=labels, resamples=drawn)
         photographs, notes = np.flatnonzero(has_image), np.flatnonzero(has_text)
         found[protocol] = {

@@ -7,10 +7,10 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foveal_runtime.study.labels import ICDR
 from foveal_train.evaluation import page
 from foveal_train.evaluation.mistakes import Mistake, mistakes_section
 from foveal_train.evaluation.report_grading import (
-    ICDR,
     calibration_section,
     grading_section,
     patient_section,

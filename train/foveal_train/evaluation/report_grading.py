@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from foveal_runtime.study.labels import GRADE_NAMES, Head
+from foveal_runtime.study.labels import CLASSES, ICDR
 from foveal_train.evaluation import page, plots
 from foveal_train.evaluation.patients import WAYS
 from foveal_train.evaluation.shown import Shown, judged, main_inputs, shown_inputs
 from foveal_train.evaluation.subgroups import ATTRIBUTES
 
-ICDR = Head.ICDR.value
 _SHOWN = "shown to the model"
 
 
@@ -126,7 +125,7 @@ def grading_section(metrics: Mapping[str, Any], head: str) -> str:
 
     balanced = f"{100 * base['balanced_accuracy']:.1f}"
     always = [f"always grade {base['grade']}", "", page.cell(base["accuracy"]), "0.0", balanced, "0.000", "0.500"]
-    names = GRADE_NAMES[Head(head)]
+    names = metrics.get("classes", CLASSES)[head]
     grades = "; ".join(name if name.startswith("R") else f"{grade} {name}" for grade, name in enumerate(names))
     matrices = "".join(page.matrix(one.figures["confusion"], title=one.title) for one in main_inputs(metrics, head))
     columns = (

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from foveal_runtime.study.labels import SCHEMES
 from foveal_runtime.study.study import Modality
 from foveal_train.evaluation.inputs import FULL, MAIN_INPUTS, PHOTOGRAPH, PHOTOGRAPH_AND_RECORD, WITHOUT_DR
 
@@ -19,7 +20,8 @@ class Shown:
     """In words, with the other inputs that show the very same."""
     figures: dict[str, Any]
     reads_label: bool
-    """The notes it shows name diabetic retinopathy: its figures measure reading, not seeing."""
+    """The notes it shows name diabetic retinopathy, or may name what a further head grades: its figures measure reading, not
+    seeing."""
 
     @property
     def main(self) -> bool:
@@ -36,12 +38,13 @@ def shown_inputs(metrics: Mapping[str, Any], head: str) -> list[Shown]:
             continue
         twins = [other["title"] for other in grading.values() if other["same_as"] == name]
         text = any(Modality.TEXT.value in subset.split("+") for subset in one["subsets"])
+        hidden = head in SCHEMES and (WITHOUT_DR not in grading or name == WITHOUT_DR)
         found.append(
             Shown(
                 name=name,
                 title=" = ".join([one["title"], *twins]),
                 figures=one["heads"][head],
-                reads_label=text and WITHOUT_DR in grading and name != WITHOUT_DR,
+                reads_label=text and not hidden,
             )
         )
     return found

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_train.evaluation.patients import WAYS as PATIENT_WAYS
 from foveal_train.evaluation.retrieval import KS, NDCG_AT
 from foveal_train.evaluation.shown import Shown, main_inputs
@@ -44,7 +44,7 @@ def table(metrics: dict[str, Any]) -> RenderableType:
         shown = main_inputs(metrics, head)
         if shown:
             parts.append(_grading(head, shown))
-    referable = main_inputs(metrics, Head.ICDR.value)
+    referable = main_inputs(metrics, ICDR)
     if referable:
         parts.append(_referable(referable))
     if metrics.get("patient_level"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from foveal_runtime.study.labels import SCHEMES
+from foveal_runtime.study.study import Modality
 from foveal_train.evaluation.inputs import FULL, PHOTOGRAPH, PHOTOGRAPH_AND_RECORD, WITHOUT_DR
 
 LOPSIDED = 0.8
@@ -42,6 +44,13 @@ def warnings_of(metrics: dict[str, Any]) -> list[str]:
         )
         for head in metrics["heads"]:
             found += _silence_taken_for_health(head, grading)
+    further = [head for head in metrics["heads"] if head not in SCHEMES]
+    with_notes = any(Modality.TEXT.value in subset.split("+") for one in grading.values() for subset in one["subsets"])
+    if further and with_notes:
+        found.append(
+            f"Notes are shown to {', '.join(further)} as they are, and may name what these heads tell: judge them by the "
+            "photograph."
+        )
     image = grading.get(PHOTOGRAPH, {}).get("heads", {}).get("icdr")
     for point in (image or {}).get("referable", {}).get("operating_points", []):
         if not point["fitted"]:

@@ -1,18 +1,19 @@
 """The fusion transformer and the heads on its joint embedding (paper, section III-B4 and 5). Knows nothing of encoders.
 
 It has no positions: after the three CLS tokens the order is free, and tokens that no row of a batch needs may be left out.
-Shapes: B studies, M = 3 modalities, T tokens, D = 256, G grades.
+Shapes: B studies, M = 3 modalities, T tokens, D = 256, G classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foveal_runtime.study.labels import GRADES
+from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Modality
 from foveal_train.model.profile import EMBEDDING_DIM, FusionConfig
 
@@ -26,10 +27,8 @@ class Fused(NamedTuple):
     """Joint embedding on the unit sphere."""
     cls_BMD: Tensor
     """CLS of each modality on the unit sphere; zeros where the modality is absent."""
-    icdr_BG: Tensor
-    """Logits of the ICDR head."""
-    sdrg_BG: Tensor
-    """Logits of the SDRG head."""
+    logits: dict[Head, Tensor]
+    """`[B, G]` of each head, in the order of the model's heads."""
 
 
 class Block(nn.Module):
@@ -71,17 +70,28 @@ class Block(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Masked transformer over the tokens of all modalities, joint projection and the two heads."""
+    """Masked transformer over the tokens of all modalities, joint projection and the heads."""
 
     embedding_dim = EMBEDDING_DIM
 
-    def __init__(self, config: FusionConfig) -> None:
+    def __init__(self, config: FusionConfig, heads: Mapping[Head, Sequence[str]]) -> None:
+        """Args:
+        config: of the transformer.
+        heads: classes by head.
+        """
         super().__init__()
+        self.heads = tuple(heads)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(EMBEDDING_DIM) if config.norm_first else nn.Identity()
         self.join = nn.Linear(MODALITIES * EMBEDDING_DIM, EMBEDDING_DIM)
-        self.head_icdr = nn.Linear(EMBEDDING_DIM, GRADES)
-        self.head_sdrg = nn.Linear(EMBEDDING_DIM, GRADES)
+        for name, classes in heads.items():
+            self.add_module(f"head_{name}", nn.Linear(EMBEDDING_DIM, len(classes)))
+
+    def head(self, name: Head) -> nn.Linear:
+        """One of the heads."""
+        found = self.get_submodule(f"head_{name}")
+        assert isinstance(found, nn.Linear)
+        return found
 
     def forward(self, tokens_BTD: Tensor, mask_BT: Tensor) -> Fused:
         """Args:
@@ -101,6 +111,5 @@ class Fusion(nn.Module):
         return Fused(
             joint_BD=F.normalize(joint_BD, dim=-1),
             cls_BMD=F.normalize(cls_BMD, dim=-1),
-            icdr_BG=self.head_icdr(joint_BD),
-            sdrg_BG=self.head_sdrg(joint_BD),
+            logits={name: self.head(name)(joint_BD) for name in self.heads},
         )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Modality
 from foveal_train.model.encoders import ImageEncoder, StructuredEncoder, TextEncoder, rest_frozen
 from foveal_train.model.fusion import Fused, Fusion
@@ -73,6 +74,10 @@ class MultimodalModel(nn.Module):
     def embedding_dim(self) -> int:
         """Width of its tokens and vectors."""
         return int(self.fusion.embedding_dim)
+
+    def no_logits(self) -> dict[Head, npt.NDArray[np.float32]]:
+        """Logits of no study, `[0, G]` by head."""
+        return {head: np.zeros((0, self.fusion.head(head).out_features), np.float32) for head in self.fusion.heads}
 
     def train(self, mode: bool = True) -> MultimodalModel:
         """Set the mode; parts that are frozen whole stay in evaluation mode."""

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foveal_runtime.study.labels import GRADES
+from foveal_runtime.study.labels import GRADES, SCHEMES
 from foveal_runtime.study.study import Modality
 from foveal_train.model.fusion import Fused
 
@@ -92,8 +92,7 @@ class PlainFusion(nn.Module):
         return Fused(
             joint_BD=F.normalize(heads_BMD.sum(1), dim=-1),
             cls_BMD=F.normalize(heads_BMD, dim=-1),
-            icdr_BG=none_BG,
-            sdrg_BG=none_BG,
+            logits=dict.fromkeys(SCHEMES, none_BG),
         )
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.photo.imaging import Crop, ImageSpec
+from foveal_runtime.study.labels import CLASSES, SCHEMES, Head
 from foveal_runtime.study.notes import TextSpec
 from foveal_runtime.study.record import RecordSpec
 
@@ -114,6 +115,16 @@ class FusionConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HeadConfig:
+    """A classification head. `heads = ["icdr", "edema"]` names known ones."""
+
+    name: str
+    """A column of labels: icdr, sdrg, edema, edema_risk, a finding of BRSET, or NAME of a folder's column label_NAME."""
+    classes: tuple[str, ...] = ()
+    """From the least to the most severe; empty takes the known ones, or what the labels say."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
     """A whole model."""
 
@@ -127,6 +138,13 @@ class ModelConfig:
     record_spec: RecordSpec = field(default_factory=RecordSpec)
     structured_dropout: float = 0.1
     """Of the record's encoder."""
+    heads: tuple[HeadConfig, ...] = tuple(HeadConfig(name=name, classes=CLASSES[name]) for name in SCHEMES)
+    """Heads on the joint embedding; those without labels stay untrained and answer nothing."""
+
+    @property
+    def head_classes(self) -> dict[Head, tuple[str, ...]]:
+        """Classes by head."""
+        return {head.name: head.classes for head in self.heads}
 
 
 _HALF = (0.5, 0.5, 0.5)

@@ -236,7 +236,7 @@ def _assemble(config: ModelConfig, backbone: nn.Module, bert: nn.Module, shape: 
     )
     text = TextEncoder(bert, hidden=shape.hidden_size, kept_tokens=config.text_spec.kept_tokens)
     record = StructuredEncoder(features=len(config.record_spec.features), dropout=config.structured_dropout)
-    model = MultimodalModel(image, text, record, Fusion(config.fusion))
+    model = MultimodalModel(image, text, record, Fusion(config.fusion, config.head_classes))
     family.freeze(backbone, config.image.frozen_blocks)
     freeze_leading(bert.encoder.layer, config.text.frozen_layers, bert.embeddings)  # type: ignore[union-attr, arg-type]
     return model

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.photo.imaging import ImageSpec
-from foveal_runtime.study.labels import MISSING, Head
+from foveal_runtime.study.labels import MISSING, SCHEMES, Head
 from foveal_runtime.study.record import FeatureStats
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample, Split
@@ -86,9 +86,9 @@ def baseline_row(
     graded = replace(held_out, labels={head: np.where(shown, labels, MISSING) for head, labels in held_out.labels.items()})
     if train is not None:
         known = clips.embed_images(clip, train)
-        answers = {head: _probe(known, train, images_NE, head) for head in Head if _grades(train, head).size}
+        answers = {head: _probe(known, train, images_NE, head) for head in SCHEMES if _grades(train, head).size}
     else:
-        answers = {head: clips.grade_by_prompts(clip, images_NE, head, recipe.clip.prompt) for head in Head}
+        answers = {head: clips.grade_by_prompts(clip, images_NE, head, recipe.clip.prompt) for head in SCHEMES}
     elsewhere = None
     if unseen:
         other = arrays_of(unseen)
@@ -169,7 +169,7 @@ def _vision_row(
         )
 
     train, validation = arrays_of(split.train), arrays_of(split.validation)
-    heads = tuple(head for head in Head if _grades(train, head).size)
+    heads = tuple(head for head in SCHEMES if _grades(train, head).size)
     say("loading weights")
     model = vision.build(recipe, heads)
     epoch = vision.fit(model, recipe, train, validation, report=lambda done: say(f"trained {done} epochs"))
@@ -230,7 +230,7 @@ def _probe(known_NE: Vectors, train: StudyArrays, images_NE: Vectors, head: Head
 
 def majority_grade(samples: Sequence[Sample], head: Head) -> int | None:
     """The commonest grade, the lower one of two; None without labels."""
-    grades = [grade for sample in samples if (grade := getattr(sample.labels, head.value)) is not None]
+    grades = [grade for sample in samples if (grade := getattr(sample.labels, head)) is not None]
     return int(np.bincount(grades).argmax()) if grades else None
 
 
@@ -239,11 +239,11 @@ def _majority_row(split: Split) -> dict[str, Any]:
     if not samples:
         raise ConfigError("the split has no held-out studies to judge on; raise split.test")
     answers, labels = {}, {}
-    for head in Head:
+    for head in SCHEMES:
         grade = majority_grade(split.train, head)
         if grade is not None:
             answers[head] = np.full(len(samples), grade, np.int64)
-        known = [getattr(sample.labels, head.value) for sample in samples]
+        known = [getattr(sample.labels, head) for sample in samples]
         labels[head] = np.asarray([MISSING if grade is None else grade for grade in known], np.int64)
     # Labels are all that is read: no photograph is decoded for a constant answer.
     arrays = StudyArrays(
@@ -263,5 +263,5 @@ def _majority_row(split: Split) -> dict[str, Any]:
         "grading": grading_of(answers, arrays),
         "unseen": None,
         "cost": {"parameters": 0, "trained": 0, **cost_of(None)},
-        "notes": [f"answers {head.value.upper()} grade {answer[0]} throughout" for head, answer in answers.items()],
+        "notes": [f"answers {head.upper()} grade {answer[0]} throughout" for head, answer in answers.items()],
     }

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from foveal_runtime.errors import ConfigError, DataError
 from foveal_runtime.photo.imaging import Crop, ImageSpec
-from foveal_runtime.study.labels import GRADE_NAMES, Head
+from foveal_runtime.study.labels import CLASSES, Head
 from foveal_runtime.study.notes import NoteTokeniser, TextSpec, pad_notes
 from foveal_runtime.study.study import Modality
 from foveal_train.model.weights import canonical_tokenizer
@@ -166,7 +166,7 @@ def embed_notes(clip: Clip, arrays: StudyArrays) -> Vectors:
 
 def grade_by_prompts(clip: Clip, images_NE: Vectors, head: Head, prompt: str) -> npt.NDArray[np.int64]:
     """The grade whose prompt lies nearest to each photograph."""
-    prompts = [clip.tokenise(prompt.format(grade=name)).ids_T for name in GRADE_NAMES[head]]
+    prompts = [clip.tokenise(prompt.format(grade=name)).ids_T for name in CLASSES[head]]
     return np.asarray((images_NE @ embed_texts(clip, prompts).T).argmax(1), np.int64)
 
 

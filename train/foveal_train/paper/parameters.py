@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from foveal_runtime.study.labels import Head
+from foveal_runtime.study.labels import ICDR
 from foveal_train.model.weights import rebuild_model
 from foveal_train.training.objective import Objective
 from foveal_train.training.recipe import Recipe
@@ -76,4 +76,4 @@ def count_objective(objective: Objective) -> ParameterCount:
 def count_recipe(recipe: Recipe) -> ParameterCount:
     """Parameters of a recipe, without weights: only shapes are made."""
     with torch.device("meta"):
-        return count_objective(Objective(rebuild_model(recipe.model), recipe, (Head.ICDR,), {}))
+        return count_objective(Objective(rebuild_model(recipe.model), recipe, (ICDR,), {}))

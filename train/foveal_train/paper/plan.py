@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.study.labels import GRADES, Head
+from foveal_runtime.study.labels import GRADES, ICDR, SCHEMES, SDRG
 from foveal_runtime.study.study import Modality
 from foveal_train.model.available import hub_has, missing_weights
 from foveal_train.model.model import ModelInputs
@@ -106,7 +106,7 @@ def _missing(recipe: Recipe) -> list[str]:
 def step_seconds(recipe: Recipe) -> float:
     """Seconds of a training step of the recipe's batch on this machine: the second of two, with random weights."""
     with torch.random.fork_rng():
-        objective = Objective(rebuild_model(recipe.model), recipe, (Head.ICDR, Head.SDRG), {}).to(device()).train()
+        objective = Objective(rebuild_model(recipe.model), recipe, (ICDR, SDRG), {}).to(device()).train()
         optimiser = new_optimizer(objective, recipe)
         batch = _batch(recipe).to(device())
         taken = 0.0
@@ -133,5 +133,5 @@ def _batch(recipe: Recipe) -> Batch:
         attention_mask_BT=torch.ones_like(ids_BT) if Modality.TEXT in shown else None,
         features_BF=torch.randn(rows, len(recipe.model.record_spec.features)) if Modality.STRUCTURED in shown else None,
     )
-    labels = {head: torch.arange(rows) % GRADES for head in Head}
+    labels = {head: torch.arange(rows) % GRADES for head in SCHEMES}
     return Batch(inputs=inputs, labels=labels, note_groups_B=torch.arange(rows))

@@ -75,7 +75,7 @@ def grading_of(answers: dict[Head, npt.NDArray[np.int64]], arrays: StudyArrays) 
     for head, answer_N in answers.items():
         rows = np.flatnonzero(arrays.labels[head] != MISSING)
         if len(rows):
-            found[head.value] = _short(grade_figures(arrays.labels[head][rows], answer_N[rows], drawn.at(rows)))
+            found[head] = _short(grade_figures(arrays.labels[head][rows], answer_N[rows], drawn.at(rows)))
     return found
 
 

@@ -40,13 +40,13 @@ class VisionClassifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         width = int(getattr(backbone, "head_hidden_size", backbone.num_features))  # type: ignore[arg-type]
-        self.heads = nn.ModuleDict({head.value: nn.Linear(width, GRADES) for head in heads})
+        self.heads = nn.ModuleDict({head: nn.Linear(width, GRADES) for head in heads})
 
     def forward(self, pixels_BCHW: Tensor) -> dict[Head, Tensor]:
         """Logits by head."""
         backbone: Any = self.backbone
         pooled_BF = backbone.forward_head(backbone.forward_features(pixels_BCHW), pre_logits=True)
-        return {Head(name): head(pooled_BF) for name, head in self.heads.items()}
+        return {name: head(pooled_BF) for name, head in self.heads.items()}
 
     def train(self, mode: bool = True) -> VisionClassifier:
         """Set the mode; parts that are frozen whole stay in evaluation mode."""
@@ -152,7 +152,7 @@ def grades(model: VisionClassifier, arrays: StudyArrays) -> dict[Head, npt.NDArr
     """The likeliest grade of every study by head; 0 where there is no photograph."""
     able = np.flatnonzero(arrays.rows(Modality.IMAGE))
     device = next(model.parameters()).device
-    found = {Head(name): np.zeros(len(arrays), np.int64) for name in model.heads}
+    found = {name: np.zeros(len(arrays), np.int64) for name in model.heads}
     for start in range(0, len(able), _BATCH):
         rows = able[start : start + _BATCH]
         pixels = arrays.inputs(rows, subset=_PHOTOGRAPH).pixels_BCHW

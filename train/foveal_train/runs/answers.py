@@ -2,14 +2,14 @@
 
 A study's key is what the teacher is shown of it: the photograph's bytes, the note, the record. Their place is named by the
 teacher's fingerprint, so neither another teacher nor another study is ever taken for one that was asked before.
-Shapes: N studies, W = 8 ways of showing a study, H = 2 heads, G grades, D = 256.
+Shapes: N studies, W = 8 ways of showing a study, G classes, D = 256.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 from foveal_runtime.bundle.calibration import SubsetCalibration
 from foveal_runtime.bundle.golden import record_to_json
 from foveal_runtime.errors import DataError
-from foveal_runtime.study.labels import GRADES, Head
+from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.study import Modality, subset_name
 from foveal_train.data import Sample
@@ -34,9 +34,10 @@ from foveal_train.training.distillation import WAYS, way_codes
 
 _AT_ONCE = 128
 """Studies that are decoded, asked about and kept together: what an interruption may cost."""
-_FORM = b"1"
+_FORM = b"2"
 """Of the files: another form of answers is asked for anew."""
 
+_OF_HEAD = "probabilities."
 Float32 = npt.NDArray[np.float32]
 
 
@@ -44,8 +45,8 @@ Float32 = npt.NDArray[np.float32]
 class Answers:
     """One teacher's answers on N studies; ways that it was not trained on, or a study does not have, are not known."""
 
-    probabilities_NWHG: Float32
-    """Calibrated; zeros where not known."""
+    probabilities: dict[Head, Float32]
+    """Calibrated ones `[N, W, G]` of each head of the teacher; zeros where not known."""
     joint_NWD: npt.NDArray[np.float16]
     """Unit vectors; zeros where not known."""
     known_NW: npt.NDArray[np.bool_]
@@ -53,21 +54,21 @@ class Answers:
     def at(self, rows: Sequence[int]) -> Answers:
         """Some rows."""
         return Answers(
-            probabilities_NWHG=self.probabilities_NWHG[rows],
+            probabilities={head: every[rows] for head, every in self.probabilities.items()},
             joint_NWD=self.joint_NWD[rows],
             known_NW=self.known_NW[rows],
         )
 
 
-def _joined(parts: Sequence[Answers], dim: int) -> Answers:
+def _joined(parts: Sequence[Answers], dim: int, heads: Mapping[Head, Sequence[str]]) -> Answers:
     empty = Answers(
-        probabilities_NWHG=np.zeros((0, WAYS, len(Head), GRADES), np.float32),
+        probabilities={head: np.zeros((0, WAYS, len(classes)), np.float32) for head, classes in heads.items()},
         joint_NWD=np.zeros((0, WAYS, dim), np.float16),
         known_NW=np.zeros((0, WAYS), bool),
     )
     every = [empty, *parts]
     return Answers(
-        probabilities_NWHG=np.concatenate([each.probabilities_NWHG for each in every]),
+        probabilities={head: np.concatenate([each.probabilities[head] for each in every]) for head in heads},
         joint_NWD=np.concatenate([each.joint_NWD for each in every]),
         known_NW=np.concatenate([each.known_NW for each in every]),
     )
@@ -121,7 +122,7 @@ def ask(
         count += len(taken)
         if taken:
             parts.append(_read(path).at(taken))
-    return _joined(parts, dim).at([where[key] for key in keys])
+    return _joined(parts, dim, teacher.run.info.model.head_classes).at([where[key] for key in keys])
 
 
 def mirrors(teacher: Teacher) -> tuple[tuple[bool, bool], ...]:
@@ -145,7 +146,7 @@ def _asked(teacher: Teacher, samples: Sequence[Sample], sides: Sequence[tuple[bo
     )
     showings = [Showing(present_NM=arrays.showing(subset)) for subset in info.subsets]
     count, dim = len(samples), teacher.run.model.embedding_dim
-    probabilities_NWHG = np.zeros((count, WAYS, len(Head), GRADES))
+    probabilities = {head: np.zeros((count, WAYS, len(each))) for head, each in info.model.head_classes.items()}
     joint_NWD = np.zeros((count, WAYS, dim))
     known_NW = np.zeros((count, WAYS), bool)
     for up, side in sides:
@@ -153,14 +154,15 @@ def _asked(teacher: Teacher, samples: Sequence[Sample], sides: Sequence[tuple[bo
         for subset, predictions in zip(info.subsets, predict_each(teacher.run.model, turned, showings), strict=True):
             way = int(way_codes(np.asarray([[modality in subset for modality in Modality]]))[0])
             calibration = info.calibration.get(subset_name(subset), SubsetCalibration())
-            for column, head in enumerate(Head):
-                found = calibration.probabilities(head, predictions.logits[head])
-                probabilities_NWHG[predictions.rows, way, column] += found / len(sides)
+            for head, every in probabilities.items():
+                every[predictions.rows, way] += calibration.probabilities(head, predictions.logits[head]) / len(sides)
             joint_NWD[predictions.rows, way] += predictions.joint_ND
             known_NW[predictions.rows, way] = True
     joint_NWD /= np.maximum(np.linalg.norm(joint_NWD, axis=-1, keepdims=True), 1e-12)
     return Answers(
-        probabilities_NWHG=probabilities_NWHG.astype(np.float32), joint_NWD=joint_NWD.astype(np.float16), known_NW=known_NW
+        probabilities={head: every.astype(np.float32) for head, every in probabilities.items()},
+        joint_NWD=joint_NWD.astype(np.float16),
+        known_NW=known_NW,
     )
 
 
@@ -196,8 +198,11 @@ def _keys(path: Path) -> list[str]:
 def _read(path: Path) -> Answers:
     try:
         found = load_file(path)
+        heads = [name.removeprefix(_OF_HEAD) for name in found if name.startswith(_OF_HEAD)]
         return Answers(
-            probabilities_NWHG=found["probabilities"], joint_NWD=found["joint"], known_NW=found["known"].astype(bool)
+            probabilities={head: found[_OF_HEAD + head] for head in heads},
+            joint_NWD=found["joint"],
+            known_NW=found["known"].astype(bool),
         )
     except (OSError, SafetensorError, KeyError):
         raise _unreadable(path) from None
@@ -213,7 +218,7 @@ def _keep(place: Path, keys: Sequence[str], answers: Answers) -> None:
     part = place / f"{name}.part"
     tensors: dict[str, npt.NDArray[Any]] = {
         "keys": np.frombuffer(bytes.fromhex("".join(keys)), np.uint8).reshape(len(keys), -1).copy(),
-        "probabilities": answers.probabilities_NWHG,
+        **{_OF_HEAD + head: every for head, every in answers.probabilities.items()},
         "joint": answers.joint_NWD,
         "known": answers.known_NW.astype(np.uint8),
     }

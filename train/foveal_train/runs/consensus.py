@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.study.labels import Head
 from foveal_train.runs.answers import Answers
 from foveal_train.runs.teachers import Teacher
 from foveal_train.training.distillation import SoftTargets
@@ -40,15 +39,16 @@ def agreed(
         The targets, and each teacher's mean cosine to the vectors of them.
 
     Raises:
-        ConfigError: teachers' vectors differ in width, or they know no way of showing a study in common.
+        ConfigError: teachers' vectors differ in width or their heads in classes, or they know no way of showing a study in
+            common.
     """
     probabilities, graded = {}, {}
-    for column, head in enumerate(Head):
+    for head in dict.fromkeys(head for teacher in teachers for head in teacher.run.info.trained_heads):
         asked = [each for teacher, each in zip(teachers, answers, strict=True) if head in teacher.run.info.trained_heads]
-        if not asked:
-            continue
+        if len({each.probabilities[head].shape[-1] for each in asked}) > 1:
+            raise ConfigError(f"the teachers' classes of head {head} differ; name teachers of the same classes")
         counts_NW = np.sum([each.known_NW for each in asked], axis=0)
-        total_NWG = np.sum([each.probabilities_NWHG[:, :, column].astype(np.float64) for each in asked], axis=0)
+        total_NWG = np.sum([each.probabilities[head].astype(np.float64) for each in asked], axis=0)
         probabilities[head] = (total_NWG / np.maximum(counts_NW, 1)[..., None]).astype(np.float32)
         graded[head] = counts_NW > 0
     vectors_NWD, known_NW, agreement = _one_space(answers) if vectors else _no_space(answers[0])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from foveal_runtime.errors import ConfigError
 from foveal_train.data import Sample, Split
 from foveal_train.runs.answers import ask
 from foveal_train.runs.consensus import agreed
@@ -80,6 +81,14 @@ class Lessons:
             DataError: a photograph or the folder of answers can't be read or written.
             ConfigError: see `agreed`.
         """
+        own = recipe.model.head_classes
+        for teacher in self.teachers:
+            for head, classes in teacher.run.info.model.head_classes.items():
+                if head in teacher.run.info.trained_heads and classes != own.get(head, classes):
+                    raise ConfigError(
+                        f"teacher {teacher.name} has other classes of head {head} than the recipe; name the same, "
+                        "or leave the head out"
+                    )
         total, answers = len(taught) * len(self.teachers), []
         for number, teacher in enumerate(self.teachers):
 

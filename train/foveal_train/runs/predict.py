@@ -7,7 +7,7 @@ Shapes: N rows asked for, M = 3 modalities, D = 256, G grades.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -170,9 +170,17 @@ def _collect(model: MultimodalModel, rows: npt.NDArray[np.int64], parts: list[Fu
         dim = model.fusion.join.out_features
         return Predictions(
             rows=rows,
-            logits={head: np.zeros((0, model.fusion.head_icdr.out_features), np.float32) for head in Head},
+            logits=model.no_logits(),
             joint_ND=np.zeros((0, dim), np.float32),
             cls_NMD=np.zeros((0, len(Modality), dim), np.float32),
         )
-    joint, cls, icdr, sdrg = (torch.cat([part[i] for part in parts]).float().cpu().numpy() for i in range(4))
-    return Predictions(rows=rows, logits={Head.ICDR: icdr, Head.SDRG: sdrg}, joint_ND=joint, cls_NMD=cls)
+
+    def whole(tensors: Iterable[torch.Tensor]) -> Float32:
+        return np.asarray(torch.cat(list(tensors)).float().cpu().numpy())
+
+    return Predictions(
+        rows=rows,
+        logits={head: whole(part.logits[head] for part in parts) for head in parts[0].logits},
+        joint_ND=whole(part.joint_BD for part in parts),
+        cls_NMD=whole(part.cls_BMD for part in parts),
+    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from foveal_runtime.study.labels import MISSING, Head
+from foveal_runtime.study.labels import MISSING, SCHEMES, Head
 from foveal_runtime.study.notes import NoteTokeniser
 from foveal_runtime.study.record import FeatureStats, fit_stats
 from foveal_runtime.study.study import ALL_SUBSETS, Modality, Subset
@@ -37,9 +37,9 @@ class Prepared:
     tokenise: NoteTokeniser
 
 
-def trained_heads(train: StudyArrays) -> tuple[Head, ...]:
-    """Heads whose labels show at least two grades in the training studies."""
-    return tuple(head for head in Head if len(set(train.labels[head].tolist()) - {MISSING}) >= 2)
+def trained_heads(train: StudyArrays, heads: Iterable[Head] = SCHEMES) -> tuple[Head, ...]:
+    """Heads of a model whose labels show at least two classes in the training studies."""
+    return tuple(head for head in heads if len(set(train.labels[head].tolist()) - {MISSING}) >= 2)
 
 
 def trained_subsets(train: StudyArrays, recipe: Recipe) -> tuple[Subset, ...]:
@@ -113,6 +113,7 @@ def prepare(
             tokenise=tokenise,
             features=features,
             modalities=recipe.modalities,
+            heads=recipe.model.head_classes,
             keep_empty_notes=recipe.keep_empty_notes,
             cache=cache / f"{name}.npy" if cache is not None and samples else None,
             decoded=decoded,

@@ -16,7 +16,7 @@ import torch
 
 from foveal_runtime.engine.answers import Prepared, VectorKind
 from foveal_runtime.photo.imaging import load_square, standardise
-from foveal_runtime.study.labels import GRADES, Head
+from foveal_runtime.study.labels import Head
 from foveal_runtime.study.notes import NoteTokeniser, pad_notes
 from foveal_runtime.study.record import encode_record
 from foveal_runtime.study.study import Modality, Study, Subset
@@ -110,12 +110,12 @@ class Reference:
         """As `run`, of studies that `prepare` (or the runtime's engine, with the same preprocessing) made ready."""
         parts = [self._batch(rows, kinds) for rows in _batches(prepared, batch)]
         if not parts:
-            parts = [_empty()]
+            parts = [_empty(self.model)]
         return ReferenceOutputs(
             joint_ND=np.concatenate([part.joint_ND for part in parts]),
             alone_NMD=np.concatenate([part.alone_NMD for part in parts]),
             cls_NMD=np.concatenate([part.cls_NMD for part in parts]),
-            logits={head: np.concatenate([part.logits[head] for part in parts]) for head in Head},
+            logits={head: np.concatenate([part.logits[head] for part in parts]) for head in parts[0].logits},
             subsets=tuple(subset for part in parts for subset in part.subsets),
         )
 
@@ -137,7 +137,7 @@ class Reference:
             joint_ND=fused.joint_BD.float().cpu().numpy(),
             alone_NMD=alone_BMD,
             cls_NMD=cls_BMD,
-            logits={Head.ICDR: fused.icdr_BG.float().cpu().numpy(), Head.SDRG: fused.sdrg_BG.float().cpu().numpy()},
+            logits={head: logits_BG.float().cpu().numpy() for head, logits_BG in fused.logits.items()},
             subsets=tuple(item.subset for item in rows),
         )
 
@@ -175,12 +175,12 @@ def _batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]
         yield rows
 
 
-def _empty() -> ReferenceOutputs:
+def _empty(model: MultimodalModel) -> ReferenceOutputs:
     vectors = np.zeros((0, len(Modality), EMBEDDING_DIM), np.float32)
     return ReferenceOutputs(
         joint_ND=vectors[:, 0],
         alone_NMD=vectors,
         cls_NMD=vectors,
-        logits={head: np.zeros((0, GRADES), np.float32) for head in Head},
+        logits=model.no_logits(),
         subsets=(),
     )

@@ -116,6 +116,11 @@ class RunInfo(BaseModel):
     """None where there was no teacher."""
 
     @property
+    def head_classes(self) -> dict[Head, tuple[str, ...]]:
+        """Classes of every head of the model."""
+        return self.model.head_classes
+
+    @property
     def subsets(self) -> tuple[Subset, ...]:
         """Trained modality subsets."""
         return tuple(subset_of(name) for name in self.trained_subsets)

@@ -7,7 +7,7 @@ Shapes: N samples, S the profile's side, B rows of a batch, M = 3 modalities.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from foveal_runtime.errors import DataError, ImageError
 from foveal_runtime.photo.imaging import ImageSpec, UInt8, load_square
-from foveal_runtime.study.labels import MISSING, Head
+from foveal_runtime.study.labels import CLASSES, MISSING, SCHEMES, Head
 from foveal_runtime.study.notes import Int64, NoteTokeniser, pad_notes
 from foveal_runtime.study.record import FeatureStats, encode_record
 from foveal_runtime.study.study import Modality, Subset
@@ -47,6 +47,7 @@ def _group(content: bytes) -> int:
     return int.from_bytes(hashlib.sha256(content).digest()[:8]) >> 1
 
 
+SCHEME_CLASSES = {head: CLASSES[head] for head in SCHEMES}
 NO_NOTE = note_group("")
 """Group of studies that never had a note."""
 
@@ -61,7 +62,7 @@ class StudyArrays:
     features_NF: npt.NDArray[np.float32]
     present_NM: npt.NDArray[np.bool_]
     labels: dict[Head, npt.NDArray[np.int64]]
-    """Grades by head, `MISSING` where unknown."""
+    """Places of the classes by head, `MISSING` where unknown."""
     note_groups_N: npt.NDArray[np.int64]
     """Made from the text, so equal for samples whose notes are the same, in these arrays and in any others."""
     image_spec: ImageSpec
@@ -170,6 +171,7 @@ def load_arrays(
     tokenise: NoteTokeniser | None,
     features: FeatureStats,
     modalities: Sequence[Modality] = tuple(Modality),
+    heads: Mapping[Head, Sequence[str]] | None = None,
     keep_empty_notes: bool = False,
     cache: Path | None = None,
     decoded: DecodedPhotographs | None = None,
@@ -184,6 +186,7 @@ def load_arrays(
         tokenise: the run's tokenizer; None where no notes are read.
         features: statistics of the training split.
         modalities: the others are left out.
+        heads: classes by head; labels of the grading schemes are there in any case, and alone with None.
         keep_empty_notes: an empty note counts as text (recipes/paper).
         cache: file that holds the squares (memory-mapped); None keeps them in memory.
         decoded: photographs that other runs decode as well; None decodes them for these arrays alone.
@@ -222,10 +225,7 @@ def load_arrays(
         notes=(),
         features_NF=feature_rows,
         present_NM=present_NM,
-        labels={
-            Head.ICDR: np.asarray([MISSING if s.labels.icdr is None else s.labels.icdr for s in samples], np.int64),
-            Head.SDRG: np.asarray([MISSING if s.labels.sdrg is None else s.labels.sdrg for s in samples], np.int64),
-        },
+        labels={head: _labels(samples, head, classes) for head, classes in {**SCHEME_CLASSES, **(heads or {})}.items()},
         note_groups_N=np.zeros(count, np.int64),
         image_spec=image_spec,
         samples=tuple(samples),
@@ -235,6 +235,16 @@ def load_arrays(
         return replace(arrays, note_groups_N=np.full(count, NO_NOTE, np.int64))
     notes = [sample.note for sample in samples] if Modality.TEXT in modalities else [""] * count
     return with_notes(arrays, notes, tokenise, keep_empty=keep_empty_notes and Modality.TEXT in modalities)
+
+
+def _labels(samples: Sequence[Sample], head: Head, classes: Sequence[str]) -> Int64:
+    """Places of a head's classes, `[N]`.
+
+    Raises:
+        DataError: a label is none of them.
+    """
+    places = (sample.labels.place(head, classes) for sample in samples)
+    return np.asarray([MISSING if place is None else place for place in places], np.int64)
 
 
 def with_notes(arrays: StudyArrays, notes: Sequence[str], tokenise: NoteTokeniser, *, keep_empty: bool = False) -> StudyArrays:

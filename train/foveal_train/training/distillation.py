@@ -129,7 +129,7 @@ def distillation_losses(
                 continue
             here = np.flatnonzero(targets.graded[head][rows, codes])
             if here.size:
-                logits_BG = (fused.icdr_BG if head is Head.ICDR else fused.sdrg_BG)[torch.from_numpy(here).to(device)]
+                logits_BG = fused.logits[head][torch.from_numpy(here).to(device)]
                 taught = torch.from_numpy(targets.probabilities[head][rows[here], codes[here]]).to(device)
                 grades.append(soft_grading_loss(logits_BG + shift_G.to(device), taught, config.temperature))
         here = np.flatnonzero(targets.known_BW[rows, codes]) if config.vectors else np.zeros(0, np.int64)

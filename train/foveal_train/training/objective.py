@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from foveal_runtime.study.labels import GRADES, MISSING, Head
+from foveal_runtime.study.labels import MISSING, SCHEMES, Head
 from foveal_runtime.study.study import Modality
 from foveal_train.data.lesions import KINDS
 from foveal_train.model.decoders import ImageDecoder, TextDecoder, image_reconstruction_loss, text_reconstruction_loss
@@ -110,7 +110,7 @@ class Objective(nn.Module):
         self.modalities = recipe.modalities
         self.class_weights = dict(class_weights)
         self.distillation = recipe.distillation
-        self.prior = {head: (prior or {}).get(head, torch.zeros(GRADES)) for head in heads}
+        self.prior = {head: (prior or {}).get(head, torch.zeros(model.fusion.head(head).out_features)) for head in heads}
         self.alpha = nn.Parameter(torch.zeros(len(LOSSES)), requires_grad=self.config.weighting is not Weighting.FIXED)
         """Softmax logits (paper, equation 1) or log variances (Kendall et al. 2018), in the order of `LOSSES`."""
         self.fixed: Tensor
@@ -177,12 +177,12 @@ class Objective(nn.Module):
         return _with(losses, parts, {GRADES_LOSS: self.distillation.grades, VECTORS_LOSS: self.distillation.vectors})
 
     def _classification(self, graded: Sequence[_Graded], labels: Mapping[Head, Tensor]) -> dict[str, Tensor]:
-        """Every pass that was made is graded: the subsets it stands for are then trained, not hoped for."""
-        losses: list[Tensor] = []
+        """Every pass that was made is graded: its subsets are then trained, not hoped for. Schemes come first."""
+        losses: dict[bool, list[Tensor]] = {True: [], False: []}
         for fused, rows, _ in graded:
             for head in self.heads:
-                logits = fused.icdr_BG if head is Head.ICDR else fused.sdrg_BG
-                labels_B = labels[head].numpy() if rows is None else labels[head].numpy()[rows]
+                logits, labels_B = fused.logits[head], labels[head].numpy()
+                labels_B = labels_B if rows is None else labels_B[rows]
                 known_B = labels_B != MISSING
                 if not known_B.any():
                     continue
@@ -194,8 +194,9 @@ class Objective(nn.Module):
                     label_smoothing=self.config.label_smoothing,
                     ordinal=self.config.ordinal,
                 )
-                losses.append(loss)
-        return {"classification": torch.stack(losses).mean()} if losses else {}
+                losses[head in SCHEMES].append(loss)
+        means = [torch.stack(each).mean() for each in losses.values() if each]
+        return {"classification": means[0] + self.config.other_heads * sum(means[1:])} if means else {}
 
     def _alignment(
         self,

@@ -52,5 +52,5 @@ def prior_shifts(recipe: Recipe, counts: Mapping[Head, Tensor]) -> dict[Head, Te
 def correct_prior(model: MultimodalModel, recipe: Recipe, counts: Mapping[Head, Tensor]) -> None:
     """Shift the biases of the heads of a model as it was trained, in place. Arguments are those of `prior_shifts`."""
     for head, shift_G in prior_shifts(recipe, counts).items():
-        bias = model.fusion.head_icdr.bias if head is Head.ICDR else model.fusion.head_sdrg.bias
+        bias = model.fusion.head(head).bias
         bias.add_(shift_G.to(bias.device))

@@ -164,6 +164,8 @@ class LossConfig:
     """Weight, inside the classification loss, of the squared earth mover's distance between grades (Hou et al. 2016)."""
     class_balance: float = 0.0
     """Exponent of inverse class frequency in the cross-entropy: 0 unweighted, 0.5 square root, 1 balanced."""
+    other_heads: float = 0.5
+    """Weight, beside the mean loss of the grading schemes icdr and sdrg, of the mean loss of all further heads."""
     prior_correction: bool = True
     """Take what class_balance and optimiser.balanced_sampling add to rare grades out of the heads once training is over, so
     that probabilities are those of the data's own prevalence."""

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from foveal_runtime.errors import ConfigError
+from foveal_runtime.study.labels import CLASSES, FINDING, check_heads
 from foveal_train.model.profile import ModelConfig, profile
 from foveal_train.training.recipe import Recipe
 
@@ -65,6 +66,27 @@ def _apply(document: dict[str, Any], override: str) -> None:
     table[last] = value
 
 
+def _heads(given: Any) -> list[dict[str, Any]]:
+    """Heads as tables, with the classes of those that are known by name.
+
+    Raises:
+        ConfigError: it is no list of names or tables, or names one twice.
+    """
+    listed = [each.strip() for each in given.split(",")] if isinstance(given, str) else given
+    if not isinstance(listed, list | tuple) or not listed:
+        raise ConfigError('recipe key heads is no list of names; write for example heads = ["icdr", "edema"]')
+    found: list[dict[str, Any]] = [{"name": each} if isinstance(each, str) else dict(each) for each in listed]
+    names = [str(each.get("name", "")) for each in found]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"recipe key heads names one twice ({', '.join(names)}); name each once")
+    for name, each in zip(names, found, strict=True):
+        each["classes"] = tuple(each.get("classes") or CLASSES.get(name, ()))
+    wrong = check_heads({name: each["classes"] or FINDING for name, each in zip(names, found, strict=True)})
+    if wrong:
+        raise ConfigError(f"recipe key heads: {wrong}")
+    return found
+
+
 def _merge(defaults: dict[str, Any], given: dict[str, Any], where: str) -> dict[str, Any]:
     merged = dict(defaults)
     for key, value in given.items():
@@ -84,6 +106,7 @@ def _resolve(document: dict[str, Any], *, default_name: str) -> Recipe:
     defaults = asdict(Recipe(name=default_name, model=profile("tiny")))
     del defaults["model"]
     merged = _merge(defaults, document, "")
+    model["heads"] = _heads(model["heads"])
     try:
         return TypeAdapter(Recipe).validate_python({**merged, "model": model})
     except ValidationError as error:

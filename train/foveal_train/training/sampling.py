@@ -13,19 +13,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from foveal_runtime.study.labels import GRADES, MISSING, Head
+from foveal_runtime.study.labels import MISSING, Head
 
 Rows = npt.NDArray[np.int64]
 
 
-def grade_counts(labels_N: Rows) -> Tensor:
-    """Labelled studies of each grade."""
-    return torch.from_numpy(np.bincount(labels_N[labels_N != MISSING], minlength=GRADES))
+def class_counts(labels_N: Rows, classes: int) -> Tensor:
+    """Labelled studies of each class."""
+    return torch.from_numpy(np.bincount(labels_N[labels_N != MISSING], minlength=classes))
 
 
-def head_counts(labels: Mapping[Head, Rows], heads: Sequence[Head]) -> dict[Head, Tensor]:
-    """`grade_counts` of some heads."""
-    return {head: grade_counts(labels[head]) for head in heads}
+def head_counts(
+    labels: Mapping[Head, Rows], classes: Mapping[Head, Sequence[str]], heads: Sequence[Head]
+) -> dict[Head, Tensor]:
+    """`class_counts` of some heads."""
+    return {head: class_counts(labels[head], len(classes[head])) for head in heads}
 
 
 def epoch_dice(seed: int, epoch: int) -> torch.Generator:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
+from torch import Tensor
 
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.labels import Head
@@ -70,10 +71,10 @@ def selected(losses: Mapping[str, float]) -> float:
     return losses.get("classification", losses["loss"])
 
 
-def _objective(model: MultimodalModel, recipe: Recipe, train: StudyArrays, heads: tuple[Head, ...]) -> Objective:
+def _objective(model: MultimodalModel, recipe: Recipe, counts: Mapping[Head, Tensor]) -> Objective:
     balance = recipe.losses.class_balance
-    weights = {head: class_weights(counts_G, balance) for head, counts_G in head_counts(train.labels, heads).items()}
-    return Objective(model, recipe, heads, weights, prior_shifts(recipe, head_counts(train.labels, heads)))
+    weights = {head: class_weights(counts_G, balance) for head, counts_G in counts.items()}
+    return Objective(model, recipe, tuple(counts), weights, prior_shifts(recipe, counts))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +131,8 @@ class Trainer:
         if config.compile:
             model.image.compile()
             model.text.compile(dynamic=True)
-        self._own = _objective(model, recipe, train, heads)
+        self._counts = head_counts(train.labels, recipe.model.head_classes, heads)
+        self._own = _objective(model, recipe, self._counts)
         optimizer = new_optimizer(self._own, recipe)
         self._rows = np.flatnonzero(train.present_NM.any(axis=1))
         self._drawn_by = sampling_weights(train.labels[heads[0]][self._rows], config.balanced_sampling)
@@ -185,7 +187,7 @@ class Trainer:
         self._kept.give(self.model)
         self._rounding.settle()
         self.model.to("cpu").eval()
-        correct_prior(self.model, self.recipe, head_counts(self.studies.train.labels, self._own.heads))
+        correct_prior(self.model, self.recipe, self._counts)
         state = self.state
         return Fitted(history=state.history, best_epoch=state.best_epoch or state.epoch, epochs=state.epoch)
 
