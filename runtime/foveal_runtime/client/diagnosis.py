@@ -37,12 +37,15 @@ def diagnose(failure: FovealError, address: str, options: ClientOptions) -> Fove
     nobody_answered = isinstance(failure, UnavailableError) and failure.retry_after_s == 0
     if not nobody_answered or address.startswith(("unix:", "unix-abstract:")):
         return failure
-    host, port = host_and_port(address)
-    try:
-        why = _plain_to_tls(host, port) if options.tls_ca is None else _tls(host, port, options)
-    except OSError:  # refused, timed out, a name that is not known: nobody is there
-        return failure
-    return TlsError(f"{address} {why}") if why else failure
+    for each in address.split(","):
+        host, port = host_and_port(each)
+        try:
+            why = _plain_to_tls(host, port) if options.tls_ca is None else _tls(host, port, options)
+        except OSError:  # refused, timed out, a name that is not known: nobody is there
+            continue
+        if why:
+            return TlsError(f"{each} {why}")
+    return failure
 
 
 def _plain_to_tls(host: str, port: int) -> str:
