@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from foveal_runtime.engine.grading import Grades
     from foveal_runtime.serving.request import Answer
 
+_CALL_SECONDS = tuple(round(0.001 * 10 ** (step / 16), 6) for step in range(73))
+"""One millisecond to half a minute, each 15 % above the one before: a quantile of several servers' counts added up, which
+Prometheus takes along a straight line within a step, is then right to some 3 %."""
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _STUDIES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -93,7 +96,7 @@ class Metrics:
         def counter(figure: Figure) -> Counter:
             return Counter(figure.name, figure.text, figure.labels, registry=self.registry)
 
-        self._calls, self._stages = histogram(CALLS, _SECONDS), histogram(STAGES, _SECONDS)
+        self._calls, self._stages = histogram(CALLS, _CALL_SECONDS), histogram(STAGES, _SECONDS)
         self._batches = histogram(BATCHES, _STUDIES)
         self._studies, self._cached, self._photographs, self._grades, self._referrals, self._refused = map(
             counter, (STUDIES, CACHED, PHOTOGRAPHS, GRADES, REFERRALS, REFUSED)
