@@ -60,13 +60,14 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports
 
-stubs: $(READY)  ## The contract's format, lint and compatibility; stubs, blocking client, docs/reference and the table of executed providers fresh; lengths
+stubs: $(READY)  ## The contract's format, lint and compatibility; stubs, blocking client, docs/reference, the table of executed providers and figures of result files fresh; lengths
 	$(BIN)/python scripts/proto.py --check
 	$(BIN)/python scripts/client.py --check
 	$(BIN)/python scripts/reference.py --check
 	$(BIN)/python scripts/sizes.py
 	$(BIN)/python scripts/executed.py --check
 	$(BIN)/python scripts/licences.py --check
+	$(BIN)/python scripts/figures.py --check
 
 unit: $(READY)
 	$(PYTEST) -m "not slow"

@@ -221,9 +221,9 @@ def finished_folds(out: Path) -> list[int]:
     return [k for k in range(FOLDS) if (out / f"fold-{k}" / RUN_FILE).exists()]
 
 
-def held_out_answers(out: Path) -> list[Answers]:
-    """Answers of the outer folds that are finished."""
-    return [Answers.load(out / f"fold-{k}" / "held_out.npz") for k in finished_folds(out)]
+def held_out_answers(out: Path, folds: Sequence[int] | None = None) -> list[Answers]:
+    """Answers of some outer folds; None takes those that are finished."""
+    return [Answers.load(out / f"fold-{k}" / "held_out.npz") for k in (finished_folds(out) if folds is None else folds)]
 
 
 def known_groups(samples: Sequence[Sample], out: Path) -> dict[str, str]:
@@ -292,6 +292,7 @@ def main(
     out: Path,
     recipe: str = "edge",
     only: list[int] | None = None,
+    judge: bool = False,
     as_is: bool = False,
     seed: int = 0,
     seeds: str = "",
@@ -308,6 +309,7 @@ def main(
         out: folder for the inner answers and the outer runs.
         recipe: a recipe's name or path; the three factors override it.
         only: run these outer folds alone.
+        judge: train nothing: judge what is there.
         as_is: choose nothing: train the outer folds alone, by the recipe, with a validation share of their own.
         seed: of the folds and of the bootstrap.
         seeds: several, as 0,1,2: everything once for each, the recipe's seed included.
@@ -322,7 +324,7 @@ def main(
     torch.set_num_threads(threads)
     overrides, samples = tuple(set_ or ()), load_samples([data])
     groups = known_groups(samples, out) if grouped else None
-    asked = list(range(FOLDS)) if only is None else only
+    asked = [] if judge else list(range(FOLDS)) if only is None else only
     chosen = [int(part) for part in seeds.split(",")] if seeds else [seed]
     places = {each: out / f"seed-{each}" if seeds else out for each in chosen}
     for each, place in places.items():
@@ -332,8 +334,14 @@ def main(
         found = figures(out, recipe, overrides, seed)
         text = markdown(found)
     else:
-        answers = {each: Answers.together(parts) for each, place in places.items() if (parts := held_out_answers(place))}
+        # Seeds are compared on the same photographs: on the folds that all of them have finished.
+        common = sorted(set(range(FOLDS)).intersection(*map(finished_folds, places.values())))
+        if not common:
+            print("no outer fold is finished for every seed yet")
+            return
+        answers = {each: Answers.together(held_out_answers(place, common)) for each, place in places.items()}
         found = {
+            "folds": common,
             "protocol": f"{FOLDS} folds stratified by ICDR grade{', grouped by likely eye' if grouped else ''}"
             f"{f', the same {FOLDS} for all seeds' if same_folds else ''}, seeds {seeds}",
             "recipe": recipe,

@@ -1,9 +1,11 @@
-"""Make models/edge: the `edge` recipe trained on IDRiD without the example photographs, exported to INT8, with its card.
+"""Make models/edge: a student of three trainings of the `edge` recipe on IDRiD without the example photographs, in INT8.
 
     python scripts/shipped_model.py PATH_OF_IDRID --work runs/shipped
 
-Trains (about half an hour of two cores without bfloat16), exports with the default budget, and replaces models/edge. What
-exists in --work is not made again. `--only train` stops after the first step.
+Trains three teachers that share a split and differ in their seed, distils a student of them whose last epochs round as INT8
+does, exports it with the default budget, and replaces models/edge. What exists in --work is not made again, and what was cut
+off goes on. `--only teachers` and `--only student` stop after that step; `--seed` trains one teacher alone, so that two calls
+share the work.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from example_photographs import IMAGES, LEFT_OUT, ROOT
 TARGET = ROOT / "models" / "edge"
 ABOUT = ROOT / "models" / "ABOUT.md"
 LABELS = Path("2. Groundtruths") / "a. IDRiD_Disease Grading_Training Labels.csv"
+SEEDS = (0, 1, 2)
+STUDENT = ("--set", "quantisation.epochs=6")
+"""What the student's recipe has besides."""
 FOVEAL = (sys.executable, "-m", "foveal_runtime.cli.main")
 
 
@@ -28,26 +33,38 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("idrid", type=Path, help="folder that holds 'B. Disease Grading', or that part itself")
     parser.add_argument("--work", type=Path, required=True, help="folder of the run and of what is made on the way")
-    parser.add_argument("--only", choices=("train",), help="stop after this step")
+    parser.add_argument("--only", choices=("teachers", "student"), help="stop after this step")
+    parser.add_argument("--seed", type=int, choices=SEEDS, help="train this teacher alone, and stop")
     given = parser.parse_args()
     root: Path = given.idrid
     base = next((part for part in (root / "B. Disease Grading", root) if (part / LABELS).is_file()), None)
     if base is None:
         parser.error(f"{root} holds no '{LABELS}'; give the folder that contains 'B. Disease Grading'")
-    data, run = given.work / "idrid", given.work / "run"
+    data = given.work / "idrid"
     if not data.exists():
         select(base, data)
-    if not (run / "run.json").exists():
-        resume = ("--resume",) if run.exists() else ()
-        subprocess.run(
-            [*FOVEAL, "train", "--recipe", "edge", "--data", f"idrid:{data}", "--out", str(run), *resume], check=True
-        )
-    if given.only == "train":
+    spec = ("--recipe", "edge", "--data", f"idrid:{data}", "--set", "split.seed=0")
+    teachers = [given.work / f"teacher-{seed}" for seed in SEEDS]
+    for seed, teacher in zip(SEEDS, teachers, strict=True):
+        if given.seed in (None, seed):
+            finish(teacher, "train", *spec, "--set", f"seed={seed}")
+    if given.seed is not None or given.only == "teachers":
+        return 0
+    student = given.work / "student"
+    finish(student, "distill", *map(str, teachers), *spec, *STUDENT)
+    if given.only == "student":
         return 0
     out = ("--out", str(TARGET), "--about", str(ABOUT))
-    subprocess.run([*FOVEAL, "export", str(run), "--precision", "int8", *out, "--force"], check=True)
+    subprocess.run([*FOVEAL, "export", str(student), "--precision", "int8", *out, "--force"], check=True)
     TARGET.with_name(TARGET.name + ".parity.html").unlink()
     return 0
+
+
+def finish(run: Path, *command: str) -> None:
+    """Make a run, or go on with one that was cut off."""
+    if not (run / "run.json").exists():
+        resume = ("--resume",) if run.exists() else ()
+        subprocess.run([*FOVEAL, *command, "--out", str(run), *resume], check=True)
 
 
 def select(base: Path, target: Path) -> None:

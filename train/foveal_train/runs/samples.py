@@ -36,4 +36,5 @@ def load_samples(specs: Sequence[str], *, skip_bad: bool = False, skipped: Skipp
 def split_samples(samples: Sequence[Sample], recipe: Recipe) -> Split:
     """The split a recipe asks for."""
     shares = recipe.split
-    return split_patients(samples, fractions=(shares.train, shares.validation, shares.test), seed=recipe.seed)
+    seed = recipe.seed if shares.seed is None else shares.seed
+    return split_patients(samples, fractions=(shares.train, shares.validation, shares.test), seed=seed)

@@ -76,6 +76,8 @@ class SplitConfig:
     """Share that calibration, early stopping and the export's search look at."""
     test: float = 0.1
     """Share that is held out for every figure."""
+    seed: int | None = None
+    """Another one, another split; unset is the recipe's own. Teachers of one student differ in `seed` and share this one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
