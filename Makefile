@@ -19,7 +19,7 @@ PYTEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 WORKERS ?= 2
 PYTEST := $(PYTEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all test-transformers check-deploy check-security licences requirements gpu bench proto client reference docs wheel wheelhouse clean
+.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all test-transformers check-deploy check-security licences requirements gpu bench sweeps proto client reference docs wheel wheelhouse clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -98,8 +98,11 @@ requirements:  ## Write requirements/clinic.txt, versions and hashes of foveal[c
 gpu: $(READY)  ## What this machine's GPU does with bundles and training: gpu-check/gpu-check.html and .json, to send back
 	$(BIN)/foveal gpu-check gpu-check
 
-bench: $(READY)  ## The slow sweeps; docs/results.md names the script behind every figure
+sweeps: $(READY)  ## The slow tests alone
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m slow
+
+bench: $(READY)  ## A benchmark by name, as make bench NAME="several_servers kills"; without one, a list of them
+	@$(BIN)/python -m benchmarks $(if $(NAME),run $(NAME),list)
 
 proto: $(READY)  ## Format the contract and generate its stubs
 	$(BIN)/python scripts/proto.py
