@@ -19,7 +19,7 @@ PYTEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 WORKERS ?= 2
 PYTEST := $(PYTEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all test-transformers check-deploy check-security licences requirements gpu bench sweeps proto client reference docs wheel wheelhouse clean
+.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all test-transformers check-deploy check-security licences requirements gpu bench bench-check sweeps proto client reference docs wheel wheelhouse clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -103,6 +103,9 @@ sweeps: $(READY)  ## The slow tests alone
 
 bench: $(READY)  ## A benchmark by name, as make bench NAME="several_servers kills"; without one, a list of them
 	@$(BIN)/python -m benchmarks $(if $(NAME),run $(NAME),list)
+
+bench-check: $(READY)  ## Is serving slower than at another commit (AGAINST=HEAD~1), beyond the machine's noise? Five minutes
+	$(BIN)/python benchmarks/bench_check.py --against $(or $(AGAINST),HEAD~1)
 
 proto: $(READY)  ## Format the contract and generate its stubs
 	$(BIN)/python scripts/proto.py
