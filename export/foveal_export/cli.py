@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from foveal_runtime.bundle.manifest import Target, VariantName
 
 RUNS = Path("runs")
+_LAYOUTS = ("bundle", "triton")
 
 
 def export(
@@ -40,6 +41,7 @@ def export(
     text_exporter: str = "torch",
     sign: Path | None = None,
     about: Path | None = None,
+    layout: str = "bundle",
     thumbnails: Annotated[bool, Parameter(name=["--thumbnails"], negative=())] = False,
     force: Annotated[bool, Parameter(name=["--force"], negative=())] = False,
     json_: Annotated[bool, Parameter(name=["--json"], negative=())] = False,
@@ -55,6 +57,8 @@ def export(
         foveal export runs/idrid --precision int8 --out bundles/idrid-int8
 
         foveal export runs/idrid --precision int8 --budget min_cosine=0.97,icdr_flips=0.01
+
+        foveal export runs/idrid --precision int8 --layout triton
 
         foveal export --hf ./all-MiniLM-L6-v2 --precision fp16
 
@@ -103,6 +107,8 @@ def export(
         PEM private key (Ed25519) to sign the bundle with; FOVEAL_KEY_PASSPHRASE holds the passphrase of an encrypted one.
     about
         Markdown file that stands first in the bundle's model card: what the model is for, its data, its limits.
+    layout
+        bundle, or triton: also write OUT.triton, a model repository of NVIDIA Triton around the bundle (docs/deployment.md).
     thumbnails
         Show the worst studies' photographs in the report beside the bundle.
     force
@@ -143,8 +149,30 @@ def export(
         engines=architectures,
         keep_engines=keep_engines,
     )
-    exported, why = _export(request, budget or [], chooses=chooses)
-    _tell(exported, why, json=json_)
+    _make(request, budget or [], chooses=chooses, layout=layout, json=json_)
+
+
+def _make(request: Request, budget: list[str], *, chooses: bool, layout: str, json: bool) -> None:
+    """Export, lay out, and tell.
+
+    Raises:
+        ConfigError: a layout that there is none of, or a repository that is there.
+    """
+    from foveal_export import triton
+    from foveal_runtime.errors import ConfigError
+
+    if layout not in _LAYOUTS:
+        raise ConfigError(f"--layout is {layout!r}; choose one of {', '.join(_LAYOUTS)}")
+    repository = request.out.with_name(f"{request.out.name}.triton") if layout == "triton" else None
+    if repository is not None:
+        triton.check_layout(repository, force=request.force)
+    exported, why = _export(request, budget, chooses=chooses)
+    if repository is not None:
+        kept = [each.value for each in request.engines] if request.keep_engines else []
+        triton.write_repository(
+            exported.bundle, repository, force=request.force, engines=triton.engines_of(exported.bundle, kept)
+        )
+    _tell(exported, why, json=json)
 
 
 def _export(request: Request, budget: list[str], *, chooses: bool) -> tuple[Exported, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import photograph
+from bundles import photograph, write_bundle
 from servers import RunningServer
 
 from foveal_runtime.study.study import Study
@@ -87,3 +87,29 @@ def test_tritonclient_gets_the_grades_and_vectors_that_foveals_client_gets(
         np.testing.assert_allclose(got["icdr"][i], [*(each.probability for each in icdr.classes), 0.0], atol=1e-6)
         np.testing.assert_allclose(got["joint"][i], embedded[i].embedding.vectors[0].values, atol=1e-6)
     assert "this server has foveal" in got["refused"]
+
+
+PARSE = """
+import sys
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+for path in sys.argv[1:]:
+    config = text_format.Parse(open(path).read(), model_config_pb2.ModelConfig())
+    print(config.name, config.backend or config.platform, len(config.input), len(config.output))
+"""
+
+
+def test_tritons_own_types_read_every_configuration_of_a_repository(python: Path, tmp_path: Path) -> None:
+    from foveal_export.triton import write_repository
+
+    write_repository(write_bundle(tmp_path / "b"), tmp_path / "repository")
+    paths = sorted(map(str, (tmp_path / "repository").glob("*/config.pbtxt")))
+    done = subprocess.run([str(python), "-c", PARSE, *paths], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "foveal python 9 9",
+        "foveal_fusion onnxruntime_onnx 2 4",
+        "foveal_image onnxruntime_onnx 1 1",
+        "foveal_structured onnxruntime_onnx 1 1",
+        "foveal_text onnxruntime_onnx 2 1",
+    ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -28,7 +28,7 @@ from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.engine.passes import Pass, grouped, passes_of, timed
 from foveal_runtime.engine.providers import Provider
 from foveal_runtime.engine.seen import Decoding, Seen, see
-from foveal_runtime.engine.session import GraphSession, open_sessions, provider_of
+from foveal_runtime.engine.session import RunsGraph, open_sessions, provider_of
 from foveal_runtime.engine.variants import served
 from foveal_runtime.errors import UntrainedError
 from foveal_runtime.photo.dicom import filled, is_dicom, told_by_header
@@ -60,6 +60,7 @@ class Engine:
         compiled: Compiled | None = None,
         exact: bool = False,
         min_gradable: float | None = None,
+        graphs: Mapping[str, RunsGraph] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Load the graphs.
@@ -73,6 +74,7 @@ class Engine:
             compiled: the bundle's graphs as compiled on this device; None loads the bundle's own.
             exact: add INT8 products in 32 bits on every processor: for export, which judges what another will compute.
             min_gradable: probability from which a photograph passes the gradability check; None is the check's own.
+            graphs: who runs each graph in place of ONNX Runtime in this process; None loads them here.
             clock: seconds, by which the graphs are timed.
 
         Raises:
@@ -89,7 +91,9 @@ class Engine:
         self.max_rows = min([max_rows, *built_for])
         self._clock = clock
         cores = usable_cores() if threads is None else threads
-        self._sessions = open_sessions(bundle, self.provider, cores, compiled, exact=exact)
+        if graphs is None:
+            graphs = open_sessions(bundle, self.provider, cores, compiled, exact=exact)
+        self._sessions = graphs
         self._novelty = read_novelty(bundle) if Modality.IMAGE in self._sessions else None
         self._tokenise = NoteTokeniser(bundle.tokenizer_json, self.manifest.text) if Modality.TEXT in self._sessions else None
 
@@ -308,7 +312,7 @@ class Engine:
                 fused[passes[i]] = {name: values[row].copy() for name, values in out.items()}
         return fused
 
-    def _groups(self, session: GraphSession, rows: list[int], lengths: list[int], bucket_tokens: int) -> list[list[int]]:
+    def _groups(self, session: RunsGraph, rows: list[int], lengths: list[int], bucket_tokens: int) -> list[list[int]]:
         return grouped(rows, lengths, bucket_tokens, 1 if session.one_at_a_time else self.max_rows)
 
 

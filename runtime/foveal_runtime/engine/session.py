@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy.typing as npt
 
@@ -66,6 +66,17 @@ def available_providers() -> tuple[Provider, ...]:
         ConfigError: no ONNX Runtime is installed.
     """
     return tuple(p for p in Provider if (not lacks(p) if p in PLUGINS else is_built_in(p)))
+
+
+class RunsGraph(Protocol):
+    """Runs one graph of a bundle, wherever."""
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """True: call with one row, unpadded."""
+
+    def __call__(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        """Outputs by name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
