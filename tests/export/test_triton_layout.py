@@ -1,6 +1,6 @@
 """A model repository of Triton's: its files, and its model with Triton's part played by ONNX Runtime over the same files.
 
-Triton itself is no package of PyPI's that runs here; what stands in for it is its Python backend's interface alone.
+tests/e2e/test_triton.py (slow) asks Triton itself; what stands in for it here is its Python backend's interface alone.
 """
 
 from __future__ import annotations
