@@ -1,7 +1,7 @@
 """NVIDIA Triton itself, from the package of PyTriton, over a repository that `foveal export --layout triton` writes.
 
-PyTriton brings Triton's server and its Python backend, and no other: the graphs, which Triton would run by its ONNX backend, are
-run here by ONNX Runtime in models of the Python backend. What is tested is Triton's reading of the configurations, and the
+PyTriton brings Triton's server and its Python backend, and no other: the graphs, which Triton would run by its ONNX backend,
+are run here by ONNX Runtime in models of the Python backend. What is tested is Triton's reading of the configurations, and the
 model that decodes, joins and grades, calling the others inside Triton.
 """
 

@@ -15,12 +15,13 @@ from foveal_runtime.photo.imaging import ImageSpec
 from foveal_runtime.study.labels import ICDR, MISSING, SDRG
 from foveal_runtime.study.study import Modality
 from foveal_train.data import Sample
+from foveal_train.model.fusion import Fused
 from foveal_train.model.weights import build_model
 from foveal_train.training.arrays import StudyArrays
 from foveal_train.training.batch import make_batch
 from foveal_train.training.feeder import fed, raw_batch
 from foveal_train.training.losses import contrastive_loss
-from foveal_train.training.objective import LOSSES, Objective
+from foveal_train.training.objective import LOSSES, Objective, _Graded
 from foveal_train.training.recipe_file import load_recipe
 
 
@@ -148,3 +149,27 @@ def test_a_batch_that_can_not_be_prepared_stops_the_epoch() -> None:
     arrays = _studies(6)
     with pytest.raises(IndexError):
         list(fed(arrays, [np.asarray([0, 1]), np.asarray([99])], pin=False))
+
+
+def test_further_heads_weigh_as_much_together_as_the_recipe_says_however_many_they_are() -> None:
+    recipe = load_recipe("tiny", ("heads=icdr,sdrg,edema,drusen,scar", "losses.other_heads=0.25"))
+    classes = {head.name: len(head.classes) or 2 for head in recipe.model.heads}
+    generator = torch.Generator().manual_seed(0)
+    logits = {head: torch.randn(6, count, generator=generator) for head, count in classes.items()}
+    labels = {head: torch.randint(0, count, (6,), generator=generator) for head, count in classes.items()}
+    labels["scar"][:] = MISSING
+
+    def loss(*heads: str) -> float:
+        objective = Objective.__new__(Objective)
+        torch.nn.Module.__init__(objective)
+        objective.heads, objective.class_weights, objective.config = heads, {}, recipe.losses
+        fused = Fused(joint_BD=torch.zeros(6, 4), cls_BMD=torch.zeros(6, 3, 4), logits=logits)
+        found = objective._classification([_Graded(fused)], labels)
+        return float(found["classification"]) if found else 0.0
+
+    each = {head: loss(head) for head in classes}
+    assert loss("icdr", "sdrg") == pytest.approx((each["icdr"] + each["sdrg"]) / 2)
+    assert loss("edema", "drusen") == pytest.approx((each["edema"] + each["drusen"]) / 2), "alone they are all there is"
+    others = (each["edema"] + each["drusen"]) / 2
+    assert loss(*classes) == pytest.approx((each["icdr"] + each["sdrg"]) / 2 + 0.25 * others)
+    assert loss("scar") == 0.0
