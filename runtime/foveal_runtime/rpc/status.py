@@ -110,7 +110,7 @@ def error_of_rpc(error: grpc.RpcError, address: str) -> FovealError:
     if code is grpc.StatusCode.UNAVAILABLE:
         return UnavailableError(
             f"no foveal server answers at {address} ({_short(details)}); start one with "
-            f"`foveal serve BUNDLE --address {address}`, or name another with --address"
+            f"`foveal serve BUNDLE --address {address.split(',')[0]}`, or name another with --address"
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineError(f"{address} did not answer before the deadline; allow more time with --timeout")
