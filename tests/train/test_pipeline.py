@@ -132,6 +132,7 @@ def test_a_run_of_another_schema_or_an_unfinished_one_is_refused(tmp_path: Path,
 
 def test_a_run_names_its_data_from_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from foveal_train import pipeline
+    from foveal_train.cli.making import Asked
     from foveal_train.cli.train import train as command
 
     class Stop(Exception):
@@ -143,7 +144,7 @@ def test_a_run_names_its_data_from_the_root(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(pipeline, "train", seen)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Stop) as asked:
-        command(data=["brset:data/set"], recipe="edge", out=tmp_path / "run", own_patients=True)
+        command(asked=Asked(data=["brset:data/set"], recipe="edge", out=tmp_path / "run", own_patients=True))
     assert asked.value.args == (f"brset:{tmp_path}/data/set?own-patients",)
 
 

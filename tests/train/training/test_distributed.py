@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from foveal_runtime.errors import ConfigError
+from foveal_train.cli.making import Asked
 from foveal_train.cli.train import train
 from foveal_train.runs.run import Run
 from foveal_train.training.gather import processes
@@ -31,7 +32,7 @@ def test_a_process_alone_is_one() -> None:
 def test_processes_without_a_common_folder_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="name one with --out"):
-        train(data=["brset:x"], recipe="tiny")
+        train(asked=Asked(data=["brset:x"], recipe="tiny"))
 
 
 @pytest.mark.slow

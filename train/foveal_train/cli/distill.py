@@ -7,25 +7,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveal_train.cli.making import Asked, make, with_heads
+from foveal_train.cli.making import Asked, make
 
 
 def distill(
     *teachers: Path,
-    data: Annotated[list[str] | None, Parameter(name=["--data"], negative=(), consume_multiple=False)] = None,
     unlabelled: Annotated[list[str] | None, Parameter(name=["--unlabelled"], negative=(), consume_multiple=False)] = None,
-    recipe: str | None = None,
-    out: Path | None = None,
-    set_: Annotated[list[str] | None, Parameter(name=["--set"], negative=(), consume_multiple=False)] = None,
     answers: Path | None = None,
     not_held_out: Annotated[bool, Parameter(negative=())] = False,
-    heads: str | None = None,
-    resume: bool = False,
-    skip_bad: bool = False,
-    columns: Path | None = None,
-    own_patients: Annotated[bool, Parameter(negative=())] = False,
-    tensorboard: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    asked: Asked | None = None,
 ) -> None:
     """Train a student on what one or several finished runs say of its studies, and write a run.
 
@@ -48,30 +38,18 @@ def distill(
 
     Args:
         teachers: Folders that `foveal train` wrote. Only a resume needs none.
-        data: Data set as kind:path (brset, mbrset, deepeyenet, idrid, folder); repeat for several. Only a resume needs none.
         unlabelled: Data set of whose photographs alone the student learns, by what its teachers say of them; repeat for
             several. Photographs that the student is judged on are left out, by content and by patient.
-        recipe: Name of a recipe that comes with foveal, or the path of a .toml file; edge by default.
-        out: The run's folder; runs/RECIPE-DATE-TIME by default.
-        set_: Override one key of the recipe as key=value; repeat for several.
         answers: Folder for the teachers' answers, which other distillations may share; .answers beside the run by default.
         not_held_out: Go on where teachers have learnt from studies that another one held out. Those are not learnt from, but
             no figure of the student is held out, and its metrics say so.
-        heads: Heads to train, with commas: icdr, sdrg, edema, edema_risk, a finding of BRSET such as drusen, or NAME of a
-            column label_NAME of a folder's table; icdr,sdrg by default. A head without labels answers nothing.
-        resume: Go on where the last checkpoint of --out (by default the newest unfinished run) stood. Needs no other flag;
-            those that are given must be as they were.
-        skip_bad: Leave unusable rows and photographs out instead of refusing the data set.
-        columns: Mapping file (TOML): what the tables' own columns and words mean; docs/datasets.md shows one.
-        own_patients: Let a row without a patient be a patient of its own instead of an unusable row.
-        tensorboard: Write every loss, loss weight and learning rate to RUN/tensorboard after each epoch.
-        json: Print one JSON document on stdout: the run's folder, its parameters, its teachers and its held-out metrics.
     """
     from foveal_runtime.errors import ConfigError
     from foveal_train.data.source import with_options
     from foveal_train.runs.teachers import Teaching
 
-    if not teachers and not resume:
+    asked = asked or Asked()
+    if not teachers and not asked.resume:
         raise ConfigError("no teacher given; name the folder of at least one run that foveal train wrote")
     if not teachers and (unlabelled or answers or not_held_out):
         raise ConfigError("a resume takes --unlabelled, --answers and --not-held-out with its teachers; name them all, or none")
@@ -84,17 +62,4 @@ def distill(
             answers=None if answers is None else answers.absolute(),
             not_held_out=not_held_out,
         )
-    asked = Asked(
-        data=tuple(data or ()),
-        recipe=recipe,
-        out=out,
-        set_=with_heads(set_, heads),
-        resume=resume,
-        skip_bad=skip_bad,
-        columns=columns,
-        own_patients=own_patients,
-        tensorboard=tensorboard,
-        json=json,
-        command="distill",
-    )
-    make(asked, teaching)
+    make(asked, teaching, command="distill")

@@ -9,7 +9,9 @@ import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from foveal_train.runs.claim import Begun
@@ -21,35 +23,50 @@ RUNS = Path("runs")
 _DEFAULT = "edge"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
 class Asked:
-    """The flags of both commands, as they were given."""
+    """The flags of both commands."""
 
-    data: tuple[str, ...]
-    recipe: str | None
-    out: Path | None
-    set_: tuple[str, ...]
-    resume: bool
-    skip_bad: bool
-    columns: Path | None
-    own_patients: bool
-    tensorboard: bool
-    json: bool
-    command: str = "train"
-    """Which command it was."""
+    data: Annotated[list[str] | None, Parameter(name=["--data"], negative=(), consume_multiple=False)] = None
+    "Data set as kind:path (brset, mbrset, deepeyenet, idrid, folder); repeat for several. Only a resume needs none."
+    recipe: str | None = None
+    "Name of a recipe that comes with foveal, or the path of a .toml file; edge by default."
+    out: Path | None = None
+    "The run's folder; runs/RECIPE-DATE-TIME by default."
+    set_: Annotated[list[str] | None, Parameter(name=["--set"], negative=(), consume_multiple=False)] = None
+    "Override one key of the recipe as key=value; repeat for several."
+    heads: str | None = None
+    """Heads to train, with commas: icdr, sdrg, edema, edema_risk, a finding of BRSET such as drusen, or NAME of a column
+    label_NAME of a folder's table; icdr,sdrg by default. A head without labels answers nothing."""
+    resume: Annotated[bool, Parameter(negative=())] = False
+    """Go on where the last checkpoint of --out (by default the newest unfinished run) stood. Needs no other flag; those that
+    are given must be as they were."""
+    skip_bad: Annotated[bool, Parameter(negative=())] = False
+    "Leave unusable rows and photographs out instead of refusing the data set."
+    columns: Path | None = None
+    "Mapping file (TOML): what the tables' own columns and words mean; docs/datasets.md shows one."
+    own_patients: Annotated[bool, Parameter(negative=())] = False
+    "Let a row without a patient be a patient of its own instead of an unusable row."
+    tensorboard: Annotated[bool, Parameter(negative=())] = False
+    """Write every loss, loss weight and learning rate to RUN/tensorboard after each epoch; curves.svg, which shows them all, is
+    written at the end in any case."""
+    json: Annotated[bool, Parameter(negative=())] = False
+    "Print one JSON document on stdout: the run's folder, its parameters, its teachers and its held-out metrics."
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """`--set`, and `--heads` as one more of them."""
+        return (*(self.set_ or ()), *(() if self.heads is None else (f"heads={self.heads}",)))
 
 
-def with_heads(set_: list[str] | None, heads: str | None) -> tuple[str, ...]:
-    """`--set`, and `--heads` as one more of them."""
-    return (*(set_ or ()), *(() if heads is None else (f"heads={heads}",)))
-
-
-def make(asked: Asked, teaching: Teaching | None = None) -> None:
+def make(asked: Asked, teaching: Teaching | None = None, command: str = "train") -> None:
     """Train what was asked for, and print what came out.
 
     Args:
         asked: the flags.
         teaching: of `foveal distill`; None, with a resume, takes the one that the run was begun with.
+        command: which one it was.
 
     Raises:
         ConfigError: flags that do not go together, and whatever training raises.
@@ -66,7 +83,7 @@ def make(asked: Asked, teaching: Teaching | None = None) -> None:
     folder = asked.out or (_unfinished() if asked.resume else RUNS / name)
     request = _request(asked, begun(folder) if asked.resume else None, teaching)
     with ProgressReporter(request.recipe.optimiser.epochs, quiet=bool(int(os.environ.get("RANK", "0")))) as reporter:
-        run = _run(request, folder, asked, reporter)
+        run = _run(request, folder, command, reporter, resume=asked.resume)
     if not int(os.environ.get("RANK", "0")):  # of several processes the first one alone writes and reports
         _report(run, request, json=asked.json)
 
@@ -77,13 +94,13 @@ def _request(asked: Asked, known: Begun | None, teaching: Teaching | None) -> Be
     from foveal_train.runs.claim import Begun
     from foveal_train.training.recipe_file import load_recipe
 
-    as_before = known is not None and asked.recipe is None and not asked.set_
+    as_before = known is not None and asked.recipe is None and not asked.overrides
     # A run is exported from any folder, so its data sets are named from the root.
     specs = tuple(
-        with_options(spec, columns=asked.columns, own_patients=asked.own_patients, absolute=True) for spec in asked.data
+        with_options(spec, columns=asked.columns, own_patients=asked.own_patients, absolute=True) for spec in asked.data or ()
     )
     return Begun(
-        recipe=known.recipe if known is not None and as_before else load_recipe(asked.recipe or _DEFAULT, asked.set_),
+        recipe=known.recipe if known is not None and as_before else load_recipe(asked.recipe or _DEFAULT, asked.overrides),
         specs=specs or (known.specs if known is not None else ()),
         skip_bad=asked.skip_bad or (known is not None and known.skip_bad),
         tensorboard=asked.tensorboard or (known is not None and known.tensorboard),
@@ -91,7 +108,7 @@ def _request(asked: Asked, known: Begun | None, teaching: Teaching | None) -> Be
     )
 
 
-def _run(request: Begun, folder: Path, asked: Asked, reporter: ProgressReporter) -> Run:
+def _run(request: Begun, folder: Path, command: str, reporter: ProgressReporter, *, resume: bool) -> Run:
     """Train; who stops it is told how to go on."""
     from foveal_train import pipeline
 
@@ -100,7 +117,7 @@ def _run(request: Begun, folder: Path, asked: Asked, reporter: ProgressReporter)
             request.recipe,
             request.specs,
             folder,
-            resume=asked.resume,
+            resume=resume,
             skip_bad=request.skip_bad,
             tensorboard=request.tensorboard,
             teaching=request.teaching,
@@ -108,7 +125,7 @@ def _run(request: Begun, folder: Path, asked: Asked, reporter: ProgressReporter)
             reporter=reporter,
         )
     except KeyboardInterrupt:
-        reporter.remark(_how_to_go_on(folder, asked.command))
+        reporter.remark(_how_to_go_on(folder, command))
         raise
 
 
