@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import stat
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,14 +85,6 @@ def _certificates(config: ServeConfig, now: datetime.datetime) -> Iterator[Findi
         yield refused("certificate", error)
         return
     yield _dates(config.tls_cert, files, now)
-    mode = stat.S_IMODE(config.tls_key.stat().st_mode)
-    if mode & 0o077:
-        yield Finding(
-            name="certificate",
-            status=Status.WARNING,
-            says=f"--tls-key {config.tls_key} can be read by others (mode {mode:04o})",
-            mend=f"chmod 600 {config.tls_key}",
-        )
 
 
 def _dates(path: Path, files: ServerFiles, now: datetime.datetime) -> Finding:
