@@ -1,4 +1,4 @@
-"""Pings on quiet connections, as both ends agree on them: when each sends one, and how many the server bears. Opens nothing.
+"""How long connections last: pings on quiet ones, as both ends agree on them, and when one is made anew. Opens nothing.
 
 gRPC's own server ends a connection that pings more often than every five minutes without data ("too_many_pings").
 """
@@ -24,6 +24,11 @@ class Keepalive:
     least_pause_s: float = 5.0
     """Pause between two pings that the server bears without data; clients in Go and Java ping every 10 s at most."""
 
+    renewed_after_s: float = 3600.0
+    """Age, less or more a tenth, from which the server lets no new call begin on a connection, so that the client makes another
+    one: its certificate is looked at again, and a name that leads to several servers is asked again. Calls and streams that
+    are there end when they end."""
+
     def __post_init__(self) -> None:
         if not 0 < self.least_pause_s < self.every_s or self.timeout_s <= 0:
             raise ConfigError(
@@ -44,7 +49,7 @@ class Keepalive:
         """gRPC's options of a server."""
         # The macro is called ..._MIN_RECV_PING_INTERVAL_...; its string has no "recv", and gRPC ignores names it does not know.
         bears = ("grpc.http2.min_ping_interval_without_data_ms", round(self.least_pause_s * 1000))
-        return [*self.client_settings(), bears]
+        return [*self.client_settings(), bears, ("grpc.max_connection_age_ms", round(self.renewed_after_s * 1000))]
 
 
 KEEPALIVE = Keepalive()
