@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import random
 import statistics
 import subprocess
@@ -22,21 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from against_commit import environment
+from processes import cpu_s, processes_of
 from runtime_load import Caller, load_photographs, report, start_server
-from several_servers import family
 
 HERE = Path(__file__).resolve().parents[1]
 NOW, AGAIN, BEFORE = "now", "now again", "before"
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-
-
-def used_s(pid: int) -> float:
-    """Processor time of a process and of all below it."""
-    total = 0
-    for each in family(pid):
-        fields = Path(f"/proc/{each}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total * _TICK_S
 
 
 async def turn(
@@ -47,9 +36,9 @@ async def turn(
     try:
         caller = Caller(address, photographs, 1)
         await caller.closed(caller.single, args.callers, 1.5)
-        before = used_s(process.pid)
+        before = cpu_s(processes_of(process.pid))
         per_s, _ = await caller.closed(caller.single, args.callers, args.seconds)
-        used = used_s(process.pid) - before
+        used = cpu_s(processes_of(process.pid)) - before
         await caller.channel.close()
         return {"per_s": per_s, "per_cpu_s": per_s * args.seconds / used}
     finally:

@@ -74,3 +74,8 @@ def through_camera(picture: Image.Image, camera: Camera, *, seed: int) -> Image.
         found.save(buffer, "JPEG", quality=camera.jpeg_quality)
         found = Image.open(buffer).convert("RGB")
     return found
+
+
+def through_its_camera(picture: Image.Image, number: int) -> Image.Image:
+    """Photograph `number` of a study, each through one of `CAMERAS` in turn: it is judged twice, however many they are."""
+    return through_camera(picture, CAMERAS[number % len(CAMERAS)], seed=number)

@@ -30,7 +30,7 @@ import numpy as np
 from cyclopts import Parameter
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from cameras import CAMERAS, through_camera
+from cameras import CAMERAS, through_its_camera
 from foveal_runtime.photo.imaging import photograph, square
 from foveal_runtime.study.labels import ICDR
 from foveal_train.data import Sample, Split
@@ -141,13 +141,13 @@ def _trained(split: Split, recipe: Recipe, what: str, out: Path | None = None) -
 
 
 def _answers(built: BuiltModel, held_out: StudyArrays, samples: Sequence[Sample]) -> Answers:
-    """Photograph i goes through camera i modulo their number: each is judged twice, whatever the number of cameras."""
+    """Of photographs as they are and each through its simulated camera."""
     spec = built.config.image_spec
     seen = []
     for number, sample in enumerate(samples):
         data = sample.image_bytes()
         assert data is not None
-        seen.append(square(through_camera(photograph(data, spec), CAMERAS[number % len(CAMERAS)], seed=number), spec))
+        seen.append(square(through_its_camera(photograph(data, spec), number), spec))
     return Answers(
         ids=held_out.ids,
         labels_N=held_out.labels[ICDR],

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from cyclopts import Parameter
 from PIL import Image
 
-from cameras import CAMERAS, through_camera
+from cameras import through_its_camera
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.cli.local_server import FOVEAL
 from foveal_runtime.engine.answers import Prepared
@@ -63,7 +63,7 @@ def asked(ask: Ask, samples: Sequence[Sample], spec: ImageSpec) -> Answers:
         assert data is not None
         picture = photograph(data, spec)
         plain.append(prepared(picture, spec))
-        seen.append(prepared(through_camera(picture, CAMERAS[number % len(CAMERAS)], seed=number), spec))
+        seen.append(prepared(through_its_camera(picture, number), spec))
     return Answers(
         ids=tuple(sample.id for sample in samples),
         labels_N=np.asarray([sample.labels.icdr for sample in samples], np.int64),

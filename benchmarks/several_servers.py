@@ -29,6 +29,7 @@ from foveal_runtime.client import Client, ClientOptions
 from foveal_runtime.errors import FovealError
 from foveal_runtime.study.study import Study
 from foveal_train.runs.run import write_json
+from processes import processes_of
 
 app = cyclopts.App(help=__doc__)
 SERVERS = 3
@@ -48,7 +49,7 @@ def held(pid: int, cores: float, name: str) -> Iterator[None]:
         (group / "cpu.cfs_quota_us").write_text(str(quota))
     else:
         (group / "cpu.max").write_text(f"{quota} {_PERIOD_US}")
-    for each in family(pid):
+    for each in processes_of(pid):
         (group / "cgroup.procs").write_text(str(each))
     try:
         yield
@@ -62,15 +63,6 @@ def held(pid: int, cores: float, name: str) -> Iterator[None]:
                 group.rmdir()
                 break
             time.sleep(0.1)
-
-
-def family(pid: int) -> list[int]:
-    """A process and all below it."""
-    found = [pid]
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in path.read_text().split():
-            found += family(int(child))
-    return found
 
 
 class Callers:

@@ -20,6 +20,8 @@ import sys
 import time
 from pathlib import Path
 
+from processes import processes_of
+
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1", "MALLOC_ARENA_MAX": "2"}
 
 
@@ -39,6 +41,7 @@ def work(bundle: Path, photograph: Path, ready: int) -> None:
     gc.collect()
     trim()
     os.write(ready, b".")
+    os.close(ready)
     time.sleep(600)
 
 
@@ -63,13 +66,9 @@ def forked(args: argparse.Namespace, ready: int) -> list[int]:
         assert len(list(Path("/proc/self/task").iterdir())) == 1, "a zygote may have one thread"
         if os.fork() == 0:
             work(args.bundle, args.photograph, ready)
+    os.close(ready)
     time.sleep(600)
     return []
-
-
-def family(pid: int) -> list[int]:
-    children = [int(c) for task in Path(f"/proc/{pid}/task").glob("*/children") for c in task.read_text().split()]
-    return [pid, *(p for child in children for p in family(child))]
 
 
 def measure(args: argparse.Namespace, start: object) -> dict[str, object]:
@@ -77,15 +76,18 @@ def measure(args: argparse.Namespace, start: object) -> dict[str, object]:
 
     read, ready = os.pipe()
     roots = start(args, ready)  # type: ignore[operator]
-    for _ in range(args.workers):
-        os.read(read, 1)
-    time.sleep(1)
-    pids = [pid for root in roots for pid in family(root)]
-    each = [round(proportional_bytes(pid) / 1e6, 1) for pid in pids]
-    for pid in reversed(pids):
-        os.kill(pid, signal.SIGKILL)
-    for root in roots:
-        os.waitpid(root, 0)
+    os.close(ready)  # whoever still holds it may yet become ready
+    try:
+        if not all(os.read(read, 1) for _ in range(args.workers)):
+            sys.exit("a worker ended before it was ready; what it said stands above")
+        time.sleep(1)
+        each = [round(proportional_bytes(pid) / 1e6, 1) for root in roots for pid in processes_of(root)]
+    finally:
+        os.close(read)
+        for pid in reversed([pid for root in roots for pid in processes_of(root)]):
+            os.kill(pid, signal.SIGKILL)
+        for root in roots:
+            os.waitpid(root, 0)
     return {"processes_mb": each, "sum_mb": round(sum(each), 1)}
 
 

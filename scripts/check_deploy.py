@@ -126,15 +126,20 @@ class Checks:
         else:
             print("ok: grafana-foundation-sdk")
 
+    def _certificate(self, whose: str) -> bool:
+        """Leave `server.pem` and `server.key` in the scratch folder; False, which is then said, where nothing makes them."""
+        if shutil.which("openssl") is None:
+            print(f"skipped: openssl is not installed, which {whose} certificate takes")
+            return False
+        pem, key = self._scratch / "server.pem", self._scratch / "server.key"
+        request = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost")
+        subprocess.run([*request, "-out", str(pem), "-keyout", str(key)], check=True, capture_output=True)
+        return True
+
     def nginx(self) -> None:
         """The site, within a configuration of its own and with a certificate that is made here."""
-        if shutil.which("openssl") is None:
-            print("skipped: openssl is not installed, which nginx's certificate takes")
+        if not self._certificate("nginx's"):
             return
-        pem, key = self._scratch / "server.pem", self._scratch / "server.key"
-        request = ("openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=localhost")
-        made = [*request, "-out", str(pem), "-keyout", str(key)]
-        subprocess.run(made, check=True, capture_output=True)
         site = (DEPLOY / "nginx" / "foveal.conf").read_text().replace("/etc/foveal/tls", str(self._scratch))
         (self._scratch / "site.conf").write_text(site)
         whole = self._scratch / "nginx.conf"
@@ -149,25 +154,10 @@ class Checks:
 
     def haproxy(self) -> None:
         """The whole configuration, with a certificate that is made here."""
-        if shutil.which("openssl") is None:
-            print("skipped: openssl is not installed, which HAProxy's certificate takes")
+        if not self._certificate("HAProxy's"):
             return
         both = self._scratch / "both.pem"
-        request = (
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-subj",
-            "/CN=localhost",
-            "-keyout",
-            "-",
-            "-out",
-            "-",
-        )
-        both.write_bytes(subprocess.run(request, check=True, capture_output=True).stdout)
+        both.write_bytes(b"".join((self._scratch / name).read_bytes() for name in ("server.pem", "server.key")))
         whole = self._scratch / "haproxy.cfg"
         sample = (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
         whole.write_text(sample.replace("/etc/foveal/tls/server.pem", str(both)))

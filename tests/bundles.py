@@ -29,7 +29,7 @@ from foveal_runtime.engine.answers import Prepared
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.novelty import FILE, TrainingPhotographs
 from foveal_runtime.photo.imaging import Crop, ImageSpec, load_square, standardise
-from foveal_runtime.study.labels import CLASSES, ICDR, SCHEMES, Head
+from foveal_runtime.study.labels import ICDR, SCHEME_CLASSES, Head
 from foveal_runtime.study.notes import NoteTokeniser, TextSpec
 from foveal_runtime.study.record import FeatureStats, encode_record
 from foveal_runtime.study.study import ALL_SUBSETS, Eye, Modality, Record, Sex, Study, subset_name
@@ -78,9 +78,6 @@ def tokenizer_json() -> bytes:
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     return tokenizer.to_str().encode()
-
-
-SCHEME_CLASSES = {head: CLASSES[head] for head in SCHEMES}
 
 
 def weights(seed: int, heads: Mapping[Head, Sequence[str]] = SCHEME_CLASSES) -> dict[str, np.ndarray]:

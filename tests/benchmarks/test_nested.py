@@ -59,15 +59,18 @@ def test_a_photograph_that_is_held_out_twice_is_refused(nested: ModuleType) -> N
         nested.Answers.together([_answers(nested, 0.1, 0), _answers(nested, 0.1, 1, range(79, 90))])
 
 
-def test_simulated_cameras_change_a_photograph_and_its_noise_is_seeded(nested: ModuleType) -> None:
+def test_simulated_cameras_change_a_photograph_and_its_noise_is_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     from PIL import Image
 
+    import cameras
+
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8))
-    for camera in nested.CAMERAS:
-        seen = nested.through_camera(picture, camera, seed=1)
+    for camera in cameras.CAMERAS:
+        seen = cameras.through_camera(picture, camera, seed=1)
         assert seen.mode == "RGB"
         assert seen.tobytes() != picture.tobytes()
-        assert seen.tobytes() == nested.through_camera(picture, camera, seed=1).tobytes()
+        assert seen.tobytes() == cameras.through_camera(picture, camera, seed=1).tobytes()
 
 
 def test_folds_keep_a_likely_eye_on_one_side(nested: ModuleType) -> None:

@@ -29,6 +29,7 @@ from foveal_runtime.errors import ConfigError
 from foveal_runtime.study.study import Study
 from foveal_train.data.synthetic.writer import synthesise
 from foveal_train.runs.hubfolder import open_hub_folder
+from foveal_train.runs.reference import Reference
 
 
 class Quiet:
@@ -90,6 +91,13 @@ def test_a_vit_embeds_photographs_as_transformers_does(
     with torch.inference_mode():
         expected = AutoModel.from_pretrained(vit, add_pooling_layer=False)(pixel_values=pixels).last_hidden_state[:, :1]
     np.testing.assert_allclose(got[0], expected.numpy(), atol=1e-5)
+
+
+def test_no_notes_have_no_vectors_of_its_width(bert: Path) -> None:
+    run = open_hub_folder(bert)
+    outputs = Reference(run.model, run.tokenizer_json, run.info).run([])
+    assert outputs.joint_ND.shape == (0, 48)
+    assert {head: logits.shape for head, logits in outputs.logits.items()} == {"icdr": (0, 5), "sdrg": (0, 5)}
 
 
 def test_int8_without_data_to_calibrate_on_is_refused(vit: Path, tmp_path: Path) -> None:

@@ -24,10 +24,10 @@ from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.manifest import Evidence
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.study.labels import CLASSES, ICDR, SCHEMES
+from foveal_runtime.study.labels import ICDR, SCHEME_CLASSES
 from foveal_runtime.study.study import Study
 
-HEADS = {**{head: CLASSES[head] for head in SCHEMES}, "haze": ("clear", "hazy", "opaque")}
+HEADS = {**SCHEME_CLASSES, "haze": ("clear", "hazy", "opaque")}
 
 
 @dataclass

@@ -18,14 +18,13 @@ from typing import Protocol
 from foveal_export.bundle.bom import DataPart
 from foveal_runtime.engine.answers import Prepared
 from foveal_runtime.errors import DataError, FovealError
-from foveal_runtime.study.labels import MISSING, Head
+from foveal_runtime.study.labels import MISSING, SCHEME_CLASSES, Head
 from foveal_runtime.study.study import Modality, Study, Subset, subset_name
 from foveal_train.data import Sample, load
 from foveal_train.data.fingerprint import fingerprint
 from foveal_train.data.source import parse_spec
 from foveal_train.data.synthetic.writer import synthesise
 from foveal_train.runs.run import Run
-from foveal_train.training.arrays import SCHEME_CLASSES
 
 MIN_CALIBRATION = 8
 """Studies below which a calibrated range is chance."""

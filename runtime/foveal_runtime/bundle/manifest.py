@@ -11,7 +11,7 @@ from foveal_runtime.bundle.agreement import TIE_MARGIN
 from foveal_runtime.bundle.calibration import Adapted, HeldOutPhotographs, Novelty, Occlusion, SubsetCalibration
 from foveal_runtime.bundle.classes import check_classes
 from foveal_runtime.photo.imaging import ImageSpec
-from foveal_runtime.study.labels import CLASSES, SCHEMES, Head
+from foveal_runtime.study.labels import SCHEME_CLASSES, Head
 from foveal_runtime.study.notes import TextSpec
 from foveal_runtime.study.record import FEATURES, FeatureStats
 from foveal_runtime.study.study import Modality, Subset, subset_of
@@ -233,7 +233,7 @@ class Manifest(_Model):
     image: ImageSpec
     text: TextSpec
     features: FeatureStats
-    heads: dict[Head, tuple[Name, ...]] = {name: CLASSES[name] for name in SCHEMES}
+    heads: dict[Head, tuple[Name, ...]] = dict(SCHEME_CLASSES)
     """Classes of every head of the fusion graph, from the least to the most severe. Older bundles have the two schemes."""
     trained_heads: tuple[Head, ...]
     trained_subsets: tuple[str, ...]

@@ -123,7 +123,7 @@ class TritonPythonModel:
         if kinds:
             embedded = self._each(messages, Ask(frozenset(kinds), grade=False))
             results = [
-                embed_result(message.id, _answered(each), f"studies[{i}]")
+                embed_result(message.id, each, f"studies[{i}]")
                 for i, (message, each) in enumerate(zip(messages, embedded, strict=True))
             ]
             tensors += vector_tensors(results, kinds, manifest.embedding_dim)
@@ -144,9 +144,9 @@ class TritonPythonModel:
             raise CheckFailed(f"the self-test failed ({got}); nothing is answered")
         self._tested = True
 
-    def _each(self, messages: Sequence[Any], ask: Ask) -> list[Outcome | FovealError]:
-        """The engine's outcome of each study, or what is wrong with it: one bad study does not hurt its neighbours."""
-        engine, found = self._engine, list[Outcome | FovealError | None]()
+    def _each(self, messages: Sequence[Any], ask: Ask) -> list[Answer | FovealError]:
+        """The engine's answer to each study, or what is wrong with it: one bad study does not hurt its neighbours."""
+        engine, found = self._engine, list[FovealError | None]()
         prepared = []
         for message in messages:
             try:
@@ -161,14 +161,14 @@ class TritonPythonModel:
             else:
                 found.append(None)
                 prepared.append(item)
-        outcomes = iter(engine.run_each(prepared, [ask] * len(prepared)))
-        return [next(outcomes) if each is None else each for each in found]
+        answers = (_answered(each) for each in engine.run_each(prepared, [ask] * len(prepared)))
+        return [next(answers) if each is None else each for each in found]
 
-    def _graded(self, study_id: str, found: Outcome | FovealError) -> Any:
+    def _graded(self, study_id: str, found: Answer | FovealError) -> Any:
         if isinstance(found, FovealError):
             return screening_pb2.GradeResult(id=study_id, error=status_of(found, path="studies"))
-        grades = grade(found, self._engine.manifest, given=self._given)
-        return screening_pb2.GradeResult(id=study_id, grade=grade_to(Answer(outcome=found, queue_ms=0.0), grades))
+        grades = grade(found.outcome, self._engine.manifest, given=self._given)
+        return screening_pb2.GradeResult(id=study_id, grade=grade_to(found, grades))
 
 
 def _answered(found: Outcome | FovealError) -> Answer | FovealError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -97,7 +96,7 @@ def columns_of(table: Table, mapping: ColumnMap) -> dict[str, str]:
 def _label_of(column: str) -> str | None:
     """The field of a column of labels, `label_NAME`; None for another column."""
     name = column.strip().casefold()
-    return name if name.startswith(LABEL) and re.match(HEAD_NAME, name[len(LABEL) :]) else None
+    return name if name.startswith(LABEL) and HEAD_NAME.fullmatch(name[len(LABEL) :]) else None
 
 
 def _file_place(column: str) -> int:

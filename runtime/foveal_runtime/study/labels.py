@@ -36,8 +36,8 @@ SCHEMES: tuple[Head, ...] = (ICDR, SDRG)
 EDEMA, EDEMA_RISK = "edema", "edema_risk"
 """Macular edema, and IDRiD's risk of it."""
 
-HEAD_NAME = r"^[a-z][a-z0-9_]{0,31}$"
-"""Names stand in files, graphs, metrics and messages."""
+HEAD_NAME = re.compile("[a-z][a-z0-9_]{0,31}")
+"""Of the whole name: names stand in files, graphs, metrics and messages."""
 RESERVED_NAMES = frozenset({"joint", "cls"})
 """No heads: other outputs of the fusion graph are called so."""
 MAX_HEADS, MAX_CLASSES = 64, 64
@@ -69,6 +69,8 @@ CLASSES: Mapping[Head, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Of heads that are known by name."""
+SCHEME_CLASSES: Mapping[Head, tuple[str, ...]] = MappingProxyType({head: CLASSES[head] for head in SCHEMES})
+"""Heads of a model that names none."""
 
 
 def positive_from(head: Head) -> int:
@@ -79,7 +81,7 @@ def positive_from(head: Head) -> int:
 def check_heads(heads: Mapping[Head, Sequence[str]]) -> str:
     """What is wrong with heads and their classes; empty where nothing is."""
     for name, classes in heads.items():
-        if not re.match(HEAD_NAME, name) or name in RESERVED_NAMES:
+        if not HEAD_NAME.fullmatch(name) or name in RESERVED_NAMES:
             return f"head {name!r} has no usable name; want a letter and up to 31 letters, digits and _, all lower case"
         if (
             not 2 <= len(classes) <= MAX_CLASSES

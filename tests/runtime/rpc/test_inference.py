@@ -24,11 +24,10 @@ from foveal_runtime.rpc.inference_tensors import grade_outputs, graded_tensors, 
 from foveal_runtime.rpc.messages import KIND_TO
 from foveal_runtime.rpc.status import error_of_rpc
 from foveal_runtime.rpc.tensors import packed
-from foveal_runtime.study.labels import CLASSES, SCHEMES
+from foveal_runtime.study.labels import SCHEME_CLASSES
 from foveal_runtime.study.study import Record, Sex, Study
 
 pytest.importorskip("starlette")
-HEADS = {head: CLASSES[head] for head in SCHEMES}
 
 
 def black() -> bytes:
@@ -71,7 +70,7 @@ def test_tensors_hold_what_screening_says(server: RunningServer, stub: Any, raw:
     assert (response.model_name, response.id) == ("foveal", "visit-7")
     assert bool(response.raw_output_contents) is raw
     got = arrays(response)
-    assert tuple(got) == grade_outputs(HEADS)
+    assert tuple(got) == grade_outputs(SCHEME_CLASSES)
     studies = [
         Study(image=photograph(1), record=Record(age_years=61, sex=Sex.FEMALE)),
         Study(note="drusen"),
@@ -220,7 +219,7 @@ def test_http_takes_and_gives_json_and_raw_tensors_alike(stub: Any, http: httpx.
         answer = infer(http, document, behind)
         assert answer.status_code == 200, answer.text
         outputs = {each["name"]: each for each in answer.json()["outputs"]}
-        assert tuple(outputs) == grade_outputs(HEADS)
+        assert tuple(outputs) == grade_outputs(SCHEME_CLASSES)
         assert outputs["verdict"]["data"] == ["graded"]
         np.testing.assert_allclose(outputs["icdr_probabilities"]["data"], expected["icdr_probabilities"].ravel(), atol=1e-9)
         binary = infer(http, {**document, "parameters": {"binary_data_output": True}}, behind)
@@ -273,7 +272,7 @@ def test_raw_bytes_that_no_input_names_are_refused(http: httpx.Client) -> None:
 def test_every_row_has_the_same_classes_whatever_was_trained() -> None:
     from foveal_runtime._proto import screening_pb2
 
-    tensors = {each.name: each for each in graded_tensors([screening_pb2.GradeResult(grade={"graded": {}})], HEADS)}
+    tensors = {each.name: each for each in graded_tensors([screening_pb2.GradeResult(grade={"graded": {}})], SCHEME_CLASSES)}
     assert tensors["icdr_probabilities"].values == [0, 0, 0, 0, 0, 1]
     assert tensors["referral"].values == [b"no_decision"]
     (study,) = studies_of({"note": [b"x"], "insulin": [b"TRUE"], "diabetes_years": [float("nan")]})

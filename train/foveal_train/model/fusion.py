@@ -87,6 +87,11 @@ class Fusion(nn.Module):
         for name, classes in heads.items():
             self.add_module(f"head_{name}", nn.Linear(EMBEDDING_DIM, len(classes)))
 
+    @property
+    def classes(self) -> dict[Head, int]:
+        """How many classes each head has."""
+        return {name: self.head(name).out_features for name in self.heads}
+
     def head(self, name: Head) -> nn.Linear:
         """One of the heads."""
         found = self.get_submodule(f"head_{name}")

@@ -77,7 +77,7 @@ class MultimodalModel(nn.Module):
 
     def no_logits(self) -> dict[Head, npt.NDArray[np.float32]]:
         """Logits of no study, `[0, G]` by head."""
-        return {head: np.zeros((0, self.fusion.head(head).out_features), np.float32) for head in self.fusion.heads}
+        return {head: np.zeros((0, count), np.float32) for head, count in self.fusion.classes.items()}
 
     def train(self, mode: bool = True) -> MultimodalModel:
         """Set the mode; parts that are frozen whole stay in evaluation mode."""

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foveal_runtime.study.labels import GRADES, SCHEMES
+from foveal_runtime.study.labels import GRADES, SCHEMES, Head
 from foveal_runtime.study.study import Modality
 from foveal_train.model.fusion import Fused
 
@@ -83,6 +83,11 @@ class PlainFusion(nn.Module):
         """
         super().__init__()
         self.embedding_dim = embedding_dim
+
+    @property
+    def classes(self) -> dict[Head, int]:
+        """How many logits stand for each head."""
+        return dict.fromkeys(SCHEMES, GRADES)
 
     def forward(self, tokens_BTD: Tensor, mask_BT: Tensor) -> Fused:
         """See `Fusion`: the first three tokens are image, text and structured, zeros where absent."""

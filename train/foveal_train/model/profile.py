@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from foveal_runtime.errors import ConfigError
 from foveal_runtime.photo.imaging import Crop, ImageSpec
-from foveal_runtime.study.labels import CLASSES, SCHEMES, Head
+from foveal_runtime.study.labels import SCHEME_CLASSES, Head
 from foveal_runtime.study.notes import TextSpec
 from foveal_runtime.study.record import RecordSpec
 
@@ -138,7 +138,7 @@ class ModelConfig:
     record_spec: RecordSpec = field(default_factory=RecordSpec)
     structured_dropout: float = 0.1
     """Of the record's encoder."""
-    heads: tuple[HeadConfig, ...] = tuple(HeadConfig(name=name, classes=CLASSES[name]) for name in SCHEMES)
+    heads: tuple[HeadConfig, ...] = tuple(HeadConfig(name=name, classes=names) for name, names in SCHEME_CLASSES.items())
     """Heads on the joint embedding; those without labels stay untrained and answer nothing."""
 
     @property

@@ -167,7 +167,7 @@ def _encode(
 def _collect(model: MultimodalModel, rows: npt.NDArray[np.int64], parts: list[Fused]) -> Predictions:
     """The passes over all batches as one."""
     if not parts:
-        dim = model.fusion.join.out_features
+        dim = model.embedding_dim
         return Predictions(
             rows=rows,
             logits=model.no_logits(),

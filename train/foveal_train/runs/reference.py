@@ -21,7 +21,6 @@ from foveal_runtime.study.notes import NoteTokeniser, pad_notes
 from foveal_runtime.study.record import encode_record
 from foveal_runtime.study.study import Modality, Study, Subset
 from foveal_train.model.model import ModelInputs, MultimodalModel
-from foveal_train.model.profile import EMBEDDING_DIM
 from foveal_train.runs.run import RunInfo
 
 Float32 = npt.NDArray[np.float32]
@@ -176,7 +175,7 @@ def _batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]
 
 
 def _empty(model: MultimodalModel) -> ReferenceOutputs:
-    vectors = np.zeros((0, len(Modality), EMBEDDING_DIM), np.float32)
+    vectors = np.zeros((0, len(Modality), model.embedding_dim), np.float32)
     return ReferenceOutputs(
         joint_ND=vectors[:, 0],
         alone_NMD=vectors,

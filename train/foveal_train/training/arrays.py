@@ -20,7 +20,7 @@ from torch import Tensor
 
 from foveal_runtime.errors import DataError, ImageError
 from foveal_runtime.photo.imaging import ImageSpec, UInt8, load_square
-from foveal_runtime.study.labels import CLASSES, MISSING, SCHEMES, Head
+from foveal_runtime.study.labels import MISSING, SCHEME_CLASSES, Head
 from foveal_runtime.study.notes import Int64, NoteTokeniser, pad_notes
 from foveal_runtime.study.record import FeatureStats, encode_record
 from foveal_runtime.study.study import Modality, Subset
@@ -47,7 +47,6 @@ def _group(content: bytes) -> int:
     return int.from_bytes(hashlib.sha256(content).digest()[:8]) >> 1
 
 
-SCHEME_CLASSES = {head: CLASSES[head] for head in SCHEMES}
 NO_NOTE = note_group("")
 """Group of studies that never had a note."""
 

@@ -110,7 +110,7 @@ class Objective(nn.Module):
         self.modalities = recipe.modalities
         self.class_weights = dict(class_weights)
         self.distillation = recipe.distillation
-        self.prior = {head: (prior or {}).get(head, torch.zeros(model.fusion.head(head).out_features)) for head in heads}
+        self.prior = {head: (prior or {}).get(head, torch.zeros(model.fusion.classes[head])) for head in heads}
         self.alpha = nn.Parameter(torch.zeros(len(LOSSES)), requires_grad=self.config.weighting is not Weighting.FIXED)
         """Softmax logits (paper, equation 1) or log variances (Kendall et al. 2018), in the order of `LOSSES`."""
         self.fixed: Tensor

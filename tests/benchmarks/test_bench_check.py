@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def check() -> Any:
-    sys.path.insert(0, str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("bench_check", BENCHMARKS / "bench_check.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(BENCHMARKS))
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.delitem(sys.modules, "bench_check", raising=False)
+    import bench_check
+
+    return bench_check
 
 
-def rates(check: Any, speed: float, noise: float, seed: int) -> dict[str, list[dict[str, float]]]:
+def rates(check: ModuleType, speed: float, noise: float, seed: int) -> dict[str, list[dict[str, float]]]:
     rng = np.random.default_rng(seed)
 
     def turns(mean: float) -> list[dict[str, float]]:
@@ -35,7 +31,7 @@ def rates(check: Any, speed: float, noise: float, seed: int) -> dict[str, list[d
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.05])
-def test_a_tenth_less_is_a_loss_on_a_quiet_machine_and_nothing_is_lost_by_noise(check: Any, noise: float) -> None:
+def test_a_tenth_less_is_a_loss_on_a_quiet_machine_and_nothing_is_lost_by_noise(check: ModuleType, noise: float) -> None:
     same = [bool(check.judged(rates(check, 1.0, noise, seed))["lost"]) for seed in range(100)]
     assert sum(same) <= 12
     slower = [bool(check.judged(rates(check, 0.9 - noise, noise, seed))["lost"]) for seed in range(100)]
