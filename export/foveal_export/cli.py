@@ -156,22 +156,23 @@ def _make(request: Request, budget: list[str], *, chooses: bool, layout: str, js
     """Export, lay out, and tell.
 
     Raises:
-        ConfigError: a layout that there is none of, or a repository that is there.
+        ConfigError: a layout that there is none of, a repository that is there, or engines of no or several architectures.
     """
     from foveal_export import triton
+    from foveal_export.bundle.writer import engines_folder
     from foveal_runtime.errors import ConfigError
 
     if layout not in _LAYOUTS:
         raise ConfigError(f"--layout is {layout!r}; choose one of {', '.join(_LAYOUTS)}")
-    repository = request.out.with_name(f"{request.out.name}.triton") if layout == "triton" else None
-    if repository is not None:
+    repository, architecture = request.out.with_name(f"{request.out.name}.triton"), None
+    if layout == "triton":
         triton.check_layout(repository, force=request.force)
-    exported, why = _export(request, budget, chooses=chooses)
-    if repository is not None:
         kept = [each.value for each in request.engines] if request.keep_engines else []
-        triton.write_repository(
-            exported.bundle, repository, force=request.force, engines=triton.engines_of(exported.bundle, kept)
-        )
+        architecture = triton.architecture_of(request.target, kept)
+    exported, why = _export(request, budget, chooses=chooses)
+    if layout == "triton":
+        engines = None if architecture is None else engines_folder(exported.bundle) / architecture
+        triton.write_repository(exported.bundle, repository, force=request.force, engines=engines)
     _tell(exported, why, json=json)
 
 

@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from foveal_export.bundle.writer import engines_folder
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.bundle.manifest import Graph, Target, Tensor
 from foveal_runtime.bundle.writing import whole_or_nothing
@@ -85,17 +84,21 @@ def write_repository(bundle: Path, target: Path, *, force: bool = False, engines
         (place.parent / "config.pbtxt").write_text(config, encoding="utf-8")
 
 
-def engines_of(exported: Path, architectures: Sequence[str]) -> Path | None:
-    """Where an export left its engines, of which Triton takes those of one architecture; None for ONNX.
+def architecture_of(target: Target, kept: Sequence[str]) -> str | None:
+    """Whose engines Triton takes, as its plans are of one architecture; None for ONNX.
+
+    Args:
+        target: of the export.
+        kept: architectures whose engines it keeps.
 
     Raises:
         ConfigError: of no or several architectures.
     """
-    if Bundle.open(exported).manifest.target is not Target.TENSORRT:
+    if target is not Target.TENSORRT:
         return None
-    if len(architectures) != 1:
+    if len(kept) != 1:
         raise ConfigError("a plan is for one GPU: give --keep-engines and one architecture with --engines, as --engines sm86")
-    return engines_folder(exported) / architectures[0]
+    return kept[0]
 
 
 def graph_config(name: str, graph: Graph, *, is_plan: bool) -> Iterator[str]:

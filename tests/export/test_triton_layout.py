@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from bundles import SIDE_PX, D, photograph, write_bundle
+from commands import foveal, one_line
 
 from foveal_export.triton import check_layout, write_repository
 from foveal_runtime.bundle.bundle import Bundle
@@ -207,3 +208,19 @@ def test_a_repository_is_replaced_by_force_alone_and_nothing_else_ever(repositor
     (tmp_path / "photographs").mkdir()
     with pytest.raises(ConfigError, match="no model repository"):
         check_layout(tmp_path / "photographs", force=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--layout", "openvino"), "choose one of bundle, triton"),
+        (("--layout", "triton", "--target", "tensorrt"), "a plan is for one GPU"),
+        (("--layout", "triton", "--target", "tensorrt", "--keep-engines", "--engines", "sm86,sm89"), "a plan is for one GPU"),
+    ],
+)
+def test_what_can_not_be_laid_out_is_refused_before_anything_is_exported(
+    tiny_run: Path, tmp_path: Path, flags: tuple[str, ...], says: str
+) -> None:
+    done = foveal("export", str(tiny_run), "--precision", "fp16", "--out", str(tmp_path / "bundle"), *flags)
+    assert says in one_line(done.stderr)
+    assert not list(tmp_path.iterdir())
