@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -21,7 +20,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from processes import cpu_s, processes_of
 from runtime_load import Caller, load_photographs, report, start_server
+
+_WARM_S = 2.0
 
 
 def environment(checkout: Path, cache: str) -> dict[str, str]:
@@ -29,17 +31,30 @@ def environment(checkout: Path, cache: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": rooms, "FOVEAL_CACHE": cache, "OMP_NUM_THREADS": "1"}
 
 
-async def rate(checkout: Path, bundle: Path, cache: str, photographs: list[bytes], args: argparse.Namespace) -> float:
+async def turn(
+    checkout: Path, bundle: Path, cache: str, photographs: list[bytes], *, callers: int, seconds: float
+) -> dict[str, float]:
+    """What one server answers: photographs a second, and for a second of processor time."""
     process, address, _ = start_server(bundle.resolve(), [], env=environment(checkout, cache))
     try:
         caller = Caller(address, photographs, 1)
-        await caller.closed(caller.single, args.callers, 2)
-        per_s, _ = await caller.closed(caller.single, args.callers, args.seconds)
+        await caller.closed(caller.single, callers, _WARM_S)
+        before = cpu_s(processes_of(process.pid))
+        per_s, _ = await caller.closed(caller.single, callers, seconds)
+        used = cpu_s(processes_of(process.pid)) - before
         await caller.channel.close()
-        return per_s
+        return {"per_s": per_s, "per_cpu_s": per_s * seconds / used}
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         process.wait(60)
+
+
+def compiled(checkout: Path, bundle: Path, cache: Path) -> str:
+    """A cache of its own for a side, which holds the bundle's compiled graphs."""
+    cache.mkdir(mode=0o700)
+    command = (sys.executable, "-m", "foveal_runtime.cli.main", "compile", str(bundle.resolve()))
+    subprocess.run(command, env=environment(checkout, str(cache)), check=True, stdout=subprocess.DEVNULL)
+    return str(cache)
 
 
 async def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -48,15 +63,11 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
     rates: dict[str, list[float]] = {"before": [], "now": []}
     sides = {"before": (args.before, args.before_bundle), "now": (here, args.bundle)}
     with tempfile.TemporaryDirectory() as folder:
-        caches = {}
-        for side, (checkout, bundle) in sides.items():
-            caches[side] = f"{folder}/{side}"
-            Path(caches[side]).mkdir(mode=0o700)
-            command = (sys.executable, "-m", "foveal_runtime.cli.main", "compile", str(bundle))
-            subprocess.run(command, env=environment(checkout, caches[side]), check=True)
-        for turn in range(args.turns):
-            for side in ("before", "now") if turn % 2 == 0 else ("now", "before"):
-                rates[side].append(round(await rate(*sides[side], caches[side], photographs, args), 1))
+        caches = {side: compiled(*at, Path(folder) / side) for side, at in sides.items()}
+        for number in range(args.turns):
+            for side in ("before", "now") if number % 2 == 0 else ("now", "before"):
+                found = await turn(*sides[side], caches[side], photographs, callers=args.callers, seconds=args.seconds)
+                rates[side].append(round(found["per_s"], 1))
                 print(side, rates[side][-1], file=sys.stderr)
     ratios = [now / before for before, now in zip(rates["before"], rates["now"], strict=True)]
     return {

@@ -20,50 +20,29 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from against_commit import environment
-from processes import cpu_s, processes_of
-from runtime_load import Caller, load_photographs, report, start_server
+from against_commit import compiled, turn
+from runtime_load import load_photographs, report
 
 HERE = Path(__file__).resolve().parents[1]
 NOW, AGAIN, BEFORE = "now", "now again", "before"
-
-
-async def turn(
-    checkout: Path, bundle: Path, cache: str, photographs: list[bytes], args: argparse.Namespace
-) -> dict[str, float]:
-    """What one server answers: photographs a second, and for a second of processor time."""
-    process, address, _ = start_server(bundle.resolve(), [], env=environment(checkout, cache))
-    try:
-        caller = Caller(address, photographs, 1)
-        await caller.closed(caller.single, args.callers, 1.5)
-        before = cpu_s(processes_of(process.pid))
-        per_s, _ = await caller.closed(caller.single, args.callers, args.seconds)
-        used = cpu_s(processes_of(process.pid)) - before
-        await caller.channel.close()
-        return {"per_s": per_s, "per_cpu_s": per_s * args.seconds / used}
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 async def measure(args: argparse.Namespace, other: Path, scratch: Path) -> dict[str, Any]:
     """All turns."""
     photographs = load_photographs(args.photographs, 32)
     sides = {NOW: HERE, AGAIN: HERE, BEFORE: other}
-    caches: dict[Path, str] = {}
-    for checkout in (HERE, other):
-        cache = scratch / f"cache-{len(caches)}"
-        cache.mkdir(mode=0o700)
-        caches[checkout] = str(cache)
-        command = (sys.executable, "-m", "foveal_runtime.cli.main", "compile", str(args.bundle.resolve()))
-        subprocess.run(command, env=environment(checkout, str(cache)), check=True, stdout=subprocess.DEVNULL)
+    caches = {
+        checkout: compiled(checkout, args.bundle, scratch / f"cache-{number}") for number, checkout in enumerate((HERE, other))
+    }
     rates: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     order = list(sides)
     for _ in range(args.turns):
         random.shuffle(order)
         for side in order:
             checkout = sides[side]
-            rates[side].append(await turn(checkout, args.bundle, caches[checkout], photographs, args))
+            rates[side].append(
+                await turn(checkout, args.bundle, caches[checkout], photographs, callers=args.callers, seconds=args.seconds)
+            )
     return {"against": args.against, "turns": args.turns, **judged(rates)}
 
 

@@ -35,6 +35,7 @@ from foveal_runtime._proto import archive_pb2, screening_pb2, study_pb2
 from foveal_runtime.cli.local_server import LocalServer, free_address
 from foveal_runtime.client import Client, ClientOptions
 from foveal_runtime.errors import FovealError
+from processes import children
 from runtime_load import report
 
 PHOTOGRAPH = Path(__file__).resolve().parent.parent / "examples" / "photographs" / "grade-0.jpg"
@@ -230,7 +231,7 @@ def vector_of(number: int, i: int) -> screening_pb2.Vector:
 def kill(server: LocalServer, victim: Victim, rng: random.Random) -> float:
     """End one process of this kind by SIGKILL. Returns when."""
     end = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < end:  # a list of children that is read while they come and go may miss one
+    while time.monotonic() < end:
         pids = victims(server.process.pid, victim)
         if pids:
             with contextlib.suppress(ProcessLookupError):
@@ -252,15 +253,6 @@ def victims(server: int, victim: Victim) -> list[int]:
         return postmasters
     # A process that serves a connection is called by its role and database.
     return [pid for postmaster in postmasters for pid in children(postmaster) if b" foveal [local]" in command(pid)]
-
-
-def children(pid: int) -> list[int]:
-    """Of a process."""
-    found: list[int] = []
-    for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found += map(int, file.read_text().split())
-    return sorted(found)
 
 
 def command(pid: int) -> bytes:

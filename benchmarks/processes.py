@@ -11,10 +11,18 @@ from pathlib import Path
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
+def children(pid: int) -> list[int]:
+    """What a process started itself; a list that is read while processes come and go may miss one."""
+    found: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, file.read_text().split())
+    return sorted(found)
+
+
 def processes_of(pid: int) -> list[int]:
     """A process and all that came of it."""
-    children = [int(c) for task in Path(f"/proc/{pid}/task").glob("*/children") for c in task.read_text().split()]
-    return [pid, *(p for child in children for p in processes_of(child))]
+    return [pid, *(process for child in children(pid) for process in processes_of(child))]
 
 
 def cpu_s(pids: Iterable[int]) -> float:
