@@ -3,6 +3,7 @@
     python -m benchmarks list
     python -m benchmarks run several_servers runtime_load
     python -m benchmarks run --all --idrid idrid:PATH
+    python -m benchmarks peers                            the environments of other servers, which serving_peers measures
 
 Steps are in plan.toml. Each benchmark leaves NAME.json and NAME.log in benchmarks/results/DATE-MACHINE (or `--results`), and
 machine.json says what it ran on: figures of two machines are never compared, ratios within one run are. One that fails is told,
@@ -93,6 +94,18 @@ def list_() -> None:
     """Name every benchmark, about how long it takes, and what it is."""
     for each in plan().values():
         print(f"{each.name:<20}{each.minutes:>5} min  {each.text}")
+
+
+@app.command
+def peers(*names: str, environments: Path = ROOT / "runs" / "benchmarks" / "peers") -> None:
+    """Make the environments of other servers, where they are not there yet.
+
+    Args:
+        names: triton, bentoml, litserve, ray; all by default.
+        environments: folder for them.
+    """
+    command = [sys.executable, str(HERE / "serving_peers.py"), "install", *names, "--environments", str(environments)]
+    sys.exit(subprocess.run(command, check=False).returncode)
 
 
 @app.command

@@ -1,0 +1,74 @@
+"""Make the environments that peers run in: one each, since what they pin does not go together.
+
+    python -m benchmarks peers                  all, below runs/benchmarks/peers
+    python -m benchmarks peers ray triton --environments DIR
+
+An environment is made whole or not at all: its requirements are noted in it last, and one whose note is not that of the
+repository is made anew. foveal itself is not installed there: its runtime is read from this checkout.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from peers.settings import HERE
+
+_NOTE = "foveal-requirements.txt"
+
+
+def python_of(folder: Path, name: str) -> Path:
+    """The interpreter of a peer's environment."""
+    return folder / name / "bin" / "python"
+
+
+def is_made(folder: Path, name: str) -> bool:
+    """Whether the environment is there, as the repository wants it."""
+    note = folder / name / _NOTE
+    return note.is_file() and note.read_bytes() == (HERE / name / "requirements.txt").read_bytes()
+
+
+def make(folder: Path, name: str) -> float:
+    """Make one, where it is not there; its size in MB.
+
+    Args:
+        folder: of all environments.
+        name: of the peer.
+
+    Raises:
+        subprocess.CalledProcessError: something can't be installed here.
+    """
+    place, requirements = folder / name, HERE / name / "requirements.txt"
+    if not is_made(folder, name):
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
+        # Everything is pinned. PyTriton's own requirements are those of its client, which nobody uses here.
+        command = [str(python_of(folder, name)), "-m", "pip", "install", "--quiet", "--no-deps", "-r", str(requirements)]
+        subprocess.run(command, check=True)
+        if name == "triton":
+            _unpack_triton(place)
+        shutil.copyfile(requirements, place / _NOTE)
+    return megabytes(place)
+
+
+def triton_home(place: Path) -> Path:
+    """Where PyTriton's package keeps Triton itself."""
+    (site,) = (place / "lib").glob("python3.*/site-packages")
+    return site / "pytriton" / "tritonserver"
+
+
+def _unpack_triton(place: Path) -> None:
+    """Give Triton's Python backend the stub of this Python, and its programs the right to run."""
+    home, stub = triton_home(place), "triton_python_backend_stub"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    shutil.copy(home / "python_backend_stubs" / version / stub, home / "backends" / "python")
+    for program in (home / "bin" / "tritonserver", home / "backends" / "python" / stub):
+        program.chmod(0o755)
+
+
+def megabytes(place: Path) -> float:
+    """Size of an environment's files."""
+    sizes = ((Path(folder) / file).stat(follow_symlinks=False).st_size for folder, _, files in os.walk(place) for file in files)
+    return round(sum(sizes) / 1e6)
