@@ -175,7 +175,7 @@ async def serve(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             assert collection is not None
             bare_ms, grpc_ms = [], []
             async with await psycopg.AsyncConnection.connect(database.app_conninfo, autocommit=True) as connection:
-                await database._configure(connection)
+                await database.prepared.configure(connection)
                 for turn, q in enumerate(np.concatenate([fresh(args)[:200], fresh(args)])):
                     statement, params = rows.index_search(collection.tables, KIND, q, compile_filter(None), 10, False)
 

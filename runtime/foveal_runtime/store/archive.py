@@ -6,7 +6,7 @@ A collection belongs to one embedding space. Each vector kind has a table of its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,8 +29,12 @@ from foveal_runtime.store.reading import Reading
 from foveal_runtime.store.stats import Stats, gather
 
 if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
     from foveal_runtime.store.database import Database
     from foveal_runtime.store.postgres import EmbeddedPostgres
+    from foveal_runtime.store.replica import ReplicaStatus
+    from foveal_runtime.store.replicas import Replicas
     from foveal_runtime.store.schema import Collection
 
 T = TypeVar("T")
@@ -41,8 +45,10 @@ _DELETED_AT_ONCE = 100
 class Archive(Reading):
     """An open collection. Made by `open`; safe to use from many tasks of one event loop."""
 
-    def __init__(self, database: Database, collection: Collection, options: StoreOptions) -> None:
-        super().__init__(database, collection, options)
+    def __init__(
+        self, database: Database, collection: Collection, options: StoreOptions, replicas: Replicas | None = None
+    ) -> None:
+        super().__init__(database, collection, options, replicas)
         self._written = 0
         self._recall: dict[str, float] = {}
 
@@ -56,6 +62,7 @@ class Archive(Reading):
         collection: str = "default",
         create: bool = True,
         options: StoreOptions | None = None,
+        replicas: Sequence[str] = (),
     ) -> Archive:
         """Open a collection, and create it when it is new.
 
@@ -66,6 +73,8 @@ class Archive(Reading):
             collection: name of the collection in that database.
             create: False refuses a collection that does not exist.
             options: None takes the defaults.
+            replicas: `postgresql://` URLs of streaming standbys of that database, which answer searches and listings while they
+                are well; one that is not is no error.
 
         Raises:
             SpaceMismatchError: the collection holds vectors of another space.
@@ -78,7 +87,15 @@ class Archive(Reading):
         options = options or StoreOptions()
         database = await Database.open(location, options)
         try:
-            return await cls.within(database, space_id=space_id, dim=dim, collection=collection, create=create, options=options)
+            return await cls.within(
+                database,
+                space_id=space_id,
+                dim=dim,
+                collection=collection,
+                create=create,
+                options=options,
+                replicas=replicas,
+            )
         except BaseException:
             await database.close()
             raise
@@ -93,6 +110,7 @@ class Archive(Reading):
         collection: str = "default",
         create: bool = True,
         options: StoreOptions,
+        replicas: Sequence[str] = (),
     ) -> Archive:
         """Open a collection of a database that is open; it is closed with the archive.
 
@@ -103,18 +121,25 @@ class Archive(Reading):
             collection: its name.
             create: False refuses a collection that does not exist.
             options: of the archive.
+            replicas: of the database.
 
         Raises:
-            SpaceMismatchError, NotFoundError, StoreError: see `open`; the database stays open then.
+            SpaceMismatchError, NotFoundError, StoreError, ConfigError: see `open`; the database stays open then.
         """
+        from foveal_runtime.store.position import Position
+        from foveal_runtime.store.replicas import Replicas
         from foveal_runtime.store.schema import open_collection
 
         key_id = PatientRefs(options.patient_key).key_id if options.patient_key is not None else ""
         found = await database.run(
             lambda c: open_collection(c, collection, space_id=space_id, dim=dim, create=create, patient_key_id=key_id)
         )
-        archive = cls(database, found, options)
+        archive = cls(database, found, options, Replicas(replicas, database, options) if replicas else None)
         await archive._keeper.look()
+        if archive._replicas is not None:
+            # The collection itself may be new: a standby without it is not asked.
+            archive._written_bytes = (await database.run(Position.of)).log_bytes
+            await archive._replicas.start()
         if options.maintain:
             archive._keeper.start()
         return archive
@@ -181,7 +206,7 @@ class Archive(Reading):
         vectors = check_entries(entries, self.dim)
         facts = {entry.id: rows.to_row(entry, self._patients) for entry in entries}
         tables, oid = self._collection.tables, self._database.halfvec_oid
-        written = await self._run(lambda c: statements.write(c, tables, facts, vectors, oid))
+        written = await self._write(lambda c: statements.write(c, tables, facts, vectors, oid))
         self._written += written
         if self._written >= self.options.index_from_rows:
             self._written = 0
@@ -205,7 +230,7 @@ class Archive(Reading):
         if not changes or not set(changes) <= set(CHANGEABLE):
             raise InputError(f"an update names none or an unknown fact; name some of {', '.join(CHANGEABLE)}")
         wanted, tables = check_id(entry_id), self._collection.tables
-        changed = await self._run(lambda c: statements.update(c, tables, wanted, changes, self._patients))
+        changed = await self._write(lambda c: statements.update(c, tables, wanted, changes, self._patients))
         if changed is None:
             raise NotFoundError("no entry is stored under that id; list the archive, or upsert it")
         return changed
@@ -213,7 +238,7 @@ class Archive(Reading):
     async def delete(self, ids: Iterable[str], *, kind: str | None = None) -> Removed:
         """Remove these entries, or their vectors of one kind. Unknown ids are no error."""
         wanted, kinds = check_ids(ids), kinds_of(kind)
-        return await self._run(lambda c: statements.delete(c, self._collection.tables, kinds, wanted))
+        return await self._write(lambda c: statements.delete(c, self._collection.tables, kinds, wanted))
 
     async def delete_where(self, filter: Filter, *, dry_run: bool = False) -> Removed:
         """Remove every entry that passes the filter, a hundred at a time in the order of their ids: each hundred is gone
@@ -233,11 +258,35 @@ class Archive(Reading):
         entries = vectors = 0
         after: str | None = ""
         while after is not None:
-            removed, after = await self._run(
+            removed, after = await self._write(
                 lambda c, after=after: statements.delete_some(c, tables, condition, after, _DELETED_AT_ONCE)  # type: ignore[misc]
             )
             entries, vectors = entries + removed.entries, vectors + removed.vectors
         return Removed(entries=entries, vectors=vectors)
+
+    async def _write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """`_run` for what changes the collection; with standbys it is noted how far they must be to show it."""
+        from foveal_runtime.store.position import Position
+
+        if self._replicas is None:
+            return await self._run(work)
+
+        async def noted(connection: AsyncConnection) -> tuple[T, Position]:
+            return await work(connection), await Position.of(connection)
+
+        result, position = await self._run(noted)
+        self._written_bytes = max(self._written_bytes, position.log_bytes)
+        return result
+
+    @property
+    def replicas(self) -> tuple[ReplicaStatus, ...]:
+        """How each standby is, in the order in which they were named."""
+        return () if self._replicas is None else self._replicas.statuses
+
+    @property
+    def reads_by_owner(self) -> int:
+        """Searches and listings that a standby might have answered and the owner did; 0 without standbys."""
+        return 0 if self._replicas is None else self._replicas.reads_by_owner
 
     async def alive(self) -> bool:
         """Whether PostgreSQL answers right now. Never raises, never waits longer than two seconds."""
@@ -269,4 +318,6 @@ class Archive(Reading):
     async def close(self) -> None:
         """Give back the connections, and stop the embedded PostgreSQL. Idempotent."""
         await self._keeper.stop()
+        if self._replicas is not None:
+            await self._replicas.close()
         await self._database.close()

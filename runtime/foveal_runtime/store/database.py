@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from foveal_runtime.errors import DeadlineError, FovealError, PreconditionError, StoreError
 from foveal_runtime.store import location as places
-from foveal_runtime.store import schema, vectors
+from foveal_runtime.store import schema
 from foveal_runtime.store.options import StoreOptions
+from foveal_runtime.store.pool import Prepared
 from foveal_runtime.store.probe import Probe
 
 if TYPE_CHECKING:
@@ -131,23 +132,15 @@ class Database:
         await self.as_owner(prepare)
 
     async def _open_pool(self) -> None:
-        from psycopg_pool import AsyncConnectionPool
-
         from foveal_runtime.store.reconnect import PatientConnection
 
-        self._pool = AsyncConnectionPool(
-            self.app_conninfo,
-            connection_class=PatientConnection,
-            kwargs={"autocommit": True, "prepare_threshold": 2},
-            min_size=self._options.connections_min,
-            max_size=self._options.connections_max,
-            timeout=self._options.connect_timeout_s,
-            configure=self._configure,
-            reconnect_timeout=60.0,
-            open=False,
-            name="foveal-store",
-        )
+        self._pool = self.prepared.pool(self.app_conninfo, PatientConnection, name="foveal-store")
         await self._pool.open(wait=True, timeout=self._options.connect_timeout_s)
+
+    @property
+    def prepared(self) -> Prepared:
+        """What connections to this database, or to a standby of it, are prepared with."""
+        return Prepared(options=self._options, halfvec_oid=self.halfvec_oid, extension_schema=self.extension_schema)
 
     async def _check_server(self, connection: AsyncConnection) -> None:
         version = connection.info.server_version
@@ -195,28 +188,6 @@ class Database:
         row = await cursor.fetchone()
         assert row is not None
         return row
-
-    async def _configure(self, connection: AsyncConnection) -> None:
-        from psycopg import sql
-
-        vectors.register(connection, self.halfvec_oid)
-        settings = {
-            "statement_timeout": str(round(self._options.statement_timeout_s * 1000)),
-            "search_path": sql.Identifier(self.extension_schema).as_string(connection) + ", pg_temp",
-            "hnsw.ef_search": str(self._options.ef_search),
-            "hnsw.iterative_scan": "relaxed_order",
-            # Plans depend on the vector, k and filter at hand; a generic plan knows none of them.
-            "plan_cache_mode": "force_custom_plan",
-            "synchronous_commit": "on",
-            "timezone": "UTC",
-            "datestyle": "ISO",
-        }
-        # The library is loaded first: its settings do not exist before.
-        await connection.execute("SELECT '[1]'::" + sql.Identifier(self.extension_schema).as_string(connection) + ".halfvec")
-        await connection.execute(
-            "SELECT " + ", ".join(["set_config(%s, %s, false)"] * len(settings)),
-            [part for pair in settings.items() for part in pair],
-        )
 
     async def as_owner(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Run `work` on a connection of the schema's owner, opened for it; autocommit, no statement timeout."""

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from foveal_runtime.errors import ConfigError
+
+
+class ReplicaReads(StrEnum):
+    """Which writes a search that a standby answers sees at least."""
+
+    ALL_WRITES = "all-writes"
+    """Every write that any server had acknowledged when the search came: the owner is asked how far its log is."""
+    OWN_WRITES = "own-writes"
+    """Those of the server that searches; those of others when the standby has them. The owner is not asked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +48,11 @@ class StoreOptions:
     """Pause between two comparisons of the index with exact search on stored vectors, for metrics; 0: never."""
     recall_sample: int = 20
     """Vectors of each indexed kind compared then; each costs an exact search."""
+    replica_max_lag_s: float = 10.0
+    """A standby further behind the owner answers no search, nor does any once the owner has not been heard of for this long."""
+    replica_reads: ReplicaReads = ReplicaReads.ALL_WRITES
+    """Which writes a search that a standby answers sees: all-writes that were acknowledged by any server, or own-writes of the
+    server that searches, which spares the owner a question a search."""
     patient_key: bytes | None = field(default=None, repr=False)
     """With a key, patient references are stored and filtered as HMAC-SHA256 of themselves."""
     password: str | None = field(default=None, repr=False)
@@ -49,7 +64,7 @@ class StoreOptions:
     def __post_init__(self) -> None:
         if not 1 <= self.connections_min <= self.connections_max <= 500:
             raise ConfigError(f"connections are {self.connections_min} to {self.connections_max}; want 1 <= min <= max <= 500")
-        for name in ("statement_timeout_s", "connect_timeout_s", "start_timeout_s", "maintain_every_s"):
+        for name in ("statement_timeout_s", "connect_timeout_s", "start_timeout_s", "maintain_every_s", "replica_max_lag_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want a number above 0")
         for name in ("retry_for_s", "exact_filter_cost", "recall_every_s"):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from foveal_runtime.store.database import Database
+    from foveal_runtime.store.replicas import Replicas
     from foveal_runtime.store.schema import Collection
 
 T = TypeVar("T")
@@ -25,11 +26,16 @@ T = TypeVar("T")
 class Reading:
     """What an open collection answers without being changed; `Archive` adds the rest."""
 
-    def __init__(self, database: Database, collection: Collection, options: StoreOptions) -> None:
+    def __init__(
+        self, database: Database, collection: Collection, options: StoreOptions, replicas: Replicas | None = None
+    ) -> None:
         from foveal_runtime.store.index import Keeper
 
         self._database = database
         self._collection = collection
+        self._replicas = replicas
+        self._written_bytes = 0
+        """Of the owner's log, up to the last write of this collection that was acknowledged here."""
         self.options = options
         """As it was opened."""
         self._patients = PatientRefs(options.patient_key) if options.patient_key is not None else None
@@ -71,7 +77,7 @@ class Reading:
             with_vectors: read them, not their kinds alone.
         """
         condition, tables = compile_filter(filter, patient_ref=self._patient_ref), self._collection.tables
-        return await self._run(lambda c: statements.page(c, tables, condition, after, count, with_vectors=with_vectors))
+        return await self._read(lambda c: statements.page(c, tables, condition, after, count, with_vectors=with_vectors))
 
     async def known(self, ids: Iterable[str], *, kind: str) -> set[str]:
         """Those of the ids that are stored with a vector of this kind; what an interrupted indexing run need not do again."""
@@ -113,10 +119,21 @@ class Reading:
             index_rows=self._keeper.rows(kind) if not exact and self._keeper.is_indexed(kind) else None,
             exact_filter_cost=self.options.exact_filter_cost,
         )
-        return await self._run(found.run)
+        return await self._read(found.run)
 
     def _patient_ref(self, patient: str) -> str:
         return patient if self._patients is None else self._patients.ref(patient)
+
+    async def _read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """`_run` for what costs much and changes nothing: a standby answers where one is well and has what was written."""
+        from foveal_runtime.store.replica import OwnerAnswers
+
+        if self._replicas is not None:
+            try:
+                return await self._replicas.read(work, after_bytes=self._written_bytes)
+            except OwnerAnswers:
+                pass
+        return await self._run(work)
 
     async def _run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """`Database.run`, and a clear word when the collection was migrated to another space under our feet.
@@ -139,7 +156,7 @@ class Reading:
     async def sample(self, n: int, *, kind: str, seed: int = 0) -> list[tuple[str, Float32]]:
         """A random sample of at most `n` stored vectors with their ids; reads the whole kind once."""
         table = self._collection.tables.vectors[check_kind(kind)]
-        return await self._run(lambda c: statements.sample(c, table, n, seed))
+        return await self._read(lambda c: statements.sample(c, table, n, seed))
 
     async def count(self, *, kind: str | None = None, filter: Filter | None = None) -> int:
         """Stored vectors that pass the filter, of one kind or of all, counted exactly."""
