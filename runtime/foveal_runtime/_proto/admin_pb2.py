@@ -26,7 +26,7 @@ from . import model_pb2 as foveal_dot_v1_dot_model__pb2
 from . import screening_pb2 as foveal_dot_v1_dot_screening__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66oveal/v1/admin.proto\x12\tfoveal.v1\x1a\x15\x66oveal/v1/model.proto\x1a\x19\x66oveal/v1/screening.proto\"\x11\n\x0fSelfTestRequest\"\x92\x02\n\x10SelfTestResponse\x12\x0e\n\x06passed\x18\x01 \x01(\x08\x12\x0f\n\x07studies\x18\x02 \x01(\r\x12\x12\n\nmin_cosine\x18\x03 \x01(\x01\x12\x19\n\x11max_abs_embedding\x18\x04 \x01(\x01\x12\x1b\n\x13max_abs_probability\x18\x05 \x01(\x01\x12\x12\n\nicdr_flips\x18\x06 \x01(\r\x12\x17\n\x0freferable_flips\x18\x07 \x01(\r\x12\x1c\n\x14neighbour_dependence\x18\x08 \x01(\x01\x12\"\n\x08\x66\x61ilures\x18\t \x03(\x0b\x32\x10.foveal.v1.Drift\x12\"\n\x05model\x18\n \x01(\x0b\x32\x13.foveal.v1.ModelRef\"T\n\x05\x44rift\x12\r\n\x05study\x18\x01 \x01(\t\x12\x0e\n\x06subset\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\t\x12\x0b\n\x03got\x18\x04 \x01(\x01\x12\r\n\x05limit\x18\x05 \x01(\x01\"\x0f\n\rReloadRequest\"E\n\x0eReloadResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.foveal.v1.ModelRef\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"\x12\n\x10GetStatusRequest\"\xe1\x04\n\x11GetStatusResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.foveal.v1.ModelRef\x12*\n\tscreening\x18\x02 \x01(\x0e\x32\x17.foveal.v1.ServingState\x12(\n\x07\x61rchive\x18\x03 \x01(\x0e\x32\x17.foveal.v1.ServingState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08uptime_s\x18\x05 \x01(\x01\x12\x15\n\rworkers_ready\x18\x06 \x01(\r\x12\x16\n\x0eworkers_wanted\x18\x07 \x01(\r\x12\x14\n\x0cworkers_lost\x18\x08 \x01(\x04\x12\x16\n\x0equeued_studies\x18\t \x01(\r\x12\x14\n\x0cqueued_bytes\x18\n \x01(\x04\x12\x1d\n\x10self_test_passed\x18\x0b \x01(\x08H\x00\x88\x01\x01\x12&\n\x06models\x18\x0c \x03(\x0b\x32\x16.foveal.v1.LoadedModel\x12(\n\x07history\x18\r \x03(\x0b\x32\x17.foveal.v1.BundleChange\x12+\n\x0b\x63\x65rtificate\x18\x0e \x01(\x0b\x32\x16.foveal.v1.Certificate\x12\x33\n\x0elast_self_test\x18\x0f \x01(\x0b\x32\x1b.foveal.v1.SelfTestResponse\x12\x1c\n\x0fself_test_age_s\x18\x10 \x01(\x01H\x01\x88\x01\x01\x12#\n\x07latency\x18\x11 \x01(\x0b\x32\x12.foveal.v1.LatencyB\x13\n\x11_self_test_passedB\x12\n\x10_self_test_age_s\"P\n\x0bLoadedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.foveal.v1.ModelRef\x12\x0f\n\x07healthy\x18\x03 \x01(\x08\"v\n\x0c\x42undleChange\x12\n\n\x02\x61t\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12%\n\x05\x65vent\x18\x03 \x01(\x0e\x32\x16.foveal.v1.BundleEvent\x12\x15\n\rbundle_sha256\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"t\n\x0b\x43\x65rtificate\x12\r\n\x05names\x18\x01 \x03(\t\x12\x0e\n\x06issuer\x18\x02 \x01(\t\x12\x0c\n\x04\x65nds\x18\x03 \x01(\t\x12\x11\n\tdays_left\x18\x04 \x01(\x01\x12\x14\n\x0c\x61sks_callers\x18\x05 \x01(\x08\x12\x0f\n\x07\x63urrent\x18\x06 \x01(\x08\"X\n\x07Latency\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\r\x12\x13\n\x06p50_ms\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06p99_ms\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\t\n\x07_p50_msB\t\n\x07_p99_ms\" \n\x0fGetDriftRequest\x12\r\n\x05weeks\x18\x01 \x01(\r\"L\n\x10GetDriftResponse\x12\x0f\n\x07\x63ounted\x18\x01 \x01(\x08\x12\'\n\x07\x63\x61meras\x18\x02 \x03(\x0b\x32\x16.foveal.v1.CameraDrift\"\x96\x01\n\x0b\x43\x61meraDrift\x12\x0e\n\x06\x63\x61mera\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x13\n\x0bphotographs\x18\x03 \x01(\x04\x12-\n\nreferences\x18\x04 \x03(\x0b\x32\x19.foveal.v1.DriftReference\x12#\n\x05weeks\x18\x05 \x03(\x0b\x32\x14.foveal.v1.DriftWeek\"\xe4\x01\n\x0e\x44riftReference\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.foveal.v1.DriftReferenceKind\x12\x13\n\x0bphotographs\x18\x02 \x01(\x04\x12$\n\x05\x61larm\x18\x03 \x01(\x0b\x32\x15.foveal.v1.DriftAlarm\x12\x39\n\x08\x65vidence\x18\x04 \x03(\x0b\x32\'.foveal.v1.DriftReference.EvidenceEntry\x1a/\n\rEvidenceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\",\n\nDriftAlarm\x12\r\n\x05since\x18\x01 \x01(\t\x12\x0f\n\x07signals\x18\x02 \x03(\t\"\xdd\x01\n\tDriftWeek\x12\x0c\n\x04week\x18\x01 \x01(\t\x12\x13\n\x0bphotographs\x18\x02 \x01(\r\x12(\n\x07quality\x18\x03 \x03(\x0b\x32\x17.foveal.v1.QualityCount\x12\x0c\n\x04icdr\x18\x04 \x03(\r\x12\x17\n\x0funlike_training\x18\x05 \x01(\r\x12.\n\x05means\x18\x06 \x03(\x0b\x32\x1f.foveal.v1.DriftWeek.MeansEntry\x1a,\n\nMeansEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"M\n\x0cQualityCount\x12(\n\x06status\x18\x01 \x01(\x0e\x32\x18.foveal.v1.QualityStatus\x12\x13\n\x0bphotographs\x18\x02 \x01(\r*\x98\x01\n\x0b\x42undleEvent\x12\x1c\n\x18\x42UNDLE_EVENT_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42UNDLE_EVENT_SERVING\x10\x01\x12\x19\n\x15\x42UNDLE_EVENT_UPGRADED\x10\x02\x12\x1c\n\x18\x42UNDLE_EVENT_ROLLED_BACK\x10\x03\x12\x18\n\x14\x42UNDLE_EVENT_REFUSED\x10\x04*\x81\x01\n\x0cServingState\x12\x1d\n\x19SERVING_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SERVING_STATE_SERVING\x10\x01\x12\x1d\n\x19SERVING_STATE_NOT_SERVING\x10\x02\x12\x18\n\x14SERVING_STATE_ABSENT\x10\x03*y\n\x12\x44riftReferenceKind\x12$\n DRIFT_REFERENCE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44RIFT_REFERENCE_KIND_OWN\x10\x01\x12\x1f\n\x1b\x44RIFT_REFERENCE_KIND_BUNDLE\x10\x02\x32\x98\x02\n\x05\x41\x64min\x12\x43\n\x08SelfTest\x12\x1a.foveal.v1.SelfTestRequest\x1a\x1b.foveal.v1.SelfTestResponse\x12=\n\x06Reload\x12\x18.foveal.v1.ReloadRequest\x1a\x19.foveal.v1.ReloadResponse\x12\x46\n\tGetStatus\x12\x1b.foveal.v1.GetStatusRequest\x1a\x1c.foveal.v1.GetStatusResponse\x12\x43\n\x08GetDrift\x12\x1a.foveal.v1.GetDriftRequest\x1a\x1b.foveal.v1.GetDriftResponseBN\n\rdev.foveal.v1B\nAdminProtoP\x01Z#foveal.dev/proto/foveal/v1;fovealv1\xaa\x02\tFoveal.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66oveal/v1/admin.proto\x12\tfoveal.v1\x1a\x15\x66oveal/v1/model.proto\x1a\x19\x66oveal/v1/screening.proto\"\x11\n\x0fSelfTestRequest\"\x92\x02\n\x10SelfTestResponse\x12\x0e\n\x06passed\x18\x01 \x01(\x08\x12\x0f\n\x07studies\x18\x02 \x01(\r\x12\x12\n\nmin_cosine\x18\x03 \x01(\x01\x12\x19\n\x11max_abs_embedding\x18\x04 \x01(\x01\x12\x1b\n\x13max_abs_probability\x18\x05 \x01(\x01\x12\x12\n\nicdr_flips\x18\x06 \x01(\r\x12\x17\n\x0freferable_flips\x18\x07 \x01(\r\x12\x1c\n\x14neighbour_dependence\x18\x08 \x01(\x01\x12\"\n\x08\x66\x61ilures\x18\t \x03(\x0b\x32\x10.foveal.v1.Drift\x12\"\n\x05model\x18\n \x01(\x0b\x32\x13.foveal.v1.ModelRef\"T\n\x05\x44rift\x12\r\n\x05study\x18\x01 \x01(\t\x12\x0e\n\x06subset\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\t\x12\x0b\n\x03got\x18\x04 \x01(\x01\x12\r\n\x05limit\x18\x05 \x01(\x01\"\x0f\n\rReloadRequest\"E\n\x0eReloadResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.foveal.v1.ModelRef\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"\x12\n\x10GetStatusRequest\"\x96\x05\n\x11GetStatusResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.foveal.v1.ModelRef\x12*\n\tscreening\x18\x02 \x01(\x0e\x32\x17.foveal.v1.ServingState\x12(\n\x07\x61rchive\x18\x03 \x01(\x0e\x32\x17.foveal.v1.ServingState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08uptime_s\x18\x05 \x01(\x01\x12\x15\n\rworkers_ready\x18\x06 \x01(\r\x12\x16\n\x0eworkers_wanted\x18\x07 \x01(\r\x12\x14\n\x0cworkers_lost\x18\x08 \x01(\x04\x12\x16\n\x0equeued_studies\x18\t \x01(\r\x12\x14\n\x0cqueued_bytes\x18\n \x01(\x04\x12\x1d\n\x10self_test_passed\x18\x0b \x01(\x08H\x00\x88\x01\x01\x12&\n\x06models\x18\x0c \x03(\x0b\x32\x16.foveal.v1.LoadedModel\x12(\n\x07history\x18\r \x03(\x0b\x32\x17.foveal.v1.BundleChange\x12+\n\x0b\x63\x65rtificate\x18\x0e \x01(\x0b\x32\x16.foveal.v1.Certificate\x12\x33\n\x0elast_self_test\x18\x0f \x01(\x0b\x32\x1b.foveal.v1.SelfTestResponse\x12\x1c\n\x0fself_test_age_s\x18\x10 \x01(\x01H\x01\x88\x01\x01\x12#\n\x07latency\x18\x11 \x01(\x0b\x32\x12.foveal.v1.Latency\x12\x33\n\x10\x61rchive_replicas\x18\x12 \x03(\x0b\x32\x19.foveal.v1.ArchiveReplicaB\x13\n\x11_self_test_passedB\x12\n\x10_self_test_age_s\"u\n\x0e\x41rchiveReplica\x12\x0e\n\x06number\x18\x01 \x01(\r\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.foveal.v1.ReplicaState\x12\x12\n\x05lag_s\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05reads\x18\x04 \x01(\x04\x42\x08\n\x06_lag_s\"P\n\x0bLoadedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.foveal.v1.ModelRef\x12\x0f\n\x07healthy\x18\x03 \x01(\x08\"v\n\x0c\x42undleChange\x12\n\n\x02\x61t\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12%\n\x05\x65vent\x18\x03 \x01(\x0e\x32\x16.foveal.v1.BundleEvent\x12\x15\n\rbundle_sha256\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"t\n\x0b\x43\x65rtificate\x12\r\n\x05names\x18\x01 \x03(\t\x12\x0e\n\x06issuer\x18\x02 \x01(\t\x12\x0c\n\x04\x65nds\x18\x03 \x01(\t\x12\x11\n\tdays_left\x18\x04 \x01(\x01\x12\x14\n\x0c\x61sks_callers\x18\x05 \x01(\x08\x12\x0f\n\x07\x63urrent\x18\x06 \x01(\x08\"X\n\x07Latency\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\r\x12\x13\n\x06p50_ms\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06p99_ms\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\t\n\x07_p50_msB\t\n\x07_p99_ms\" \n\x0fGetDriftRequest\x12\r\n\x05weeks\x18\x01 \x01(\r\"L\n\x10GetDriftResponse\x12\x0f\n\x07\x63ounted\x18\x01 \x01(\x08\x12\'\n\x07\x63\x61meras\x18\x02 \x03(\x0b\x32\x16.foveal.v1.CameraDrift\"\x96\x01\n\x0b\x43\x61meraDrift\x12\x0e\n\x06\x63\x61mera\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x13\n\x0bphotographs\x18\x03 \x01(\x04\x12-\n\nreferences\x18\x04 \x03(\x0b\x32\x19.foveal.v1.DriftReference\x12#\n\x05weeks\x18\x05 \x03(\x0b\x32\x14.foveal.v1.DriftWeek\"\xe4\x01\n\x0e\x44riftReference\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.foveal.v1.DriftReferenceKind\x12\x13\n\x0bphotographs\x18\x02 \x01(\x04\x12$\n\x05\x61larm\x18\x03 \x01(\x0b\x32\x15.foveal.v1.DriftAlarm\x12\x39\n\x08\x65vidence\x18\x04 \x03(\x0b\x32\'.foveal.v1.DriftReference.EvidenceEntry\x1a/\n\rEvidenceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\",\n\nDriftAlarm\x12\r\n\x05since\x18\x01 \x01(\t\x12\x0f\n\x07signals\x18\x02 \x03(\t\"\xdd\x01\n\tDriftWeek\x12\x0c\n\x04week\x18\x01 \x01(\t\x12\x13\n\x0bphotographs\x18\x02 \x01(\r\x12(\n\x07quality\x18\x03 \x03(\x0b\x32\x17.foveal.v1.QualityCount\x12\x0c\n\x04icdr\x18\x04 \x03(\r\x12\x17\n\x0funlike_training\x18\x05 \x01(\r\x12.\n\x05means\x18\x06 \x03(\x0b\x32\x1f.foveal.v1.DriftWeek.MeansEntry\x1a,\n\nMeansEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"M\n\x0cQualityCount\x12(\n\x06status\x18\x01 \x01(\x0e\x32\x18.foveal.v1.QualityStatus\x12\x13\n\x0bphotographs\x18\x02 \x01(\r*\x93\x01\n\x0cReplicaState\x12\x1d\n\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15REPLICA_STATE_SERVING\x10\x01\x12\x18\n\x14REPLICA_STATE_BEHIND\x10\x02\x12\x16\n\x12REPLICA_STATE_AWAY\x10\x03\x12\x17\n\x13REPLICA_STATE_UNFIT\x10\x04*\x98\x01\n\x0b\x42undleEvent\x12\x1c\n\x18\x42UNDLE_EVENT_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42UNDLE_EVENT_SERVING\x10\x01\x12\x19\n\x15\x42UNDLE_EVENT_UPGRADED\x10\x02\x12\x1c\n\x18\x42UNDLE_EVENT_ROLLED_BACK\x10\x03\x12\x18\n\x14\x42UNDLE_EVENT_REFUSED\x10\x04*\x81\x01\n\x0cServingState\x12\x1d\n\x19SERVING_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SERVING_STATE_SERVING\x10\x01\x12\x1d\n\x19SERVING_STATE_NOT_SERVING\x10\x02\x12\x18\n\x14SERVING_STATE_ABSENT\x10\x03*y\n\x12\x44riftReferenceKind\x12$\n DRIFT_REFERENCE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44RIFT_REFERENCE_KIND_OWN\x10\x01\x12\x1f\n\x1b\x44RIFT_REFERENCE_KIND_BUNDLE\x10\x02\x32\x98\x02\n\x05\x41\x64min\x12\x43\n\x08SelfTest\x12\x1a.foveal.v1.SelfTestRequest\x1a\x1b.foveal.v1.SelfTestResponse\x12=\n\x06Reload\x12\x18.foveal.v1.ReloadRequest\x1a\x19.foveal.v1.ReloadResponse\x12\x46\n\tGetStatus\x12\x1b.foveal.v1.GetStatusRequest\x1a\x1c.foveal.v1.GetStatusResponse\x12\x43\n\x08GetDrift\x12\x1a.foveal.v1.GetDriftRequest\x1a\x1b.foveal.v1.GetDriftResponseBN\n\rdev.foveal.v1B\nAdminProtoP\x01Z#foveal.dev/proto/foveal/v1;fovealv1\xaa\x02\tFoveal.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,12 +38,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DRIFTREFERENCE_EVIDENCEENTRY']._serialized_options = b'8\001'
   _globals['_DRIFTWEEK_MEANSENTRY']._loaded_options = None
   _globals['_DRIFTWEEK_MEANSENTRY']._serialized_options = b'8\001'
-  _globals['_BUNDLEEVENT']._serialized_start=2444
-  _globals['_BUNDLEEVENT']._serialized_end=2596
-  _globals['_SERVINGSTATE']._serialized_start=2599
-  _globals['_SERVINGSTATE']._serialized_end=2728
-  _globals['_DRIFTREFERENCEKIND']._serialized_start=2730
-  _globals['_DRIFTREFERENCEKIND']._serialized_end=2851
+  _globals['_REPLICASTATE']._serialized_start=2616
+  _globals['_REPLICASTATE']._serialized_end=2763
+  _globals['_BUNDLEEVENT']._serialized_start=2766
+  _globals['_BUNDLEEVENT']._serialized_end=2918
+  _globals['_SERVINGSTATE']._serialized_start=2921
+  _globals['_SERVINGSTATE']._serialized_end=3050
+  _globals['_DRIFTREFERENCEKIND']._serialized_start=3052
+  _globals['_DRIFTREFERENCEKIND']._serialized_end=3173
   _globals['_SELFTESTREQUEST']._serialized_start=86
   _globals['_SELFTESTREQUEST']._serialized_end=103
   _globals['_SELFTESTRESPONSE']._serialized_start=106
@@ -57,33 +59,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSREQUEST']._serialized_start=556
   _globals['_GETSTATUSREQUEST']._serialized_end=574
   _globals['_GETSTATUSRESPONSE']._serialized_start=577
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1186
-  _globals['_LOADEDMODEL']._serialized_start=1188
-  _globals['_LOADEDMODEL']._serialized_end=1268
-  _globals['_BUNDLECHANGE']._serialized_start=1270
-  _globals['_BUNDLECHANGE']._serialized_end=1388
-  _globals['_CERTIFICATE']._serialized_start=1390
-  _globals['_CERTIFICATE']._serialized_end=1506
-  _globals['_LATENCY']._serialized_start=1508
-  _globals['_LATENCY']._serialized_end=1596
-  _globals['_GETDRIFTREQUEST']._serialized_start=1598
-  _globals['_GETDRIFTREQUEST']._serialized_end=1630
-  _globals['_GETDRIFTRESPONSE']._serialized_start=1632
-  _globals['_GETDRIFTRESPONSE']._serialized_end=1708
-  _globals['_CAMERADRIFT']._serialized_start=1711
-  _globals['_CAMERADRIFT']._serialized_end=1861
-  _globals['_DRIFTREFERENCE']._serialized_start=1864
-  _globals['_DRIFTREFERENCE']._serialized_end=2092
-  _globals['_DRIFTREFERENCE_EVIDENCEENTRY']._serialized_start=2045
-  _globals['_DRIFTREFERENCE_EVIDENCEENTRY']._serialized_end=2092
-  _globals['_DRIFTALARM']._serialized_start=2094
-  _globals['_DRIFTALARM']._serialized_end=2138
-  _globals['_DRIFTWEEK']._serialized_start=2141
-  _globals['_DRIFTWEEK']._serialized_end=2362
-  _globals['_DRIFTWEEK_MEANSENTRY']._serialized_start=2318
-  _globals['_DRIFTWEEK_MEANSENTRY']._serialized_end=2362
-  _globals['_QUALITYCOUNT']._serialized_start=2364
-  _globals['_QUALITYCOUNT']._serialized_end=2441
-  _globals['_ADMIN']._serialized_start=2854
-  _globals['_ADMIN']._serialized_end=3134
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1239
+  _globals['_ARCHIVEREPLICA']._serialized_start=1241
+  _globals['_ARCHIVEREPLICA']._serialized_end=1358
+  _globals['_LOADEDMODEL']._serialized_start=1360
+  _globals['_LOADEDMODEL']._serialized_end=1440
+  _globals['_BUNDLECHANGE']._serialized_start=1442
+  _globals['_BUNDLECHANGE']._serialized_end=1560
+  _globals['_CERTIFICATE']._serialized_start=1562
+  _globals['_CERTIFICATE']._serialized_end=1678
+  _globals['_LATENCY']._serialized_start=1680
+  _globals['_LATENCY']._serialized_end=1768
+  _globals['_GETDRIFTREQUEST']._serialized_start=1770
+  _globals['_GETDRIFTREQUEST']._serialized_end=1802
+  _globals['_GETDRIFTRESPONSE']._serialized_start=1804
+  _globals['_GETDRIFTRESPONSE']._serialized_end=1880
+  _globals['_CAMERADRIFT']._serialized_start=1883
+  _globals['_CAMERADRIFT']._serialized_end=2033
+  _globals['_DRIFTREFERENCE']._serialized_start=2036
+  _globals['_DRIFTREFERENCE']._serialized_end=2264
+  _globals['_DRIFTREFERENCE_EVIDENCEENTRY']._serialized_start=2217
+  _globals['_DRIFTREFERENCE_EVIDENCEENTRY']._serialized_end=2264
+  _globals['_DRIFTALARM']._serialized_start=2266
+  _globals['_DRIFTALARM']._serialized_end=2310
+  _globals['_DRIFTWEEK']._serialized_start=2313
+  _globals['_DRIFTWEEK']._serialized_end=2534
+  _globals['_DRIFTWEEK_MEANSENTRY']._serialized_start=2490
+  _globals['_DRIFTWEEK_MEANSENTRY']._serialized_end=2534
+  _globals['_QUALITYCOUNT']._serialized_start=2536
+  _globals['_QUALITYCOUNT']._serialized_end=2613
+  _globals['_ADMIN']._serialized_start=3176
+  _globals['_ADMIN']._serialized_end=3456
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ReplicaState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REPLICA_STATE_UNSPECIFIED: _ClassVar[ReplicaState]
+    REPLICA_STATE_SERVING: _ClassVar[ReplicaState]
+    REPLICA_STATE_BEHIND: _ClassVar[ReplicaState]
+    REPLICA_STATE_AWAY: _ClassVar[ReplicaState]
+    REPLICA_STATE_UNFIT: _ClassVar[ReplicaState]
+
 class BundleEvent(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     BUNDLE_EVENT_UNSPECIFIED: _ClassVar[BundleEvent]
@@ -29,6 +37,11 @@ class DriftReferenceKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DRIFT_REFERENCE_KIND_UNSPECIFIED: _ClassVar[DriftReferenceKind]
     DRIFT_REFERENCE_KIND_OWN: _ClassVar[DriftReferenceKind]
     DRIFT_REFERENCE_KIND_BUNDLE: _ClassVar[DriftReferenceKind]
+REPLICA_STATE_UNSPECIFIED: ReplicaState
+REPLICA_STATE_SERVING: ReplicaState
+REPLICA_STATE_BEHIND: ReplicaState
+REPLICA_STATE_AWAY: ReplicaState
+REPLICA_STATE_UNFIT: ReplicaState
 BUNDLE_EVENT_UNSPECIFIED: BundleEvent
 BUNDLE_EVENT_SERVING: BundleEvent
 BUNDLE_EVENT_UPGRADED: BundleEvent
@@ -101,7 +114,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("model", "screening", "archive", "reason", "uptime_s", "workers_ready", "workers_wanted", "workers_lost", "queued_studies", "queued_bytes", "self_test_passed", "models", "history", "certificate", "last_self_test", "self_test_age_s", "latency")
+    __slots__ = ("model", "screening", "archive", "reason", "uptime_s", "workers_ready", "workers_wanted", "workers_lost", "queued_studies", "queued_bytes", "self_test_passed", "models", "history", "certificate", "last_self_test", "self_test_age_s", "latency", "archive_replicas")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SCREENING_FIELD_NUMBER: _ClassVar[int]
     ARCHIVE_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +132,7 @@ class GetStatusResponse(_message.Message):
     LAST_SELF_TEST_FIELD_NUMBER: _ClassVar[int]
     SELF_TEST_AGE_S_FIELD_NUMBER: _ClassVar[int]
     LATENCY_FIELD_NUMBER: _ClassVar[int]
+    ARCHIVE_REPLICAS_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     screening: ServingState
     archive: ServingState
@@ -136,7 +150,20 @@ class GetStatusResponse(_message.Message):
     last_self_test: SelfTestResponse
     self_test_age_s: float
     latency: Latency
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., screening: _Optional[_Union[ServingState, str]] = ..., archive: _Optional[_Union[ServingState, str]] = ..., reason: _Optional[str] = ..., uptime_s: _Optional[float] = ..., workers_ready: _Optional[int] = ..., workers_wanted: _Optional[int] = ..., workers_lost: _Optional[int] = ..., queued_studies: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., self_test_passed: _Optional[bool] = ..., models: _Optional[_Iterable[_Union[LoadedModel, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[BundleChange, _Mapping]]] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ..., last_self_test: _Optional[_Union[SelfTestResponse, _Mapping]] = ..., self_test_age_s: _Optional[float] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ...) -> None: ...
+    archive_replicas: _containers.RepeatedCompositeFieldContainer[ArchiveReplica]
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., screening: _Optional[_Union[ServingState, str]] = ..., archive: _Optional[_Union[ServingState, str]] = ..., reason: _Optional[str] = ..., uptime_s: _Optional[float] = ..., workers_ready: _Optional[int] = ..., workers_wanted: _Optional[int] = ..., workers_lost: _Optional[int] = ..., queued_studies: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., self_test_passed: _Optional[bool] = ..., models: _Optional[_Iterable[_Union[LoadedModel, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[BundleChange, _Mapping]]] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ..., last_self_test: _Optional[_Union[SelfTestResponse, _Mapping]] = ..., self_test_age_s: _Optional[float] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., archive_replicas: _Optional[_Iterable[_Union[ArchiveReplica, _Mapping]]] = ...) -> None: ...
+
+class ArchiveReplica(_message.Message):
+    __slots__ = ("number", "state", "lag_s", "reads")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    LAG_S_FIELD_NUMBER: _ClassVar[int]
+    READS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    state: ReplicaState
+    lag_s: float
+    reads: int
+    def __init__(self, number: _Optional[int] = ..., state: _Optional[_Union[ReplicaState, str]] = ..., lag_s: _Optional[float] = ..., reads: _Optional[int] = ...) -> None: ...
 
 class LoadedModel(_message.Message):
     __slots__ = ("name", "model", "healthy")

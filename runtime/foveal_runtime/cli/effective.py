@@ -40,9 +40,11 @@ def document(settings: Settings) -> dict[str, Any]:
 
 
 def shown(key: str, value: Any) -> Any:
-    """A value as it may be printed: the archive's location without its user and password."""
+    """A value as it may be printed: the archive's location without its user and password, and so are its standbys'."""
     if key == "store" and value:
         return printable(value)
+    if key == "store_replicas":
+        return [printable(each) for each in value]
     if isinstance(value, Enum):
         return value.value
     return str(value) if isinstance(value, Path) else value

@@ -27,6 +27,7 @@ def serve(
     address: str | None = None,
     http: str | None = None,
     store: str | None = None,
+    store_replica: Annotated[list[str] | None, Parameter(negative=())] = None,
     store_password_file: Path | None = None,
     collection: str | None = None,
     hash_patients: Path | None = None,
@@ -85,7 +86,9 @@ def serve(
         http: HOST:PORT where the same calls are offered over HTTP with JSON and photographs as files (docs/http.md); needs
             foveal[http].
         store: folder of the embedded PostgreSQL, or a postgresql:// URL without a password.
-        store_password_file: file with the password of that URL; otherwise PGPASSFILE, ~/.pgpass or a service says it.
+        store_replica: postgresql:// URL of a streaming standby of that store, which answers searches and listings while it is
+            well and has what was written; may be repeated.
+        store_password_file: file with the password of these URLs; otherwise PGPASSFILE, ~/.pgpass or a service says it.
         collection: collection of the archive to serve; made when it is new. Default "default".
         hash_patients: file of the key with which patient references are hashed (HMAC-SHA256), made where it is missing;
             default: patients.key in the store's folder.
@@ -144,8 +147,9 @@ def serve(
     from foveal_runtime.serving.settings import read_settings
     from foveal_runtime.store.location import refuse_password
 
-    if store is not None:
-        refuse_password(store)
+    for location in (store, *(store_replica or ())):
+        if location is not None:
+            refuse_password(location)
     found = read_settings(
         config,
         {
@@ -153,6 +157,7 @@ def serve(
             "address": address,
             "http": http,
             "store": store,
+            "store_replica": None if store_replica is None else tuple(store_replica),
             "store_password_file": store_password_file,
             "collection": collection,
             "hash_patients": hash_patients,
@@ -284,7 +289,8 @@ def _where(server: Server, opened: Bundle) -> str:
     from foveal_runtime.store.location import printable
 
     manifest, settings = opened.manifest, server.config
-    store = f", archive in {printable(settings.store)}" if settings.store else ""
+    standbys = f" with {len(settings.store_replicas)} for searches" if settings.store_replicas else ""
+    store = f", archive in {printable(settings.store)}{standbys}" if settings.store else ""
     audit = "" if settings.audit is None else f", audit trail in {settings.audit}"
     return (
         f"serving {opened.path} ({manifest.profile} {manifest.precision.value}, space {manifest.space_id[:12]}, provider "

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from foveal_runtime.rpc.certificates import ServerFiles
     from foveal_runtime.rpc.latency import RecentCalls
     from foveal_runtime.rpc.served_drift import ServedDrift
+    from foveal_runtime.rpc.served_replicas import ServedReplicas
     from foveal_runtime.serving.router import Router
 
 
@@ -42,6 +43,7 @@ class Looked:
     certificate: Watched[ServerFiles] | None
     recent: RecentCalls
     drift: ServedDrift
+    replicas: ServedReplicas
 
 
 class AdminService(admin_pb2_grpc.AdminServicer):
@@ -85,6 +87,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
             history=history_to(at.router.hosts()),
             certificate=certificate_to(at.certificate),
             latency=latency_to(at.recent.latencies()),
+            archive_replicas=at.replicas.messages(),
         )
         try:
             bundle = self._host.bundle

@@ -17,8 +17,9 @@ from foveal_runtime.photo.site import read_site
 from foveal_runtime.rpc.certificates import out_of_date, read_server_files
 from foveal_runtime.rpc.findings import SOON_DAYS, access_findings
 from foveal_runtime.serving.address import is_loopback
-from foveal_runtime.store.location import conninfo_of, folder_of, is_url, printable
+from foveal_runtime.store.location import conninfo_of, folder_of, is_url, printable, read_password
 from foveal_runtime.store.patients import read_key
+from foveal_runtime.store.position import WHERE_SQL, Position
 from foveal_runtime.store.references import key_file
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _store(config: ServeConfig) -> Iterator[Finding]:
         return
     try:
         if is_url(config.store):
-            yield _reached(config.store)
+            yield from _servers(config)
         else:
             yield from _folder(folder_of(config.store), config.archive.run_as)
     except FovealError as error:
@@ -172,8 +173,35 @@ def _folder(folder: Path, run_as: str) -> Iterator[Finding]:
     yield disk("store", folder)
 
 
-def _reached(url: str) -> Finding:
-    """Of a database server.
+def _servers(config: ServeConfig) -> Iterator[Finding]:
+    """Of a database server and its standbys.
+
+    Raises:
+        FovealError: it can't be reached.
+    """
+    password = None if config.store_password_file is None else read_password(config.store_password_file)
+    version, owner = _asked(config.store, password)
+    yield Finding(name="store", status=Status.OK, says=f"{printable(config.store)} answers, PostgreSQL {version // 10000}")
+    for number, url in enumerate(config.store_replicas, 1):
+        name = f"store replica {number}"
+        try:
+            _, standby = _asked(url, password)
+        except FovealError as error:
+            # The owner answers what it would have: no reason not to start.
+            mend = "mend it, or leave it out: the owner answers until then"
+            yield Finding(name=name, status=Status.WARNING, says=str(error), mend=mend)
+            continue
+        if not standby.standby or (standby.system, standby.database) != (owner.system, owner.database):
+            says = f"{printable(url)} is no streaming standby of the store's database, and would answer nothing"
+            mend = "name a standby that pg_basebackup made of it, and the same database"
+            yield Finding(name=name, status=Status.WRONG, says=says, mend=mend)
+        else:
+            behind = max(0, owner.log_bytes - standby.log_bytes)
+            yield Finding(name=name, status=Status.OK, says=f"{printable(url)} answers, {behind} bytes of the log behind")
+
+
+def _asked(url: str, password: str | None) -> tuple[int, Position]:
+    """A server's version, and where it is in its log.
 
     Raises:
         FovealError: it can't be reached.
@@ -183,11 +211,12 @@ def _reached(url: str) -> Finding:
     except ImportError:
         raise StoreError("the client of PostgreSQL is not installed; pip install 'foveal[store]'") from None
     try:
-        with psycopg.connect(conninfo_of(url, connect_timeout_s=_CONNECT_S)) as connection:
-            found = connection.info.server_version
+        with psycopg.connect(conninfo_of(url, connect_timeout_s=_CONNECT_S, password=password)) as connection:
+            row = connection.execute(WHERE_SQL).fetchone()
+            assert row is not None
+            return connection.info.server_version, Position(*row)
     except psycopg.Error as error:
         # Without its text, which may quote the URL.
         raise StoreError(
             f"{printable(url)} can't be reached ({type(error).__name__}); check host, port, user and password with psql"
         ) from None
-    return Finding(name="store", status=Status.OK, says=f"{printable(url)} answers, PostgreSQL {found // 10000}")

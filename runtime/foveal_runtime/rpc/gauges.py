@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal_runtime import __version__
 from foveal_runtime.errors import FovealError, UnavailableError
-from foveal_runtime.rpc import entrance, served_drift
+from foveal_runtime.rpc import entrance, served_drift, served_replicas
 from foveal_runtime.rpc.metrics import COUNTED, Figure
 from foveal_runtime.rpc.metrics import metric as _metric
 
@@ -63,7 +63,7 @@ READ = (
     PROBABILITY, MEMORY, ARCHIVE_UP, ENTRIES, VECTORS, INDEXED, RECALL, BYTES, AUDIT_UP,
     AUDIT_RECORDS,
 )  # fmt: skip
-FIGURES = (*COUNTED, *READ, *entrance.FIGURES, *served_drift.FIGURES)
+FIGURES = (*COUNTED, *READ, *served_replicas.FIGURES, *entrance.FIGURES, *served_drift.FIGURES)
 
 
 class Gauges:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from foveal_runtime.serving.config import ServeConfig
     from foveal_runtime.store import Archive, Stats
     from foveal_runtime.store.database import Database
+    from foveal_runtime.store.replica import ReplicaStatus
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class ServedArchive:
             dim=manifest.embedding_dim,
             collection=self._config.collection,
             options=self._options,
+            replicas=self._config.store_replicas,
         )
         self._alive = True
 
@@ -114,6 +116,16 @@ class ServedArchive:
         if self._archive is None and self._config.store:
             raise LoadingError("the archive is not open yet; wait for the health service to say SERVING, and send again")
         return self._archive
+
+    @property
+    def replicas(self) -> tuple[ReplicaStatus, ...]:
+        """How each of its standbys is; none before it is open."""
+        return () if self._archive is None else self._archive.replicas
+
+    @property
+    def reads_by_owner(self) -> int:
+        """Searches and listings that a standby might have answered and the owner did."""
+        return 0 if self._archive is None else self._archive.reads_by_owner
 
     async def watch(self) -> None:
         """Notice for ever when it is lost, and when it is back."""

@@ -33,6 +33,7 @@ from foveal_runtime.rpc.metrics import Metrics, Observers
 from foveal_runtime.rpc.permissions import ADMIN, ARCHIVE, SCREENING
 from foveal_runtime.rpc.served_archive import ServedArchive
 from foveal_runtime.rpc.served_drift import ServedDrift
+from foveal_runtime.rpc.served_replicas import ServedReplicas
 from foveal_runtime.rpc.service import ScreeningService
 from foveal_runtime.rpc.services import add_services, routed
 from foveal_runtime.rpc.shares import CallShares
@@ -74,6 +75,7 @@ class Server:
         self._trail: Trail | None = None
         self._audited = Audited()
         self._archive = ServedArchive(config, self._tell_health)
+        self._replicas = ServedReplicas(self._archive)
         self._drift = ServedDrift(config, self.host)
         self._recent = RecentCalls()
         self._watchers = Watchers()
@@ -189,6 +191,7 @@ class Server:
             certificate=certificate,
             recent=self._recent,
             drift=self._drift,
+            replicas=self._replicas,
         )
 
     def _call_ended(self, name: str, outcome: str, seconds: float) -> None:
@@ -201,6 +204,7 @@ class Server:
         metrics.register(Gauges(self.host, asyncio.get_running_loop(), self._budget, counted, self._trail))
         metrics.register(entrance)
         metrics.register(self._drift)
+        metrics.register(self._replicas)
         log.info("metrics on %s", metrics.listen(self.config.metrics))
 
     def _begin_trail(self) -> None:

@@ -48,10 +48,12 @@ class ServeConfig:
     """A second bundle that grades what the first graded; its answers are compared and never sent (`foveal shadow report`)."""
     store: str = ""
     """Folder or postgresql:// URL of the archive; empty serves none."""
+    store_replicas: tuple[str, ...] = ()
+    """postgresql:// URLs of streaming standbys of the store, which answer searches and listings while they are well."""
     collection: str = "default"
     """Collection of the archive that is served; made when it is new."""
     store_password_file: Path | None = None
-    """File with the password of a postgresql:// URL, on one line; it is for its owner alone."""
+    """File with the password of a postgresql:// URL, and of those of its standbys, on one line; it is for its owner alone."""
     hash_patients: Path | None = None
     """File of the key with which patient references are hashed, made where it is missing; empty is `patients.key` in the
     store's folder."""
@@ -196,6 +198,7 @@ class ServeConfig:
             raise ConfigError("patient_references is plain, and hash_patients names a key; leave one of them out")
         if self.store_password_file is not None and not is_url(self.store):
             raise ConfigError("store_password_file is for a postgresql:// URL, and the store is none; leave it out")
+        self._check_replicas()
         if self.metrics and not is_loopback(self.metrics) and not self.insecure:
             raise ConfigError(
                 f"metrics on {self.metrics} are read by other machines in plain text and without a password; give "
@@ -216,6 +219,15 @@ class ServeConfig:
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; want 0 or more")
+
+    def _check_replicas(self) -> None:
+        if self.store_replicas and not is_url(self.store):
+            raise ConfigError("store_replicas are standbys of a postgresql:// store, and the store is none; leave them out")
+        for each in self.store_replicas:
+            if not is_url(each):
+                raise ConfigError(
+                    "store_replicas has an entry that is no postgresql:// URL; write postgresql://USER@HOST/DATABASE"
+                )
 
     def _check_reached(self, address: str) -> None:
         if self.tls_cert is None and not self.insecure:

@@ -26,8 +26,8 @@ PREFIX = "FOVEAL_SERVE_"
 _MEASURED = ("workers", "threads", "batch.max_studies")
 """What `foveal compile` measures."""
 _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path as text"}
-_FLAGS = {"max_batch": "batch.max_studies"}
-"""Flags whose setting lies in a table."""
+_FLAGS = {"max_batch": "batch.max_studies", "store_replica": "store_replicas"}
+"""Flags whose setting lies in a table or has another name."""
 
 
 @dataclass(frozen=True, slots=True)
