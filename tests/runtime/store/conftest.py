@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from psycopg.conninfo import make_conninfo
 from servers import reachable_folder
 
 from foveal_runtime.store import Archive, Entry, StoreOptions
 from foveal_runtime.store.entry import Float32
-from foveal_runtime.store.postgres import OWNER_ROLE, EmbeddedPostgres
+from foveal_runtime.store.postgres import OWNER_ROLE, ROOT_ROLE, EmbeddedPostgres
 
 SPACE = "a" * 64
 DIM = 256
@@ -40,12 +41,28 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture(scope="session")
-def store_url(postgres: EmbeddedPostgres) -> str:
-    """The running server as a URL, as its owner; FOVEAL_TEST_POSTGRES_URL names another server's (docs/support.md)."""
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The running server as a URL, as its owner; FOVEAL_TEST_POSTGRES_URL names another server's, as its superuser
+    (`make test-postgresql`)."""
     if elsewhere := os.environ.get("FOVEAL_TEST_POSTGRES_URL"):
         return elsewhere
+    postgres: EmbeddedPostgres = request.getfixturevalue("postgres")
     info = dict(part.split("=", 1) for part in postgres.conninfo(OWNER_ROLE).split())
     return f"postgresql://{OWNER_ROLE}@/foveal?host={info['host']}"
+
+
+@pytest.fixture(scope="session")
+def superuser(request: pytest.FixtureRequest) -> Callable[..., str]:
+    """How a superuser of that server reaches a database of it; without a name the store's."""
+    elsewhere = os.environ.get("FOVEAL_TEST_POSTGRES_URL")
+
+    def conninfo(database: str = "foveal") -> str:
+        if elsewhere:
+            return make_conninfo(elsewhere, dbname=database)
+        postgres: EmbeddedPostgres = request.getfixturevalue("postgres")
+        return postgres.conninfo(ROOT_ROLE, database)
+
+    return conninfo
 
 
 _numbers = itertools.count()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import psycopg
@@ -13,7 +13,6 @@ import pytest
 from foveal_runtime.store import Archive, AttributeEquals, Column, Equals, StoreOptions, rows
 from foveal_runtime.store.filter import compile_filter
 from foveal_runtime.store.index import wanted
-from foveal_runtime.store.postgres import OWNER_ROLE, ROOT_ROLE, EmbeddedPostgres
 from foveal_runtime.store.recall import check_recall
 from foveal_runtime.store.vectors import HalfVector
 
@@ -59,24 +58,24 @@ async def test_a_large_collection_is_searched_by_its_index_and_exactly_on_demand
 
 
 @pytest.fixture
-def index_url(postgres: EmbeddedPostgres, store_url: str) -> Iterator[str]:
+def index_url(superuser: Callable[..., str], store_url: str) -> Iterator[str]:
     """Where the planner takes the index although so small a table is read faster from end to end."""
-    with psycopg.connect(postgres.conninfo(ROOT_ROLE), autocommit=True) as connection:
-        connection.execute(f"ALTER ROLE {OWNER_ROLE} SET enable_seqscan = off")
+    with psycopg.connect(superuser(), autocommit=True) as connection:
+        connection.execute("ALTER DATABASE foveal SET enable_seqscan = off")
         yield store_url
-        connection.execute(f"ALTER ROLE {OWNER_ROLE} RESET enable_seqscan")
+        connection.execute("ALTER DATABASE foveal RESET enable_seqscan")
 
 
-def index_scans(postgres: EmbeddedPostgres) -> int:
+def index_scans(superuser: Callable[..., str]) -> int:
     """How often any approximate index was asked so far."""
-    with psycopg.connect(postgres.conninfo(ROOT_ROLE), autocommit=True) as connection:
+    with psycopg.connect(superuser(), autocommit=True) as connection:
         row = connection.execute("SELECT sum(idx_scan) FROM pg_stat_user_indexes WHERE indexrelname LIKE '%hnsw%'").fetchone()
     assert row is not None
     return int(row[0] or 0)
 
 
 async def test_near_neighbours_come_in_the_order_of_their_distance_and_none_is_missed_by_more_than_float16(
-    postgres: EmbeddedPostgres, index_url: str, collection_name: str
+    superuser: Callable[..., str], index_url: str, collection_name: str
 ) -> None:
     """The index's own order errs by the 11 bits of its float16, which is more than parts a trained model's neighbours."""
     archive = await Archive.open(index_url, space_id=SPACE, collection=collection_name, options=SMALL_SWITCH)
@@ -86,7 +85,7 @@ async def test_near_neighbours_come_in_the_order_of_their_distance_and_none_is_m
     vectors_ND = (vectors_ND / np.linalg.norm(vectors_ND, axis=1, keepdims=True)).astype(np.float32)
     await archive.upsert([entry(id=str(n), kind="image", vector=v) for n, v in enumerate(vectors_ND[:LARGE])])
     await archive.build_indexes()
-    before = index_scans(postgres)
+    before = index_scans(superuser)
     further = []
     for query_D in vectors_ND[LARGE:]:
         fast = await archive.search(query_D, kind="image", k=10)
@@ -96,7 +95,7 @@ async def test_near_neighbours_come_in_the_order_of_their_distance_and_none_is_m
         further += [t.score - f.score for t, f in zip(true.hits, fast.hits, strict=True)]
     await archive.close()
     end = time.monotonic() + 5
-    while index_scans(postgres) < before + 20:  # counted when a connection ends
+    while index_scans(superuser) < before + 20:  # counted when a connection ends
         assert time.monotonic() < end, "the index was not asked"
         await asyncio.sleep(0.05)
     assert max(further) < FLOAT16_COSINE
@@ -107,14 +106,14 @@ FLOAT16_COSINE = 1e-4
 
 
 async def test_the_planner_cannot_take_the_order_of_the_index_for_that_of_the_distance(
-    large: Archive, postgres: EmbeddedPostgres
+    large: Archive, superuser: Callable[..., str]
 ) -> None:
     """It did, in large tables: hits came in the index's order, and at a million vectors 13 % of the nearest ten were others."""
     query_D = unit_vectors(1)[0]
     text, params = rows.index_search(large.collection.tables, "image", query_D, compile_filter(None), 10, False)
     literal = str(query_D.tolist())
     values = [literal if isinstance(value, HalfVector) else value for value in params]
-    with psycopg.connect(postgres.conninfo(ROOT_ROLE), autocommit=True) as connection:
+    with psycopg.connect(superuser(), autocommit=True) as connection:
         connection.execute("SET enable_sort = off; SET enable_seqscan = off; SET search_path = public")
         cursor = psycopg.ClientCursor(connection)
         cursor.execute("EXPLAIN " + text.replace("<=> %s", "<=> %s::halfvec"), values)
@@ -176,9 +175,9 @@ async def test_two_servers_build_an_index_once(store_url: str, collection_name: 
             await archive.close()
 
 
-async def test_what_a_killed_build_left_is_built_again(large: Archive, postgres: EmbeddedPostgres) -> None:
+async def test_what_a_killed_build_left_is_built_again(large: Archive, superuser: Callable[..., str]) -> None:
     name = wanted(large.collection.tables.vectors["image"])[0].name
-    with psycopg.connect(postgres.conninfo(ROOT_ROLE), autocommit=True) as connection:
+    with psycopg.connect(superuser(), autocommit=True) as connection:
         connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", (f"foveal.{name}",))
     assert not (await large.stats()).indexed["image"]
     assert (await large.search(unit_vectors(1)[0], kind="image")).exact

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -10,7 +11,6 @@ from psycopg import sql
 
 from foveal_runtime.errors import InputError, PreconditionError, SpaceMismatchError, StoreError
 from foveal_runtime.store import Archive, StoreOptions, schema
-from foveal_runtime.store.postgres import OWNER_ROLE, ROOT_ROLE, EmbeddedPostgres
 
 from .conftest import SPACE, entry, make_entries, unit_vectors
 
@@ -18,16 +18,17 @@ QUICK = StoreOptions(maintain=False, retry_for_s=0.5)
 
 
 @pytest.fixture
-async def fresh_url(postgres: EmbeddedPostgres, collection_name: str) -> AsyncIterator[str]:
+async def fresh_url(superuser: Callable[..., str], store_url: str, collection_name: str) -> AsyncIterator[str]:
     """A database of its own with pgvector and no schema."""
     name = collection_name.replace("-", "_")
-    with psycopg.connect(postgres.conninfo(ROOT_ROLE), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(OWNER_ROLE)))
-    with psycopg.connect(postgres.conninfo(ROOT_ROLE, name), autocommit=True) as connection:
+    there = urlsplit(store_url)
+    with psycopg.connect(superuser(), autocommit=True) as connection:
+        owner = sql.Identifier(str(there.username))
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), owner))
+    with psycopg.connect(superuser(name), autocommit=True) as connection:
         connection.execute("CREATE EXTENSION vector")
-    host = dict(part.split("=", 1) for part in postgres.conninfo(OWNER_ROLE).split())["host"]
-    yield f"postgresql://{OWNER_ROLE}@/{name}?host={host}"
-    with psycopg.connect(postgres.conninfo(ROOT_ROLE), autocommit=True) as connection:
+    yield f"postgresql://{there.netloc}/{name}?{there.query}"
+    with psycopg.connect(superuser(), autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
