@@ -19,7 +19,7 @@ PYTEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 WORKERS ?= 2
 PYTEST := $(PYTEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all test-transformers check-deploy check-security licences requirements gpu bench bench-check sweeps proto client reference docs wheel wheelhouse clean
+.PHONY: help install install-runtime demo test check format lint types imports stubs unit test-all test-transformers test-postgresql check-deploy check-security licences requirements gpu bench bench-check sweeps proto client reference docs wheel wheelhouse clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -81,6 +81,9 @@ test-transformers: $(READY)  ## Training's and export's tests with transformers 
 	@$(BIN)/python scripts/over_venv.py $(VENV) $(NEWER)
 	@$(NEWER)/bin/python scripts/quiet_pip.py "transformers 5" --log $(VENV)/transformers.log -- install --no-compile "transformers>=5,<6"
 	$(PYTEST_ENV) $(NEWER)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests/train tests/export
+
+test-postgresql: $(READY)  ## The store's tests on each PostgreSQL that can be had, 15 to 18; Debian's are fetched into build/, as root
+	$(PYTEST_ENV) $(BIN)/python scripts/postgresql_versions.py
 
 check-deploy: $(READY)  ## The samples in deploy/ by their own linters; those that are not installed are skipped by name
 	$(BIN)/python scripts/check_deploy.py

@@ -38,6 +38,13 @@ class Owner(TcpPostgres):
         """Where it is, without a password."""
         return f"postgresql://{role}@127.0.0.1:{self.port}/{database}"
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """All of its processes stand still: connections stay open, and nothing answers."""
+        assert self.pid is not None
+        with _stopped(self.pid):
+            yield
+
     def sql(self, statement: str, database: str = "region") -> Any:
         """The first value of an answer, asked as the superuser."""
         with psycopg.connect(self.conninfo(ROOT_ROLE, database), autocommit=True) as connection:
@@ -117,15 +124,8 @@ class Standby:
     def stopped(self) -> Iterator[None]:
         """All of its processes stand still: connections stay open, and nothing answers."""
         assert self._process is not None
-        root = self._process.pid
-        pids = [root, *(int(pid) for pid in Path(f"/proc/{root}/task/{root}/children").read_text().split())]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        with _stopped(self._process.pid):
             yield
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
 
     @contextmanager
     def delayed(self) -> Iterator[None]:
@@ -153,6 +153,18 @@ class Standby:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(60)
+
+
+@contextmanager
+def _stopped(postmaster: int) -> Iterator[None]:
+    pids = [postmaster, *(int(pid) for pid in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split())]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def _first(cursor: psycopg.Cursor[Any]) -> Any:

@@ -147,6 +147,7 @@ class Replica:
         if (position.system, position.database) != (owner.system, owner.database):
             return ReplicaState.UNFIT, "it is no standby of this database: its system identifier or its database is another"
         self._log_bytes = position.log_bytes
+        self._owes_bytes = min(self._owes_bytes, owner.log_bytes)  # another owner's log may be shorter
         self._held_since_s = self._owner.held_since_s(position.log_bytes) or self._held_since_s
         # Taken back when it is well within the limit, so that it does not come and go.
         limit_s = self._max_lag_s if self._pool is not None else self._max_lag_s / 2

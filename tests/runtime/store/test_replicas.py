@@ -186,6 +186,21 @@ async def test_a_standby_that_hangs_keeps_no_caller(opened: Opening, standby: St
         await serving(archive)
 
 
+async def test_searches_that_need_no_others_writes_go_on_without_the_owner_as_long_as_the_lag_allows(
+    opened: Opening, owner: Owner, standby: Standby
+) -> None:
+    items = make_entries(5)
+    async with opened(OWN) as archive:
+        await archive.upsert(items)
+        standby.caught_up()
+        await serving(archive)
+        assert await found(archive, items[0]) == items[0].id
+        with owner.stopped():
+            async with asyncio.timeout(30):
+                assert [await found(archive, item) for item in items] == [item.id for item in items]
+        assert archive.reads_by_owner == 0
+
+
 async def test_a_standby_too_far_behind_is_left_out_until_it_has_caught_up(opened: Opening, standby: Standby) -> None:
     items = make_entries(2)
     async with opened(replace(OWN, replica_max_lag_s=0.4)) as archive, opened(OPTIONS, ()) as other:
