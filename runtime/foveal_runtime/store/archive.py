@@ -23,7 +23,7 @@ from foveal_runtime.store.entry import (
     kinds_of,
 )
 from foveal_runtime.store.filter import Filter, compile_filter
-from foveal_runtime.store.options import StoreOptions
+from foveal_runtime.store.options import ReplicaReads, StoreOptions
 from foveal_runtime.store.patients import PatientRefs
 from foveal_runtime.store.reading import Reading
 from foveal_runtime.store.stats import Stats, gather
@@ -265,10 +265,10 @@ class Archive(Reading):
         return Removed(entries=entries, vectors=vectors)
 
     async def _write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """`_run` for what changes the collection; with standbys it is noted how far they must be to show it."""
+        """`_run` for what changes the collection; where searches do not ask the owner, it is noted how far standbys must be."""
         from foveal_runtime.store.position import Position
 
-        if self._replicas is None:
+        if self._replicas is None or self.options.replica_reads is not ReplicaReads.OWN_WRITES:
             return await self._run(work)
 
         async def noted(connection: AsyncConnection) -> tuple[T, Position]:

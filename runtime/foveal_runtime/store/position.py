@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 WHERE_SQL = (
     "SELECT pg_is_in_recovery(), system_identifier,"
     " (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),"
-    " (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END - '0/0')::bigint"
-    " FROM pg_control_system()"
+    " coalesce((CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END - '0/0')"
+    "::bigint, 0) FROM pg_control_system()"
 )
-"""A row of `Position`."""
+"""A row of `Position`; a standby that tells no position is at 0, and so behind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from foveal_runtime.errors import ConfigError, FovealError, PreconditionError, S
 from foveal_runtime.store import Archive, Column, Equals, StoreOptions
 from foveal_runtime.store.database import Database
 from foveal_runtime.store.location import conninfo_of, printable
+from foveal_runtime.store.position import Position
 from foveal_runtime.store.postgres import ROOT_ROLE
 
 from .conftest import SPACE, entry, make_entries, unit_vectors, vector_of
@@ -48,6 +49,7 @@ async def test_a_role_that_may_only_serve_reads_writes_and_makes_collections(rea
         assert await archive.upsert(items) == 300
         assert (await archive.search(vector_of(items[7]), kind="image", k=1)).hits[0].id == items[7].id
         assert (await archive.delete([items[0].id])).entries == 1
+        assert (await archive.database.run(Position.of)).log_bytes > 0, "what searches on standbys need"
     finally:
         await archive.close()
 
