@@ -48,7 +48,7 @@ class Benchmark:
 
     def needs(self, given: dict[str, str]) -> list[str]:
         """What its steps name and nobody gave."""
-        return [name for name in ("idrid",) if name not in given and any(f"{{{name}}}" in step for step in self.steps)]
+        return [name for name in ("idrid", "run") if name not in given and any(f"{{{name}}}" in step for step in self.steps)]
 
     @property
     def text(self) -> str:
@@ -115,6 +115,7 @@ def run(
     bundle: Path = ROOT / "models" / "edge",
     photographs: Path = ROOT / "examples" / "photographs",
     idrid: str = "",
+    trained: Annotated[str, Parameter(name="--run")] = "",
     work: Path = ROOT / "runs" / "benchmarks",
     results: Path | None = None,
 ) -> None:
@@ -126,11 +127,13 @@ def run(
         bundle: that is served.
         photographs: folder of those that are sent.
         idrid: as idrid:PATH.
+        trained: run that `foveal train` wrote, with its data where it was.
         work: folder for what is made on the way, and kept.
         results: folder of the results; benchmarks/results/DATE-MACHINE by default.
     """
     known, found = plan(), machine()
-    given = {"bundle": str(bundle), "photographs": str(photographs), "work": str(work), **({"idrid": idrid} if idrid else {})}
+    given = {"bundle": str(bundle), "photographs": str(photographs), "work": str(work), "idrid": idrid, "run": trained}
+    given = {name: value for name, value in given.items() if value}
     unknown = [name for name in names if name not in known]
     if unknown or not (names or all_):
         sys.exit(f"no benchmark {', '.join(unknown)}" if unknown else "name benchmarks, or give --all; `list` has them")

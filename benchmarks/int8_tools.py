@@ -1,10 +1,12 @@
-"""One image graph quantised by foveal, by NNCF and by NVIDIA's ModelOpt: error on held-out photographs, bytes, time.
+"""One image graph quantised by foveal and five other tools: error on held-out photographs, bytes, time.
 
     python benchmarks/int8_tools.py dump RUN BUNDLE FOLDER         # here; a BUNDLE of RUN with --variants int8,fp32
     python benchmarks/int8_tools.py quantise nncf FOLDER           # each in an environment of its own: nncf, onnx
     python benchmarks/int8_tools.py quantise nncf-control FOLDER   # with its accuracy control
     python benchmarks/int8_tools.py quantise modelopt FOLDER       # nvidia-modelopt[onnx]
     python benchmarks/int8_tools.py quantise modelopt-kept FOLDER  # the convolutions in floating point that foveal keeps there
+    python benchmarks/int8_tools.py quantise optimum FOLDER        # here
+    python benchmarks/int8_tools.py quantise olive FOLDER          # olive-ai over this environment
     python benchmarks/int8_tools.py compare FOLDER...              # here again
     python benchmarks/int8_tools.py judge RUN BUNDLE FOLDER        # BUNDLE with each graph in its image graph's place
 
@@ -30,11 +32,14 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ort_quantisers import with_olive, with_optimum
+
 INPUT = "pixels_BCHW"
 PARTS = ("calibration", "validation", "held_out")
 DROP = 0.005
 """Of the mean cosine of tokens, that NNCF's accuracy control may lose."""
 ROUNDS = 25
+ORT_TOOLS = {"optimum": with_optimum, "olive": with_olive}
 
 
 def dump(run_path: Path, bundle: Path, folder: Path) -> None:
@@ -60,6 +65,9 @@ def dump(run_path: Path, bundle: Path, folder: Path) -> None:
 def quantise(tool: str, folder: Path) -> None:
     """Let another tool quantise the FP32 graph."""
     calibration = np.load(folder / "calibration.npy")
+    if tool in ORT_TOOLS:
+        ORT_TOOLS[tool](folder / "fp32.onnx", calibration, INPUT, folder / f"{tool}.onnx")
+        return
     if tool.startswith("modelopt"):
         from modelopt.onnx.quantization import quantize
 
@@ -202,7 +210,7 @@ def main() -> None:
     dumping.add_argument("bundle", type=Path)
     dumping.add_argument("folder", type=Path)
     quantising = kinds.add_parser("quantise")
-    quantising.add_argument("tool", choices=("nncf", "nncf-control", "modelopt", "modelopt-kept"))
+    quantising.add_argument("tool", choices=("nncf", "nncf-control", "modelopt", "modelopt-kept", *ORT_TOOLS))
     quantising.add_argument("folder", type=Path)
     judging = kinds.add_parser("judge")
     for place in ("run", "bundle", "folder"):
