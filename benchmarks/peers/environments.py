@@ -3,32 +3,29 @@
     python -m benchmarks peers                  all, below runs/benchmarks/peers
     python -m benchmarks peers ray triton --environments DIR
 
-An environment is made whole or not at all: its requirements are noted in it last, and one whose note is not that of the
-repository is made anew. foveal itself is not installed there: its runtime is read from this checkout.
+An environment is made whole or not at all, and anew once its pins have changed (benchmarks/environments.py). foveal is not
+installed there: its runtime is read from this checkout.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import environments
 from peers.settings import HERE
-
-_NOTE = "foveal-requirements.txt"
 
 
 def python_of(folder: Path, name: str) -> Path:
     """The interpreter of a peer's environment."""
-    return folder / name / "bin" / "python"
+    return environments.interpreter(_pins(name), folder)
 
 
 def is_made(folder: Path, name: str) -> bool:
     """Whether the environment is there, as the repository wants it."""
-    note = folder / name / _NOTE
-    return note.is_file() and note.read_bytes() == (HERE / name / "requirements.txt").read_bytes()
+    return environments.is_made(_pins(name), folder)
 
 
 def make(folder: Path, name: str) -> float:
@@ -41,16 +38,14 @@ def make(folder: Path, name: str) -> float:
     Raises:
         subprocess.CalledProcessError: something can't be installed here.
     """
-    place, requirements = folder / name, HERE / name / "requirements.txt"
-    if not is_made(folder, name):
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
-        # Everything is pinned. PyTriton's own requirements are those of its client, which nobody uses here.
-        command = [str(python_of(folder, name)), "-m", "pip", "install", "--quiet", "--no-deps", "-r", str(requirements)]
-        subprocess.run(command, check=True)
-        if name == "triton":
-            _unpack_triton(place)
-        shutil.copyfile(requirements, place / _NOTE)
-    return megabytes(place)
+    # Everything is pinned. PyTriton's own requirements are those of its client, which nobody uses here.
+    then = _unpack_triton if name == "triton" else None
+    environments.python_of(_pins(name), folder, options=("--no-deps",), then=then)
+    return megabytes(folder / name)
+
+
+def _pins(name: str) -> Path:
+    return HERE / name / "requirements.txt"
 
 
 def triton_home(place: Path) -> Path:
