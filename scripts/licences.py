@@ -38,6 +38,7 @@ _NOT_HERE = """
 | extra | brings | licence |
 | --- | --- | --- |
 | `http` | Starlette, uvicorn, python-multipart, h11, AnyIO, click | BSD-3-Clause, Apache-2.0 and MIT |
+| `ray` | Ray, Arrow, pandas, FastAPI, aiohttp; HAProxy (not used) | Apache-2.0, BSD-3-Clause, MIT; HAProxy **GPL-2.0** |
 | `gpu` | TensorRT, CUDA and cuDNN libraries | **proprietary**: NVIDIA's licence agreements, to be accepted by who installs |
 | `rtx` | TensorRT for RTX and its plugin of ONNX Runtime | **proprietary**: NVIDIA's |
 | `tensorrt` | TensorRT for RTX's parser and builder | **proprietary**: NVIDIA's |

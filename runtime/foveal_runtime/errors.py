@@ -29,7 +29,8 @@
     │   ├── LoadingError             the server is starting; commands wait for it
     │   ├── StoreError               PostgreSQL unreachable, too old, or its folder unusable
     │   └── AuditError               the audit trail can't be written, and nothing is answered without a record
-    └── NotFoundError                NOT_FOUND
+    ├── NotFoundError                NOT_FOUND
+    └── NotOfferedError              UNIMPLEMENTED: a call that is offered elsewhere
 
 Every message says what, got and how to mend, and never holds note text, record values, image bytes or tokens.
 """
@@ -292,3 +293,11 @@ class NotFoundError(FovealError):
     exit_code = 2
     grpc_code = "NOT_FOUND"
     reason = "NOT_FOUND"
+
+
+class NotOfferedError(FovealError):
+    """A call of the contract that is not offered here; the message says where it is."""
+
+    exit_code = 2
+    grpc_code = "UNIMPLEMENTED"
+    reason = "NOT_OFFERED"

@@ -32,7 +32,7 @@ EXPORTED = {name for figure in FIGURES for name in _series(figure)}
 LABELS = {label for figure in FIGURES for label in figure.labels} | {"instance", "job", "le"}
 CALLERS_FAULT = {
     "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "UNAUTHENTICATED",
-    "PERMISSION_DENIED",
+    "PERMISSION_DENIED", "UNIMPLEMENTED",
 }  # fmt: skip
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal_runtime.cli.layout import printable
-from foveal_runtime.cli.study_file import SUFFIX, read_photograph, read_study
+from foveal_runtime.cli.study_file import SUFFIX, read_study
 from foveal_runtime.errors import InputError
+from foveal_runtime.study.photographs import read_photograph
 
 if TYPE_CHECKING:
     from foveal_runtime.study.photographs import Skipped

@@ -5,52 +5,31 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from foveal_runtime.cli.archive_spec import Photograph, photographs_of
 from foveal_runtime.cli.client import Connection, Kind
 from foveal_runtime.cli.document import Json, print_json
 from foveal_runtime.cli.files import report_skipped
 from foveal_runtime.cli.layout import printable
 from foveal_runtime.cli.progress import Progress
-from foveal_runtime.cli.study_file import is_text, read_photograph
+from foveal_runtime.cli.ray_flags import ArchiveOnRay
+from foveal_runtime.cli.study_file import is_text
 from foveal_runtime.cli.waiting import Patience
 from foveal_runtime.errors import FovealError, ImageError, InputError
+from foveal_runtime.study.photographs import read_photograph
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from foveal_runtime.client import Client
-    from foveal_runtime.engine.answers import VectorKind
     from foveal_runtime.study.photographs import Skipped
-    from foveal_runtime.study.study import Record, Subset
+    from foveal_runtime.study.study import Subset
 
-_BAD_LISTED = 5
 _KNOWN_AT_ONCE = 500
 """Ids asked for in one call when looking for what is already stored."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Photograph:
-    """One thing to index."""
-
-    path: Path
-    patient: str
-    note: str | None
-    record: Record | None
-    icdr: int | None
-    camera: str
-    site: str = ""
-    acquired: date | None = None
-
-    def allows(self, kind: VectorKind) -> bool:
-        """Whether there can be a vector of this kind."""
-        if kind.value == "text":
-            return bool(self.note and self.note.strip())
-        return kind.value != "structured" or self.record is not None
 
 
 def index(
@@ -63,6 +42,7 @@ def index(
     columns: Path | None = None,
     own_patients: Annotated[bool, Parameter(negative=())] = False,
     connection: Connection | None = None,
+    cluster: ArchiveOnRay | None = None,
     json: Json = False,
 ) -> int:
     """Embed the photographs of a folder or data set and store them in the archive of a running server.
@@ -75,15 +55,17 @@ def index(
         foveal index ./photographs
         foveal index folder:./clinic/photographs.csv --site north
         foveal index brset:/data/brset --kind image --kind text
+        foveal index parquet:/archive --ray --bundle bundle --out vectors --ray-address head:6379
 
     Args:
-        source: a folder (or its CSV), or a data set as kind:path.
+        source: a folder (or its CSV), or a data set as kind:path; with --ray also parquet:PATH (docs/deployment.md).
         kind: vectors to store; may be repeated. Default image and joint.
         site: stored with every photograph whose row names none, to filter by.
         skip_bad: index the rest of a data set that has unusable rows.
         columns: mapping file (TOML): what the table's own columns and words mean (docs/datasets.md).
         own_patients: let a row without a patient be a patient of its own instead of an unusable row.
         connection: how to reach the server.
+        cluster: see docs/deployment.md.
         json: print one JSON document with the counts.
     """
     from foveal_runtime._proto import archive_pb2
@@ -91,16 +73,18 @@ def index(
     from foveal_runtime.rpc.messages import KIND_TO
     from foveal_runtime.rpc.status import error_of
 
-    photographs, skipped = _photographs(source, columns, own_patients=own_patients, skip_bad=skip_bad)
-    kinds = [VectorKind(name) for name in kind or ["image", "joint"]]
+    kinds, link = [VectorKind(name) for name in kind or ["image", "joint"]], connection or Connection()
+    read = partial(photographs_of, source, columns, own_patients=own_patients, skip_bad=skip_bad)
+    if cluster is not None and cluster.wanted():
+        from foveal_runtime.cli.archive_ray import Archive, embed_archive
+
+        return embed_archive(Archive(source, read), kinds, cluster, json=json, connection=link, site=site)
+    photographs, skipped = read()
     stored = known = 0
-    failures: dict[str, FovealError] = {}
-    path_of: dict[str, Path] = {}
-    link = connection or Connection()
+    failures, path_of = dict[str, FovealError](), dict[str, Path]()
     with link.open() as client, Progress(len(photographs), "indexing", lines=True) as advance:
-        Patience(link.timeout)(
-            client.stats
-        )  # says in one line when there is no server or no archive, before any photograph is read
+        # Says in one line when there is no server or no archive, before any photograph is read.
+        Patience(link.timeout)(client.stats)
         trained = _trained(client)
 
         def requests() -> Iterator[Any]:
@@ -130,11 +114,10 @@ def index(
                 stored += 1
             advance(1)
     counts = {"photographs": len(photographs), "stored": stored, "already_stored": known, "failed": len(failures)}
-    _print_summary(counts, failures, skipped, json=json)
-    return 2 if failures else 0
+    return _print_summary(counts, failures, skipped, json=json)
 
 
-def _print_summary(counts: dict[str, int], failures: dict[str, FovealError], skipped: Sequence[Skipped], *, json: bool) -> None:
+def _print_summary(counts: dict[str, int], failures: dict[str, FovealError], skipped: Sequence[Skipped], *, json: bool) -> int:
     report_skipped(skipped)
     for path, error in sorted(failures.items()):
         sys.stderr.write(f"error: {printable(path)}: {error}\n")
@@ -143,58 +126,7 @@ def _print_summary(counts: dict[str, int], failures: dict[str, FovealError], ski
         print_json({**counts, "failures": said, "skipped": {str(each.path): each.why for each in skipped}})
     else:
         sys.stdout.write(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items()) + "\n")
-
-
-def _photographs(
-    source: str, columns: Path | None, *, own_patients: bool, skip_bad: bool
-) -> tuple[list[_Photograph], tuple[Skipped, ...]]:
-    """What is to be indexed, and the files of a folder that are left out."""
-    kind, colon, rest = source.partition(":")
-    path = Path(rest if colon and kind == "folder" else source).expanduser()
-    if path.exists() or kind == "folder" or not colon:
-        from foveal_runtime.study.folder import read_folder
-        from foveal_runtime.study.mapping import ColumnMap, Reading, read_map
-        from foveal_runtime.study.problem import grouped
-
-        mapping = ColumnMap() if columns is None else read_map(columns)
-        folder = read_folder(path, Reading(columns=mapping, own_patients=own_patients))
-        if folder.bad_rows and not skip_bad:
-            listed = "; ".join(grouped(folder.bad_rows)[:_BAD_LISTED])
-            raise InputError(
-                f"{source} has {len(folder.bad_rows)} unusable rows: {listed}; "
-                f"mend them, say what unknown codes mean (--columns), or add --skip-bad"
-            )
-        return [
-            _Photograph(
-                path=r.image_path,
-                # Without a patient a photograph is one of its own, called like its file.
-                patient="" if r.patient_id == r.id else r.patient_id,
-                note=r.note,
-                record=r.record,
-                icdr=r.icdr,
-                camera=r.camera,
-                site=r.site,
-                acquired=r.acquired,
-            )
-            for r in folder.rows
-        ], folder.skipped
-    from foveal_runtime.cli.rooms import import_room
-
-    room = import_room("foveal_train.data.source", extra="train")
-    spec = room.with_options(source, columns=columns, own_patients=own_patients)
-    dataset = room.load(spec, skip_bad=skip_bad)
-    return [
-        _Photograph(
-            path=s.image_path,
-            patient=s.patient_id,
-            note=s.note or None,
-            record=s.record,
-            icdr=s.labels.icdr,
-            camera=s.camera,
-        )
-        for s in dataset.samples
-        if s.image_path is not None
-    ], ()
+    return 2 if failures else 0
 
 
 def _trained(client: Client) -> list[Subset]:
@@ -213,8 +145,8 @@ def _trained(client: Client) -> list[Subset]:
 
 
 def _digests(
-    part: list[_Photograph], failures: dict[str, FovealError], seen: Container[str]
-) -> tuple[dict[str, _Photograph], int]:
+    part: list[Photograph], failures: dict[str, FovealError], seen: Container[str]
+) -> tuple[dict[str, Photograph], int]:
     """New photographs by SHA-256, and how many are copies of one before: those are one entry.
 
     Args:
@@ -222,7 +154,7 @@ def _digests(
         failures: told of those that can't be.
         seen: digests of this run's earlier ones.
     """
-    digests: dict[str, _Photograph] = {}
+    digests: dict[str, Photograph] = {}
     copies = 0
     for photograph in part:
         try:
@@ -237,7 +169,7 @@ def _digests(
     return digests, copies
 
 
-def _entry(digest: str, photograph: _Photograph, site: str, trained: list[Subset]) -> Any:
+def _entry(digest: str, photograph: Photograph, site: str, trained: list[Subset]) -> Any:
     from foveal_runtime._proto import archive_pb2
     from foveal_runtime.rpc.grade_messages import ICDR_TO, REFERRAL_TO
     from foveal_runtime.rpc.messages import EYE_TO, study_to
@@ -274,8 +206,8 @@ def _stored_kinds(client: Client, ids: list[str]) -> dict[str, set[Any]]:
     return {entry.facts.id: set(entry.kinds) for entry in client.get_all(archive_pb2.GetRequest(ids=ids))}
 
 
-def _in_parts(items: Iterable[_Photograph], size: int) -> Iterator[list[_Photograph]]:
-    part: list[_Photograph] = []
+def _in_parts(items: Iterable[Photograph], size: int) -> Iterator[list[Photograph]]:
+    part: list[Photograph] = []
     for item in items:
         part.append(item)
         if len(part) == size:

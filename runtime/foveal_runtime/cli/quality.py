@@ -15,8 +15,8 @@ from cyclopts import App
 from foveal_runtime.cli.document import Json, print_json
 from foveal_runtime.cli.files import named_files, report_skipped
 from foveal_runtime.cli.progress import Progress
-from foveal_runtime.cli.study_file import read_photograph
 from foveal_runtime.errors import FovealError, InputError
+from foveal_runtime.study.photographs import read_photograph
 
 if TYPE_CHECKING:
     from foveal_runtime.photo.quality import Assessment

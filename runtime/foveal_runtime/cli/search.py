@@ -14,9 +14,10 @@ from foveal_runtime.cli.client import Connection, Kind, Patient
 from foveal_runtime.cli.csv_rows import HIT_COLUMNS, Csv, hit_row, one_format, print_csv
 from foveal_runtime.cli.document import Json, print_json
 from foveal_runtime.cli.layout import printable, width
-from foveal_runtime.cli.study_file import read_photograph, read_study
+from foveal_runtime.cli.study_file import read_study
 from foveal_runtime.cli.waiting import Patience
 from foveal_runtime.errors import ConfigError, ImageError, InputError
+from foveal_runtime.study.photographs import read_photograph
 from foveal_runtime.study.study import Study
 
 

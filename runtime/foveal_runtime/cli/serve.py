@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from foveal_runtime.cli.document import Json, print_json
+from foveal_runtime.cli.ray_flags import ServeOnRay
 from foveal_runtime.errors import ConfigError, FovealError
 from foveal_runtime.sandbox.confine import Sandbox
 
@@ -67,6 +68,7 @@ def serve(
     drain: Annotated[float | None, Parameter(name="--drain")] = None,
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative=())] = False,
     json: Json = False,
+    cluster: ServeOnRay | None = None,
 ) -> int:
     """Serve a bundle: grading and embedding, and with --store an archive that can be searched.
 
@@ -137,6 +139,7 @@ def serve(
         drain: seconds that accepted work may take after SIGTERM. Default 30.
         verbose: log more than the server's own events, warnings and errors; without --access-log a line for every call.
         json: print one JSON document once it serves: the address, with port 0 the port it got, and what is served.
+        cluster: see docs/deployment.md.
     """
     import os
 
@@ -204,10 +207,10 @@ def serve(
         else:
             sys.stdout.write(toml(found))
         return 0
-    return _run(found.config, verbose=verbose, json=json)
+    return _run(found.config, cluster or ServeOnRay(), verbose=verbose, json=json)
 
 
-def _run(settings: ServeConfig, *, verbose: bool, json: bool) -> int:
+def _run(settings: ServeConfig, cluster: ServeOnRay, *, verbose: bool, json: bool) -> int:
     """Serve until SIGTERM; the exit code."""
     import asyncio
     import logging
@@ -217,6 +220,11 @@ def _run(settings: ServeConfig, *, verbose: bool, json: bool) -> int:
 
     as_json = settings.log_format == "json"
     set_up(as_json=as_json, verbose=verbose, access_log=settings.access_log)
+    options = cluster.options()
+    if options is not None:
+        from foveal_runtime.cli.serve_ray import serve_on_ray
+
+        return serve_on_ray(settings, options, json=json)
     from foveal_runtime.rpc.running import run
     from foveal_runtime.rpc.server import Server
 

@@ -16,31 +16,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from foveal_runtime.errors import ImageError, InputError
+from foveal_runtime.errors import InputError
+from foveal_runtime.study.photographs import read_photograph
 from foveal_runtime.study.study import Eye, Record, Sex, Study
 
 SUFFIX = ".json"
 _PARTS = ("image", "note", "record")
 _MAX_BYTES = 1 << 20
-
-
-def read_photograph(file: Path) -> bytes:
-    """A file's bytes.
-
-    Raises:
-        ImageError: missing, unreadable or empty.
-    """
-    try:
-        data = file.read_bytes()
-    except ValueError:
-        raise ImageError("its name holds a NUL; write the photograph's path") from None
-    except FileNotFoundError:
-        raise ImageError("there is no such file; check the path") from None
-    except OSError as error:
-        raise ImageError(f"it can't be read ({error.strerror}); name a photograph that this user may read") from None
-    if not data:
-        raise ImageError("the file is empty; copy it again")
-    return data
 
 
 def is_text(value: str) -> bool:

@@ -78,7 +78,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         point = self._point(model, request.operating_point)
         answers, sent = await self.answer(model, request.studies, grading_ask(request, model.bundle.manifest), context)
         results = [
-            self._graded(s.id, a, model, f"studies[{i}]", point)
+            self.grade_result(s.id, a, model, f"studies[{i}]", point)
             for i, (s, a) in enumerate(zip(request.studies, answers, strict=True))
         ]
         await self._audited.graded("Grade", model.bundle, zip(sent, results, strict=True), point)
@@ -110,7 +110,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
                 results.append(screening_pb2.GradeResult(id=item.study.id, error=status_of(error, path=f"studies[{i}]")))
                 photographs.append((None, None))
             else:
-                result = self._graded(item.study.id, answer, model, f"studies[{i}].study", point)
+                result = self.grade_result(item.study.id, answer, model, f"studies[{i}].study", point)
                 if result.HasField("grade") and study.record.eye != item.study.record.eye:
                     result.grade.filled_fields.add(field="record.eye", source=screening_pb2.FACT_SOURCE_EXAM)
                 results.append(result)
@@ -125,7 +125,7 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
         async def one(request: Any) -> Any:
             point = self._point(host.model, request.operating_point)
             model, answer, sent = await self._patiently(host, request.study, Ask(), context)
-            result = self._graded(request.study.id, answer, model, "study", point)
+            result = self.grade_result(request.study.id, answer, model, "study", point)
             await self._audited.graded("GradeStream", model.bundle, [(sent, result)], point)
             return screening_pb2.GradeStreamResponse(result=result, model=model_ref_to(model.bundle), sequence=request.sequence)
 
@@ -283,8 +283,8 @@ class ScreeningService(screening_pb2_grpc.ScreeningServicer):
             study=study, ask=ask, pixels=read.pixels or 0, image_sha256=read.image_sha256, known_key=read.photograph_key
         )
 
-    def _graded(self, study_id: str, answer: Answer | FovealError, model: Model, path: str, point: str) -> Any:
-        """The result message of one graded study."""
+    def grade_result(self, study_id: str, answer: Answer | FovealError, model: Model, path: str, point: str) -> Any:
+        """The result message of one study, which stands at `path` of its request; `point` decides, empty is the default."""
         if isinstance(answer, FovealError):
             return screening_pb2.GradeResult(id=study_id, error=status_of(answer, path=path))
         grades = self._grades(answer, model, point)

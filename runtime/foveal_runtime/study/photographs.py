@@ -1,4 +1,4 @@
-"""The photographs of a folder and below, and the files left out with the reason. Opens none."""
+"""The photographs of a folder and below, and the files left out with the reason; and the bytes of one. Decodes none."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from foveal_runtime.errors import ImageError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 DICOM_SUFFIXES = (".dcm", ".dicom")
@@ -97,3 +99,22 @@ def _file_reason(name: str, suffixes: tuple[str, ...]) -> str:
     if suffix in suffixes:
         return ""
     return _OTHERS.get(suffix, "by its suffix no photograph")
+
+
+def read_photograph(file: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        ImageError: missing, unreadable or empty.
+    """
+    try:
+        data = file.read_bytes()
+    except ValueError:
+        raise ImageError("its name holds a NUL; write the photograph's path") from None
+    except FileNotFoundError:
+        raise ImageError("there is no such file; check the path") from None
+    except OSError as error:
+        raise ImageError(f"it can't be read ({error.strerror}); name a photograph that this user may read") from None
+    if not data:
+        raise ImageError("the file is empty; copy it again")
+    return data
