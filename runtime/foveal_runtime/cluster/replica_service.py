@@ -20,7 +20,7 @@ class ScreeningReplica:
         Args:
             config: as of `foveal serve`.
             cpus: cores of this replica.
-        bundle_sha256: of the bundle that is deployed; another one makes other replicas.
+            bundle_sha256: of the bundle that is deployed; another one makes other replicas.
 
         Raises:
             BundleError: this node has another bundle at that path.
