@@ -17,7 +17,7 @@ from foveal_runtime.cluster.embedder import EmbedPlan
 from foveal_runtime.cluster.ledger import FAILURES, VECTORS, Ledger, rows_of
 from foveal_runtime.cluster.pipeline import Done, embed, nodes_of
 from foveal_runtime.cluster.session import connected
-from foveal_runtime.cluster.units import Input, of_files, of_parquet, parquet_files
+from foveal_runtime.cluster.units import Input, RowGroup, of_files, of_parquet, parquet_files, row_groups
 from foveal_runtime.serving.config import ServeConfig
 
 if TYPE_CHECKING:
@@ -44,19 +44,18 @@ class Archive:
         """
         self.source = source
         self.skipped: tuple[Skipped, ...] = ()
-        self._files: list[Path] | None = None
+        self._groups: list[RowGroup] = []
         self._inputs: list[Input] = []
         if source.startswith(PARQUET):
-            self._files = parquet_files(Path(source.removeprefix(PARQUET)).expanduser().resolve())
-            self.size = of_parquet(self._files, ())[1]
+            self._groups = row_groups(parquet_files(Path(source.removeprefix(PARQUET)).expanduser().resolve()))
         else:
             found, self.skipped = photographs()
             self._inputs = [_input(each) for each in found]
-            self.size = len(self._inputs)
+        self.size = len(self._inputs) + sum(each.rows for each in self._groups)
 
     def units(self, done: Container[str]) -> list[str]:
         """Of the inputs that are not done."""
-        return list(of_files(self._inputs, done)) if self._files is None else of_parquet(self._files, done)[0]
+        return [*of_files(self._inputs, done), *of_parquet(self._groups, done)]
 
 
 def _input(each: Photograph) -> Input:
@@ -115,7 +114,7 @@ def embed_archive(
         for part in ledger.parts(VECTORS) if stored.wanted else ():
             stored.part(part)  # an earlier run may have ended between a part and its entries
         done = _done(archive, opened, config, kinds, flags, ledger, stored.part)
-    return _print_summary(archive, done, stored, flags.out, json=json)
+    return _print_summary(archive, done, stored, ledger, json=json)
 
 
 def _done(
@@ -136,9 +135,10 @@ def _done(
         return embed(ray, plan, archive.units, ledger, progress=advance, kept=kept)
 
 
-def _print_summary(archive: Archive, done: Done, stored: Stored, out: Path, *, json: bool) -> int:
+def _print_summary(archive: Archive, done: Done, stored: Stored, ledger: Ledger, *, json: bool) -> int:
+    out = ledger.folder
     report_skipped(archive.skipped)
-    failures = [row for part in sorted((out / FAILURES).glob("part-*.parquet")) for row in rows_of(part)]
+    failures = [row for part in ledger.parts(FAILURES) for row in rows_of(part)]
     for row in failures[:_LISTED]:
         sys.stderr.write(f"error: {printable(row['source'])}: {row['message']}\n")
     if len(failures) > _LISTED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -96,22 +97,22 @@ def entry_of(row: dict[str, Any], site: str) -> Any:
     """
     from foveal_runtime._proto import archive_pb2, screening_pb2
     from foveal_runtime.engine.answers import VectorKind
-    from foveal_runtime.rpc.grade_messages import ICDR_TO, REFERRAL_TO
-    from foveal_runtime.rpc.messages import EYE_TO, KIND_TO
-    from foveal_runtime.study.labels import REFERABLE_GRADE
-    from foveal_runtime.study.study import Eye
+    from foveal_runtime.rpc.archive_messages import facts_to
+    from foveal_runtime.rpc.messages import KIND_TO
+    from foveal_runtime.store.entry import Facts
+    from foveal_runtime.study.labels import is_referable
 
     known = json.loads(row["facts"]) if row["facts"] else {}
-    icdr, eye = known.get("icdr"), known.get("eye")
-    facts = archive_pb2.Facts(
+    acquired = known.get("acquired")
+    facts = Facts(
         id=row["id"],
         patient=known.get("patient", ""),
-        eye=EYE_TO[Eye(eye) if eye else None],
+        eye=known.get("eye", ""),
         camera=known.get("camera", ""),
         site=known.get("site", "") or site,
-        acquired=known.get("acquired", ""),
-        icdr=ICDR_TO[icdr] if icdr is not None else None,
-        referral=REFERRAL_TO[None if icdr is None else icdr >= REFERABLE_GRADE],
+        acquired=date.fromisoformat(acquired) if acquired else None,
+        icdr=known.get("icdr"),
+        referable=is_referable(known.get("icdr")),
         source=row["source"],
     )
     vectors = [
@@ -119,4 +120,4 @@ def entry_of(row: dict[str, Any], site: str) -> Any:
         for kind in VectorKind
         if row.get(f"{kind.value}_vector") is not None
     ]
-    return archive_pb2.Entry(facts=facts, vectors=archive_pb2.VectorSet(vectors=vectors))
+    return archive_pb2.Entry(facts=facts_to(facts), vectors=archive_pb2.VectorSet(vectors=vectors))

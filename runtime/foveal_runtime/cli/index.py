@@ -132,10 +132,9 @@ def _print_summary(counts: dict[str, int], failures: dict[str, FovealError], ski
 def _trained(client: Client) -> list[Subset]:
     """The subsets with a photograph that the served model was trained for, largest first; one that knows photographs alone
     could not embed one whose row has an age or an eye as well. Those facts are stored all the same."""
-    from foveal_runtime.study.study import Modality, subset_of
+    from foveal_runtime.study.study import Modality, photograph_subsets
 
-    subsets = sorted(map(subset_of, client.model().trained_subsets), key=len, reverse=True)
-    chosen = [subset for subset in subsets if Modality.IMAGE in subset]
+    chosen = photograph_subsets(client.model().trained_subsets)
     left_out = [each for each in Modality if chosen and each not in chosen[0]]
     if left_out:
         kept = " and ".join(each for each in Modality if each in chosen[0] and each is not Modality.IMAGE)
@@ -171,31 +170,31 @@ def _digests(
 
 def _entry(digest: str, photograph: Photograph, site: str, trained: list[Subset]) -> Any:
     from foveal_runtime._proto import archive_pb2
-    from foveal_runtime.rpc.grade_messages import ICDR_TO, REFERRAL_TO
-    from foveal_runtime.rpc.messages import EYE_TO, study_to
-    from foveal_runtime.study.labels import REFERABLE_GRADE
+    from foveal_runtime.rpc.archive_messages import facts_to
+    from foveal_runtime.rpc.messages import study_to
+    from foveal_runtime.store.entry import Facts
+    from foveal_runtime.study.labels import is_referable
     from foveal_runtime.study.study import Study
 
-    record, icdr = photograph.record, photograph.icdr
-    if not is_text(str(photograph.path.resolve())):
+    record, icdr, source = photograph.record, photograph.icdr, str(photograph.path.resolve())
+    if not is_text(source):
         raise InputError("its name, or a folder's above it, holds bytes that are no UTF-8; rename it")
-    facts = archive_pb2.Facts(
+    facts = Facts(
         id=digest,
         patient=photograph.patient,
-        eye=EYE_TO[record.eye if record is not None else None],
+        eye=record.eye.value if record is not None and record.eye is not None else "",
         camera=photograph.camera,
         site=photograph.site or site,
-        acquired=photograph.acquired.isoformat() if photograph.acquired is not None else "",
-        icdr=ICDR_TO[icdr] if icdr is not None else None,
-        referral=REFERRAL_TO[None if icdr is None else icdr >= REFERABLE_GRADE],
-        source=str(photograph.path.resolve()),
+        acquired=photograph.acquired,
+        icdr=icdr,
+        referable=is_referable(icdr),
+        source=source,
     )
     image = read_photograph(photograph.path)
     if hashlib.sha256(image).hexdigest() != digest:
         raise ImageError("it changed while it was being indexed; index again")
     study = Study(image=image, note=photograph.note, record=record)
-    study = study.only(next((subset for subset in trained if subset <= study.modalities), study.modalities))
-    return archive_pb2.Entry(facts=facts, study=study_to(study))
+    return archive_pb2.Entry(facts=facts_to(facts), study=study_to(study.within(trained)))
 
 
 def _stored_kinds(client: Client, ids: list[str]) -> dict[str, set[Any]]:

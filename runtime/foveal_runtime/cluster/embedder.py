@@ -27,7 +27,7 @@ from foveal_runtime.rpc.service import ScreeningService
 from foveal_runtime.serving.host import Model, ModelHost
 from foveal_runtime.serving.request import Answer, QueueLimits
 from foveal_runtime.serving.router import Router
-from foveal_runtime.study.study import Modality, Study, subset_of
+from foveal_runtime.study.study import Study, photograph_subsets
 
 if TYPE_CHECKING:
     from foveal_runtime.serving.config import ServeConfig
@@ -112,7 +112,8 @@ class Embedder:
     async def _answered(self, part: Sequence[Loaded]) -> list[Row]:
         model = self._host.model
         whole = [each for each in part if isinstance(each.study, Study)]
-        studies = [self._known_to(model, each.study) for each in whole if isinstance(each.study, Study)]
+        trained = photograph_subsets(model.bundle.manifest.trained_subsets)
+        studies = [each.study.within(trained) for each in whole if isinstance(each.study, Study)]
         asks = [self._ask(model, study) for study in studies]
         read = await self._service.read(model, [study_to(study) for study in studies], _NoDeadline())
         answers = await self._service.answer_read(
@@ -123,12 +124,6 @@ class Embedder:
             for each, answer, (ask, why) in zip(whole, answers, asks, strict=True)
         }
         return [found.get(each.source) or _failed(each, each.study) for each in part]
-
-    def _known_to(self, model: Model, study: Study) -> Study:
-        """The study without what the bundle was not trained on beside a photograph."""
-        trained = sorted(map(subset_of, model.bundle.manifest.trained_subsets), key=len, reverse=True)
-        fits = (subset for subset in trained if Modality.IMAGE in subset and subset <= study.modalities)
-        return study.only(next(fits, study.modalities))
 
     def _ask(self, model: Model, study: Study) -> tuple[Ask, str]:
         """What is asked of a study, and why no grades are; empty where they are."""

@@ -125,9 +125,10 @@ class Ledger:
         """Write the rows that wait, durably. The part of vectors among them; None where there is none."""
         rows, self._waiting = self._waiting, []
         # Of two parts the second may be missing after a crash; no source stands in both.
-        failed = self._part(FAILURES, [row for row in rows if row["status"] != "OK"])
+        failures = [row for row in rows if row["status"] != "OK"]
+        self._part(FAILURES, failures)
         made = self._part(VECTORS, [row for row in rows if row["status"] == "OK"])
-        self.failed += 0 if failed is None else sum(row["status"] != "OK" for row in rows)
+        self.failed += len(failures)
         self._number += 1
         return made
 

@@ -6,7 +6,6 @@ notice, and what it had in work goes to another. What Ray should lose all the sa
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal_runtime.cluster.embedder import UNITS_AHEAD, Embedder, EmbedPlan, retryable
 from foveal_runtime.cluster.ledger import Ledger, Row, columns
+from foveal_runtime.cluster.units import inputs_of
 from foveal_runtime.errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -103,17 +103,8 @@ def embed(
     if ledger.waiting and (part := ledger.commit()) is not None:
         kept(part)
     failed = ledger.failed - failed_before
-    left = sum(_inputs(unit) for unit in units(ledger.done))
-    return Done(embedded=len(ledger.done) - before - failed, failed=failed, before=before, unanswered=max(left, 0))
-
-
-def _inputs(unit: str) -> int:
-    found = json.loads(unit)
-    if "files" in found:
-        return len(found["files"])
-    from pyarrow import parquet
-
-    return int(parquet.read_metadata(found["parquet"]).row_group(found["group"]).num_rows) - len(found["skip"])
+    left = sum(inputs_of(unit) for unit in units(ledger.done))
+    return Done(embedded=len(ledger.done) - before - failed, failed=failed, before=before, unanswered=left)
 
 
 def _rows(ray: Any, plan: EmbedPlan, units: list[str]) -> Iterator[Row]:

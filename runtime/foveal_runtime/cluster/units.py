@@ -56,10 +56,14 @@ def of_files(inputs: Iterable[Input], done: Container[str]) -> Iterator[str]:
         known = {name: value for name, value in record.items() if value is not None}
         part.append({"source": each.source, "note": each.note, "record": known, "facts": dict(each.facts)})
         if len(part) == STUDIES:
-            yield json.dumps({"files": part})
+            yield _unit(part)
             part = []
     if part:
-        yield json.dumps({"files": part})
+        yield _unit(part)
+
+
+def _unit(files: Sequence[Mapping[str, Any]]) -> str:
+    return json.dumps({"files": files, "inputs": len(files)})
 
 
 def parquet_files(path: Path) -> list[Path]:
@@ -74,8 +78,19 @@ def parquet_files(path: Path) -> list[Path]:
     return found
 
 
-def of_parquet(files: Sequence[Path], done: Container[str]) -> tuple[list[str], int]:
-    """A unit a row group, with the rows that are done left out; and how many rows there are in all.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowGroup:
+    """Rows of a Parquet file that are read together."""
+
+    file: Path
+    group: int
+    first: int
+    """Row of the file with which it begins."""
+    rows: int
+
+
+def row_groups(files: Sequence[Path]) -> list[RowGroup]:
+    """All of these files.
 
     Raises:
         InputError: a file is no Parquet, or has no photographs.
@@ -83,8 +98,7 @@ def of_parquet(files: Sequence[Path], done: Container[str]) -> tuple[list[str], 
     import pyarrow as pa
     from pyarrow import parquet
 
-    units: list[str] = []
-    rows = 0
+    groups: list[RowGroup] = []
     for file in files:
         try:
             metadata, names = parquet.read_metadata(file), parquet.read_schema(file).names
@@ -96,14 +110,23 @@ def of_parquet(files: Sequence[Path], done: Container[str]) -> tuple[list[str], 
             raise InputError(f"{file} has no column 'image' with the bytes of photographs; it has {', '.join(names[:10])}")
         first = 0
         for group in range(metadata.num_row_groups):
-            count = metadata.row_group(group).num_rows
-            missing = [row for row in range(count) if row_source(file, first + row) not in done]
-            if missing:
-                skip = [] if len(missing) == count else sorted(set(range(count)) - set(missing))
-                units.append(json.dumps({"parquet": str(file), "group": group, "first": first, "skip": skip}))
-            first += count
-        rows += first
-    return units, rows
+            groups.append(RowGroup(file=file, group=group, first=first, rows=metadata.row_group(group).num_rows))
+            first += groups[-1].rows
+    return groups
+
+
+def of_parquet(groups: Iterable[RowGroup], done: Container[str]) -> Iterator[str]:
+    """A unit a row group, with the rows that are done left out."""
+    for each in groups:
+        skip = [row for row in range(each.rows) if row_source(each.file, each.first + row) in done]
+        if left := each.rows - len(skip):
+            place = {"parquet": str(each.file), "group": each.group, "first": each.first, "skip": skip}
+            yield json.dumps({**place, "inputs": left})
+
+
+def inputs_of(unit: str) -> int:
+    """How many inputs a unit has."""
+    return int(json.loads(unit)["inputs"])
 
 
 def row_source(file: Path | str, row: int) -> str:

@@ -73,6 +73,11 @@ SCHEME_CLASSES: Mapping[Head, tuple[str, ...]] = MappingProxyType({head: CLASSES
 """Heads of a model that names none."""
 
 
+def is_referable(icdr: int | None) -> bool | None:
+    """Whether an ICDR grade is referable; None of no grade."""
+    return None if icdr is None else icdr >= REFERABLE_GRADE
+
+
 def positive_from(head: Head) -> int:
     """Place of the class from which a study is positive: grade 2 of a grading scheme, the second class of another head."""
     return REFERABLE_GRADE if head in SCHEMES else 1

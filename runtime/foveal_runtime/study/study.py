@@ -46,6 +46,11 @@ def subset_of(name: str) -> Subset:
     return frozenset(Modality(part) for part in name.split("+"))
 
 
+def photograph_subsets(names: Iterable[str]) -> list[Subset]:
+    """Those of the named subsets that have a photograph, largest first."""
+    return sorted((subset for subset in map(subset_of, names) if Modality.IMAGE in subset), key=len, reverse=True)
+
+
 class Sex(StrEnum):
     """Sex as recorded by the clinic."""
 
@@ -145,6 +150,10 @@ class Study:
             note=self.note if Modality.TEXT in keep else None,
             record=self.record if Modality.STRUCTURED in keep else None,
         )
+
+    def within(self, subsets: Iterable[Subset]) -> Study:
+        """A copy that keeps the first of these subsets that it has whole; all of it where it has none."""
+        return self.only(next((subset for subset in subsets if subset <= self.modalities), self.modalities))
 
 
 def _study(id: str, image: bytes | None, note: str | None, record: Record | None) -> Study:

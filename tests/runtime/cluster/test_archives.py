@@ -14,7 +14,17 @@ from bundles import BREAKS, RECORD, WORDS, open_engine, photograph, write_bundle
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.cli.archive_store import entry_of
 from foveal_runtime.cluster.embedder import Embedder, EmbedPlan, retryable
-from foveal_runtime.cluster.units import STUDIES, Input, of_files, of_parquet, parquet_files, read, row_source
+from foveal_runtime.cluster.units import (
+    STUDIES,
+    Input,
+    inputs_of,
+    of_files,
+    of_parquet,
+    parquet_files,
+    read,
+    row_groups,
+    row_source,
+)
 from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.errors import BundleError, ConfigError, ImageError, InputError
 from foveal_runtime.serving.config import ServeConfig
@@ -84,15 +94,17 @@ def test_rows_of_parquet_are_read_a_row_group_at_a_time_without_those_that_are_d
     rows[3]["image"] = b""
     rows[4]["eye"] = "middle"
     file = written(tmp_path / "a.parquet", rows, row_group_size=2)
-    units, count = of_parquet(parquet_files(tmp_path), done={row_source(file, 0), row_source(file, 2), row_source(file, 3)})
-    assert count == 5
+    groups = row_groups(parquet_files(tmp_path))
+    units = list(of_parquet(groups, done={row_source(file, 0), row_source(file, 2), row_source(file, 3)}))
+    assert sum(each.rows for each in groups) == 5
     assert len(units) == 2
     second, last = (loaded(unit) for unit in units)
+    assert [inputs_of(unit) for unit in units] == [1, 1]
     assert [each.source for each in (*second, *last)] == [row_source(file, 1), row_source(file, 4)]
     assert second[0].study.record == Record(age_years=50.0, eye=second[0].study.record.eye)
     assert second[0].facts == {"patient": "p1", "eye": "left"}
     assert isinstance(last[0].study, InputError)
-    (failed,) = (each for each in loaded(of_parquet([file], ())[0][1]) if each.source == row_source(file, 3))
+    (failed,) = (each for each in loaded(list(of_parquet(groups, ()))[1]) if each.source == row_source(file, 3))
     assert isinstance(failed.study, ImageError)
 
 
@@ -100,10 +112,10 @@ def test_parquet_without_photographs_or_none_at_all_is_refused(tmp_path: Path) -
     with pytest.raises(InputError, match="no Parquet"):
         parquet_files(tmp_path)
     with pytest.raises(InputError, match="'image'"):
-        of_parquet([written(tmp_path / "a.parquet", [{"x": 1}])], ())
+        row_groups([written(tmp_path / "a.parquet", [{"x": 1}])])
     (tmp_path / "b.parquet").write_bytes(b"no Parquet")
     with pytest.raises(InputError, match="can't be read"):
-        of_parquet([tmp_path / "b.parquet"], ())
+        row_groups([tmp_path / "b.parquet"])
 
 
 def test_vectors_are_the_engines_and_a_bad_input_hurts_no_neighbour(archive: Path, plan: EmbedPlan, embedder: Embedder) -> None:
