@@ -11,6 +11,7 @@ from google.rpc import code_pb2, error_details_pb2
 from grpc_status import rpc_status
 
 from foveal_runtime._proto import admin_pb2, archive_pb2, open_inference_grpc_pb2, screening_pb2
+from foveal_runtime.client.channel import open_aio_channel
 from foveal_runtime.cluster.calls import LEFT_KEY, RayCall, Refused
 from foveal_runtime.cluster.ingress import PASSED_ON, Ingress
 from foveal_runtime.errors import InputError, OverloadedError
@@ -61,7 +62,7 @@ async def channel(ray: Ray) -> AsyncIterator[Any]:
     server.add_generic_rpc_handlers((ingress,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:
+    async with open_aio_channel(f"127.0.0.1:{port}") as opened:
         yield opened
     await server.stop(None)
 

@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2
 from servers import RunningServer
 
 from foveal_runtime._proto import screening_pb2
+from foveal_runtime.client.channel import open_aio_channel
 from foveal_runtime.cluster.calls import LEFT_KEY, NoAnswer
 from foveal_runtime.cluster.replica import OFFERED, Replica
 from foveal_runtime.cluster.replica_service import ScreeningReplica
@@ -125,7 +126,7 @@ async def test_refusals_are_the_servers(
     context = RayContext(*metadata)
     answer = await replica.answer(name, data, context)
     assert isinstance(answer, NoAnswer)
-    async with grpc.aio.insecure_channel(server.address) as channel:
+    async with open_aio_channel(server.address) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await channel.unary_unary(f"/foveal.v1.Screening/{name}")(data, metadata=metadata)
     assert context.told["code"] is refused.value.code()
