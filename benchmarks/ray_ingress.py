@@ -19,7 +19,6 @@ import cyclopts
 import numpy as np
 from cyclopts import Parameter
 
-from foveal_runtime.cli import local_server
 from foveal_runtime.cli.local_server import LocalServer, free_address
 from foveal_runtime.client import Client, ClientOptions
 from foveal_runtime.study.study import Study
@@ -92,12 +91,11 @@ def main(
         json_: write the figures to this file.
     """
     pictures = [path.read_bytes() for path in sorted(photographs.glob("*.jpg"))]
-    local_server._READY_S = _RAY_READY_S
     with ExitStack() as stack:
         address = free_address()
         servers = {
             "direct": stack.enter_context(LocalServer(bundle, *DIRECT)),
-            "ray": stack.enter_context(LocalServer(bundle, *RAY, "--address", address)),
+            "ray": stack.enter_context(LocalServer(bundle, *RAY, "--address", address, ready_s=_RAY_READY_S)),
         }
         for server in servers.values():
             one_turn(server, pictures, callers, seconds / 4)

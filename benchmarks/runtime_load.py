@@ -57,6 +57,7 @@ _TURNS = 5
 
 
 def load_photographs(folder: Path, count: int) -> list[bytes]:
+    """JPEG photographs of a folder and below it, spread evenly over their names."""
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
     return [file.read_bytes() for file in files[:: max(1, len(files) // count)][:count]]
 

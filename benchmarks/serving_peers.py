@@ -30,15 +30,17 @@ from typing import Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 
+from foveal_runtime.rpc.address import free_port
 from foveal_train.runs.run import write_json
 from peers import environments as made
 from peers.compare import FOVEAL, Turn, compared
 from peers.grader import Grader
 from peers.measure import Measurement, NotMeasured, Plan
-from peers.photographs import Photographs, photographs_of, read_photographs
+from peers.photographs import Photographs, photographs_of
 from peers.render import write_tables
-from peers.servers import ROOT, Server, compile_graphs, free_port, version_of
+from peers.servers import ROOT, Server, compile_graphs, version_of
 from peers.settings import NAMES, Advice, Settings
+from runtime_load import load_photographs
 
 WORK = ROOT / "runs" / "benchmarks"
 ENVIRONMENTS = WORK / "peers"
@@ -80,7 +82,7 @@ class Bench:
         self._cache = work / "cache"
         compile_graphs(bundle, self._cache, cores, seconds)
         os.environ["FOVEAL_CACHE"] = str(self._cache)
-        grader, real = Grader(bundle), read_photographs(photographs, _REAL)
+        grader, real = Grader(bundle), load_photographs(photographs, _REAL)
         sizes = (plan.size_px, *plan.other_sizes_px)
         self.photographs: Mapping[int, Photographs] = {each: photographs_of(real, each, grader) for each in sizes}
 

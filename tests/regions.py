@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 
+from foveal_runtime.rpc.address import free_port
 from foveal_runtime.store.datafolder import write_config
 from foveal_runtime.store.postgres import ROOT_ROLE, EmbeddedPostgres
 from foveal_runtime.store.runas import RunAs
@@ -34,11 +34,6 @@ class TcpPostgres(EmbeddedPostgres):
 
     def conninfo(self, role: str, database: str = "foveal") -> str:
         return super().conninfo(role, database).replace("5432", str(self.port))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def region(folder: Path) -> Iterator[TcpPostgres]:

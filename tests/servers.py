@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from foveal_runtime.cli.local_server import FOVEAL, LocalServer
+from foveal_runtime.cli.local_server import FOVEAL, READY_S, STOP_S, LocalServer
 from foveal_runtime.client import Client, ClientOptions
 from foveal_runtime.client.channel import open_channel
 
@@ -44,6 +44,8 @@ class RunningServer(LocalServer):
         python: Path | str = sys.executable,
         env: dict[str, str] | None = None,
         workers: int | None = 1,
+        ready_s: float = READY_S,
+        stop_s: float = STOP_S,
     ) -> None:
         """Args:
         bundle: what to serve.
@@ -53,6 +55,8 @@ class RunningServer(LocalServer):
         python: the environment whose foveal is started.
         env: variables to add.
         workers: how many, unless the flags say; None is as many as foveal takes by itself.
+        ready_s: within which it has to serve.
+        stop_s: within which it has to end.
         """
         if workers is not None and "--workers" not in flags:
             flags = ("--workers", str(workers), *flags)
@@ -62,7 +66,8 @@ class RunningServer(LocalServer):
             flags = (*flags, "--config", str(folder / "serve.toml"))
         script = (str(python), *FOVEAL[1:])
         environment, own = {"OMP_NUM_THREADS": "1", **(env or {})}, str(python) == sys.executable
-        super().__init__(bundle, "-v", *flags, foveal=script, env=environment, echo=None, ends_itself=own)
+        patience = {"ready_s": ready_s, "stop_s": stop_s}
+        super().__init__(bundle, "-v", *flags, foveal=script, env=environment, echo=None, ends_itself=own, **patience)
 
     def __enter__(self) -> Self:
         self.started = time.monotonic()

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from regions import SECRET, TcpPostgres, free_port
+from regions import SECRET, TcpPostgres
 
+from foveal_runtime.rpc.address import free_port
 from foveal_runtime.store.cluster import Binaries
 from foveal_runtime.store.datafolder import write_config
 from foveal_runtime.store.postgres import ROOT_ROLE

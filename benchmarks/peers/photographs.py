@@ -6,7 +6,6 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
@@ -42,12 +41,6 @@ def agrees(got: Sequence[float], expected: Sequence[float]) -> bool:
     if len(got) != len(expected) or not all(0 < each <= 1 for each in got):
         return False
     return all(abs(math.log(a) - math.log(b)) <= TOLERANCE for a, b in zip(got, expected, strict=True))
-
-
-def read_photographs(folder: Path, count: int) -> list[bytes]:
-    """Files of JPEG photographs in a folder and below it, spread evenly over their names."""
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
-    return [file.read_bytes() for file in files[:: max(1, len(files) // count)][:count]]
 
 
 def of_size(data: bytes, longer_px: int) -> bytes:

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from foveal_runtime.cli.local_server import free_address
+from foveal_runtime.serving.memory import proportional_bytes
 from peers.environments import python_of, triton_home
 from peers.settings import HERE, Settings
 from processes import cpu_s, processes_of
@@ -148,17 +148,7 @@ class Server:
 
     def pss_mb(self) -> float:
         """Memory of the family, every page once."""
-        total = 0.0
-        for pid in self.pids():
-            with suppress(OSError, StopIteration):  # it ended meanwhile
-                total += own_pss_mb(pid)
-        return round(total, 1)
-
-
-def own_pss_mb(pid: int) -> float:
-    """Proportional memory of one process, without its children."""
-    line = next(line for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if line.startswith("Pss:"))
-    return int(line.split()[1]) / 1024
+        return round(sum(map(proportional_bytes, self.pids())) / (1 << 20), 1)
 
 
 def _lives(pid: int) -> bool:
@@ -170,11 +160,6 @@ def _lives(pid: int) -> bool:
 
 def _pinned(cores: Sequence[int]) -> list[str]:
     return ["taskset", "--cpu-list", ",".join(map(str, cores))]
-
-
-def free_port() -> int:
-    """Of loopback."""
-    return int(free_address().rpartition(":")[2])
 
 
 def compile_graphs(bundle: Path, cache: Path, cores: Sequence[int], seconds: float) -> None:

@@ -21,8 +21,8 @@ from bundles import golden_studies, photograph, write_bundle
 from servers import RunningServer
 
 from foveal_runtime._proto import screening_pb2
-from foveal_runtime.cli import local_server
 from foveal_runtime.cli.local_server import FOVEAL, free_address
+from foveal_runtime.client.channel import open_channel
 from foveal_runtime.errors import DeadlineError, FovealError, InputError, NotOfferedError, UnavailableError
 from foveal_runtime.rpc.messages import study_to
 from foveal_runtime.study.study import Study
@@ -31,14 +31,6 @@ pytest.importorskip("ray", reason="Ray is not installed: foveal[ray]")
 pytestmark = pytest.mark.slow
 START_S = 900.0
 """Ray starts some ten processes, each of which imports much."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def patience() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local_server, "_READY_S", START_S)
-        patch.setattr(local_server, "_STOP_S", 300.0)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +50,7 @@ def link(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def server(link: Path) -> Iterator[RunningServer]:
     flags = ("--ray", "--replicas", "1", "--replica-cpus", "1", "--address", free_address())
-    with RunningServer(link, *flags, "--cache-entries", "0", workers=None) as running:
+    with RunningServer(link, *flags, "--cache-entries", "0", workers=None, ready_s=START_S, stop_s=300.0) as running:
         yield running
 
 
@@ -119,7 +111,7 @@ def test_a_deadline_and_a_caller_that_goes_are_heeded(server: RunningServer) -> 
     worker = next(iter(workers(server)))
     os.kill(worker, signal.SIGSTOP)
     try:
-        with grpc.insecure_channel(server.address) as channel:
+        with open_channel(server.address) as channel:
             call = channel.unary_unary("/foveal.v1.Screening/Grade")
             with pytest.raises(grpc.RpcError) as late:
                 call(data, timeout=2.0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,11 +18,12 @@ from typing import Self
 
 from foveal_runtime.errors import CheckFailed
 from foveal_runtime.lifecycle import LIFECYCLE
+from foveal_runtime.rpc.address import free_port
 
 FOVEAL = (sys.executable, "-m", "foveal_runtime.cli.main")
 """The `foveal` script of this environment."""
-_READY_S = 120.0
-_STOP_S = 30.0
+READY_S = 120.0
+STOP_S = 30.0
 _LIFE = f" INFO {LIFECYCLE} "
 _HTTP = re.compile(r"""^(?:\{.*"message": ")?HTTP on ([^\s,"]+)""")
 _ANNOUNCED = re.compile(r"""^(?:\{.*"message": ")?serving .* on ([^\s,"]+)""")
@@ -40,6 +40,8 @@ class LocalServer:
         env: Mapping[str, str] | None = None,
         echo: Callable[[str], object] | None = sys.stderr.write,
         ends_itself: bool = True,
+        ready_s: float = READY_S,
+        stop_s: float = STOP_S,
     ) -> None:
         """Args:
         bundle: what to serve.
@@ -48,10 +50,13 @@ class LocalServer:
         env: variables to add.
         echo: told every line of the server's stderr, those apart that a healthy life brings; None keeps all in `lines` alone.
         ends_itself: False where `foveal` starts it through another program, whose exit code says nothing of the server's.
+        ready_s: within which it has to serve.
+        stop_s: within which it has to end.
         """
         place = () if "--address" in flags else ("--address", "127.0.0.1:0")
         self._command = [*foveal, "serve", str(bundle), *flags, *place]
         self._env, self._echo, self._ends_itself = dict(env or {}), echo, ends_itself
+        self._ready_s, self._stop_s = ready_s, stop_s
         self.lines: list[str] = []
         """The server's stderr so far."""
         self.address = ""
@@ -71,7 +76,7 @@ class LocalServer:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        if not self._announced.wait(_READY_S) or not self.address:
+        if not self._announced.wait(self._ready_s) or not self.address:
             self.process.kill()
             self.process.wait()
             raise CheckFailed(f"the server did not get ready{self._why()}")
@@ -101,7 +106,7 @@ class LocalServer:
         if code is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                code = self.process.wait(_STOP_S)
+                code = self.process.wait(self._stop_s)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -125,6 +130,4 @@ class LocalServer:
 
 def free_address() -> str:
     """A HOST:PORT of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from foveal_runtime.cluster.replica_service import ScreeningReplica
 from foveal_runtime.cluster.session import LOOPBACK, connected
 from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.errors import CheckFailed, ConfigError
-from foveal_runtime.rpc.address import check_free
+from foveal_runtime.rpc.address import check_free, free_port
 from foveal_runtime.serving.address import is_loopback
 
 if TYPE_CHECKING:
@@ -152,7 +151,8 @@ def application(config: ServeConfig, options: RayOptions) -> Iterator[Applicatio
         serve.start(
             # Who listens on loopback is reached on one machine alone.
             proxy_location="HeadOnly" if is_loopback(config.address) else "EveryNode",
-            http_options={"host": LOOPBACK, "port": _free_port()},
+            # Ray's HTTP proxy can't be left out where gRPC is wanted: on loopback, and nothing answers there.
+            http_options={"host": LOOPBACK, "port": free_port()},
             logging_config={"enable_access_log": False},
             grpc_options={"port": int(port), "grpc_servicer_functions": [FUNCTION], "enable_reflection": False},
         )
@@ -167,10 +167,3 @@ def application(config: ServeConfig, options: RayOptions) -> Iterator[Applicatio
                 serve.delete(NAME)
             else:
                 serve.shutdown()
-
-
-def _free_port() -> int:
-    """For Ray's HTTP proxy, which can't be left out where gRPC is wanted; on loopback, and nothing answers there."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])

@@ -16,21 +16,19 @@ from foveal_runtime.errors import UnavailableError
 from foveal_runtime.rpc.admission import Admission
 from foveal_runtime.rpc.admits import admits
 from foveal_runtime.rpc.audited import Audited
-from foveal_runtime.rpc.budget import ByteBudget, chosen_total
+from foveal_runtime.rpc.budget import ByteBudget
 from foveal_runtime.rpc.call import Boundary
-from foveal_runtime.rpc.counts import check_counts, counts
 from foveal_runtime.rpc.entrance import Entrance
 from foveal_runtime.rpc.health_service import Health
 from foveal_runtime.rpc.limit_messages import limits_to
 from foveal_runtime.rpc.permissions import SCREENING
 from foveal_runtime.rpc.service import ScreeningService
-from foveal_runtime.rpc.shares import CallShares
 from foveal_runtime.serving.host import ModelHost
-from foveal_runtime.serving.memory import few_arenas, free_bytes, keep_freed
+from foveal_runtime.serving.memory import few_arenas, keep_freed
 from foveal_runtime.serving.router import Router
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from foveal_runtime.bundle.bundle import Bundle
     from foveal_runtime.rpc.inbox import Received
@@ -51,17 +49,10 @@ class Replica:
         if not (config.workers or config.threads):
             config = replace(config, workers=cpus, threads=1, chosen=True)
         self.host = ModelHost(config.model)
-        self._entrance = Entrance(config)
-        total = config.max_received_bytes or chosen_total(free_bytes(), config.max_message_bytes, config.queue.max_bytes)
-        audited, archive_calls = Audited(), Admission("archive calls", 1, 1)
-        self._boundary = Boundary(
-            gate=self._entrance.gate,
-            budget=ByteBudget(total, config.max_message_bytes),
-            calls=CallShares(config.max_calls, config.calls_per_caller, config.max_calls_per_s),
-            admit=admits(self.host, archive_calls, audited),
-            check=partial(check_counts, limits=counts(config.max_studies)),
-        )
-        service = ScreeningService(Router(self.host), config, limits_to(config, total))
+        self._entrance, budget = Entrance(config), ByteBudget.of(config)
+        admit = admits(self.host, Admission("archive calls", 1, 1), Audited())
+        self._boundary = Boundary.of(config, budget=budget, gate=self._entrance.gate, admit=admit)
+        service = ScreeningService(Router(self.host), config, limits_to(config, budget.total))
         self._health = Health()
         methods = {each.name: each for each in screening_pb2.DESCRIPTOR.services_by_name["Screening"].methods}
         self._parse = {name: GetMessageClass(methods[name].input_type).FromString for name in OFFERED}
@@ -94,24 +85,14 @@ class Replica:
         Returns:
             The message that answers, or what stands for none.
         """
-        call = RayCall(context)
-        try:
-            return await self._call[name](self._messages(name, data), call)
-        except Refused as refused:
-            call.answer_refused(refused)
-            return NoAnswer()
+        return await _answered(context, partial(self._call[name], self._messages(name, data)))
 
     async def _messages(self, name: str, data: bytes) -> AsyncIterator[Received]:
         yield self._boundary.received_by(self._parse[name])(data)
 
     async def check(self, data: bytes, context: Any) -> Any:
         """Answer `grpc.health.v1.Health/Check`."""
-        call = RayCall(context)
-        try:
-            return await self._health.Check(health_pb2.HealthCheckRequest.FromString(data), call)
-        except Refused as refused:
-            call.answer_refused(refused)
-            return NoAnswer()
+        return await _answered(context, partial(self._health.Check, health_pb2.HealthCheckRequest.FromString(data)))
 
     def check_usable(self) -> None:
         """Raises:
@@ -130,3 +111,13 @@ class Replica:
         if self._watching is not None:
             self._watching.cancel()
         await self.host.close()
+
+
+async def _answered(context: Any, work: Callable[[RayCall], Awaitable[Any]]) -> Any:
+    """What answers a call, or what stands for none where it is refused."""
+    call = RayCall(context)
+    try:
+        return await work(call)
+    except Refused as refused:
+        call.answer_refused(refused)
+        return NoAnswer()

@@ -1,4 +1,4 @@
-"""The address a server listens on: can it be had? Listens to nothing for longer than that."""
+"""The address a server listens on: can it be had, and which is free? Listens to nothing for longer than that."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ import socket
 import sys
 
 from foveal_runtime.errors import ConfigError
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def check_free(host: str, port: int, flag: str = "--address") -> None:

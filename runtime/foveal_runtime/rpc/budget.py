@@ -10,9 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
 
 from foveal_runtime.errors import OverloadedError
+from foveal_runtime.serving.memory import free_bytes
 from foveal_runtime.serving.turns import Share
+
+if TYPE_CHECKING:
+    from foveal_runtime.serving.config import ServeConfig
 
 COPIES = 3
 """Of a message in this process at its worst: as gRPC received it, as bytes, and parsed; later parsed, and as a photograph."""
@@ -74,6 +79,12 @@ class ByteBudget:
         self.used = 0
         """Bytes that are held or set aside."""
         self._waiting: list[_Waiter] = []
+
+    @classmethod
+    def of(cls, config: ServeConfig) -> Self:
+        """Of a server: as it was told, or as the memory that is free allows."""
+        largest = config.max_message_bytes
+        return cls(config.max_received_bytes or chosen_total(free_bytes(), largest, config.queue.max_bytes), largest)
 
     @property
     def waiting(self) -> int:

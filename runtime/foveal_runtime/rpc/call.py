@@ -7,7 +7,8 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -17,11 +18,15 @@ from foveal_runtime.errors import FovealError, InputError
 from foveal_runtime.lifecycle import ACCESS, Event, tell
 from foveal_runtime.rpc import access, request_id, shares
 from foveal_runtime.rpc.budget import ByteBudget
+from foveal_runtime.rpc.counts import check_counts, counts
 from foveal_runtime.rpc.inbox import LARGE_BYTES, Inbox, Received
 from foveal_runtime.rpc.pace import Pace
 from foveal_runtime.rpc.permissions import is_guarded
 from foveal_runtime.rpc.shares import CallShares
 from foveal_runtime.rpc.status import status_of
+
+if TYPE_CHECKING:
+    from foveal_runtime.serving.config import ServeConfig
 
 log = logging.getLogger(__name__)
 _access = logging.getLogger(ACCESS)
@@ -83,6 +88,21 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         """Our own calls; those of other services, such as watchers of the health service, are not waited for."""
         self._gate, self._admit = gate, admit or {}
         self._budget, self._calls, self._pace = budget, calls, Pace()
+
+    @classmethod
+    def of(
+        cls,
+        config: ServeConfig,
+        observe: Observe = lambda name, outcome, seconds: None,
+        *,
+        budget: ByteBudget,
+        gate: access.Gate | None,
+        admit: Mapping[str, Admit],
+    ) -> Self:
+        """With the limits of a server's settings; the rest as when it is made."""
+        calls = CallShares(config.max_calls, config.calls_per_caller, config.max_calls_per_s)
+        check = partial(check_counts, limits=counts(config.max_studies))
+        return cls(observe, budget=budget, calls=calls, gate=gate, admit=admit, check=check)
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         handler = await continuation(handler_call_details)

@@ -191,7 +191,7 @@ def _servers(config: ServeConfig) -> Iterator[Finding]:
             mend = "mend it, or leave it out: the owner answers until then"
             yield Finding(name=name, status=Status.WARNING, says=str(error), mend=mend)
             continue
-        if not standby.standby or (standby.system, standby.database) != (owner.system, owner.database):
+        if not standby.standby or not standby.same_data(owner):
             says = f"{printable(url)} is no streaming standby of the store's database, and would answer nothing"
             mend = "name a standby that pg_basebackup made of it, and the same database"
             yield Finding(name=name, status=Status.WRONG, says=says, mend=mend)

@@ -18,9 +18,8 @@ from foveal_runtime.rpc.admission import Admission
 from foveal_runtime.rpc.admits import admits
 from foveal_runtime.rpc.archive_service import ArchiveService
 from foveal_runtime.rpc.audited import Audited, begin_trail, bundle_ref
-from foveal_runtime.rpc.budget import ByteBudget, chosen_total
+from foveal_runtime.rpc.budget import ByteBudget
 from foveal_runtime.rpc.call import Boundary, InWork
-from foveal_runtime.rpc.counts import check_counts, counts
 from foveal_runtime.rpc.doors import Door, Inside, OpenDoor
 from foveal_runtime.rpc.entrance import Entrance
 from foveal_runtime.rpc.gauges import Gauges
@@ -36,11 +35,10 @@ from foveal_runtime.rpc.served_drift import ServedDrift
 from foveal_runtime.rpc.served_replicas import ServedReplicas
 from foveal_runtime.rpc.service import ScreeningService
 from foveal_runtime.rpc.services import add_services, routed
-from foveal_runtime.rpc.shares import CallShares
 from foveal_runtime.rpc.traces import Traces
 from foveal_runtime.rpc.watchers import Watchers
 from foveal_runtime.serving.host import ModelHost
-from foveal_runtime.serving.memory import free_bytes, trim
+from foveal_runtime.serving.memory import trim
 
 if TYPE_CHECKING:
     from foveal_runtime.access.watching import Watched
@@ -84,9 +82,7 @@ class Server:
         self._entrance: Entrance | None = None
         self._in_work = InWork()
         self._archive_calls = Admission("archive calls", config.max_archive_calls, config.archive.connections_max)
-        largest = config.max_message_bytes
-        total = config.max_received_bytes or chosen_total(free_bytes(), largest, config.queue.max_bytes)
-        self._budget = ByteBudget(total, largest)
+        self._budget = ByteBudget.of(config)
         self._health = Health()
         self._metrics = Metrics() if config.metrics else None
         self._traces = Traces(config.traces) if config.traces else None
@@ -105,14 +101,8 @@ class Server:
         self._begin_trail()
         self._drift.begin()
         self._entrance = entrance = Entrance(config) if metrics is None else Entrance(config, metrics.refused)
-        boundary = Boundary(
-            self._call_ended,
-            gate=entrance.gate,
-            budget=self._budget,
-            calls=CallShares(config.max_calls, config.calls_per_caller, config.max_calls_per_s),
-            admit=admits(self.host, self._archive_calls, self._audited),
-            check=partial(check_counts, limits=counts(config.max_studies)),
-        )
+        admit = admits(self.host, self._archive_calls, self._audited)
+        boundary = Boundary.of(config, self._call_ended, budget=self._budget, gate=entrance.gate, admit=admit)
         self._in_work = boundary.in_work
         self._server = make_server(config, boundary, self._traces)
         servicers = self._add_services(entrance.certificate)

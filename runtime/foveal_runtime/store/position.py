@@ -36,6 +36,10 @@ class Position:
     log_bytes: int
     """Of the owner what is on its disk, of a standby what searches see."""
 
+    def same_data(self, other: Position) -> bool:
+        """Whether this is the same database as another server's: itself, or its physical copy."""
+        return (self.system, self.database) == (other.system, other.database)
+
     @classmethod
     async def of(cls, connection: AsyncConnection) -> Self:
         """Of the server at the other end; raises what psycopg raises."""

@@ -144,7 +144,7 @@ class Replica:
             return ReplicaState.BEHIND, "the owner has not answered yet"
         if not position.standby:
             return ReplicaState.UNFIT, "it is no standby: it takes writes of its own"
-        if (position.system, position.database) != (owner.system, owner.database):
+        if not position.same_data(owner):
             return ReplicaState.UNFIT, "it is no standby of this database: its system identifier or its database is another"
         self._log_bytes = position.log_bytes
         self._owes_bytes = min(self._owes_bytes, owner.log_bytes)  # another owner's log may be shorter

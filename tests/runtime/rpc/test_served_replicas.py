@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from bundles import photograph
 from commands import foveal
-from regions import SECRET, free_port
+from regions import SECRET
 from servers import RunningServer, reachable_folder
 from standbys import Owner, Standby, streaming
 
 from foveal_runtime._proto import admin_pb2, archive_pb2
 from foveal_runtime.errors import ConfigError
+from foveal_runtime.rpc.address import free_port
 from foveal_runtime.rpc.doctor import server_findings
 from foveal_runtime.rpc.messages import study_to
 from foveal_runtime.serving.config import ServeConfig

@@ -11,12 +11,13 @@ from commands import foveal, one_line
 from servers import reachable_folder
 
 from foveal_runtime.errors import ConfigError
+from foveal_runtime.rpc.address import free_port
 from foveal_runtime.store.cluster import Binaries
 from foveal_runtime.store.location import conninfo_of, refuse_password
 from foveal_runtime.store.postgres import ROOT_ROLE
 from foveal_runtime.store.programs import run_program
 
-from .test_remote import SECRET, TcpPostgres, free_port
+from .test_remote import SECRET, TcpPostgres
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from regions import ENCODED, SECRET, TcpPostgres, free_port, region, url
+from regions import ENCODED, SECRET, TcpPostgres, region, url
 from servers import reachable_folder
 
 from foveal_runtime.errors import ConfigError, FovealError, PreconditionError, StoreError
+from foveal_runtime.rpc.address import free_port
 from foveal_runtime.store import Archive, Column, Equals, StoreOptions
 from foveal_runtime.store.database import Database
 from foveal_runtime.store.location import conninfo_of, printable

@@ -11,11 +11,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from regions import SECRET, free_port
+from regions import SECRET
 from servers import reachable_folder
 from standbys import Owner, Standby, streaming
 
 from foveal_runtime.errors import ConfigError
+from foveal_runtime.rpc.address import free_port
 from foveal_runtime.store import Archive, StoreOptions
 from foveal_runtime.store.options import ReplicaReads
 from foveal_runtime.store.position import OwnerLog, Position
