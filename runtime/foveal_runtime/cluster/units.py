@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from foveal_runtime.errors import FovealError, ImageError, InputError
+from foveal_runtime.study.codes import BadCode, day, integer_code
+from foveal_runtime.study.labels import GRADES
 from foveal_runtime.study.photographs import read_photograph
 from foveal_runtime.study.study import Eye, Record, Sex, Study
+from foveal_runtime.study.synonyms import ICDR
 
 STUDIES = 32
 """In one unit of files; of Parquet, the rows that are read at once."""
@@ -170,21 +173,30 @@ def _of_row_group(file: Path, group: int, first: int, skip: frozenset[int]) -> I
 
 def _of_row(source: str, values: Mapping[str, Any]) -> Loaded:
     study: Study | FovealError
+    facts: dict[str, Any] = {}
     try:
         if not isinstance(values["image"], bytes) or not values["image"]:
             raise ImageError("the row has no photograph; leave the row out, or write its bytes")
         known = {name: values[name] for name in _RECORD if values.get(name) is not None}
-        study = Study(image=values["image"], note=values.get("note"), record=_record(known))
+        study, facts = Study(image=values["image"], note=values.get("note"), record=_record(known)), _facts(values)
     except FovealError as error:
         study = error
+    except BadCode as error:
+        study = InputError(f"{error}; see the columns of Parquet archives")
     except (TypeError, ValueError):
         study = InputError("a column has a value of another kind than it should; see the columns of Parquet archives")
-    facts = {name: _plain(values[name]) for name in FACTS if values.get(name) is not None}
     return Loaded(source=source, study=study, facts=facts)
 
 
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, (str, int)) else str(value)
+def _facts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Raises:
+    BadCode: a grade or a day that is none; neither is quoted.
+    """
+    facts = {name: str(values[name]) for name in FACTS if values.get(name) is not None}
+    acquired = day("acquired", facts.pop("acquired", ""))
+    icdr = integer_code("icdr", facts.pop("icdr", ""), range(GRADES), ICDR)
+    known = {"acquired": acquired and acquired.isoformat(), "icdr": icdr}
+    return facts | {name: value for name, value in known.items() if value is not None}
 
 
 def _record(values: Mapping[str, Any]) -> Record | None:

@@ -27,6 +27,7 @@ from foveal_runtime.cluster.units import (
 )
 from foveal_runtime.engine.answers import VectorKind
 from foveal_runtime.errors import BundleError, ConfigError, ImageError, InputError
+from foveal_runtime.rpc.grade_messages import ICDR_TO, REFERRAL_TO
 from foveal_runtime.serving.config import ServeConfig
 from foveal_runtime.study.study import Record, Study
 
@@ -106,6 +107,19 @@ def test_rows_of_parquet_are_read_a_row_group_at_a_time_without_those_that_are_d
     assert isinstance(last[0].study, InputError)
     (failed,) = (each for each in loaded(list(of_parquet(groups, ()))[1]) if each.source == row_source(file, 3))
     assert isinstance(failed.study, ImageError)
+
+
+def test_a_row_s_grade_and_day_are_read_or_the_row_is_its_own_failure(tmp_path: Path) -> None:
+    given = [(3, "2024-02-29"), (2, ""), (7, "2024-02-29"), (1, "some day")]
+    file = written(tmp_path / "a.parquet", [{"image": photograph(0), "icdr": icdr, "acquired": day} for icdr, day in given])
+    first, second, *failed = (each for unit in of_parquet(row_groups([file]), ()) for each in loaded(unit))
+    assert first.facts == {"icdr": 3, "acquired": "2024-02-29"}
+    assert second.facts == {"icdr": 2}
+    assert [type(each.study) for each in failed] == [InputError, InputError]
+    assert ["icdr" in str(failed[0].study), "acquired" in str(failed[1].study)] == [True, True]
+    facts = entry_of({**row("a#0"), "facts": json.dumps(first.facts), "joint_vector": [1.0] + [0.0] * 255}, site="").facts
+    assert facts.acquired == "2024-02-29"
+    assert (facts.icdr, facts.referral) == (ICDR_TO[3], REFERRAL_TO[True])
 
 
 def test_parquet_without_photographs_or_none_at_all_is_refused(tmp_path: Path) -> None:
