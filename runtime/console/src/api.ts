@@ -131,6 +131,7 @@ export interface Status {
   lastSelfTest?: SelfTest;
   selfTestAgeS?: number;
   latency?: { calls: number; p50Ms?: number; p99Ms?: number };
+  archiveReplicas: { number: number; state: string; lagS?: number; reads: string }[];
 }
 
 export interface Camera {

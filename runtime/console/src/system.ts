@@ -15,6 +15,13 @@ const EVENTS: Record<string, Key> = {
   BUNDLE_EVENT_REFUSED: "event.refused",
 };
 
+const REPLICAS: Record<string, Key> = {
+  REPLICA_STATE_SERVING: "system.replica.serving",
+  REPLICA_STATE_BEHIND: "system.replica.behind",
+  REPLICA_STATE_AWAY: "system.replica.away",
+  REPLICA_STATE_UNFIT: "system.replica.unfit",
+};
+
 export function systemPage(): { node: HTMLElement; start: () => void; stop: () => void } {
   const state = el("div", { class: "card" });
   const versions = el("div", { class: "card" });
@@ -85,9 +92,10 @@ function stateTable(status: Status, answerMs: number): HTMLElement {
     ? t(last.passed ? "system.selftest.passed" : "system.selftest.failed", { ago: duration(status.selfTestAgeS ?? 0) })
     : t("system.selftest.never");
   const { calls, p50Ms, p99Ms } = status.latency ?? { calls: 0 };
-  const rows: [string, string][] = [
+  const rows: [string, string | HTMLElement][] = [
     [t("system.screening"), serving(status.screening) + (status.reason ? `: ${status.reason}` : "")],
     [t("system.archive"), serving(status.archive)],
+    ...status.archiveReplicas.map(replicaRow),
     [t("system.uptime"), duration(status.uptimeS)],
     [
       t("system.workers"),
@@ -105,6 +113,16 @@ function stateTable(status: Status, answerMs: number): HTMLElement {
     [t("system.selftest"), last ? `${test}: ${drifted(last)}` : test],
   ];
   return table(rows);
+}
+
+/** A standby of the archive; while it answers nothing the archive's owner does. */
+function replicaRow({ number, state, lagS, reads }: Status["archiveReplicas"][number]): [string, string | HTMLElement] {
+  const known = REPLICAS[state];
+  const answers = known ? t(known) : state;
+  const held = lagS === undefined ? "" : t("system.replica.lag", { lag: lagS < 10 ? `${lagS.toFixed(1)} s` : duration(lagS) });
+  const words = [answers, held, t("system.replica.reads", { reads: Number(reads).toLocaleString("en") })].filter(Boolean).join("; ");
+  const well = state === "REPLICA_STATE_SERVING";
+  return [t("system.replica", { number }), well ? words : el("span", { class: "warning flag" }, words)];
 }
 
 function keep(values: number[], latest: number): void {

@@ -149,6 +149,27 @@ def test_every_page_works_and_is_accessible(browser: Any, server: RunningServer,
         assert all(url.startswith(("blob:", "data:", f"http://{here}/")) for url in visit.asked), visit.asked
 
 
+def test_standbys_of_the_archive_are_shown_with_what_they_hold(browser: Any, server: RunningServer) -> None:
+    standbys = [
+        {"number": 1, "state": "REPLICA_STATE_SERVING", "lagS": 0.25, "reads": "1234"},
+        {"number": 2, "state": "REPLICA_STATE_AWAY", "reads": "0"},
+    ]
+
+    def told(route: Any) -> None:
+        answer = route.fetch()
+        assert answer.json()["archiveReplicas"] == []
+        route.fulfill(response=answer, json={**answer.json(), "archiveReplicas": standbys})
+
+    with Visit(browser, server) as visit:
+        visit.page.route("**/v1/status", told)
+        visit.turn("System")
+        visit.page.wait_for_selector("text=Standby 2 of the archive")
+        shown = visit.page.inner_text("main")
+        assert "answers searches; holds all of 0.3 s ago; 1,234 searches answered" in shown
+        assert visit.page.inner_text(".warning.flag") == "can't be reached, the owner answers; 0 searches answered"
+        visit.check()
+
+
 def test_what_is_no_answer_looks_like_none(browser: Any, server: RunningServer, clinic: Path) -> None:
     with Visit(browser, server) as visit:
         visit.grade(clinic / "grey.jpg")
