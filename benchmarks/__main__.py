@@ -48,7 +48,11 @@ class Benchmark:
 
     def needs(self, given: dict[str, str]) -> list[str]:
         """What its steps name and nobody gave."""
-        return [name for name in ("idrid", "run") if name not in given and any(f"{{{name}}}" in step for step in self.steps)]
+        return [
+            name
+            for name in ("idrid", "lesions", "run")
+            if name not in given and any(f"{{{name}}}" in step for step in self.steps)
+        ]
 
     @property
     def text(self) -> str:
@@ -115,6 +119,7 @@ def run(
     bundle: Path = ROOT / "models" / "edge",
     photographs: Path = ROOT / "examples" / "photographs",
     idrid: str = "",
+    lesions: str = "",
     trained: Annotated[str, Parameter(name="--run")] = "",
     work: Path = ROOT / "runs" / "benchmarks",
     results: Path | None = None,
@@ -127,12 +132,14 @@ def run(
         bundle: that is served.
         photographs: folder of those that are sent.
         idrid: as idrid:PATH.
+        lesions: folder of lesion masks of those photographs.
         trained: run that `foveal train` wrote, with its data where it was.
         work: folder for what is made on the way, and kept.
         results: folder of the results; benchmarks/results/DATE-MACHINE by default.
     """
     known, found = plan(), machine()
-    given = {"bundle": str(bundle), "photographs": str(photographs), "work": str(work), "idrid": idrid, "run": trained}
+    given = {"bundle": str(bundle), "photographs": str(photographs), "work": str(work)}
+    given |= {"idrid": idrid, "lesions": lesions, "run": trained}
     given = {name: value for name, value in given.items() if value}
     unknown = [name for name in names if name not in known]
     if unknown or not (names or all_):
