@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any
 
 from processes import cpu_s, processes_of
 from runtime_load import Caller, load_photographs, report, start_server
+from spread import ratio
 
 _WARM_S = 2.0
 
@@ -69,12 +69,11 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
                 found = await turn(*sides[side], caches[side], photographs, callers=args.callers, seconds=args.seconds)
                 rates[side].append(round(found["per_s"], 1))
                 print(side, rates[side][-1], file=sys.stderr)
-    ratios = [now / before for before, now in zip(rates["before"], rates["now"], strict=True)]
     return {
         "callers": args.callers,
         "photographs": len(photographs),
         "per_s": rates,
-        "ratio": {"median": round(statistics.median(ratios), 2), "least": round(min(ratios), 2), "most": round(max(ratios), 2)},
+        "ratio": ratio(rates["now"], rates["before"]),
     }
 
 

@@ -38,8 +38,8 @@ from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.engine.engine import Engine
 from foveal_runtime.study.study import Study
 from lines import ChildError, LineProcess
-from retrieval_peers import ratio
 from runtime_load import report
+from spread import ratio
 
 HERE = Path(__file__).resolve().parent
 TOOLS = ("optimum", "nncf", "olive")

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import cyclopts
-import numpy as np
 from cyclopts import Parameter
 
 from foveal_runtime.bundle.bundle import Bundle
@@ -32,6 +31,7 @@ from foveal_runtime.engine.engine import Engine
 from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.study.study import Study
 from foveal_train.runs.run import write_json
+from spread import spread
 
 app = cyclopts.App(help=__doc__)
 _COUNTED = re.compile(r"(\d+) of \d+")
@@ -129,7 +129,7 @@ def main(
         "photographs": count,
         "cores": usable_cores(),
         "turns": rows,
-        "ratio": {way: _spread([row[way]["each_s"] / row["floor_each_s"] for row in rows]) for way in ways},
+        "ratio": {way: spread([row[way]["each_s"] / row["floor_each_s"] for row in rows]) for way in ways},
     }
     if json_ is not None:
         write_json(json_, found)
@@ -147,10 +147,6 @@ def _indexed(bundle: Path, archive: Path, store: Path) -> dict[str, float]:
         flags = ("--cache-entries", "0", "--allow-unverified", "--allow-untrained", "--store", str(store))
         server = stack.enter_context(LocalServer(bundle, *flags, echo=sys.stderr.write))
         return timed([*FOVEAL, "index", str(archive), "--kind", "joint", "--address", server.address])
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": float(np.median(values)), "least": min(values), "most": max(values)}
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from foveal_runtime.client import Client, ClientOptions
 from foveal_runtime.study.study import Study
 from foveal_train.runs.run import write_json
 from processes import cpu_s, processes_of
+from spread import spread
 
 app = cyclopts.App(help=__doc__)
 _RAY_READY_S = 600.0
@@ -109,7 +110,7 @@ def main(
         "callers": callers,
         "turns": rows,
         "cpu_s_each": {name: float(np.median([row[name]["cpu_s_each"] for row in rows])) for name in ("direct", "ray")},
-        "ratio": {"median": float(np.median(ratios)), "least": min(ratios), "most": max(ratios)},
+        "ratio": spread(ratios),
     }
     if json_ is not None:
         write_json(json_, found)

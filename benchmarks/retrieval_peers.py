@@ -38,6 +38,7 @@ from peers_retrieval.neighbours import nearest, passing, recall
 from peers_retrieval.process import CONTENDERS, Contender, PeerProcess
 from processes import memory_mb
 from runtime_load import report
+from spread import ratio
 
 K = 10
 RECALL = 0.98
@@ -137,12 +138,6 @@ def one_turn(
 def at_recall(points: Iterable[dict[str, Any]], wanted: float) -> dict[str, Any] | None:
     """The fastest point that reaches a recall; None when none does."""
     return min((point for point in points if point["recall"] >= wanted), key=lambda p: p["p50_ms"], default=None)
-
-
-def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
-    """Of the same turns: median, least and most."""
-    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
-    return {name: round(of(ratios), 3) for name, of in (("median", statistics.median), ("least", min), ("most", max))}
 
 
 def verdict(rows: dict[str, dict[str, Any]], n: int) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from foveal_runtime.errors import FovealError
 from foveal_runtime.study.study import Study
 from foveal_train.runs.run import write_json
 from processes import processes_of
+from spread import spread
 
 app = cyclopts.App(help=__doc__)
 SERVERS = 3
@@ -136,10 +137,7 @@ def main(
         "callers": callers,
         "rounds": rows,
         "failed": sum(row["failed"] for row in rows),
-        "share_of_remaining_capacity": {
-            "median": float(np.median([row["share"] for row in rows])),
-            "least": min(row["share"] for row in rows),
-        },
+        "share_of_remaining_capacity": spread([row["share"] for row in rows]),
         "longest_pause_s": max(row["longest_pause_s"] for row in rows),
     }
     if json_ is not None:
