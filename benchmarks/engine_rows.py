@@ -23,8 +23,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import grpc
-
 from foveal_runtime._proto import admin_pb2, admin_pb2_grpc, screening_pb2, study_pb2
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.engine.compiled import entry_folder, find_compiled
@@ -35,11 +33,10 @@ from foveal_runtime.serving.workerspec import graph_threads
 from foveal_runtime.study.study import Study
 from processes import processes_of
 from runtime_load import Caller, load_photographs, report, start_server
+from sizing import closed
 
 _QUEUED = 250
 """Studies queued at a time: the line holds 256."""
-_PAUSE_S = 0.1
-"""Of a caller who was refused: what a refusal costs falls on the same cores."""
 _GIVEN_UP_S = 10.0
 """After which studies that nobody waits for and that are still queued end the run."""
 
@@ -107,26 +104,6 @@ async def given_up(caller: Caller, pid: int, total: int) -> dict[str, Any]:
     return {"studies": left, "left_in_workers": handed, "freed_ms": freed}
 
 
-async def closed_with_deadline(caller: Caller, callers: int, seconds: float, deadline_s: float) -> dict[str, Any]:
-    answered, refused, times = 0, 0, []
-    end = time.perf_counter() + seconds
-
-    async def call(i: int) -> None:
-        nonlocal answered, refused
-        while (sent := time.perf_counter()) < end:
-            try:
-                await caller.grade(caller.single[i % len(caller.single)], timeout=deadline_s)
-                answered += 1
-                times.append((time.perf_counter() - sent) * 1e3)
-            except grpc.RpcError:
-                refused += 1
-                await asyncio.sleep(_PAUSE_S)
-
-    await asyncio.gather(*(call(i) for i in range(callers)))
-    cuts = statistics.quantiles(times, n=100)
-    return {"per_s": round(answered / seconds, 1), "refused": refused, "p50_ms": round(cuts[49]), "p99_ms": round(cuts[98])}
-
-
 async def measure(args: argparse.Namespace) -> dict[str, Any]:
     photographs = load_photographs(args.photos, 32)
     bundle = Bundle.open(args.bundle)
@@ -143,7 +120,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
         if args.large:
             result["lone_large"] = await lone(caller, engine, args.large.read_bytes(), args.count)
         result["given_up"] = await given_up(caller, process.pid, args.given_up)
-        result["closed, deadline 0.5 s"] = await closed_with_deadline(caller, 32, args.seconds, 0.5)
+        result["closed, deadline 0.5 s"] = await closed(caller, 32, args.seconds, 0.5)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
@@ -153,7 +130,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
         flags = ["--workers", str(setting.workers), "--threads", str(setting.threads), "--max-batch", str(setting.max_batch)]
         process, address, _ = start_server(args.bundle, flags)
         try:
-            found = await closed_with_deadline(Caller(address, photographs, 1), 32, args.seconds, 5.0)
+            found = await closed(Caller(address, photographs, 1), 32, args.seconds, 5.0)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)

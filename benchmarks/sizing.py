@@ -23,6 +23,7 @@ CORES = (1, 2, 4, 8, 16, 32, 64)
 _WARM_S = 1.5
 _DEADLINE_S = 600.0
 _PAUSE_S = 0.1
+"""Of a caller who was refused: what a refusal costs falls on the same cores."""
 """Of a caller who was refused."""
 _CROWD = 32
 """Callers beyond whom a measurement lasts longer in proportion: each has to be answered several times."""
@@ -40,8 +41,8 @@ async def closed_loops(args: argparse.Namespace, address: str, counts: Sequence[
     return rows
 
 
-async def closed(caller: Caller, count: int, seconds: float) -> dict[str, Any]:
-    """Closed loops for so long. What is answered after the end counts nowhere: a crowd's last answers come long after it."""
+async def closed(caller: Caller, count: int, seconds: float, deadline_s: float = _DEADLINE_S) -> dict[str, Any]:
+    """Closed loops, each call with a deadline. What is answered after the end counts nowhere: a crowd's last answers come long after it."""
     times: list[float] = []
     refused = 0
     end = time.perf_counter() + seconds
@@ -50,7 +51,7 @@ async def closed(caller: Caller, count: int, seconds: float) -> dict[str, Any]:
         nonlocal refused
         while (sent := time.perf_counter()) < end:
             try:
-                await caller.grade(caller.single[number % len(caller.single)], timeout=_DEADLINE_S)
+                await caller.grade(caller.single[number % len(caller.single)], timeout=deadline_s)
             except grpc.RpcError:
                 refused += 1
                 await asyncio.sleep(_PAUSE_S)
