@@ -24,7 +24,6 @@ _WARM_S = 1.5
 _DEADLINE_S = 600.0
 _PAUSE_S = 0.1
 """Of a caller who was refused: what a refusal costs falls on the same cores."""
-"""Of a caller who was refused."""
 _CROWD = 32
 """Callers beyond whom a measurement lasts longer in proportion: each has to be answered several times."""
 
@@ -42,7 +41,7 @@ async def closed_loops(args: argparse.Namespace, address: str, counts: Sequence[
 
 
 async def closed(caller: Caller, count: int, seconds: float, deadline_s: float = _DEADLINE_S) -> dict[str, Any]:
-    """Closed loops, each call with a deadline. What is answered after the end counts nowhere: a crowd's last answers come long after it."""
+    """Closed loops with deadlines. What is answered after the end counts nowhere: a crowd's last answers come long after it."""
     times: list[float] = []
     refused = 0
     end = time.perf_counter() + seconds
