@@ -43,6 +43,7 @@ from foveal_train.data import Sample
 from foveal_train.evaluation.referable import auroc
 from foveal_train.runs.run import SPLIT_FILE, write_json
 from foveal_train.runs.samples import load_samples
+from held_out import BOOTSTRAP
 from outer_eyes import NOT_FUNDUS
 from spoilt import SPOILT
 
@@ -169,7 +170,7 @@ def _low(inside_N: npt.NDArray[np.bool_]) -> float:
 
 def adaptation(folds: Sequence[Answers], site: int, draws: int, seed: int) -> dict[str, Any]:
     """Calibration error and sets on a simulated camera, before adaptation to it and after."""
-    rows = {}
+    rows, inside_CRN = {}, []
     labels_N = np.concatenate([fold["test.labels"] for fold in folds])
     before_T = np.concatenate(
         [np.full(len(f["test.labels"]), fits.fit_temperature(f["validation.logits"], f["validation.labels"])) for f in folds]
@@ -178,8 +179,8 @@ def adaptation(folds: Sequence[Answers], site: int, draws: int, seed: int) -> di
         logits_NG = np.concatenate([fold[f"{camera.name}.logits"] for fold in folds])
         rng = np.random.default_rng(seed)
         found: dict[str, list[float]] = {}
-        inside_all, first = [], None
-        for _ in range(draws):
+        inside_RN = np.full((draws, len(labels_N)), np.nan)
+        for draw in range(draws):
             order = rng.permutation(len(labels_N))
             here, there = order[:site], order[site:]
             fitted = fits.fit_subset({ICDR: logits_NG[here]}, {ICDR: labels_N[here]}, [str(i) for i in here], prior=True)
@@ -187,8 +188,7 @@ def adaptation(folds: Sequence[Answers], site: int, draws: int, seed: int) -> di
             after, truth = fitted.probabilities(ICDR, logits_NG[there]), labels_N[there]
             before = softmax(logits_NG[there] / before_T[there, None])
             inside, size = _covered(after, truth, fitted.grade_set.quantile)
-            inside_all.append(inside.mean())
-            first = inside if first is None else first
+            inside_RN[draw, there] = inside
             for name, value in (
                 ("error_before", sureness_error(before, truth)),
                 ("error_after", sureness_error(after, truth)),
@@ -196,17 +196,24 @@ def adaptation(folds: Sequence[Answers], site: int, draws: int, seed: int) -> di
                 ("set_size", float(size.mean())),
             ):
                 found.setdefault(name, []).append(value)
-        assert first is not None
+        inside_CRN.append(inside_RN)
         rows[camera.name] = {name: float(np.mean(values)) for name, values in found.items()}
-        rows[camera.name] |= {"coverage": float(np.mean(inside_all)), "coverage_low": _pooled_low(inside_all, len(first))}
-    pooled = {name: float(np.mean([row[name] for row in rows.values()])) for name in next(iter(rows.values()))}
-    return {"site": site, "draws": draws, "cameras": rows, "mean": pooled}
+        coverage = float(np.nanmean(inside_RN))
+        rows[camera.name] |= {"coverage": coverage, "coverage_low": _low_of_share(coverage, len(labels_N) - site)}
+    means = {name: float(np.mean([row[name] for row in rows.values()])) for name in next(iter(rows.values()))}
+    pooled = {"coverage": means["coverage"], "low": _pooled_low(np.nanmean(np.stack(inside_CRN), axis=(0, 1)), seed)}
+    return {"site": site, "draws": draws, "cameras": rows, "mean": means, "pooled": pooled}
 
 
-def _pooled_low(shares: Sequence[float], count: int) -> float:
-    """Lower bound as if the mean share had been seen on as many photographs as one draw is judged on."""
-    hits = float(np.mean(shares)) * count
-    return float(beta.ppf(0.05, hits, count - hits + 1))
+def _low_of_share(share: float, count: int) -> float:
+    """Lower bound as if a mean share had been seen on as many photographs as one draw is judged on."""
+    return float(beta.ppf(0.05, share * count, count - share * count + 1))
+
+
+def _pooled_low(inside_N: Float, seed: int) -> float:
+    """One-sided 95 % lower bound by bootstrap over photographs, each with all of its cameras and draws."""
+    drawn_RN = np.random.default_rng(seed).integers(len(inside_N), size=(BOOTSTRAP, len(inside_N)))
+    return float(np.quantile(inside_N[drawn_RN].mean(axis=1), 0.05))
 
 
 def distances(folds: Sequence[Answers]) -> dict[str, Any]:
