@@ -160,4 +160,12 @@ def _pickled(message: object) -> tuple[bytes, list[memoryview]]:
             views.append(view)
         return small
 
-    return pickle.dumps(message, protocol=5, buffer_callback=beside), views
+    data = io.BytesIO()
+    _Pickler(data, protocol=5, buffer_callback=beside).dump(message)
+    return data.getvalue(), views
+
+
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, obj: object) -> Any:
+        """Enumerations by class and value on every Python; that of 3.11.0 to 3.11.3 names `getattr`, which no server reads."""
+        return (type(obj), (obj.value,)) if isinstance(obj, Enum) else NotImplemented
