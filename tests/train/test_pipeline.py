@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -107,6 +108,16 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, synth_spec: st
     with pytest.raises(DataError, match="not empty"):
         train(load_recipe("tiny"), [synth_spec], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_whoever_may_read_one_file_of_a_run_may_read_all(tmp_path: Path, tiny_run: Path) -> None:
+    run = Run.open(tiny_run)
+    before = os.umask(0o022)
+    try:
+        write_run(tmp_path / "run", run.info, run.model, run.tokenizer_json)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "run").iterdir()} == {0o644}
 
 
 def test_weights_with_nan_are_refused_by_name(tmp_path: Path, tiny_run: Path) -> None:

@@ -64,10 +64,11 @@ class TrainingPhotographs:
 
     def write(self, folder: Path) -> None:
         """Write `FILE`."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         arrays = {"mean": self.mean_D, "axes": self.axes_KD, "variances": self.variances_K, "rest": self.rest}
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / FILE)
+        # Not `save_file`, which makes a file that its owner alone may read, whatever the umask.
+        (folder / FILE).write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -234,20 +235,21 @@ def read_info(root: Path) -> RunInfo:
 
 
 def write_run(root: Path, info: RunInfo, model: MultimodalModel, tokenizer_json: bytes) -> None:
-    """Write weights, tokenizer and, last, run.json: a run without run.json is unfinished.
+    """Write tokenizer, weights and, last, run.json: a run without run.json is unfinished.
 
     Raises:
         OSError: the disk is full or the folder can't be written.
     """
     root.mkdir(parents=True, exist_ok=True)
+    (root / TOKENIZER_FILE).write_bytes(tokenizer_json)
     weights = root / (WEIGHTS_FILE + ".part")
     try:
         save_file({name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}, weights)
     except SafetensorError:
         weights.unlink(missing_ok=True)
         raise OSError(errno.ENOSPC, "the disk may be full", str(weights)) from None
+    shutil.copymode(root / TOKENIZER_FILE, weights)  # `save_file` lets its owner alone read, whatever the umask
     weights.replace(root / WEIGHTS_FILE)
-    (root / TOKENIZER_FILE).write_bytes(tokenizer_json)
     write_json(root / RUN_FILE, info.model_dump(mode="json"))
 
 
