@@ -6,7 +6,7 @@
 HONEST is what `idrid_nested.py --as-is --seeds 0,1,2 --same-folds --grouped` writes: seed-S/fold-K, trainings that never saw
 the photographs of fold K. `make` distils a student of the three of each fold for every option, in `--epochs` epochs (the nested
 study's six), and puts the fold's photographs through it, as they are and as simulated cameras. It goes on where it was cut off,
-and two calls with `--only` share the work. `judge` compares each option with none, over the folds that all options finished:
+and two calls with `--only` share the work. `judge` compares each option with none, over the folds that it finished:
 differences with 95 % bootstrap, photographs of an eye resampled together. Six epochs are a screen: what helps at full length
 may not help here, and a difference whose interval holds 0 says that 404 photographs don't tell.
 """
@@ -83,23 +83,21 @@ def make(
             shutil.rmtree(student)
 
 
-def differences(answers: dict[str, Answers], drawn: Resamples) -> dict[str, Any]:
-    """Figures of no option, and what each option adds to them."""
+def worth(option: Answers, none: Answers, drawn: Resamples) -> dict[str, Any]:
+    """What an option adds to each figure of the same photographs, and the figure without it."""
+    assert option.ids == none.ids
     found: dict[str, Any] = {}
     for kind in ("plain", "camera"):
-        value = {name: replicates_of(getattr(each, f"{kind}_NG"), each.labels_N) for name, each in answers.items()}
-        many = {name: replicates_of(getattr(each, f"{kind}_NG"), each.labels_N, drawn) for name, each in answers.items()}
+        logits = [getattr(side, f"{kind}_NG") for side in (option, none)]
+        with_it, without = (replicates_of(each, none.labels_N) for each in logits)
+        many_with, many_without = (replicates_of(each, none.labels_N, drawn) for each in logits)
         found[kind] = {
-            name: {
-                figure: {
-                    "value": (value[name][figure] - (0.0 if name == NONE else value[NONE][figure])).item(),
-                    "interval": np.nanquantile(
-                        many[name][figure] - (0.0 if name == NONE else many[NONE][figure]), (0.025, 0.975)
-                    ).tolist(),
-                }
-                for figure in value[name]
+            figure: {
+                "none": without[figure].item(),
+                "added": (with_it[figure] - without[figure]).item(),
+                "interval": np.nanquantile(many_with[figure] - many_without[figure], (0.025, 0.975)).tolist(),
             }
-            for name in answers
+            for figure in without
         }
     return found
 
@@ -112,7 +110,7 @@ def judge(
     seed: int = 0,
     json_: Annotated[Path | None, Parameter(name="--json")] = None,
 ) -> None:
-    """Compare each option with none.
+    """Compare each option with none, over the folds that it has finished.
 
     Args:
         teachers: folder of seed-*/fold-*, with groups.json.
@@ -120,13 +118,15 @@ def judge(
         seed: of the bootstrap.
         json_: write the figures to this file.
     """
-    made = [name for name in OPTIONS if any(out.glob(f"{name}-*.npz"))]
-    folds = [fold for fold in range(FOLDS) if all((out / f"{name}-{fold}.npz").exists() for name in made)]
-    answers = {name: Answers.together([Answers.load(out / f"{name}-{fold}.npz") for fold in folds]) for name in made}
-    assert len({each.ids for each in answers.values()}) == 1
     groups = json.loads((teachers / "groups.json").read_text(encoding="utf-8"))["groups"]
-    drawn = resample([groups[name] for name in answers[NONE].ids], count=BOOTSTRAP, seed=seed)
-    found = {"folds": folds, "photographs": len(answers[NONE].ids), **differences(answers, drawn)}
+    found: dict[str, Any] = {}
+    for name in (name for name in OPTIONS if name != NONE):
+        folds = [fold for fold in range(FOLDS) if all((out / f"{each}-{fold}.npz").exists() for each in (name, NONE))]
+        if not folds:
+            continue
+        option, none = (Answers.together([Answers.load(out / f"{each}-{fold}.npz") for fold in folds]) for each in (name, NONE))
+        drawn = resample([groups[each] for each in none.ids], count=BOOTSTRAP, seed=seed)
+        found[name] = {"folds": folds, "photographs": len(none.ids), **worth(option, none, drawn)}
     if json_ is not None:
         write_json(json_, found)
     print(json.dumps(found, indent=1))

@@ -37,13 +37,12 @@ def _answers(options: ModuleType, wrong: float, wrong_through_cameras: float) ->
 
 
 def test_an_option_is_worth_its_difference_from_none_of_each_kind_of_photograph(options: ModuleType) -> None:
-    sides = {options.NONE: _answers(options, 0.3, 0.4), "lesions": _answers(options, 0.3, 0.1)}
-    found = options.differences(sides, resample(list(map(str, range(80))), count=200, seed=0))
-    same, better = found["plain"]["lesions"]["kappa"], found["camera"]["lesions"]["kappa"]
-    assert (same["value"], same["interval"]) == (0.0, [0.0, 0.0])
-    assert 0 < better["interval"][0] < better["value"] < better["interval"][1]
-    none = found["camera"][options.NONE]["kappa"]
-    assert none["interval"][0] < none["value"] < found["plain"][options.NONE]["kappa"]["value"]
+    none, lesions = _answers(options, 0.3, 0.4), _answers(options, 0.3, 0.1)
+    found = options.worth(lesions, none, resample(list(map(str, range(80))), count=200, seed=0))
+    same, better = found["plain"]["kappa"], found["camera"]["kappa"]
+    assert (same["added"], same["interval"]) == (0.0, [0.0, 0.0])
+    assert 0 < better["interval"][0] < better["added"] < better["interval"][1]
+    assert better["none"] < same["none"]
 
 
 def test_every_option_is_a_recipe_of_its_own(options: ModuleType) -> None:

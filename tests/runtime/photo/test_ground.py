@@ -17,7 +17,8 @@ from foveal_runtime.study.labels import ICDR, softmax
 from foveal_runtime.study.study import Eye, Study
 from foveal_train.data.synthetic.render import render_fundus
 
-MODEL = Path(__file__).parents[3] / "models" / "edge"
+ROOT = Path(__file__).parents[3]
+MODEL, EXAMPLES = ROOT / "models" / "edge", ROOT / "examples" / "photographs"
 SPEC = ImageSpec(side_px=288)
 
 
@@ -76,17 +77,21 @@ def test_an_eye_on_paper_gives_nearly_the_square_of_the_same_eye_on_black(kind: 
 
 
 def test_an_eye_on_paper_gets_nearly_the_embedding_and_grade_of_the_same_eye_on_black() -> None:
+    """Real eyes: what a model makes of drawn ones, which it never saw, differs from training to training."""
+    photographs = sorted(EXAMPLES.glob("grade-*.jpg"))
+    if not (photographs and MODEL.is_dir()):
+        pytest.skip(f"no photographs in {EXAMPLES} or no model in {MODEL}: a source archive holds neither")
     engine = Engine(Bundle.open(MODEL))
     cosines, apart = [], []
-    for seed in range(8):
-        black_HWC = eye(seed, grade=seed % 5)
+    for file in photographs:
+        black_HWC = np.asarray(Image.open(file).convert("RGB"))
         studies = [engine.prepare(Study(image=file_of(each))) for each in (black_HWC, on_paper(black_HWC))]
         on_black, pale = engine.run(studies, kinds=frozenset({VectorKind.IMAGE}))
         cosines.append(float(np.dot(on_black.vectors[VectorKind.IMAGE], pale.vectors[VectorKind.IMAGE])))
         apart.append(float(np.abs(softmax(on_black.logits[ICDR]) - softmax(pale.logits[ICDR])).max()))
-    assert min(cosines) > 0.95, cosines
-    assert sum(cosines) / len(cosines) > 0.99, cosines
-    assert max(apart) < 0.15, apart
+    assert len(cosines) == 5
+    assert min(cosines) > 0.98, cosines
+    assert max(apart) < 0.1, apart
 
 
 def test_a_photograph_on_black_is_cropped_exactly_as_before(idrid: Path) -> None:
