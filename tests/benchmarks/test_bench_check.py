@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def check(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.delitem(sys.modules, "bench_check", raising=False)
-    import bench_check
-
-    return bench_check
+def check(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("bench_check")
 
 
 def rates(check: ModuleType, speed: float, noise: float, seed: int) -> dict[str, list[dict[str, float]]]:

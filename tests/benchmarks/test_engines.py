@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,9 +18,8 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
-def engines(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("engines")
+def engines(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("engines")
 
 
 def test_agreement_is_relative_to_the_spread_and_cosines_are_of_photographs(engines: ModuleType) -> None:

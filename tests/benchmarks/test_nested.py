@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def nested(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.delitem(sys.modules, "idrid_nested", raising=False)
-    import idrid_nested
-
-    return idrid_nested
+def nested(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("idrid_nested")
 
 
 def _answers(nested: ModuleType, wrong: float, seed: int, ids: range = range(80)) -> object:
@@ -59,12 +53,10 @@ def test_a_photograph_that_is_held_out_twice_is_refused(nested: ModuleType) -> N
         nested.Answers.together([_answers(nested, 0.1, 0), _answers(nested, 0.1, 1, range(79, 90))])
 
 
-def test_simulated_cameras_change_a_photograph_and_its_noise_is_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def test_simulated_cameras_change_a_photograph_and_its_noise_is_seeded(program: Callable[[str], ModuleType]) -> None:
     from PIL import Image
 
-    import cameras
-
+    cameras = program("cameras")
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8))
     for camera in cameras.CAMERAS:
         seen = cameras.through_camera(picture, camera, seed=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -15,15 +15,10 @@ from foveal_runtime.photo import imaging
 from foveal_runtime.photo.imaging import ImageSpec
 from foveal_runtime.photo.quality import Quality, assess
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import quality_samples
-
-    return quality_samples
+def made(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("quality_samples")
 
 
 def test_the_same_seed_gives_the_same_pictures_and_another_seed_others(made: ModuleType) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,9 +39,8 @@ class Peer:
 
 
 @pytest.fixture
-def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("retrieval_peers")
+def peers(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("retrieval_peers")
 
 
 def inner(name: str) -> Any:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -12,16 +11,10 @@ import pytest
 from foveal_train.evaluation.intervals import resample
 from foveal_train.training.recipe_file import load_recipe
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def options(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.delitem(sys.modules, "student_options", raising=False)
-    import student_options
-
-    return student_options
+def options(program: Callable[[str], ModuleType]) -> ModuleType:
+    return program("student_options")
 
 
 def _answers(options: ModuleType, wrong: float, wrong_through_cameras: float) -> object:

@@ -91,6 +91,7 @@ def test_an_eye_on_paper_gets_nearly_the_embedding_and_grade_of_the_same_eye_on_
         apart.append(float(np.abs(softmax(on_black.logits[ICDR]) - softmax(pale.logits[ICDR])).max()))
     assert len(cosines) == 5
     assert min(cosines) > 0.98, cosines
+    assert sum(cosines) / len(cosines) > 0.99, cosines
     assert max(apart) < 0.1, apart
 
 
