@@ -97,7 +97,7 @@ def compare(
         "precision": opened.manifest.precision.value,
         "runs_on": opened.manifest.runs_on.value,
         "machine": {"class": str(this_processor()), "model": this_processor().model},
-        "source": chosen.source,
+        "source": f"held-out studies of {', '.join(each.partition(':')[0] for each in data)}" if data else chosen.source,
         "studies": len(prepared),
         "classes": {
             name: {
