@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from foveal_runtime.bundle.bundle import GOLDEN, Bundle
 from foveal_runtime.bundle.strictjson import parse_json
+from foveal_runtime.bundle.tensors import write_tensors
 from foveal_runtime.errors import BundleError
 from foveal_runtime.study.labels import Head
 from foveal_runtime.study.study import Eye, Modality, Record, Sex, Study, subset_name
@@ -138,8 +139,6 @@ def write_golden(folder: Path, studies: Sequence[Study], outputs: dict[str, Floa
         studies: whose ids are unique and fit to be file names; images are JPEG bytes, equal ones are written once.
         outputs: `joint` [N, D], `cls` [N, M, D], and by head its logits [N, G], all float32.
     """
-    from safetensors.numpy import save
-
     folder.mkdir(parents=True, exist_ok=True)
     names: dict[bytes, str] = {}
     entries = []
@@ -156,5 +155,4 @@ def write_golden(folder: Path, studies: Sequence[Study], outputs: dict[str, Floa
             entry["image"] = name
         entries.append(entry)
     (folder / STUDIES).write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    # Not `save_file`, which makes a file that its owner alone may read, whatever the umask.
-    (folder / OUTPUTS).write_bytes(save({name: np.ascontiguousarray(array, np.float32) for name, array in outputs.items()}))
+    write_tensors(folder / OUTPUTS, {name: np.asarray(array, np.float32) for name, array in outputs.items()})

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.bundle.tensors import write_tensors
 from foveal_runtime.errors import BundleError
 
 FILE = "novelty.safetensors"
@@ -64,11 +65,8 @@ class TrainingPhotographs:
 
     def write(self, folder: Path) -> None:
         """Write `FILE`."""
-        from safetensors.numpy import save
-
         arrays = {"mean": self.mean_D, "axes": self.axes_KD, "variances": self.variances_K, "rest": self.rest}
-        # Not `save_file`, which makes a file that its owner alone may read, whatever the umask.
-        (folder / FILE).write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+        write_tensors(folder / FILE, arrays)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
