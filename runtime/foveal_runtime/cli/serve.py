@@ -105,7 +105,7 @@ def serve(
         provider: cpu (default), openvino, cuda, tensorrt or tensorrt-rtx; auto is the best that is there, named at the start.
         workers: worker processes; default: what `foveal compile` measured, else one a core, as far as the memory holds them.
         threads: threads of a worker; default: as measured, else the cores divided among the workers.
-        max_batch: studies in one forward pass; default: as measured, else 16.
+        max_batch: studies in one batch; default: 2 on a CPU, on a GPU as measured, else 16.
         memory: what the worker processes may take together, such as 512MB; default: half of what the machine has free.
         canary: second bundle on trial; while healthy it answers a share of the calls that grade, and those that ask for it in
             their metadata (x-foveal-model: canary). Vectors come from the first bundle.

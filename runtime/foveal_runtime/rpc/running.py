@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -53,7 +54,10 @@ async def run(server: Server, announce: Callable[[Server, Bundle], None]) -> Non
             with contextlib.suppress(asyncio.CancelledError):
                 await starting
             return
-        announce(server, starting.result())
+        bundle = starting.result()
+        gc.collect()
+        gc.freeze()  # what was loaded lives as long as the process: looking through it held up all calls for 30 to 70 ms
+        announce(server, bundle)
         await waiting
         tell(Event.STOPPING, "stopping: finishing what was accepted")
         await server.stop()

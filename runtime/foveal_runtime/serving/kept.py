@@ -104,8 +104,11 @@ def planned(spec: ModelSpec, bundle: Bundle) -> ModelSpec:
     if plan is not None:
         setting, why = plan.choose(budget_mb)
         log.info("%d workers x %d threads, batch %d: %s", setting.workers, setting.threads, setting.max_batch, why)
-        batch = replace(spec.batch, max_studies=setting.max_batch)
-        return replace(spec, workers=setting.workers, threads=setting.threads, batch=batch)
+        # Older versions measured larger batches on CPUs too.
+        measured = 0 if on_processor(spec.provider) else setting.max_batch
+        batch = replace(spec.batch, max_studies=measured)
+        spec = replace(spec, workers=setting.workers, threads=setting.threads, batch=batch)
+    spec = replace(spec, batch=replace(spec.batch, max_studies=spec.max_batch))
     if spec.workers:
         return spec
     if not on_processor(spec.provider) or spec.threads:

@@ -20,8 +20,9 @@ _UNITS = {"": 1e6, "b": 1.0} | {
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _ARENAS = 2
 _KEPT_BYTES = 1 << 30
-TRIM_EVERY = 200
-"""Batches between two calls of `trim`; photographs of many sizes leave holes."""
+TRIM_EVERY = 50
+"""Batches between two calls of `trim`; photographs leave holes: two workers with `edge` took 260 MB at most with 200, 225 with
+50, at the same speed (docs/decisions.md)."""
 
 
 def few_arenas() -> None:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from foveal_runtime.serving.supervisor import Worker
     from foveal_runtime.study.study import Study
 
-_BATCHES = (2, 4, 16)
-"""The least is what one graph call takes on a CPU."""
+_GPU_BATCHES = (2, 4, 16)
 _ROUNDS = 2
 """Over all settings, of which the better counts: what else the machine does slows whatever is measured just then."""
 _CAMERA_PX = 1536
@@ -41,7 +40,7 @@ async def measure(
     seconds: float,
     note: Callable[[Measurement], None],
 ) -> ServePlan:
-    """Time workers x threads x batch on the bundle's golden photographs, enlarged to a camera's size.
+    """Time workers x threads, and on a GPU batches, on the bundle's golden photographs, enlarged to a camera's size.
 
     Args:
         bundle: an opened bundle.
@@ -56,20 +55,23 @@ async def measure(
     """
     from foveal_runtime.bundle.golden import read_golden
     from foveal_runtime.engine.answers import Ask, VectorKind
+    from foveal_runtime.serving.spec import CPU_ROWS
     from foveal_runtime.serving.workerspec import lanes_for
     from foveal_runtime.study.study import Modality
 
+    processor = on_processor(provider)
+    batches = (CPU_ROWS,) if processor else _GPU_BATCHES
     ask = Ask() if bundle.manifest.trained_heads else Ask(frozenset({VectorKind.JOINT}), grade=False)
     golden = read_golden(bundle).studies
     studies = [_enlarged(study) for study in golden if Modality.IMAGE in study.modalities] or list(golden)
     best: dict[tuple[int, int], Measurement] = {}
     for _ in range(_ROUNDS):
-        for workers in sorted({1, max(1, cores // 2), cores} if on_processor(provider) else {1}):
+        for workers in sorted({1, max(1, cores // 2), cores} if processor else {1}):
             threads = max(1, cores // workers)
             pool = [await _start(bundle, provider, threads, compiled) for _ in range(workers)]
             lanes = pool * (2 * lanes_for(provider, threads))  # as many batches wait in a worker as it runs, as when serving
             try:
-                for batch in _BATCHES:
+                for batch in batches:
                     rate = await _rate(lanes, studies, [ask] * batch, seconds / _ROUNDS)
                     memory = sum(proportional_bytes(worker.pid) for worker in pool)
                     found = Measurement(
@@ -111,7 +113,7 @@ async def _start(bundle: Bundle, provider: str, threads: int, compiled: Compiled
         bundle=bundle,
         provider=provider,
         threads=threads,
-        max_rows=CPU_ROWS if on_processor(provider) else max(_BATCHES),
+        max_rows=CPU_ROWS if on_processor(provider) else max(_GPU_BATCHES),
         limits=ImageLimits(),
         compiled=compiled,
         replay=Replay.NONE,

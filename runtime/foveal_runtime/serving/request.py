@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class BatchLimits:
     """What one batch may hold; a single study is always let through."""
 
-    max_studies: int = 16
-    """Studies in one forward pass."""
+    max_studies: int = 0
+    """Studies in one batch; 0 is what one graph call takes: 2 on a CPU, on a GPU as many as was measured best, else 16."""
     max_pixels: int = 200_000_000
     """Pixels to decode, from the photographs' headers."""
     max_note_chars: int = 200_000
@@ -45,8 +45,8 @@ class BatchLimits:
             raise ConfigError("decode_cpu_s and max_decoded_bytes want a number above 0")
         if self.lost_per_caller < 0 or self.lost_per_caller_s <= 0:
             raise ConfigError("lost_per_caller wants 0 or more, and lost_per_caller_s a number above 0")
-        if self.max_studies < 1:
-            raise ConfigError(f"max_studies is {self.max_studies}, a batch holds at least 1")
+        if self.max_studies < 0:
+            raise ConfigError(f"max_studies is {self.max_studies}; want at least 1, or 0 to have it chosen")
         if self.worker_timeout_s <= 0:
             raise ConfigError(f"worker_timeout_s is {self.worker_timeout_s:g}; want a number above 0")
 

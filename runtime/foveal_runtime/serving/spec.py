@@ -13,6 +13,8 @@ from foveal_runtime.serving.request import BatchLimits, QueueLimits
 CPU_ROWS = 2
 """Rows in one graph call on a CPU. A larger call is no faster for each row, and its activations cost memory: an engine with
 `edge` FP32 takes 468, 319 and 291 MB with 16, 4 and 2 rows (docs/decisions.md)."""
+_GPU_ROWS = 16
+"""On a GPU that nothing was measured on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +64,12 @@ class ModelSpec:
         return self.threads or max(1, usable_cores() // max(1, self.workers))
 
     @property
+    def max_batch(self) -> int:
+        """Studies in one batch: as configured, or what one graph call takes. On a CPU those of a larger batch would be answered
+        when its last call has ended, and be no faster (docs/decisions.md)."""
+        return self.batch.max_studies or (CPU_ROWS if on_processor(self.provider) else _GPU_ROWS)
+
+    @property
     def max_rows(self) -> int:
         """Rows in one graph call."""
-        return min(self.batch.max_studies, CPU_ROWS) if on_processor(self.provider) else self.batch.max_studies
+        return min(self.max_batch, CPU_ROWS) if on_processor(self.provider) else self.max_batch

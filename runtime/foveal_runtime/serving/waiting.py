@@ -236,7 +236,7 @@ class WaitingLine:
         batch: list[Job] = []
         pixels = chars = 0
         limits = self._batch
-        most = min(limits.max_studies, -(-len(self) // max(1, lanes)))
+        most = min(limits.max_studies or len(self), -(-len(self) // max(1, lanes)))
         if self.contended(now):
             most = min(most, max(1, int(_SHARED_BATCH_S / self.s_per_study)))
         while len(self) and len(batch) < most:

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from itertools import combinations
 from typing import Any
 
@@ -33,8 +34,12 @@ ALL_SUBSETS: tuple[Subset, ...] = tuple(frozenset(c) for n in (1, 2, 3) for c in
 
 def subset_name(subset: Iterable[Modality]) -> str:
     """Canonical name of a subset: `image+text`, modalities in declaration order."""
-    wanted = set(subset)
-    return "+".join(m.value for m in Modality if m in wanted)
+    return _name_of(frozenset(subset))
+
+
+@cache
+def _name_of(subset: frozenset[Modality]) -> str:
+    return "+".join(m.value for m in Modality if m in subset)
 
 
 def subset_of(name: str) -> Subset:

@@ -472,7 +472,7 @@ async def test_the_self_test_runs_between_batches() -> None:
 
 def test_impossible_limits_are_refused() -> None:
     with pytest.raises(ConfigError):
-        BatchLimits(max_studies=0)
+        BatchLimits(max_studies=-1)
     with pytest.raises(ConfigError):
         QueueLimits(max_studies=0)
 

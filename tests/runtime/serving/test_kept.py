@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from foveal_runtime.bundle.bundle import Bundle
+from foveal_runtime.engine.compiled import entry_folder
 from foveal_runtime.engine.ort import usable_cores
 from foveal_runtime.errors import ConfigError
-from foveal_runtime.serving.kept import Measurement, ServePlan, planned
+from foveal_runtime.serving.kept import Measurement, ServePlan, planned, write_plan
 from foveal_runtime.serving.memory import free_bytes, megabytes, proportional_bytes
-from foveal_runtime.serving.spec import ModelSpec
+from foveal_runtime.serving.request import BatchLimits
+from foveal_runtime.serving.spec import CPU_ROWS, ModelSpec
 
 
 def of(workers: int, batch: int, rate: float, memory_mb: float = 100) -> Measurement:
@@ -52,6 +54,38 @@ def test_without_a_plan_there_is_a_worker_a_core_as_far_as_the_memory_holds_them
     asked = planned(dataclasses.replace(spec, workers=3, chosen=True, memory_mb=80), bundle)
     assert asked.workers == 3
     assert planned(dataclasses.replace(spec, threads=4, chosen=True), bundle).workers == 1
+
+
+@pytest.mark.parametrize(
+    ("provider", "asked", "measured", "expected"),
+    [
+        ("cpu", 0, None, CPU_ROWS),
+        ("cpu", 0, 16, CPU_ROWS),
+        ("openvino", 0, 4, CPU_ROWS),
+        ("cpu", 8, None, 8),
+        ("cuda", 0, None, 16),
+        ("cuda", 0, 4, 4),
+        ("cuda", 2, None, 2),
+    ],
+)
+def test_a_batch_on_a_cpu_is_one_graph_call_and_on_a_gpu_what_was_measured(
+    bundle_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    provider: str,
+    asked: int,
+    measured: int | None,
+    expected: int,
+) -> None:
+    monkeypatch.setenv("FOVEAL_CACHE", str(tmp_path))
+    bundle = Bundle.open(bundle_path)
+    if measured is not None:
+        folder = entry_folder(bundle.sha256, provider)
+        folder.mkdir(mode=0o700, parents=True)
+        write_plan(folder, ServePlan(measured=(of(2, measured, 50),)))
+    spec = ModelSpec(bundle=bundle_path, provider=provider, chosen=bool(asked), batch=BatchLimits(max_studies=asked))
+    found = planned(spec, bundle)
+    assert (found.batch.max_studies, found.max_rows) == (expected, min(expected, CPU_ROWS) if provider != "cuda" else expected)
 
 
 def test_free_memory_is_what_the_machine_and_the_control_group_both_allow(tmp_path: Path) -> None:

@@ -32,6 +32,15 @@ def test_sets_have_no_gap_and_sure_answers_have_one_grade() -> None:
     assert grade_set(np.asarray([0.0, 0.01, 0.98, 0.01, 0.0]), 0.9) == (2,)
 
 
+def test_one_study_has_the_set_that_many_would_give_it() -> None:
+    rng = np.random.default_rng(2)
+    for grades in (2, 3, 5):
+        many = rng.dirichlet(np.full(grades, 0.4), 300).round(1)  # rounded: neighbours tie, and some have no chance at all
+        for probabilities, scores in zip(many, set_scores(many), strict=True):
+            for quantile in (0.0, 0.3, 0.5, float(scores.max()), 1.0):
+                assert grade_set(probabilities, quantile) == tuple(np.flatnonzero(scores <= quantile))
+
+
 def test_too_few_studies_for_the_coverage_take_all_grades_in() -> None:
     assert set_quantile(np.zeros(8), 0.9) == 1.0
     assert set_quantile(np.arange(9) / 10, 0.9) == 0.8
