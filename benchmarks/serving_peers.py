@@ -10,8 +10,9 @@ model (benchmarks/peers/NAME: config.toml says how, and from which pages); fovea
 `foveal compile`. One server runs at a time, all in every turn, in drawn order. Answers that are not those of foveal's engine
 count as none, and a server that begins with such is not measured. Loads are percents of what foveal answered in a closed loop
 before the first turn: Poisson arrivals, the same moments for all, and every time counts from the planned arrival. Callers of a
-load above 70 % leave 500 ms after it. Goodput is the right answers within that, a second. The callers are this process: on a
-machine with few cores they share the servers' (`--caller-cores` gives them others).
+load above 70 % leave 500 ms after it. Goodput is the right answers within that, a second. *Alone* is the engine in a process a
+core with nobody to ask it: what no server around it can exceed. The callers are this process: on a machine with few cores they
+share the servers' (`--caller-cores` gives them others).
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from cyclopts import Parameter
 from foveal_runtime.rpc.address import free_port
 from foveal_train.runs.run import write_json
 from peers import environments as made
-from peers.compare import FOVEAL, Turn, compared
+from peers.alone import alone_per_s
+from peers.compare import FOVEAL, Turn, compared, spread
 from peers.grader import Grader
 from peers.measure import Measurement, NotMeasured, Plan
 from peers.photographs import Photographs, photographs_of
@@ -113,6 +115,11 @@ class Bench:
         """Right answers a second in a closed loop, by size; its queue is long enough for all callers."""
         with self.server(name, self.plan.callers / (_QUEUE_SHARE * self.plan.deadline_s), batch) as server:
             return await Measurement(server, self.photographs, self.plan).capacity()
+
+    def alone_per_s(self) -> float:
+        """What its cores grade a second without a server."""
+        files = self.photographs[self.plan.size_px].files
+        return alone_per_s(self.bundle, self._cores, files, self.plan.seconds)
 
     async def turn(self, names: list[str], capacity_per_s: Mapping[int, float], number: int) -> Turn:
         """Every server once.
@@ -206,7 +213,10 @@ async def measured(bench: Bench, names: list[str], turns: int) -> dict[str, Any]
     capacity_per_s = await bench.capacity()
     print(f"capacity of foveal, by size: {capacity_per_s}", file=sys.stderr, flush=True)
     rows: list[Turn] = []
+    alone: list[float] = []
     for number in range(turns):
+        alone.append(bench.alone_per_s())
+        print(f"turn {number + 1}, the engine alone: {alone[-1]:.1f} a second", file=sys.stderr, flush=True)
         try:
             rows.append(await bench.turn(names, capacity_per_s, number))
         except NotMeasured as failure:
@@ -223,6 +233,7 @@ async def measured(bench: Bench, names: list[str], turns: int) -> dict[str, Any]
         "seconds": plan.seconds,
         "kilobytes": {str(size): each.kilobytes for size, each in bench.photographs.items()},
         "capacity_per_s": {str(size): round(each, 2) for size, each in capacity_per_s.items()},
+        "alone_per_s": spread(alone),
         **compared(rows, plan.size_px),
         "turns": rows,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
+import os
 import re
 import sys
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
+from peers.alone import alone_per_s
 from peers.compare import BEST, FOVEAL, compared, ratios, spread
 from peers.environments import is_made
 from peers.load import GONE, Reply
@@ -195,6 +197,7 @@ def document(turns: list[dict[str, Any]]) -> dict[str, Any]:
         "deadline_ms": 500.0,
         "kilobytes": {"1024": 200.0},
         "capacity_per_s": {"1024": 60.0},
+        "alone_per_s": spread([80.0, 90.0]),
         **compared(turns, 1024),
         "turns": turns,
     }
@@ -258,6 +261,9 @@ class FailingBench:
     async def capacity(self) -> dict[int, float]:
         return {1024: 60.0}
 
+    def alone_per_s(self) -> float:
+        return 80.0
+
     async def turn(self, names: list[str], capacity_per_s: Any, number: int) -> dict[str, Any]:
         if number == self.whole:
             raise NotMeasured("ray ended by itself; its log says why")
@@ -274,3 +280,11 @@ def test_turns_before_a_server_failed_are_kept_and_none_is_made_of_half(capsys: 
 
 def test_foveal_alone_is_shown_without_a_best_peer() -> None:
     assert "| none |" in write_tables(document([turn({FOVEAL: 60})]))
+
+
+def test_the_engine_alone_is_measured_on_each_core_and_a_failure_is_told(tmp_path: Path) -> None:
+    core = min(os.sched_getaffinity(0))
+    photographs = [path.read_bytes() for path in sorted((ROOT / "examples" / "photographs").glob("*.jpg"))]
+    assert alone_per_s(ROOT / "models" / "edge", [core], photographs, 0.2) > 1
+    with pytest.raises(RuntimeError, match="a process failed"):
+        alone_per_s(tmp_path, [core], photographs, 0.2)

@@ -175,7 +175,7 @@ def test_compile_measures_and_serve_uses_what_it_found(
     plan = Path(document["plan"])
     assert plan.is_relative_to(tmp_path)
     assert plan.parent.stat().st_mode & 0o777 == 0o700
-    assert {m["max_batch"] for m in document["measured"]} == {2, 4, 16}
+    assert {m["max_batch"] for m in document["measured"]} == {2}, "on a CPU a batch is one graph call"
     assert document["why"] in done.stderr
     setting = {"workers": 3, "threads": 2, "max_batch": 4, "studies_per_s": 1.0, "memory_mb": 300.0}
     small = {"workers": 1, "threads": 1, "max_batch": 2, "studies_per_s": 0.5, "memory_mb": 100.0}

@@ -30,6 +30,11 @@ def test_the_fastest_is_taken_and_of_its_batches_the_smallest_that_is_about_as_f
     assert chosen(of(1, 16, 70), of(2, 2, 80), of(2, 4, 92), of(2, 16, 100)) == (2, 4)
 
 
+def test_where_two_settings_are_about_as_fast_the_one_with_more_workers_is_taken() -> None:
+    assert chosen(of(1, 2, 80.4), of(2, 2, 79.1)) == (2, 2)
+    assert chosen(of(1, 2, 80.4), of(2, 2, 71)) == (1, 2)
+
+
 def test_what_does_not_fit_into_the_memory_is_not_taken() -> None:
     settings = of(1, 4, 70, 90), of(2, 4, 100, 180)
     assert chosen(*settings, memory_mb=200) == (2, 4)
