@@ -92,8 +92,9 @@ def main(
     torch.set_num_threads(threads)
     config = measurable(profile)
     built = build_model(config, seed=0)
+    features = FeatureStats(spec=config.record_spec)
     info = RunInfo(
-        foveal_version="", recipe={}, model=built.config, data=(), seed=0, features=FeatureStats(), trained_heads=SCHEMES,
+        foveal_version="", recipe={}, model=built.config, data=(), seed=0, features=features, trained_heads=SCHEMES,
         trained_subsets=("image+text+structured",), space_id="",
     )  # fmt: skip
     plain = Reference(built.model, built.tokenizer_json, info)

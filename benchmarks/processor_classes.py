@@ -142,7 +142,7 @@ def untrained(profile: str, out: Path, /, *, patients: int = 16) -> None:
         image=dataclasses.replace(config.image, weights="random"),
         text=dataclasses.replace(config.text, weights="random"),
     )
-    built, features, spec = build_model(config, seed=0), FeatureStats(), f"brset:{out / 'data'}"
+    built, features, spec = build_model(config, seed=0), FeatureStats(spec=config.record_spec), f"brset:{out / 'data'}"
     info = RunInfo(
         foveal_version="", recipe={"profile": profile}, model=built.config, data=(spec,), seed=0, features=features,
         trained_heads=SCHEMES, trained_subsets=tuple(subset_name(s) for s in ALL_SUBSETS), aligned=tuple(Modality),

@@ -30,7 +30,8 @@ def alone_per_s(bundle: Path, cores: Sequence[int], photographs: Sequence[bytes]
         RuntimeError: a process failed; it said why.
     """
     context = multiprocessing.get_context("spawn")
-    ready, rates = context.Barrier(len(cores)), context.Queue()
+    ready = context.Barrier(len(cores))
+    rates: Queue[float] = context.Queue()
     processes = [context.Process(target=_grade, args=(bundle, core, photographs, seconds, ready, rates)) for core in cores]
     for process in processes:
         process.start()

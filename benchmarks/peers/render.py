@@ -45,8 +45,8 @@ def write_tables(found: dict[str, Any]) -> str:
         lines.append(_row([server, "nothing before callers left", f"{told['share_that_left']:.1%}", "", ""]))
     about = (
         f"Bundle {found['bundle']}, {len(found['cores'])} cores, {len(found['turns'])} turns, {found['date']}; loads are "
-        f"percents of {found['capacity_per_s'][str(size)]:g} a second, photographs of {size} px; medians, and ranges of ratios. "
-        f"The engine alone, without a server: {_cell(found['alone_per_s'])} a second."
+        f"percents of {found['capacity_per_s'][str(size)]:g} a second, photographs of {size} px; medians, and ranges of ratios."
+        f" The engine alone, without a server: {_cell(found['alone_per_s'])} a second."
     )
     return "\n".join([about, "", *lines, ""])
 
