@@ -36,6 +36,7 @@ from environments import python_of
 from export_speed import _products
 from foveal_runtime.bundle.bundle import Bundle
 from foveal_runtime.engine.engine import Engine
+from foveal_runtime.serving.memory import WORKER_MALLOC
 from foveal_runtime.study.study import Study
 from lines import ChildError, LineProcess
 from runtime_load import report
@@ -112,7 +113,8 @@ def started(contender: Contender, args: argparse.Namespace, threads: int) -> Lin
     if contender.graph:
         files["image"] = args.work / f"{contender.graph}.onnx"
     words = (f"{name}={file.resolve()}" for name, file in files.items())
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    # All have a worker's memory: without it the system clears every page of a larger call's activations, and of photographs.
+    environment = {**os.environ, **WORKER_MALLOC, "OMP_NUM_THREADS": str(threads)}
     return LineProcess(
         contender.name, (str(python), str(HERE / "engine_runner.py"), contender.engine, str(threads), *words), environment
     )

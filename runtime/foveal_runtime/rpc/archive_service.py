@@ -146,7 +146,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
             kinds: to embed; none means all.
             space_id: of vectors made elsewhere.
             context: of the call.
-            path: where the one message stands in its request; empty for messages of `entries`.
+            path: where the one message stands in its request, of a stream's; empty for messages of `entries`.
         """
         archive = self._archive
         limit = self._screening.max_studies
@@ -155,7 +155,12 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
         made, sent = await self._entries(model, messages, kinds, space_id, context)
         refuse_shared_ids(messages, made)
         await self._audited.done(call, "asked", model.bundle, entries=len(messages))
-        await archive.upsert([each.entry for each in made if isinstance(each, Made)])
+        entries = [each.entry for each in made if isinstance(each, Made)]
+        if path:
+            for entry in entries:
+                await archive.upsert_one(entry)
+        else:
+            await archive.upsert(entries)
         results = []
         for i, (message, each) in enumerate(zip(messages, made, strict=True)):
             if isinstance(each, Made):

@@ -19,6 +19,9 @@ _UNITS = {"": 1e6, "b": 1.0} | {
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _ARENAS = 2
+WORKER_MALLOC = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
+"""Environment of a worker process. glibc's arenas grow by the number of threads, and stay. Blocks of megabytes are by default
+mapped and unmapped each time, and the system clears every page of them."""
 _KEPT_BYTES = 1 << 30
 TRIM_EVERY = 50
 """Batches between two calls of `trim`; photographs leave holes: two workers with `edge` took 260 MB at most with 200, 225 with

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from foveal_runtime.errors import FovealError, UnavailableError
 from foveal_runtime.serving.decodeclock import DecodeClock
 from foveal_runtime.serving.jobs import RunJob, SelfTestJob, Started, Waiting
+from foveal_runtime.serving.memory import WORKER_MALLOC
 from foveal_runtime.serving.wire import Wire
 from foveal_runtime.serving.worker import Ready
 from foveal_runtime.serving.workerspec import WorkerSpec
@@ -41,9 +42,6 @@ _MAX_ANSWER_BYTES = 256 << 20
 """Of one answer: a batch's vectors are a thousandth of it."""
 _GONE_WITHIN_S = 1.0
 """A process whose end of the socket is closed has ended by then."""
-_MEMORY = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
-"""glibc's arenas grow by the number of threads, and stay. Blocks of megabytes are by default mapped and unmapped each time, and
-the system clears every page of them."""
 _LOOK_EVERY_S = 0.1
 """How often a batch in work is looked at for a photograph that takes too long to decode."""
 
@@ -126,7 +124,7 @@ class Worker:
                 [*_COMMAND, str(theirs.fileno()), spec.policy.to_text(), *map(str, page)],
                 pass_fds=(theirs.fileno(), *page, *spec.descriptors),
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **_MEMORY},
+                env={**os.environ, **WORKER_MALLOC},
                 start_new_session=True,  # Ctrl-C is the server's to handle: it drains first
             )
         worker = cls(process, ours, clock, spec.decode_cpu_s)

@@ -12,17 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from foveal_runtime.errors import InputError, NotFoundError
 from foveal_runtime.store import rows, statements
-from foveal_runtime.store.entry import (
-    CHANGEABLE,
-    KINDS,
-    Entry,
-    Removed,
-    check_entries,
-    check_id,
-    check_ids,
-    kinds_of,
-)
+from foveal_runtime.store.entry import CHANGEABLE, KINDS, Entry, Removed, check_entries, check_id, check_ids, kinds_of
 from foveal_runtime.store.filter import Filter, compile_filter
+from foveal_runtime.store.grouped import GroupedWrites
 from foveal_runtime.store.options import ReplicaReads, StoreOptions
 from foveal_runtime.store.patients import PatientRefs
 from foveal_runtime.store.reading import Reading
@@ -50,6 +42,7 @@ class Archive(Reading):
     ) -> None:
         super().__init__(database, collection, options, replicas)
         self._written = 0
+        self._grouped = GroupedWrites(self.upsert)
         self._recall: dict[str, float] = {}
 
     @classmethod
@@ -213,6 +206,14 @@ class Archive(Reading):
             self._keeper.nudge()
         return written
 
+    async def upsert_one(self, entry: Entry) -> None:
+        """`upsert` of one entry of many that come one by one, with those that come meanwhile. Durable on return.
+
+        Raises:
+            FovealError: see `upsert`; it was not stored.
+        """
+        await self._grouped.store(entry)
+
     async def update(self, entry_id: str, changes: Mapping[str, Any]) -> Entry:
         """Change some facts of a stored entry; its vectors stay. Durable on return.
 
@@ -317,6 +318,7 @@ class Archive(Reading):
 
     async def close(self) -> None:
         """Give back the connections, and stop the embedded PostgreSQL. Idempotent."""
+        await self._grouped.close()
         await self._keeper.stop()
         if self._replicas is not None:
             await self._replicas.close()

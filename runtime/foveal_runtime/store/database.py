@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from foveal_runtime.errors import DeadlineError, FovealError, PreconditionError, StoreError
 from foveal_runtime.store import location as places
 from foveal_runtime.store import schema
+from foveal_runtime.store.grouped import StoreAwayError
 from foveal_runtime.store.options import StoreOptions
 from foveal_runtime.store.pool import Prepared
 from foveal_runtime.store.probe import Probe
@@ -253,7 +254,7 @@ class Database:
         if isinstance(error, pg.UndefinedTable):
             return TableGoneError(f"{at} lacks a table of this collection")
         if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
-            return StoreError(f"{at} can't be reached: {_first_line(error)}")
+            return StoreAwayError(f"{at} can't be reached: {_first_line(error)}")
         return StoreError(f"{at} refused: {_state(error)}")
 
     async def ping(self) -> bool:

@@ -42,7 +42,7 @@ def grade_set(probabilities_G: npt.NDArray[np.floating[Any]], quantile: float) -
         probabilities_G: calibrated.
         quantile: largest score of a grade in the set.
     """
-    # One study in plain numbers, as `set_scores` does many: for five of them NumPy takes forty times as long.
+    # One study in plain numbers, as `set_scores` does many: for five of them NumPy takes seventy times as long.
     probabilities = np.asarray(probabilities_G, np.float64).tolist()
     low = high = probabilities.index(max(probabilities))
     total = probabilities[low]
