@@ -31,22 +31,24 @@ QUIET = StoreOptions(maintain=False)
 class Writer:
     """A running foveal_like.py."""
 
-    def __init__(self, folder: Path, first: int = 0) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(folder), str(first)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+    def __init__(self, folder: Path, first: int = 0, *flags: str) -> None:
+        command = [sys.executable, str(SCRIPT), str(folder), str(first), *flags]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline().split()
         assert line, self.process.stderr.read() if self.process.stderr else ""
         assert line[0] == "ready"
         self.postgres = int(line[1])
         self.acknowledged = -1
+        self.told: set[int] = set()
+        """All that were acknowledged, in whatever order."""
 
     def write_for(self, writes: int) -> None:
         """Read acknowledgements of so many writes."""
         assert self.process.stdout is not None
         for _ in range(writes):
             self.acknowledged = int(self.process.stdout.readline())
+            self.told.add(self.acknowledged)
 
     def finish(self) -> None:
         """Read what was acknowledged before it died."""
@@ -54,6 +56,7 @@ class Writer:
         for line in self.process.stdout:
             if line.endswith("\n"):
                 self.acknowledged = int(line)
+                self.told.add(self.acknowledged)
         self.process.wait()
         self.process.stdout.close()
         if self.process.stderr is not None:
@@ -130,6 +133,26 @@ async def test_foveal_rides_out_kill_9_of_postgres(store_parent: Path, writer_of
     writer.process.kill()
     writer.finish()
     await check_nothing_lost(folder, writer.acknowledged)
+
+
+async def test_entries_that_are_stored_in_groups_are_there_once_each_is_acknowledged(
+    store_parent: Path, writer_of: list[Writer]
+) -> None:
+    folder = store_parent / "store"
+    writer = Writer(folder, 0, "streams")
+    writer_of.append(writer)
+    writer.write_for(50)
+    os.kill(writer.postgres, signal.SIGKILL)
+    writer.write_for(50)
+    writer.process.kill()
+    writer.finish()
+    wanted = [items_of(number)[0] for number in sorted(writer.told)]
+    archive = await Archive.open(folder, space_id=SPACE, options=QUIET)
+    try:
+        assert len(wanted) >= 100
+        assert await archive.get([item.id for item in wanted]) == wanted
+    finally:
+        await archive.close()
 
 
 @pytest.mark.slow
