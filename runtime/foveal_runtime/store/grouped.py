@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,8 @@ class GroupedWrites:
         waiting = _Waiting(entry, loop.create_future())
         self._waiting.append(waiting)
         if self._writing is None:
-            self._writing = loop.create_task(self._write_all())
+            # Of nobody's call: what is logged there would carry the name of whichever came first.
+            self._writing = loop.create_task(self._write_all(), context=Context())
         await waiting.stored
 
     async def _write_all(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -50,6 +51,18 @@ async def test_the_first_is_written_at_once_and_all_that_come_meanwhile_by_the_n
     done.gate.set()
     await asyncio.gather(*tasks)
     assert done.groups == [["a"], ["b", "c", "d"]]
+
+
+async def test_a_transaction_carries_the_name_of_no_call() -> None:
+    name = ContextVar("name", default="-")
+    seen = []
+
+    async def write(entries: Sequence[Entry]) -> None:
+        seen.append(name.get())
+
+    name.set("of one call")
+    await GroupedWrites(write).store(_entry("a"))
+    assert seen == ["-"]
 
 
 async def test_a_transaction_is_bounded() -> None:
