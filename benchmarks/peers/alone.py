@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import time
 from collections.abc import Sequence
-from multiprocessing.queues import Queue
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -29,24 +30,26 @@ def alone_per_s(bundle: Path, cores: Sequence[int], photographs: Sequence[bytes]
     Raises:
         RuntimeError: a process failed; it said why.
     """
-    context = multiprocessing.get_context("spawn")
-    ready = context.Barrier(len(cores))
-    rates: Queue[float] = context.Queue()
-    processes = [context.Process(target=_grade, args=(bundle, core, photographs, seconds, ready, rates)) for core in cores]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(_READY_S + 2 * seconds)
-    if any(process.exitcode != 0 for process in processes):
-        for process in processes:
-            process.kill()
-        raise RuntimeError("the engine alone could not be measured: a process failed")
-    return sum(rates.get(timeout=1) for _ in processes)
+    context = get_context("spawn")
+    begun = (bundle, context.Barrier(len(cores)))
+    with ProcessPoolExecutor(len(cores), context, initializer=_begin, initargs=begun) as pool:
+        try:
+            return sum(pool.map(_per_s, cores, itertools.repeat(photographs), itertools.repeat(seconds)))
+        except BrokenProcessPool:
+            raise RuntimeError("the engine alone could not be measured: a process failed") from None
 
 
-def _grade(bundle: Path, core: int, photographs: Sequence[bytes], seconds: float, ready: Barrier, rates: Queue[float]) -> None:
+_begun: list[tuple[Grader, Barrier]] = []
+"""Of a process: its engine, and where all wait for each other."""
+
+
+def _begin(bundle: Path, ready: Barrier) -> None:
+    _begun.append((Grader(bundle), ready))
+
+
+def _per_s(core: int, photographs: Sequence[bytes], seconds: float) -> float:
     os.sched_setaffinity(0, {core})
-    grader, turn = Grader(bundle), itertools.cycle(photographs)
+    (grader, ready), turn = _begun[0], itertools.cycle(photographs)
 
     def some() -> list[bytes]:
         return list(itertools.islice(turn, CPU_ROWS))
@@ -56,4 +59,4 @@ def _grade(bundle: Path, core: int, photographs: Sequence[bytes], seconds: float
     done, started = 0, time.perf_counter()
     while (spent := time.perf_counter() - started) < seconds:
         done += len(grader(some()))
-    rates.put(done / spent)
+    return done / spent

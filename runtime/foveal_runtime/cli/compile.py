@@ -26,7 +26,7 @@ def compile_(
     graphs_only: Annotated[bool, Parameter(name=["--graphs-only"], negative=())] = False,
     json: Json = False,
 ) -> None:
-    """Compile a bundle's graphs on this machine, measure workers x threads x batch, and keep both for `foveal serve`.
+    """Compile a bundle's graphs here, measure workers x threads (on a GPU batches), and keep both for `foveal serve`.
 
     Of a graph that the bundle has in several variants the fastest here is taken that holds the tolerances; all are timed.
     cpu keeps the graphs as ONNX Runtime optimised them; the others build what their provider caches. auto takes the GPU where

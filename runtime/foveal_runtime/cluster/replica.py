@@ -24,7 +24,7 @@ from foveal_runtime.rpc.limit_messages import limits_to
 from foveal_runtime.rpc.permissions import SCREENING
 from foveal_runtime.rpc.service import ScreeningService
 from foveal_runtime.serving.host import ModelHost
-from foveal_runtime.serving.memory import few_arenas, keep_freed
+from foveal_runtime.serving.memory import few_arenas, keep_freed, leave_loaded
 from foveal_runtime.serving.router import Router
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Replica:
         self.host.test_regularly()
         self._watching = asyncio.create_task(self._entrance.watch())
         self._tell_health()
+        leave_loaded()
         return bundle
 
     async def answer(self, name: str, data: bytes, context: Any) -> Any:

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal_runtime._proto import archive_pb2, archive_pb2_grpc
 from foveal_runtime.engine.answers import Ask, VectorKind
-from foveal_runtime.errors import (
-    AuditError,
-    FovealError,
-    InputError,
-    PreconditionError,
-    StudyError,
-)
+from foveal_runtime.errors import AuditError, FovealError, InputError, PreconditionError, StudyError
 from foveal_runtime.rpc.archive_messages import (
     Made,
     changes_from,
@@ -109,7 +103,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
                         request.kinds,
                         request.space_id,
                         context,
-                        path="entry",
+                        streamed=True,
                     )
 
             (result,) = await patiently(attempt)
@@ -135,7 +129,8 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
         kinds: Sequence[int],
         space_id: str,
         context: Any,
-        path: str = "",
+        *,
+        streamed: bool = False,
     ) -> list[archive_pb2.UpsertResult]:
         """Store each message by itself.
 
@@ -146,7 +141,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
             kinds: to embed; none means all.
             space_id: of vectors made elsewhere.
             context: of the call.
-            path: where the one message stands in its request, of a stream's; empty for messages of `entries`.
+            streamed: the one message is a stream's `entry`, not of a request's `entries`.
         """
         archive = self._archive
         limit = self._screening.max_studies
@@ -156,7 +151,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
         refuse_shared_ids(messages, made)
         await self._audited.done(call, "asked", model.bundle, entries=len(messages))
         entries = [each.entry for each in made if isinstance(each, Made)]
-        if path:
+        if streamed:
             for entry in entries:
                 await archive.upsert_one(entry)
         else:
@@ -169,7 +164,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServicer):
                 )
                 results.append(archive_pb2.UpsertResult(id=each.entry.id, stored=stored))
             else:
-                status = status_of(each, path=path or f"entries[{i}]")
+                status = status_of(each, path="entry" if streamed else f"entries[{i}]")
                 results.append(archive_pb2.UpsertResult(id=message.facts.id, error=status))
         await self._audited.stored(call, model.bundle, zip(sent, results, strict=True))
         return results

@@ -106,11 +106,11 @@ def planned(spec: ModelSpec, bundle: Bundle) -> ModelSpec:
             log.warning("what `foveal compile` measured is not used: %s", error)
     if plan is not None:
         setting, why = plan.choose(budget_mb)
-        log.info("%d workers x %d threads, batch %d: %s", setting.workers, setting.threads, setting.max_batch, why)
         # Older versions measured larger batches on CPUs too.
         measured = 0 if on_processor(spec.provider) else setting.max_batch
         batch = replace(spec.batch, max_studies=measured)
         spec = replace(spec, workers=setting.workers, threads=setting.threads, batch=batch)
+        log.info("%d workers x %d threads, batch %d: %s", spec.workers, spec.threads, spec.max_batch, why)
     spec = replace(spec, batch=replace(spec.batch, max_studies=spec.max_batch))
     if spec.workers:
         return spec

@@ -9,7 +9,6 @@ graph that never returns.
 
 from __future__ import annotations
 
-import gc
 import itertools
 import os
 import queue
@@ -30,7 +29,7 @@ from foveal_runtime.sandbox.confine import Confinement, Policy, Sandbox, confine
 from foveal_runtime.serving.decodeclock import DecodeClock
 from foveal_runtime.serving.isolation import prepare_alone, run_alone
 from foveal_runtime.serving.jobs import RunJob, SelfTestJob, Started
-from foveal_runtime.serving.memory import TRIM_EVERY, trim
+from foveal_runtime.serving.memory import TRIM_EVERY, leave_loaded, trim
 from foveal_runtime.serving.pipeline import Pipeline
 from foveal_runtime.serving.priority import step_back
 from foveal_runtime.serving.wire import Wire, WireError
@@ -90,8 +89,7 @@ def main() -> None:
         return
     step_back(_LAST_NICE if spec.background else _NICE)
     sys.setswitchinterval(_SWITCH_S)
-    gc.collect()
-    gc.freeze()  # what was loaded lives as long as the process
+    leave_loaded()
     # Loading leaves holes as large as the weights that were repacked: 69 MB with `base` INT8.
     trim()
     answer(number, Ready(self_test=report, load_s=time.perf_counter() - started, confinement=confinement))
