@@ -6,8 +6,9 @@
 Each peer runs in a process and an environment of its own (peers_retrieval/NAME/requirements.txt, made on the first run below
 `--environments`), configured as its documentation advises; `settings` in the result says how. Vectors are those of
 `edge_vectors.ClusteredVectors`, queries fresh draws. All peers hold the same rows and are open at the same time; in each turn
-they are asked in drawn order, one query after the other, at every effort (ef, nprobe). Recall is that of ids against exact
-comparison in FP32. A peer's *p50 at recall 0.98* is the least of its points that reach it; ratios are of the same turn.
+they are asked in drawn order, one query after the other, at every effort (ef, nprobe), until `--point-s` has passed. Recall is
+that of ids against exact comparison in FP32. A peer's *p50 at recall 0.98* is the least of its points that
+reach it; ratios are of the same turn.
 
 *kill -9*: a writer that acknowledges batches is killed with all its children in the middle of a load, and its folder is opened
 again (peers_retrieval/kills.py). The file cache outlives a process: that says nothing of a power cut.
@@ -106,7 +107,7 @@ def curves(
         rng.shuffle(names)
         for name in names:
             try:
-                one_turn(processes[name], rows[name], truths, turn, queries, out)
+                one_turn(processes[name], rows[name], truths, turn, queries, out, args.point_s)
             except ChildError as error:
                 rows[name] |= {"error": str(error), "curves": {}}
                 del processes[name]
@@ -120,16 +121,24 @@ def curves(
 
 
 def one_turn(
-    process: PeerProcess, row: dict[str, Any], truths: dict[tuple[str, int], Any], turn: int, queries: str, out: str
+    process: PeerProcess,
+    row: dict[str, Any],
+    truths: dict[tuple[str, int], Any],
+    turn: int,
+    queries: str,
+    out: str,
+    most_s: float,
 ) -> None:
     """One peer at every effort and filter; turn -1 warms caches and gives recall."""
     asked = {filter_: where for filter_, where in FILTERS.items() if not where or process.contender.filters}
     for (filter_, where), effort in itertools.product(asked.items(), row["efforts"]):
         points = row.setdefault("curves", {}).setdefault(filter_, {})
-        ms = process.ask("search", queries=queries, k=K, effort=effort, where=where, out=out)["ms"]
+        ms = process.ask("search", queries=queries, k=K, effort=effort, where=where, most_s=most_s, out=out)["ms"]
         if turn < 0:
-            share = recall(truths[filter_, row["rows"]], np.load(out))
-            points[effort] = {"effort": effort, "recall": round(share, 4), "p50_turns_ms": [], "p99_turns_ms": []}
+            share = recall(truths[filter_, row["rows"]][: len(ms)], np.load(out))
+            points[effort] = {
+                "effort": effort, "recall": round(share, 4), "queries": len(ms), "p50_turns_ms": [], "p99_turns_ms": [],
+            }  # fmt: skip
             continue
         for quantile in (50, 99):
             points[effort][f"p{quantile}_turns_ms"].append(round(float(np.percentile(ms, quantile)), 4))
@@ -253,6 +262,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=5_000, help="vectors")
     parser.add_argument("--queries", type=int, default=200, help="at each effort and filter, in each turn")
+    parser.add_argument("--point-s", type=float, default=60, help="after which an effort and filter gets no more queries")
     parser.add_argument("--turns", type=int, default=5, help="0 leaves recall and latency out")
     parser.add_argument("--kills", type=int, default=5, help="of each peer; 0 leaves them out")
     parser.add_argument("--batch", type=int, default=10_000, help="rows of a write of the load")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import random
 import signal
 import statistics
 import subprocess
@@ -17,13 +18,14 @@ import grpc
 import numpy as np
 
 from curves import Fit, amdahl
+from foveal_runtime.rpc.status import error_of_rpc
 from runtime_load import Caller, load_photographs, start_server
 
 CORES = (1, 2, 4, 8, 16, 32, 64)
 _WARM_S = 1.5
 _DEADLINE_S = 600.0
-_PAUSE_S = 0.1
-"""Of a caller who was refused: what a refusal costs falls on the same cores."""
+_LEAST_PAUSE_S = 0.1
+"""Of a caller who was refused and told of no time: what a refusal costs falls on the same cores."""
 _CROWD = 32
 """Callers beyond whom a measurement lasts longer in proportion: each has to be answered several times."""
 
@@ -41,8 +43,12 @@ async def closed_loops(args: argparse.Namespace, address: str, counts: Sequence[
 
 
 async def closed(caller: Caller, count: int, seconds: float, deadline_s: float = _DEADLINE_S) -> dict[str, Any]:
-    """Closed loops with deadlines. What is answered after the end counts nowhere: a crowd's last answers come long after it."""
+    """Closed loops with deadlines. Who is refused comes back when the server said, as the package's own client does.
+
+    What is answered after the end counts nowhere: a crowd's last answers come long after it.
+    """
     times: list[float] = []
+    rng = random.Random(count)
     refused = 0
     end = time.perf_counter() + seconds
 
@@ -51,9 +57,10 @@ async def closed(caller: Caller, count: int, seconds: float, deadline_s: float =
         while (sent := time.perf_counter()) < end:
             try:
                 await caller.grade(caller.single[number % len(caller.single)], timeout=deadline_s)
-            except grpc.RpcError:
+            except grpc.RpcError as error:
                 refused += 1
-                await asyncio.sleep(_PAUSE_S)
+                told_s = getattr(error_of_rpc(error, "the server"), "retry_after_s", 0.0)
+                await asyncio.sleep(max(_LEAST_PAUSE_S, told_s * rng.uniform(1, 1.25)))
             else:
                 if (now := time.perf_counter()) < end:
                     times.append((now - sent) * 1e3)

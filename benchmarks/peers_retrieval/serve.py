@@ -9,8 +9,9 @@ Requests and answers are JSON, one a line; vectors and results are .npy files. `
   rows so far, after each; with `save` each batch is saved by itself where the library saves by hand. Seconds are of the peer's
   own calls;
 - `build`: saves and indexes, in seconds;
-- `search` (queries, k, effort, where, out): asks one query after the other, writes ids [Q, k] to `out` (-1 where fewer came
-  back) and answers the milliseconds of each;
+- `search` (queries, k, effort, where, most_s, out): asks one query after the other until they end or so many seconds have
+  passed (five at least), writes ids [Q, k] of those asked to `out` (-1 where fewer came back) and answers the milliseconds of
+  each;
 - `ids` (out): every id that is stored;
 - `close`.
 
@@ -29,6 +30,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+_LEAST = 5
+"""Queries that are asked however slow they are."""
 
 
 def main() -> None:
@@ -95,7 +99,9 @@ def build(peer: Any, **_: Any) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - started}
 
 
-def search(peer: Any, *, queries: str, k: int, effort: int, where: dict[str, int], out: str, **_: Any) -> dict[str, Any]:
+def search(
+    peer: Any, *, queries: str, k: int, effort: int, where: dict[str, int], most_s: float, out: str, **_: Any
+) -> dict[str, Any]:
     queries_QD = np.load(queries)
     found_QK = np.full((len(queries_QD), k), -1, np.int64)
     ms = []
@@ -105,7 +111,9 @@ def search(peer: Any, *, queries: str, k: int, effort: int, where: dict[str, int
         found = peer.search(query_D, k, effort, where)
         ms.append((time.perf_counter() - started) * 1e3)
         row_K[: len(found)] = found
-    np.save(out, found_QK)
+        if sum(ms) > most_s * 1e3 and len(ms) >= _LEAST:
+            break
+    np.save(out, found_QK[: len(ms)])
     return {"ms": ms}
 
 

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import grpc
 import numpy as np
 import pytest
+
+from foveal_runtime.errors import OverloadedError
+from foveal_runtime.rpc.status import status_of
 
 
 @pytest.fixture
@@ -108,3 +112,26 @@ async def test_an_answer_after_the_end_counts_nowhere(curves: ModuleType) -> Non
     found = await sizing.closed(Slow(40), 20, 0.5)
     assert (found["per_s"], found["refused"]) == (80.0, 0)
     assert (await sizing.closed(Slow(0), 20, 0.5))["p50_ms"] is None
+
+
+async def test_who_is_refused_comes_back_when_the_server_said(curves: ModuleType) -> None:
+    sizing = importlib.import_module("sizing")
+
+    class Full:
+        single = (b"",)
+        calls = 0
+
+        async def grade(self, request: bytes, timeout: float) -> None:
+            self.calls += 1
+            raise refusal(retry_after_s=0.4)
+
+    caller = Full()
+    found = await sizing.closed(caller, 3, 0.5)
+    assert caller.calls == found["refused"] <= 6, "at once, and 0.4 to 0.5 s later; every 0.1 s it was"
+
+
+def refusal(retry_after_s: float) -> grpc.aio.AioRpcError:
+    """What a full server sends."""
+    rich = status_of(OverloadedError("full; send again later", retry_after_s=retry_after_s))
+    trailers = grpc.aio.Metadata(("grpc-status-details-bin", rich.SerializeToString()))
+    return grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.aio.Metadata(), trailers, details=rich.message)

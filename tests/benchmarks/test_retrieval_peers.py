@@ -32,6 +32,7 @@ class Peer:
     def save(self): pass
     def build(self):
         self.file.write_text(" ".join(self.kept) + " ")
+    def search(self, query_D, k, effort, where): return [int(i) for i in self.kept[:k]]
     def ids(self): return np.array(self.kept, np.int64)
     def close(self): pass
 """
@@ -119,6 +120,36 @@ def test_a_writer_that_is_killed_keeps_what_it_wrote_and_one_that_only_says_so_d
     assert found["opened"] == found["kills"] == 2
     assert found["survives"] is (variant == "prompt")
     assert (found["lost"] > 0) is (variant == "lazy")
+
+
+@pytest.mark.parametrize(("most_s", "asked"), [(60.0, 30), (0.0, 5)])
+def test_a_point_of_a_slow_peer_ends_after_its_seconds_and_five_queries(
+    peers: ModuleType, tmp_path: Path, most_s: float, asked: int
+) -> None:
+    process = inner("process")
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "peer.py").write_text(KEEPS)
+    np.save(tmp_path / "vectors.npy", np.zeros((5, 4), np.float32))
+    np.save(tmp_path / "facts.npy", np.zeros((5, 2), np.int16))
+    np.save(tmp_path / "queries.npy", np.zeros((30, 4), np.float32))
+    contender = process.Contender(name="fake", folder=str(tmp_path / "fake"))
+    row = {"rows": 5, "efforts": [0]}
+    with process.PeerProcess(contender, tmp_path / "data", 4, environments=tmp_path, cores=1) as fake:
+        fake.ask("open")
+        fake.ask(
+            "load",
+            vectors=str(tmp_path / "vectors.npy"),
+            facts=str(tmp_path / "facts.npy"),
+            first=0,
+            count=5,
+            batch=5,
+            save=False,
+        )
+        truths = {(name, 5): np.tile(np.arange(10) % 5, (30, 1)) for name in peers.FILTERS}
+        peers.one_turn(fake, row, truths, -1, str(tmp_path / "queries.npy"), str(tmp_path / "out.npy"), most_s)
+    point = row["curves"]["unfiltered"][0]
+    assert point["queries"] == asked
+    assert point["recall"] == 1.0
 
 
 def test_foveal_is_held_against_the_fastest_database_that_survives(peers: ModuleType) -> None:

@@ -15,8 +15,6 @@ from foveal_runtime.store.index import HNSW_EF_CONSTRUCTION, HNSW_M
 
 KIND = "image"
 SPACE = "b" * 64
-_WARM = 5
-"""Searches of a new connection that are not timed."""
 T = TypeVar("T")
 
 
@@ -30,8 +28,8 @@ class Peer:
         self.settings = f"pgvector HNSW m={HNSW_M} ef_construction={HNSW_EF_CONSTRUCTION}, halfvec, defaults of StoreOptions"
         self.efforts: tuple[int, ...] = (10, 16, 24, 32, 48, 64, 100, 150, 200, 300, 400)
         self._loop = asyncio.new_event_loop()
-        self._asked: Archive | None = None
-        self._effort = 0
+        self._asked: dict[int, Archive] = {}
+        """One connection an effort, open as long as a server's: the turn that warms the others' memory warms its own."""
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(work)
@@ -57,16 +55,9 @@ class Peer:
         self._run(self._archive.build_indexes())
 
     def search(self, query_D: Any, k: int, effort: int, where: dict[str, int]) -> list[int]:
-        if effort != self._effort:
-            self._leave()
-            self._asked, self._effort = self._run(Archive.inspect(self._folder, options=self._options(effort))), effort
-            for _ in range(_WARM):
-                self._search(query_D, k, where)
-        return self._search(query_D, k, where)
-
-    def _search(self, query_D: Any, k: int, where: dict[str, int]) -> list[int]:
-        assert self._asked is not None
-        found = self._run(self._asked.search(query_D, kind=KIND, k=k, filter=_filter(where)))
+        if effort not in self._asked:
+            self._asked[effort] = self._run(Archive.inspect(self._folder, options=self._options(effort)))
+        found = self._run(self._asked[effort].search(query_D, kind=KIND, k=k, filter=_filter(where)))
         return [int(hit.id) for hit in found.hits]
 
     def ids(self) -> Any:
@@ -78,12 +69,9 @@ class Peer:
         return np.array(found, np.int64)
 
     def close(self) -> None:
-        self._leave()
+        for archive in self._asked.values():
+            self._run(archive.close())
         self._run(self._archive.close())
-
-    def _leave(self) -> None:
-        if self._asked is not None:
-            self._run(self._asked.close())
 
 
 def _filter(where: dict[str, int]) -> Filter | None:

@@ -10,6 +10,8 @@ import numpy as np
 from pymilvus import DataType, MilvusClient
 
 NAME = "eyes"
+# The client pings an idle connection every 10 s by default, which its local server answers by ending it ("too_many_pings").
+NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}
 
 
 class Peer:
@@ -24,7 +26,7 @@ class Peer:
         self.efforts: tuple[int, ...] = (16, 24, 32, 48, 64, 96, 128, 192, 256)
 
     def open(self, folder: Path, dim: int) -> None:
-        self._client = MilvusClient(str(folder / "eyes.db"))
+        self._client = MilvusClient(str(folder / "eyes.db"), grpc_options=NO_PINGS)
         if self._client.has_collection(NAME):
             self._client.load_collection(NAME)
             return

@@ -193,7 +193,7 @@ def exact_search(
 def index_search(
     tables: Tables, kind: str, query_D: Float32, condition: Compiled, k: int, with_vectors: bool
 ) -> tuple[str, tuple[object, ...]]:
-    """Ask the approximate index for more than `k`, and keep the best `k`.
+    """Ask the approximate index for more than `k`, keep the best `k`, and read the facts of those alone.
 
     The index orders its finds by float16 vectors that it has rounded once more, and yields them in batches (`relaxed_order`):
     near neighbours come in another order than that of the distance. So more than are wanted are fetched and sorted here. The
@@ -202,9 +202,9 @@ def index_search(
     half = HalfVector.of(query_D)
     vector = ", embedding" if with_vectors else ""
     text = (
-        f"SELECT {_FACTS}, distance{vector} FROM (SELECT id, (embedding <=> %s) + 0 AS distance{vector}"
-        f" FROM {passing(tables, kind, condition)} ORDER BY embedding <=> %s LIMIT %s) AS nearest"
-        f" JOIN {tables.entries} USING (id) ORDER BY distance, id LIMIT %s"
+        f"SELECT {_FACTS}, distance{vector} FROM (SELECT * FROM (SELECT id, (embedding <=> %s) + 0 AS distance{vector}"
+        f" FROM {passing(tables, kind, condition)} ORDER BY embedding <=> %s LIMIT %s) AS found"
+        f" ORDER BY distance, id LIMIT %s) AS nearest JOIN {tables.entries} USING (id) ORDER BY distance, id"
     )
     return text, (half, *condition.params, half, OVERFETCH * k, k)
 
