@@ -22,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 FIGURE = re.compile(
-    r"(?P<text>[-+]?\d[\d,.]*(?: ?%)?)(?P<close>\**)<!--=(?P<file>[^;]+); (?P<path>[^;]+); (?P<format>[^;]+?)-->"
+    r"(?P<text>[-+]?\d[\d,.]*(?:e[-+]\d+)?(?: ?%)?)(?P<close>\**)<!--=(?P<file>[^;]+); (?P<path>[^;]+); (?P<format>[^;]+?)-->"
 )
 NAMED = re.compile(r"benchmarks/results/([\w./-]+\.json)")
 EVERY = "<!--every figure is bound-->"

@@ -26,6 +26,14 @@ def test_a_figure_that_its_file_does_not_have_is_written_anew(tmp_path: Path) ->
     assert figures.bound(fresh, tmp_path) == (fresh, [])
 
 
+def test_a_figure_may_have_an_exponent(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"slope": 1.21e-06}))
+    text = "2.5 + 1.3e-05<!--=a.json; slope; .3g--> n"
+    fresh, _ = figures.bound(text, tmp_path)
+    assert fresh == "2.5 + 1.21e-06<!--=a.json; slope; .3g--> n"
+    assert figures.bound(fresh, tmp_path)[0] == fresh
+
+
 def test_a_figure_without_a_file_a_path_or_a_form_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"share": 1, "words": "x"}))
     text = "1<!--=b.json; share; .3f--> 2<!--=a.json; rate; .3f--> 3<!--=a.json; words; .3f-->"
