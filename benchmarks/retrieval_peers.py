@@ -7,8 +7,8 @@ Each peer runs in a process and an environment of its own (peers_retrieval/NAME/
 `--environments`), configured as its documentation advises; `settings` in the result says how. Vectors are those of
 `edge_vectors.ClusteredVectors`, queries fresh draws. All peers hold the same rows and are open at the same time; in each turn
 they are asked in drawn order, one query after the other, at every effort (ef, nprobe), until `--point-s` has passed. Recall is
-that of ids against exact comparison in FP32. A peer's *p50 at recall 0.98* is the least of its points that
-reach it; ratios are of the same turn.
+that of ids against exact comparison in FP32. A peer's *p50 at recall 0.98* is the least of its points that reach it; ratios are
+of the same turn.
 
 *kill -9*: a writer that acknowledges batches is killed with all its children in the middle of a load, and its folder is opened
 again (peers_retrieval/kills.py). The file cache outlives a process: that says nothing of a power cut.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import random
 import signal
 import statistics
 import subprocess
@@ -18,14 +17,16 @@ import grpc
 import numpy as np
 
 from curves import Fit, amdahl
+from foveal_runtime.client.options import ClientOptions
+from foveal_runtime.client.retries import Retries
 from foveal_runtime.rpc.status import error_of_rpc
 from runtime_load import Caller, load_photographs, start_server
 
 CORES = (1, 2, 4, 8, 16, 32, 64)
 _WARM_S = 1.5
 _DEADLINE_S = 600.0
-_LEAST_PAUSE_S = 0.1
-"""Of a caller who was refused and told of no time: what a refusal costs falls on the same cores."""
+_PAUSE_S = 0.1
+"""Of a caller whose call failed for good: what that costs falls on the same cores."""
 _CROWD = 32
 """Callers beyond whom a measurement lasts longer in proportion: each has to be answered several times."""
 
@@ -48,7 +49,7 @@ async def closed(caller: Caller, count: int, seconds: float, deadline_s: float =
     What is answered after the end counts nowhere: a crowd's last answers come long after it.
     """
     times: list[float] = []
-    rng = random.Random(count)
+    retries = Retries(ClientOptions())
     refused = 0
     end = time.perf_counter() + seconds
 
@@ -59,8 +60,7 @@ async def closed(caller: Caller, count: int, seconds: float, deadline_s: float =
                 await caller.grade(caller.single[number % len(caller.single)], timeout=deadline_s)
             except grpc.RpcError as error:
                 refused += 1
-                told_s = getattr(error_of_rpc(error, "the server"), "retry_after_s", 0.0)
-                await asyncio.sleep(max(_LEAST_PAUSE_S, told_s * rng.uniform(1, 1.25)))
+                await asyncio.sleep(retries.begin().pause_s(error_of_rpc(error, "the server")) or _PAUSE_S)
             else:
                 if (now := time.perf_counter()) < end:
                     times.append((now - sent) * 1e3)

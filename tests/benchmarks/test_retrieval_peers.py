@@ -44,6 +44,26 @@ def peers(program: Callable[[str], ModuleType]) -> ModuleType:
     return program("retrieval_peers")
 
 
+@pytest.fixture
+def fake(peers: ModuleType, tmp_path: Path) -> Callable[..., Any]:
+    """A contender whose code is given."""
+
+    def make(code: str = KEEPS, variant: str = "") -> Any:
+        (tmp_path / "fake").mkdir()
+        (tmp_path / "fake" / "peer.py").write_text(code)
+        return inner("process").Contender(name="fake", folder=str(tmp_path / "fake"), variant=variant)
+
+    return make
+
+
+def rows_of(folder: Path, count: int) -> dict[str, str]:
+    """Vectors and facts in files, by the names that a load knows them by."""
+    files = {"vectors": np.zeros((count, 4), np.float32), "facts": np.zeros((count, 2), np.int16)}
+    for name, values in files.items():
+        np.save(folder / f"{name}.npy", values)
+    return {name: str(folder / f"{name}.npy") for name in files}
+
+
 def inner(name: str) -> Any:
     return importlib.import_module(f"peers_retrieval.{name}")
 
@@ -101,22 +121,15 @@ def test_a_folder_that_does_not_open_lost_all_that_it_held(peers: ModuleType) ->
 
 @pytest.mark.parametrize("variant", ["prompt", "lazy"])
 def test_a_writer_that_is_killed_keeps_what_it_wrote_and_one_that_only_says_so_does_not(
-    peers: ModuleType, tmp_path: Path, variant: str
+    fake: Callable[..., Any], tmp_path: Path, variant: str
 ) -> None:
-    process = inner("process")
-    (tmp_path / "fake").mkdir()
-    (tmp_path / "fake" / "peer.py").write_text(KEEPS)
-    np.save(tmp_path / "vectors.npy", np.zeros((50_000, 4), np.float32))
-    np.save(tmp_path / "facts.npy", np.zeros((50_000, 2), np.int16))
-    contender = process.Contender(name="fake", folder=str(tmp_path / "fake"), variant=variant)
+    contender = fake(variant=variant)
+    files = {name: Path(file) for name, file in rows_of(tmp_path, 50_000).items()}
 
     def start(data: Path) -> Any:
-        return process.PeerProcess(contender, data, 4, environments=tmp_path, cores=1)
+        return inner("process").PeerProcess(contender, data, 4, environments=tmp_path, cores=1)
 
-    found = inner("kills").kill_rounds(
-        start, tmp_path, vectors=tmp_path / "vectors.npy", facts=tmp_path / "facts.npy", kills=2, before=100, batch=10,
-        rng=random.Random(0),
-    )  # fmt: skip
+    found = inner("kills").kill_rounds(start, tmp_path, **files, kills=2, before=100, batch=10, rng=random.Random(0))
     assert found["opened"] == found["kills"] == 2
     assert found["survives"] is (variant == "prompt")
     assert (found["lost"] > 0) is (variant == "lazy")
@@ -124,29 +137,15 @@ def test_a_writer_that_is_killed_keeps_what_it_wrote_and_one_that_only_says_so_d
 
 @pytest.mark.parametrize(("most_s", "asked"), [(60.0, 30), (0.0, 5)])
 def test_a_point_of_a_slow_peer_ends_after_its_seconds_and_five_queries(
-    peers: ModuleType, tmp_path: Path, most_s: float, asked: int
+    peers: ModuleType, fake: Callable[..., Any], tmp_path: Path, most_s: float, asked: int
 ) -> None:
-    process = inner("process")
-    (tmp_path / "fake").mkdir()
-    (tmp_path / "fake" / "peer.py").write_text(KEEPS)
-    np.save(tmp_path / "vectors.npy", np.zeros((5, 4), np.float32))
-    np.save(tmp_path / "facts.npy", np.zeros((5, 2), np.int16))
     np.save(tmp_path / "queries.npy", np.zeros((30, 4), np.float32))
-    contender = process.Contender(name="fake", folder=str(tmp_path / "fake"))
+    truths = {(name, 5): np.tile(np.arange(10) % 5, (30, 1)) for name in peers.FILTERS}
     row = {"rows": 5, "efforts": [0]}
-    with process.PeerProcess(contender, tmp_path / "data", 4, environments=tmp_path, cores=1) as fake:
-        fake.ask("open")
-        fake.ask(
-            "load",
-            vectors=str(tmp_path / "vectors.npy"),
-            facts=str(tmp_path / "facts.npy"),
-            first=0,
-            count=5,
-            batch=5,
-            save=False,
-        )
-        truths = {(name, 5): np.tile(np.arange(10) % 5, (30, 1)) for name in peers.FILTERS}
-        peers.one_turn(fake, row, truths, -1, str(tmp_path / "queries.npy"), str(tmp_path / "out.npy"), most_s)
+    with inner("process").PeerProcess(fake(), tmp_path / "data", 4, environments=tmp_path, cores=1) as started:
+        started.ask("open")
+        started.ask("load", **rows_of(tmp_path, 5), first=0, count=5, batch=5, save=False)
+        peers.one_turn(started, row, truths, -1, str(tmp_path / "queries.npy"), str(tmp_path / "out.npy"), most_s)
     point = row["curves"]["unfiltered"][0]
     assert point["queries"] == asked
     assert point["recall"] == 1.0
@@ -177,13 +176,10 @@ def test_foveal_is_held_against_the_fastest_database_that_survives(peers: Module
     assert "lancedb-ivf-pq" not in found["ratio_to"]
 
 
-def test_a_peer_that_fails_ends_no_other(peers: ModuleType, tmp_path: Path) -> None:
-    process = inner("process")
-    (tmp_path / "fake").mkdir()
-    (tmp_path / "fake" / "peer.py").write_text(KEEPS.replace("def open", "def never"))
-    contender = process.Contender(name="fake", folder=str(tmp_path / "fake"))
+def test_a_peer_that_fails_ends_no_other(fake: Callable[..., Any], tmp_path: Path) -> None:
+    contender = fake(KEEPS.replace("def open", "def never"))
     with (
-        process.PeerProcess(contender, tmp_path / "data", 4, environments=tmp_path, cores=1) as started,
+        inner("process").PeerProcess(contender, tmp_path / "data", 4, environments=tmp_path, cores=1) as started,
         pytest.raises(importlib.import_module("lines").ChildError, match="fake, open: AttributeError"),
     ):
         started.ask("open")

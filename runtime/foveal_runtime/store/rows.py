@@ -182,12 +182,8 @@ def exact_search(
     """
     half = HalfVector.of(query_D)
     vector = ", embedding" if with_vectors else ""
-    text = (
-        f"SELECT {_FACTS}, distance{vector} FROM (SELECT id, (embedding <=> %s) + 0 AS distance{vector}"
-        f" FROM {passing(tables, kind, condition)} ORDER BY distance, id LIMIT %s) AS nearest"
-        f" JOIN {tables.entries} USING (id) ORDER BY distance, id"
-    )
-    return text, (half, *condition.params, k)
+    compared = f"SELECT id, (embedding <=> %s) + 0 AS distance{vector} FROM {passing(tables, kind, condition)}"
+    return _nearest(tables, compared, vector), (half, *condition.params, k)
 
 
 def index_search(
@@ -201,12 +197,19 @@ def index_search(
     """
     half = HalfVector.of(query_D)
     vector = ", embedding" if with_vectors else ""
-    text = (
-        f"SELECT {_FACTS}, distance{vector} FROM (SELECT * FROM (SELECT id, (embedding <=> %s) + 0 AS distance{vector}"
+    found = (
+        f"SELECT * FROM (SELECT id, (embedding <=> %s) + 0 AS distance{vector}"
         f" FROM {passing(tables, kind, condition)} ORDER BY embedding <=> %s LIMIT %s) AS found"
-        f" ORDER BY distance, id LIMIT %s) AS nearest JOIN {tables.entries} USING (id) ORDER BY distance, id"
     )
-    return text, (half, *condition.params, half, OVERFETCH * k, k)
+    return _nearest(tables, found, vector), (half, *condition.params, half, OVERFETCH * k, k)
+
+
+def _nearest(tables: Tables, found: str, vector: str) -> str:
+    """The best of what was found, with the facts of those alone; takes their number."""
+    return (
+        f"SELECT {_FACTS}, distance{vector} FROM ({found} ORDER BY distance, id LIMIT %s) AS nearest"
+        f" JOIN {tables.entries} USING (id) ORDER BY distance, id"
+    )
 
 
 def estimate_sql(tables: Tables, condition: Compiled) -> str:
